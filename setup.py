@@ -1,0 +1,38 @@
+"""What Clozekit is called, what it needs, and how the folders of this repository map to the `clozekit` namespace."""
+
+from setuptools import setup
+
+# `clozekit` is the repository root, so an installed Clozekit never takes the top-level names `model` or `tokenizers`.
+# `clozekit` itself and `clozekit.tokenizers` have no `__init__.py` on purpose (see CONTRIBUTING.md, "Layout").
+PACKAGES = ["pipelines", "model", "model.training", "tokenizers", "deploy"]
+
+setup(
+    name="clozekit",
+    version="0.1.0",
+    description="From raw text to a pretrained masked language model: Apache Beam pipelines, a Keras 3 trainer, presets.",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    package_dir={"clozekit": "."},
+    packages=[f"clozekit.{name}" for name in PACKAGES],
+    entry_points={"console_scripts": ["clozekit = clozekit.deploy.cli:main"]},
+    install_requires=[
+        "apache-beam[gcp]",
+        "fsspec",
+        "gcsfs",
+        "google-crc32c",
+        "h5py",
+        "keras",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "pyyaml",
+        "tensorboard",
+        "tensorflow",
+        "tensorflow-text",
+        "tfx-bsl",
+        "tokenizers",
+        "tqdm",
+    ],
+    extras_require={"dev": ["mypy", "pytest", "ruff", "types-PyYAML", "types-tqdm"]},
+)

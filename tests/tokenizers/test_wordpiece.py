@@ -1,0 +1,1 @@
+"""WordPiece: known pieces, files, fingerprints, bad vocabularies."""

@@ -1,0 +1,47 @@
+"""The tokenizers of the families, and loading one from its directory."""
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokenizer
+from clozekit.tokenizers.wordpiece import WordPieceTokenizer
+
+
+class BertTokenizer(WordPieceTokenizer):
+    """BERT's WordPiece tokenizer with its five special tokens."""
+
+    special_token_names: ClassVar[dict[str, str]] = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+        "start_token": "[CLS]",
+        "end_token": "[SEP]",
+    }
+
+
+_FAMILIES: dict[str, type[Tokenizer]] = {"BertTokenizer": BertTokenizer}
+
+
+def load_tokenizer(directory: str | Path) -> Tokenizer:
+    """The tokenizer that `Tokenizer.save` wrote (also inside a preset).
+
+    Raises InputError when the directory holds none, or one of a class we don't know.
+    """
+    root = Path(directory)
+    config_path = root / TOKENIZER_FILE
+    if not config_path.is_file():
+        raise InputError(
+            f"a tokenizer directory must hold {TOKENIZER_FILE}, {root} does not; make one with `clozekit vocab`"
+        )
+    try:
+        described = json.loads(config_path.read_text(encoding="utf-8"))
+        name, config = described["class_name"], described["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{config_path} must be the JSON of a tokenizer, it is damaged ({error}); copy it again") from error
+    if name not in _FAMILIES:
+        raise InputError(f"the tokenizer class must be one of {', '.join(_FAMILIES)}, {config_path} says {name!r}")
+    return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, config)
