@@ -19,6 +19,7 @@ from clozekit.pipelines.dead_letters import DEAD_LETTERS_FILE, WriteDeadLetters,
 from clozekit.pipelines.encode_documents import ENCODE_COUNTS, EncodeDocuments
 from clozekit.pipelines.files import InputFile, find_inputs, join, list_names, remove
 from clozekit.pipelines.manifest import MANIFEST_FILE, Manifest, TokenizerInfo, has_manifest, read_manifest
+from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.pack import pack_group
 from clozekit.pipelines.plan import GroupRows, ShardPlan, cut_rows, group_of_keys, num_groups, plan_shards
@@ -35,27 +36,6 @@ BUILD_VERSION = 1
 GROUP_ROWS = "group_rows"
 MAX_BAD_EXAMPLES = 20
 _OUR_FILES = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{8}}\.tfrecord(\..*\.tmp)?")
-
-
-class MergeCounts(beam.CombineFn):
-    """Sums dicts of counts, name by name."""
-
-    def create_accumulator(self) -> dict[str, int]:
-        return {}
-
-    def add_input(self, accumulator: dict[str, int], counts: Mapping[str, int]) -> dict[str, int]:
-        for name, number in counts.items():
-            accumulator[name] = accumulator.get(name, 0) + number
-        return accumulator
-
-    def merge_accumulators(self, accumulators: Iterable[dict[str, int]]) -> dict[str, int]:
-        merged: dict[str, int] = {}
-        for accumulator in accumulators:
-            self.add_input(merged, accumulator)
-        return merged
-
-    def extract_output(self, accumulator: dict[str, int]) -> dict[str, int]:
-        return accumulator
 
 
 class AssignGroups(beam.DoFn):
