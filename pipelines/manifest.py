@@ -51,7 +51,7 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class TokenizerInfo:
-    """Which tokenizer made the ids: class name, fingerprint, size, special piece -> id."""
+    """Which tokenizer made the ids: class name, fingerprint, size, role of a special token (`mask_token`) -> id."""
 
     class_name: str
     sha256: str

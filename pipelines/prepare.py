@@ -30,6 +30,7 @@ from clozekit.pipelines.runners import LOCAL_RUNNER, input_errors_from_workers, 
 from clozekit.pipelines.write_shards import PARTS_FOLDER, WriteShard
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
 
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.
 BUILD_VERSION = 1
@@ -155,6 +156,11 @@ def build_graph(
     )
 
 
+def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
+    special = {role: tokenizer.token_to_id(piece) for role, piece in tokenizer.special_token_names.items()}
+    return TokenizerInfo(type(tokenizer).__name__, tokenizer.sha256(), tokenizer.vocabulary_size(), special)
+
+
 def describe_build(
     inputs: Sequence[InputFile], reading: ReadOptions, options: PrepareOptions, tokenizer: TokenizerInfo, runner: str
 ) -> BuildInfo:
@@ -184,9 +190,7 @@ def prepare(
     """
     inputs = find_inputs(reading.inputs)
     tokenizer = load_tokenizer(tokenizer_directory)
-    info = TokenizerInfo(
-        type(tokenizer).__name__, tokenizer.sha256(), tokenizer.vocabulary_size(), tokenizer.special_token_ids()
-    )
+    info = describe_tokenizer(tokenizer)
     build = describe_build(inputs, reading, options, info, runner)
     if has_manifest(directory) and not overwrite:
         manifest = read_manifest(directory)
