@@ -19,12 +19,18 @@ def build_parser() -> argparse.ArgumentParser:
         description="From raw text to a pretrained masked language model.",
         epilog="Exit status: 0 done, 2 the input or an option breaks a rule (one line says which), 1 any other failure.",
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error and the libraries' messages")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error and the libraries' messages"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    demo = _command(commands, "demo", "Corpus, vocabulary, dataset, training, filled masks: everything once.", "clozekit demo")
+    demo = _command(
+        commands, "demo", "Corpus, vocabulary, dataset, training, filled masks: everything once.", "clozekit demo"
+    )
     demo.add_argument("--directory", default="clozekit-demo", help="where everything goes (default: %(default)s)")
-    demo.add_argument("--steps", type=int, default=None, help="training steps, to look around sooner (default: the full demo)")
+    demo.add_argument(
+        "--steps", type=int, default=None, help="training steps, to look around sooner (default: the full demo)"
+    )
 
     vocab = _command(
         commands,
@@ -34,8 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_reading(vocab)
     vocab.add_argument("--output", required=True, metavar="DIRECTORY", help="where the tokenizer goes")
-    vocab.add_argument("--family", choices=["bert"], default="bert", help="whose tokenizer to make (default: %(default)s)")
-    vocab.add_argument("--vocabulary-size", type=int, default=30_522, help="pieces to learn at most (default: %(default)s)")
+    vocab.add_argument(
+        "--family", choices=["bert"], default="bert", help="whose tokenizer to make (default: %(default)s)"
+    )
+    vocab.add_argument(
+        "--vocabulary-size", type=int, default=30_522, help="pieces to learn at most (default: %(default)s)"
+    )
     vocab.add_argument(
         "--lowercase",
         action=argparse.BooleanOptionalAction,
@@ -51,21 +61,30 @@ def build_parser() -> argparse.ArgumentParser:
         "clozekit prepare --input 'docs/*.jsonl' --tokenizer tokenizer --output dataset --sequence-length 256",
     )
     _add_reading(prepare)
-    prepare.add_argument("--tokenizer", required=True, metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made")
+    prepare.add_argument(
+        "--tokenizer", required=True, metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made"
+    )
     prepare.add_argument("--output", required=True, metavar="DIRECTORY", help="where the dataset goes")
     prepare.add_argument("--sequence-length", type=int, default=512, help="tokens a row holds (default: %(default)s)")
     prepare.add_argument(
-        "--validation-rate", type=float, default=0.01, help="share of documents kept for validation (default: %(default)s)"
+        "--validation-rate",
+        type=float,
+        default=0.01,
+        help="share of documents kept for validation (default: %(default)s)",
     )
     prepare.add_argument("--seed", type=int, default=0, help="decides the order of the rows (default: %(default)s)")
-    prepare.add_argument("--shard-size-mb", type=float, default=64.0, help="size a shard aims at (default: %(default)s)")
+    prepare.add_argument(
+        "--shard-size-mb", type=float, default=64.0, help="size a shard aims at (default: %(default)s)"
+    )
     prepare.add_argument("--num-shards", type=int, default=None, help="train shards, in place of --shard-size-mb")
     _add_running(prepare)
 
     inspect = _command(commands, "inspect", "Say what a dataset holds.", "clozekit inspect dataset --rows 2")
     inspect.add_argument("dataset", metavar="DATASET")
     inspect.add_argument("--rows", type=int, default=3, help="rows to show decoded (default: %(default)s)")
-    inspect.add_argument("--tokenizer", default=None, metavar="DIRECTORY", help="decode with this one (default: the dataset's)")
+    inspect.add_argument(
+        "--tokenizer", default=None, metavar="DIRECTORY", help="decode with this one (default: the dataset's)"
+    )
 
     train = _command(
         commands,
@@ -120,8 +139,12 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         default="file",
         help="what one document is in a text file; block: between blank lines (default: %(default)s)",
     )
-    group.add_argument("--text-key", default="text", help="field of a JSON line that holds the text (default: %(default)s)")
-    group.add_argument("--id-key", default="id", help="field that names the document, if there is one (default: %(default)s)")
+    group.add_argument(
+        "--text-key", default="text", help="field of a JSON line that holds the text (default: %(default)s)"
+    )
+    group.add_argument(
+        "--id-key", default="id", help="field that names the document, if there is one (default: %(default)s)"
+    )
     group.add_argument(
         "--max-bad-rate",
         type=float,

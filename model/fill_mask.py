@@ -39,7 +39,9 @@ def encode_with_masks(text: str, tokenizer: Tokenizer, max_sequence_length: int)
         ids.extend(piece.tolist())
     ids.append(tokenizer.token_to_id(special["end_token"]))
     if len(ids) > max_sequence_length:
-        raise InputError(f"a text must be at most {max_sequence_length} tokens for this model, got {len(ids)}; shorten it")
+        raise InputError(
+            f"a text must be at most {max_sequence_length} tokens for this model, got {len(ids)}; shorten it"
+        )
     return ids, positions
 
 

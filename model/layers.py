@@ -71,7 +71,9 @@ class TransformerEncoder(keras.layers.Layer):
 
         def initializer() -> Any:
             # A copy each: one seeded initializer used twice would give equal weights.
-            return keras.initializers.get(self.kernel_initializer.__class__.from_config(self.kernel_initializer.get_config()))
+            return keras.initializers.get(
+                self.kernel_initializer.__class__.from_config(self.kernel_initializer.get_config())
+            )
 
         self._self_attention_layer = keras.layers.MultiHeadAttention(
             num_heads=self.num_heads,

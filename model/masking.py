@@ -107,7 +107,9 @@ def mask_rows(
     replaced = tf.where(
         dice < options.mask_token_rate,
         options.mask_token_id,
-        tf.where(dice < options.mask_token_rate + options.random_token_rate, tf.gather(ordinary_ids, random_index), token_ids),
+        tf.where(
+            dice < options.mask_token_rate + options.random_token_rate, tf.gather(ordinary_ids, random_index), token_ids
+        ),
     )
     rows = tf.broadcast_to(tf.range(tf.shape(token_ids)[0])[:, None], tf.shape(positions))
     # Unused slots all point to position 0, a special token that no used slot can name.

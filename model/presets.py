@@ -78,7 +78,9 @@ def load_preset(directory: str | Path) -> tuple[BertMaskedLM, Tokenizer]:
         described = json.loads((root / CONFIG_FILE).read_text(encoding="utf-8"))
         name, config = described["class_name"], dict(described["config"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{root / CONFIG_FILE} must describe a backbone, it is damaged ({error}); copy it again") from error
+        raise InputError(
+            f"{root / CONFIG_FILE} must describe a backbone, it is damaged ({error}); copy it again"
+        ) from error
     if name != "BertBackbone":
         raise InputError(f"the backbone of a preset must be BertBackbone, {root / CONFIG_FILE} says {name!r}")
     config.pop("dtype", None)
@@ -92,11 +94,15 @@ def load_preset(directory: str | Path) -> tuple[BertMaskedLM, Tokenizer]:
     try:
         task.backbone.load_weights(root / WEIGHTS_FILE)
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{root / WEIGHTS_FILE} must hold the weights of the backbone, it does not ({error})") from error
+        raise InputError(
+            f"{root / WEIGHTS_FILE} must hold the weights of the backbone, it does not ({error})"
+        ) from error
     try:
         with h5py.File(root / TASK_WEIGHTS_FILE, "r") as file:
             for name, variable in _head_variables(task).items():
                 variable.assign(file[name][()])
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{root / TASK_WEIGHTS_FILE} must hold the weights of the head, it does not ({error})") from error
+        raise InputError(
+            f"{root / TASK_WEIGHTS_FILE} must hold the weights of the head, it does not ({error})"
+        ) from error
     return task, tokenizer

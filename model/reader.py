@@ -100,14 +100,18 @@ def validation_batches(
 
     def fill(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         missing = batch_size - tf.shape(batch["token_ids"])[0]
-        padded = {name: tf.pad(value, [[0, missing]] + [[0, 0]] * (value.shape.rank - 1)) for name, value in batch.items()}
+        padded = {
+            name: tf.pad(value, [[0, missing]] + [[0, 0]] * (value.shape.rank - 1)) for name, value in batch.items()
+        }
         return {name: tf.ensure_shape(value, [batch_size, *value.shape[1:]]) for name, value in padded.items()}
 
     epoch = tf.constant(0, tf.int64)
     return records.batch(batch_size).map(lambda batch: fill(masked_batch(batch, epoch, manifest, masking)))
 
 
-def masked_batch(records: tf.Tensor, epoch: tf.Tensor, manifest: Manifest, masking: MaskingOptions) -> dict[str, tf.Tensor]:
+def masked_batch(
+    records: tf.Tensor, epoch: tf.Tensor, manifest: Manifest, masking: MaskingOptions
+) -> dict[str, tf.Tensor]:
     """Serialized rows (B,) of `epoch` (scalar or (B,)), parsed, derived and masked."""
     rows = parse_rows(records, manifest.sequence_length, manifest.tokenizer.special_token_ids["pad_token"])
     row_ids = rows.pop("row_id")
@@ -119,7 +123,9 @@ def check_shards(directory: str, manifest: Manifest, read_all: bool = False) -> 
     for split in manifest.splits.values():
         for shard, path in zip(split.shards, shard_paths(directory, split), strict=True):
             if not tf.io.gfile.exists(path):
-                raise InputError(f"every shard of the manifest must be there, {path} is missing; copy the dataset again")
+                raise InputError(
+                    f"every shard of the manifest must be there, {path} is missing; copy the dataset again"
+                )
             size = tf.io.gfile.stat(path).length
             if size != shard.num_bytes:
                 raise _damaged(path, f"{shard.num_bytes} bytes", f"{size}")

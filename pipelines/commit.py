@@ -53,7 +53,9 @@ def check_account(counts: Mapping[str, int]) -> None:
     rejected = sum(number for name, number in counts.items() if name.startswith("rejected_"))
     total = kept + rejected + counts.get("dead_lettered", 0)
     if total != counts.get("documents_in", 0):
-        raise RuntimeError(f"documents were lost or doubled: {counts.get('documents_in', 0)} in, {total} accounted for: {counts}")
+        raise RuntimeError(
+            f"documents were lost or doubled: {counts.get('documents_in', 0)} in, {total} accounted for: {counts}"
+        )
 
 
 def assemble_manifest(
@@ -79,7 +81,9 @@ def assemble_manifest(
             raise RuntimeError(f"shards of {split} are missing or doubled: planned {plan.shard_bounds}, got {bounds}")
         histogram = np.sum([group.length_histogram for group in groups if group.split == split], axis=0)
         splits[split] = SplitInfo(tuple(infos), tuple(histogram.tolist()), width)
-    libraries = {name: version(name) for name in ("clozekit", "apache-beam", "tfx-bsl", "tokenizers", "numpy", "pyarrow")}
+    libraries = {
+        name: version(name) for name in ("clozekit", "apache-beam", "tfx-bsl", "tokenizers", "numpy", "pyarrow")
+    }
     return Manifest(
         build_id=build.build_id,
         sequence_length=build.sequence_length,

@@ -17,7 +17,7 @@ from clozekit.pipelines.files import find_inputs, join, list_names, read_bytes, 
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter, draw_progress
-from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, ReadFile
+from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, ReadFiles, group_files
 from clozekit.pipelines.runners import LOCAL_RUNNER, input_errors_from_workers, runner_options
 from clozekit.tokenizers.learn_vocabulary import count_words
 
@@ -72,14 +72,17 @@ def count_corpus_words(
         if show_progress and runner == LOCAL_RUNNER:
             notes = stack.enter_context(tempfile.TemporaryDirectory(prefix="clozekit-progress-"))
             progress = Progress(notes)
-            total = None if any(file.path.endswith(".gz") for file in inputs) else sum(file.num_bytes for file in inputs)
+            total = (
+                None if any(file.path.endswith(".gz") for file in inputs) else sum(file.num_bytes for file in inputs)
+            )
             stack.enter_context(draw_progress(notes, {"read": "B", "counted": " words"}, total))
         stack.enter_context(input_errors_from_workers())
         with beam.Pipeline(options=options) as root:
             read = (
                 root
-                | "Inputs" >> beam.Create(list(inputs))
-                | "Read" >> beam.ParDo(ReadFile(reading, progress)).with_outputs(BAD_RECORDS, READ_COUNTS, main="documents")
+                | "Inputs" >> beam.Create(group_files(inputs))
+                | "Read"
+                >> beam.ParDo(ReadFiles(reading, progress)).with_outputs(BAD_RECORDS, READ_COUNTS, main="documents")
             )
             examples = read[BAD_RECORDS] | "BadExamples" >> beam.combiners.Top.Smallest(1)
             gate = (

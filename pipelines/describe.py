@@ -67,7 +67,9 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
             with open_input(path) as stream:
                 records = [record for record, _ in zip(read_records(stream, path), range(left), strict=False)]
         except FileNotFoundError as error:
-            raise InputError(f"every shard of the manifest must be there, {path} is missing; copy the dataset again") from error
+            raise InputError(
+                f"every shard of the manifest must be there, {path} is missing; copy the dataset again"
+            ) from error
         left -= len(records)
         for row in records_to_rows(records).to_pylist():
             yield f"row {row[ROW_ID][0]}: {len(row[TOKEN_IDS])} tokens, {len(row[DOCUMENT_LENGTHS])} documents"

@@ -56,7 +56,9 @@ def wrap_pieces(token_ids: np.ndarray, piece_lengths: np.ndarray, start_id: int,
     return result
 
 
-def encode_batch(documents: pa.RecordBatch, tokenizer: Tokenizer, options: PrepareOptions) -> tuple[dict[str, pa.RecordBatch], dict[str, int]]:
+def encode_batch(
+    documents: pa.RecordBatch, tokenizer: Tokenizer, options: PrepareOptions
+) -> tuple[dict[str, pa.RecordBatch], dict[str, int]]:
     """Pieces of each split that has some, and the counts of what was done.
 
     A split's batch has the columns key (uint64, the shuffle order), content (uint64, breaks ties of equal keys) and
@@ -73,7 +75,9 @@ def encode_batch(documents: pa.RecordBatch, tokenizer: Tokenizer, options: Prepa
     for identifier, num_tokens in zip(documents.column("id").to_pylist(), batch.row_lengths.tolist(), strict=True):
         lengths = chunk_lengths(num_tokens, options.sequence_length - 2)
         pieces += lengths
-        keys += [hash64(b"order", seed, identifier.encode(), index.to_bytes(8, "little")) for index in range(len(lengths))]
+        keys += [
+            hash64(b"order", seed, identifier.encode(), index.to_bytes(8, "little")) for index in range(len(lengths))
+        ]
         in_validation = is_validation(identifier, options.seed, options.validation_rate)
         validation += [in_validation] * len(lengths)
         if lengths:
@@ -98,7 +102,10 @@ def encode_batch(documents: pa.RecordBatch, tokenizer: Tokenizer, options: Prepa
 def _content_hashes(flat: np.ndarray, lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     ends = np.cumsum(lengths)
     content = flat.astype("<i4").tobytes()
-    hashes = [hash64(content[4 * start : 4 * end]) for start, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
+    hashes = [
+        hash64(content[4 * start : 4 * end])
+        for start, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True)
+    ]
     return np.array(hashes, np.uint64)
 
 

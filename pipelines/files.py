@@ -107,7 +107,10 @@ def write_whole(path: str, write: Callable[[IO[bytes]], None]) -> None:
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    write_whole(path, lambda stream: stream.write(content) and None)
+    def write(stream: IO[bytes]) -> None:
+        stream.write(content)
+
+    write_whole(path, write)
 
 
 def read_bytes(path: str) -> bytes:
@@ -126,7 +129,9 @@ def list_names(directory: str) -> list[str]:
     filesystem, path = fsspec.core.url_to_fs(directory)
     if not filesystem.isdir(path):
         return []
-    return sorted(posixpath.basename(entry["name"]) for entry in filesystem.ls(path, detail=True) if entry["type"] == "file")
+    return sorted(
+        posixpath.basename(entry["name"]) for entry in filesystem.ls(path, detail=True) if entry["type"] == "file"
+    )
 
 
 def remove(path: str) -> None:

@@ -24,7 +24,7 @@ from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.pack import pack_group
 from clozekit.pipelines.plan import GroupRows, ShardPlan, cut_rows, group_of_keys, num_groups, plan_shards
 from clozekit.pipelines.progress import Progress, ProgressReporter, draw_progress
-from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFile
+from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFiles, group_files
 from clozekit.pipelines.records import SPLITS
 from clozekit.pipelines.runners import LOCAL_RUNNER, input_errors_from_workers, runner_options
 from clozekit.pipelines.write_shards import PARTS_FOLDER, WriteShard
@@ -109,8 +109,8 @@ def build_graph(
     """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched."""
     read = (
         root
-        | "Inputs" >> beam.Create(list(inputs))
-        | "Read" >> beam.ParDo(ReadFile(reading, progress)).with_outputs(BAD_RECORDS, READ_COUNTS, main="documents")
+        | "Inputs" >> beam.Create(group_files(inputs))
+        | "Read" >> beam.ParDo(ReadFiles(reading, progress)).with_outputs(BAD_RECORDS, READ_COUNTS, main="documents")
     )
     encoded = read.documents | "Encode" >> beam.ParDo(
         EncodeDocuments(tokenizer_directory, options, progress)
@@ -207,7 +207,9 @@ def prepare(
         if show_progress and runner == LOCAL_RUNNER:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="clozekit-progress-"))
             progress = Progress(folder)
-            total = None if any(file.path.endswith(".gz") for file in inputs) else sum(file.num_bytes for file in inputs)
+            total = (
+                None if any(file.path.endswith(".gz") for file in inputs) else sum(file.num_bytes for file in inputs)
+            )
             stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
             stack.enter_context(draw_progress(folder, stages, total))
         stack.enter_context(input_errors_from_workers())

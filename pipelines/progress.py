@@ -47,7 +47,9 @@ def read_progress(directory: str) -> dict[str, int]:
 
 
 @contextmanager
-def draw_progress(directory: str, stages: dict[str, str], total_bytes: int | None, every_seconds: float = 0.5) -> Iterator[None]:
+def draw_progress(
+    directory: str, stages: dict[str, str], total_bytes: int | None, every_seconds: float = 0.5
+) -> Iterator[None]:
     """Draws a bar of the first stage and the counts of the others until the block ends.
 
     stages: stage -> its unit ("B", "rows", ...), in the order of the pipeline; total_bytes: what the first one ends at.

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 import apache_beam as beam
@@ -94,7 +94,9 @@ def read_json_lines(stream: IO[bytes], text_key: str, id_key: str, source: str) 
             if isinstance(fields, dict) and text_key in fields:
                 got = f"has a {type(text).__name__} there"
             yield BadRecord(
-                source, position, f"a JSON line must hold text under {text_key!r}, this one {got}; mend it or pass --text-key"
+                source,
+                position,
+                f"a JSON line must hold text under {text_key!r}, this one {got}; mend it or pass --text-key",
             )
             continue
         key = fields.get(id_key)
@@ -110,8 +112,32 @@ def read_documents(file: InputFile, options: ReadOptions, stream: IO[bytes]) -> 
     return read_text(stream, options.document_kind, file.path)
 
 
-class ReadFile(beam.DoFn):
-    """InputFile -> batches of documents (RecordBatch of DOCUMENTS), dead letters, counts."""
+def read_file(file: InputFile, options: ReadOptions) -> Iterator[Document | BadRecord]:
+    """Documents of one file. Raises InputError for a .gz file that is no gzip or is cut short."""
+    try:
+        with open_input(file.path) as stream:
+            yield from read_documents(file, options, stream)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"a {GZIP_SUFFIX} input must be whole gzip, {file.path} is damaged or cut short ({error}); fetch it again"
+        ) from error
+
+
+def group_files(files: Sequence[InputFile]) -> list[tuple[InputFile, ...]]:
+    """Files in groups that one worker reads in a row, so that many small files still make full batches."""
+    groups: list[list[InputFile]] = []
+    room = 0
+    for file in files:
+        if not groups or room < file.num_bytes:
+            groups.append([])
+            room = MAX_BATCH_CHARACTERS
+        groups[-1].append(file)
+        room -= file.num_bytes
+    return [tuple(group) for group in groups]
+
+
+class ReadFiles(beam.DoFn):
+    """Group of InputFile -> batches of documents (RecordBatch of DOCUMENTS), dead letters, counts."""
 
     def __init__(self, options: ReadOptions, progress: Progress | None) -> None:
         self._options = options
@@ -120,35 +146,31 @@ class ReadFile(beam.DoFn):
     def setup(self) -> None:
         self._reporter = ProgressReporter(self._progress, "read")
 
-    def process(self, file: InputFile) -> Iterable[Any]:
-        documents: list[Document] = []
+    def process(self, files: tuple[InputFile, ...]) -> Iterable[Any]:
         counts = {"documents_in": 0, "dead_lettered": 0, "rejected_empty": 0}
-        characters = reported = 0
-        try:
-            with open_input(file.path) as stream:
-                for item in read_documents(file, self._options, stream):
-                    counts["documents_in"] += 1
-                    if isinstance(item, BadRecord):
-                        counts["dead_lettered"] += 1
-                        yield beam.pvalue.TaggedOutput(BAD_RECORDS, item)
-                    elif not item.text.strip():
-                        counts["rejected_empty"] += 1
-                    else:
-                        documents.append(item)
-                        characters += len(item.text)
-                    if len(documents) >= MAX_BATCH_DOCUMENTS or characters >= MAX_BATCH_CHARACTERS:
-                        yield to_batch(documents)
-                        # Characters stand in for bytes: a gzip stream does not tell how far it is.
-                        self._reporter.add(characters)
-                        reported += characters
-                        documents, characters = [], 0
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(
-                f"a {GZIP_SUFFIX} input must be whole gzip, {file.path} is damaged or cut short ({error}); fetch it again"
-            ) from error
+        documents: list[Document] = []
+        characters = 0
+        for file in files:
+            reported = 0
+            for item in read_file(file, self._options):
+                counts["documents_in"] += 1
+                if isinstance(item, BadRecord):
+                    counts["dead_lettered"] += 1
+                    yield beam.pvalue.TaggedOutput(BAD_RECORDS, item)
+                elif not item.text.strip():
+                    counts["rejected_empty"] += 1
+                else:
+                    documents.append(item)
+                    characters += len(item.text)
+                if len(documents) >= MAX_BATCH_DOCUMENTS or characters >= MAX_BATCH_CHARACTERS:
+                    yield to_batch(documents)
+                    # Characters stand in for bytes until the file ends: gzip does not tell how far it is.
+                    self._reporter.add(characters)
+                    reported += characters
+                    documents, characters = [], 0
+            self._reporter.add(max(0, file.num_bytes - reported))
         if documents:
             yield to_batch(documents)
-            self._reporter.add(characters)
         yield beam.pvalue.TaggedOutput(READ_COUNTS, counts)
 
 

@@ -1,5 +1,6 @@
 """Runners: which one a build runs on, the options it needs, and what its failures mean."""
 
+import argparse
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -30,23 +31,19 @@ def runner_options(runner: str, num_workers: int, beam_arguments: Sequence[str])
     arguments = [f"--runner={runner}", *beam_arguments]
     if runner == LOCAL_RUNNER and num_workers > 1:
         arguments += ["--direct_running_mode=multi_processing", f"--direct_num_workers={num_workers}"]
-    # Unknown names would be dropped without a word.
-    known, unknown = PipelineOptions(arguments).view_as(PipelineOptions), []
-    parser = _beam_parser()
-    _, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        raise InputError(f"every option behind `--` must be one of Beam's, it does not know {' '.join(unknown)}")
-    return known
+    _check_known(beam_arguments)
+    return PipelineOptions(arguments)
 
 
-def _beam_parser():  # type: ignore[no-untyped-def]
-    import argparse
-
+def _check_known(beam_arguments: Sequence[str]) -> None:
+    """Raises InputError for an option that Beam does not know; Beam itself would drop it without a word."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in PipelineOptions.__subclasses__():
         if options.__module__.startswith("apache_beam."):
             options._add_argparse_args(parser)
-    return parser
+    _, unknown = parser.parse_known_args(list(beam_arguments))
+    if unknown:
+        raise InputError(f"every option behind `--` must be one of Beam's, it does not know {' '.join(unknown)}")
 
 
 @contextmanager

@@ -42,7 +42,9 @@ class WriteShard(beam.DoFn):
         check_crc_is_fast()
         self._reporter = ProgressReporter(self._progress, "written")
 
-    def process(self, element: tuple[tuple[str, int, int], Iterable[tuple[int, bytes]]]) -> Iterable[tuple[str, int, ShardInfo]]:
+    def process(
+        self, element: tuple[tuple[str, int, int], Iterable[tuple[int, bytes]]]
+    ) -> Iterable[tuple[str, int, ShardInfo]]:
         (split, index, num_shards), blocks = element
         part = part_path(self._directory, self._build_id, split, index)
         info = finished_shard(self._directory, part)
@@ -58,7 +60,9 @@ class WriteShard(beam.DoFn):
         rows = tokens = documents = 0
         for first_row, block in blocks:
             batch = from_bytes(block)
-            records = frame_records(rows_to_records(batch.column("token_ids"), batch.column("document_lengths"), first_row))
+            records = frame_records(
+                rows_to_records(batch.column("token_ids"), batch.column("document_lengths"), first_row)
+            )
             digest.update(records)
             framed.append(records)
             rows += batch.num_rows

@@ -31,7 +31,9 @@ class Position:
 class Checkpoints:
     """The checkpoints of one run: saving, pruning, and going back to the newest whole one."""
 
-    def __init__(self, directory: Path, model: Any, optimizer: Any, config_sha256: str, dataset_sha256: str, keep: int) -> None:
+    def __init__(
+        self, directory: Path, model: Any, optimizer: Any, config_sha256: str, dataset_sha256: str, keep: int
+    ) -> None:
         self._directory = directory
         self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
         self._identity = {"config_sha256": config_sha256, "dataset_sha256": dataset_sha256}

@@ -1,5 +1,6 @@
 """The configuration of a run: one YAML file, `key=value` changes on top, checked before anything starts."""
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -37,7 +38,9 @@ class ModelConfig:
         for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim"):
             check(f"model.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
         divides = self.hidden_dim % self.num_heads == 0
-        check("model.hidden_dim must be a multiple of model.num_heads", divides, f"{self.hidden_dim} and {self.num_heads}")
+        check(
+            "model.hidden_dim must be a multiple of model.num_heads", divides, f"{self.hidden_dim} and {self.num_heads}"
+        )
         check("model.dropout must be a rate from 0 to 1", 0 <= self.dropout < 1, self.dropout)
 
 
@@ -211,10 +214,8 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, str) and float in kinds:
         # YAML reads 1e-3 (without a dot) as text.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
         value = float(value)
     # bool is an int to Python, not to a reader of the file.

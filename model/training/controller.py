@@ -136,7 +136,9 @@ class Run:
                 position.next_row,
             )
         )
-        bar = tqdm(total=config.train.steps, initial=position.global_step, desc="training", unit=" steps", smoothing=0.05)
+        bar = tqdm(
+            total=config.train.steps, initial=position.global_step, desc="training", unit=" steps", smoothing=0.05
+        )
         started = time.monotonic() - position.elapsed_seconds
         metrics: dict[str, float] = {}
         try:
@@ -182,7 +184,11 @@ class Run:
             position.skipped_steps + int(result.skipped),
             time.monotonic() - started,
         )
-        log.write("train", end, values | {"tokens_seen": position.tokens_seen, "tokens_per_second": int(result.tokens) / seconds})
+        log.write(
+            "train",
+            end,
+            values | {"tokens_seen": position.tokens_seen, "tokens_per_second": int(result.tokens) / seconds},
+        )
         bar.update(end - step)
         bar.set_postfix_str(f"loss {values['loss']:.3f}, accuracy {values['accuracy']:.1%}", refresh=False)
         return position

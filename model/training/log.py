@@ -20,7 +20,8 @@ class MetricsLog:
         kept = [entry for entry in read_metrics(self._path) if entry["step"] <= global_step]
         self._path.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
         self._writers = {
-            name: tf.summary.create_file_writer(str(directory / "tensorboard" / name)) for name in ("train", "validation")
+            name: tf.summary.create_file_writer(str(directory / "tensorboard" / name))
+            for name in ("train", "validation")
         }
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:

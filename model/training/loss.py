@@ -18,6 +18,4 @@ def masked_sums(logits: tf.Tensor, mask_ids: tf.Tensor, mask_weights: tf.Tensor)
     logits = tf.cast(logits, tf.float32)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(mask_ids, logits)
     right = tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), mask_ids), tf.float32)
-    return Sums(
-        tf.reduce_sum(losses * mask_weights), tf.reduce_sum(mask_weights), tf.reduce_sum(right * mask_weights)
-    )
+    return Sums(tf.reduce_sum(losses * mask_weights), tf.reduce_sum(mask_weights), tf.reduce_sum(right * mask_weights))

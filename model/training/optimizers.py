@@ -67,7 +67,9 @@ class AdamW(tf.Module):
 
         Where the norm is not finite nothing changes, the moments included.
         """
-        values, firsts, seconds = ([v.read_value() for v in group] for group in (self._variables, self.first, self.second))
+        values, firsts, seconds = (
+            [v.read_value() for v in group] for group in (self._variables, self.first, self.second)
+        )
         results, norm = self._compute(values, gradients, firsts, seconds, learning_rate, self.updates.read_value())
         for index, (value, first, second) in enumerate(results):
             self._variables[index].assign(value)

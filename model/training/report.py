@@ -80,7 +80,9 @@ def _svg(draw: Any, width: float = 6.2, height: float = 3.1) -> str:
 def loss_chart(metrics: Sequence[dict[str, Any]]) -> str:
     def draw(axes: Any) -> None:
         axes.plot(*series(metrics, "train", "loss"), color=_TRAIN, linewidth=1.2, label="training")
-        axes.plot(*series(metrics, "validation", "loss"), color=_VALIDATION, marker="o", markersize=4, label="validation")
+        axes.plot(
+            *series(metrics, "validation", "loss"), color=_VALIDATION, marker="o", markersize=4, label="validation"
+        )
         axes.set_xlabel("step")
         axes.set_ylabel("loss, nats a masked token")
         axes.legend()
