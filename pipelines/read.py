@@ -32,9 +32,10 @@ class Document(NamedTuple):
 
 
 class BadRecord(NamedTuple):
-    """A record that can't be read: where it stands and why."""
+    """A record that can't be read: its file, its line (0: the whole file), the same in words, and why."""
 
     source: str
+    line: int
     position: str
     reason: str
 
@@ -48,33 +49,33 @@ def document_id(document: Document) -> str:
 
 def read_text(stream: IO[bytes], kind: str, source: str) -> Iterator[Document | BadRecord]:
     """Documents of a UTF-8 text: the whole file, each line, or each block between blank lines."""
-    for position, content in _text_pieces(stream, kind):
+    for line, position, content in _text_pieces(stream, kind):
         try:
             yield Document(None, content.decode("utf-8"))
         except UnicodeDecodeError as error:
             where = f"byte {error.start} ({error.object[error.start : error.end].hex()})"
-            yield BadRecord(source, position, f"text must be UTF-8, {where} is not; convert the file to UTF-8")
+            yield BadRecord(source, line, position, f"text must be UTF-8, {where} is not; convert the file to UTF-8")
 
 
-def _text_pieces(stream: IO[bytes], kind: str) -> Iterator[tuple[str, bytes]]:
+def _text_pieces(stream: IO[bytes], kind: str) -> Iterator[tuple[int, str, bytes]]:
     if kind == "file":
-        yield "the whole file", stream.read()
+        yield 0, "the whole file", stream.read()
         return
     block: list[bytes] = []
     first_line = 1
     for number, line in enumerate(stream, start=1):
         if kind == "line":
             if line.strip():
-                yield f"line {number}", line.rstrip(b"\r\n")
+                yield number, f"line {number}", line.rstrip(b"\r\n")
         elif line.strip():
             if not block:
                 first_line = number
             block.append(line)
         elif block:
-            yield f"the block from line {first_line}", b"".join(block)
+            yield first_line, f"the block from line {first_line}", b"".join(block)
             block = []
     if block:
-        yield f"the block from line {first_line}", b"".join(block)
+        yield first_line, f"the block from line {first_line}", b"".join(block)
 
 
 def read_json_lines(stream: IO[bytes], text_key: str, id_key: str, source: str) -> Iterator[Document | BadRecord]:
@@ -86,7 +87,9 @@ def read_json_lines(stream: IO[bytes], text_key: str, id_key: str, source: str) 
         try:
             fields = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            yield BadRecord(source, position, f"a line must be one JSON object, this one is not ({error}); mend it")
+            yield BadRecord(
+                source, number, position, f"a line must be one JSON object, this one is not ({error}); mend it"
+            )
             continue
         text = fields.get(text_key) if isinstance(fields, dict) else None
         if not isinstance(text, str):
@@ -95,6 +98,7 @@ def read_json_lines(stream: IO[bytes], text_key: str, id_key: str, source: str) 
                 got = f"has a {type(text).__name__} there"
             yield BadRecord(
                 source,
+                number,
                 position,
                 f"a JSON line must hold text under {text_key!r}, this one {got}; mend it or pass --text-key",
             )

@@ -55,10 +55,9 @@ def input_errors_from_workers() -> Iterator[None]:
     beam_logger.setLevel(logging.CRITICAL)
     try:
         yield
-    except InputError:
-        raise
     except Exception as error:
-        if found := _INPUT_ERROR.search(str(error)):
+        # In this process an exception keeps its type, and Beam adds the stage to its message.
+        if found := _INPUT_ERROR.search(f"{type(error).__name__}: {error}"):
             raise InputError(found.group(1).strip()) from error
         raise
     finally:
