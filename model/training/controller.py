@@ -19,7 +19,7 @@ from clozekit.model.training.config import RunConfig
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.model.training.log import MetricsLog
 from clozekit.model.training.optimizers import AdamW
-from clozekit.model.training.step import TrainStep
+from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
@@ -162,7 +162,7 @@ class Run:
         step = position.global_step
         end = min([config.train.steps, *((step // every + 1) * every for every in ends)])
         loop_started = time.monotonic()
-        result = self._step.run_loop(batches, tf.constant(end - step))
+        result = self._run_loop(batches, step, end - step)
         loss, count, correct = (float(part) for part in result.sums)
         seconds = time.monotonic() - loop_started
         if not math.isfinite(loss) and int(result.skipped) == end - step:
@@ -192,6 +192,14 @@ class Run:
         bar.update(end - step)
         bar.set_postfix_str(f"loss {values['loss']:.3f}, accuracy {values['accuracy']:.1%}", refresh=False)
         return position
+
+    def _run_loop(self, batches: Any, first_step: int, num_steps: int) -> LoopResult:
+        try:
+            return self._step.run_loop(batches, tf.constant(first_step), tf.constant(num_steps))
+        except (tf.errors.DataLossError, tf.errors.NotFoundError):
+            # TensorFlow does not say which file; reading all of them finds it.
+            check_shards(self.config.dataset, self.manifest, read_all=True)
+            raise
 
     def _evaluate(self, step: int, log: MetricsLog, bar: tqdm) -> dict[str, float]:
         metrics = self.evaluator.run()

@@ -9,6 +9,7 @@ def linear_warmup_and_decay(step: tf.Tensor, peak: float, warmup_steps: int, num
     step counts from 0; the first step has a rate above 0, the last one too.
     """
     done = tf.cast(step, tf.float32) + 1.0
-    rising = done / float(max(1, warmup_steps))
+    warmup_steps = max(1, warmup_steps)
+    rising = done / float(warmup_steps)
     falling = (num_steps + 1.0 - done) / float(max(1, num_steps + 1 - warmup_steps))
     return peak * tf.clip_by_value(tf.minimum(rising, falling), 0.0, 1.0)

@@ -21,6 +21,18 @@ class LoopResult(NamedTuple):
     learning_rate: tf.Tensor
 
 
+# More than a layer draws in one step: once for each micro-batch.
+DRAWS_PER_STEP = 256
+
+
+def dropout_states(task: Any) -> list[tf.Variable]:
+    """The random state of every layer of the task that has one, in a fixed order."""
+    layers = task._flatten_layers(include_self=False, recursive=True)
+    generators = [layer.seed_generator for layer in layers if getattr(layer, "seed_generator", None) is not None]
+    # A layer that is reachable twice is listed twice.
+    return list({id(generator): generator.state.value for generator in generators}.values())
+
+
 class TrainStep:
     """The inner loop: so many steps on the device for each call from the controller."""
 
@@ -30,7 +42,7 @@ class TrainStep:
         self._config = config
         self._strategy = strategy
         self._variables = [variable.value for variable in task.trainable_variables]
-        self._used: list[bool] | None = None
+        self._dropout_states = dropout_states(task)
         self._gradients = tf.function(self._summed_gradients, jit_compile=config.train.xla)
         self.run_loop = tf.function(self._run_loop)
 
@@ -42,7 +54,11 @@ class TrainStep:
         gradients = tape.gradient(sums.loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
-    def _replica_step(self, batch: dict[str, tf.Tensor]) -> LoopResult:
+    def _replica_step(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> LoopResult:
+        # Each layer's random state is set from (seed, layer, step), so a resumed run drops the same units.
+        for index, state in enumerate(self._dropout_states):
+            key = self._config.seed * 1_000_003 + index
+            state.assign(tf.cast(tf.stack([key % 2**31, step * DRAWS_PER_STEP]), state.dtype))
         pieces = self._config.train.num_micro_batches
         split = {name: tf.split(value, pieces) for name, value in batch.items()}
         gradients, sums = self._gradients({name: parts[0] for name, parts in split.items()})
@@ -63,11 +79,13 @@ class TrainStep:
         skipped = tf.cast(tf.logical_not(tf.math.is_finite(norm)), tf.int32)
         return LoopResult(Sums(*sums), tokens, skipped, norm, rate)
 
-    def _run_loop(self, batches: Iterator[dict[str, tf.Tensor]], num_steps: tf.Tensor) -> LoopResult:
+    def _run_loop(
+        self, batches: Iterator[dict[str, tf.Tensor]], first_step: tf.Tensor, num_steps: tf.Tensor
+    ) -> LoopResult:
         zero = tf.constant(0.0)
         total = LoopResult(Sums(zero, zero, zero), tf.constant(0, tf.int64), tf.constant(0), zero, zero)
-        for _ in tf.range(num_steps):
-            result = self._strategy.run(self._replica_step, (next(batches),))
+        for index in tf.range(num_steps):
+            result = self._strategy.run(self._replica_step, (next(batches), first_step + index))
             total = LoopResult(
                 Sums(*(a + b for a, b in zip(total.sums, result.sums, strict=True))),
                 total.tokens + result.tokens,
