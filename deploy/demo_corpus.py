@@ -59,7 +59,7 @@ def gather_documents() -> Iterator[dict[str, str]]:
     seen_texts: set[str] = set()
     seen_ids: set[str] = set()
     yield from _once(documents, seen_texts, seen_ids)
-    for module, path in tqdm(source_files(), desc="gathering docstrings", unit=" files", unit_scale=True):
+    for module, path in tqdm(source_files(), desc="gathering docstrings", unit=" files", mininterval=0.5):
         try:
             found = sorted(docstrings(module, path.read_text(encoding="utf-8")))
         except (SyntaxError, UnicodeDecodeError):

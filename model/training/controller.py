@@ -122,7 +122,9 @@ class Run:
         position, damaged = self._checkpoints.restore_latest()
         for problem in damaged:
             tqdm.write(f"damaged checkpoint left out: {problem}")
-        if position.global_step:
+        if position.global_step == config.train.steps:
+            tqdm.write(f"already trained to step {position.global_step}")
+        elif position.global_step:
             tqdm.write(f"going on from step {position.global_step} of {config.train.steps}")
         (self.directory / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
         log = MetricsLog(self.directory, position.global_step)
