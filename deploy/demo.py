@@ -37,7 +37,8 @@ TEXTS = (
     "If the file does not exist, a FileNotFoundError [MASK] raised.",
     "The default [MASK] is None.",
     "Raise a [MASK] if the argument is not an integer.",
-    "A [MASK] is an object that can be called with [MASK].",
+    "Return True if the two arrays have the same [MASK].",
+    "The [MASK] must be a positive [MASK].",
 )
 
 

@@ -77,12 +77,19 @@ def _svg(draw: Any, width: float = 6.2, height: float = 3.1) -> str:
     return text[text.index("<svg") :]
 
 
+def _thousands() -> Any:
+    from matplotlib.ticker import StrMethodFormatter
+
+    return StrMethodFormatter("{x:,.0f}")
+
+
 def loss_chart(metrics: Sequence[dict[str, Any]]) -> str:
     def draw(axes: Any) -> None:
         axes.plot(*series(metrics, "train", "loss"), color=_TRAIN, linewidth=1.2, label="training")
         axes.plot(
             *series(metrics, "validation", "loss"), color=_VALIDATION, marker="o", markersize=4, label="validation"
         )
+        axes.xaxis.set_major_formatter(_thousands())
         axes.set_xlabel("step")
         axes.set_ylabel("loss, nats a masked token")
         axes.legend()
@@ -98,11 +105,13 @@ def accuracy_chart(metrics: Sequence[dict[str, Any]], baseline: float) -> str:
         steps, values = series(metrics, "validation", "accuracy")
         axes.plot(steps, values, color=_VALIDATION, marker="o", markersize=4, label="validation")
         axes.axhline(baseline, color=_BASELINE, linestyle="--", linewidth=1.2, label="always the commonest token")
-        axes.set_ylim(bottom=0)
+        # Room for the legend above the curves.
+        axes.set_ylim(0, 1.3 * max(values + [baseline]))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.xaxis.set_major_formatter(_thousands())
         axes.set_xlabel("step")
         axes.set_ylabel("masked accuracy")
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left")
 
     return _svg(draw)
 
@@ -113,6 +122,7 @@ def histogram_chart(split: SplitInfo) -> str:
         starts = [index * width for index in range(len(split.length_histogram))]
         axes.bar(starts, split.length_histogram, width=width * 0.88, align="edge", color=_VALIDATION)
         axes.set_xlabel("length of a packed document, tokens")
+        axes.yaxis.set_major_formatter(_thousands())
         axes.set_ylabel("documents")
 
     return _svg(draw)
@@ -217,7 +227,8 @@ h2 { margin: 40px 0 14px; font-size: 20px; }
 .tile, .card { background: #fff; border: 1px solid #e2e8f0; border-radius: 12px; padding: 16px 18px; }
 .tile .label { font-size: 13px; color: #64748b; }
 .tile .value { font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
-.charts, .fills { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 16px; }
+.charts, .fills { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 16px;
+  align-items: start; }
 .card h3 { margin: 0 0 12px; font-size: 16px; font-weight: 600; }
 .card svg { width: 100%; height: auto; display: block; }
 .card p { margin: 10px 0 0; font-size: 14px; color: #475569; }
@@ -229,6 +240,8 @@ h2 { margin: 40px 0 14px; font-size: 20px; }
 .track { background: #eef2f7; border-radius: 4px; height: 10px; }
 .bar { background: #1d4ed8; border-radius: 4px; height: 10px; min-width: 2px; }
 pre { margin: 0; overflow-x: auto; font: 13px/1.5 ui-monospace, monospace; }
+details summary { cursor: pointer; font-size: 14px; color: #475569; }
+details pre { margin-top: 12px; }
 footer { margin-top: 36px; font-size: 13px; color: #64748b; overflow-wrap: anywhere; }
 </style></head><body><main>
 <h1>$title</h1>
@@ -244,7 +257,8 @@ $filled
 <section class="charts">
 <article class="card"><h3>Lengths of the packed documents</h3>$histogram
 <p>Rows of up to $row_length tokens. $fill_rates.</p></article>
-<article class="card"><h3>Configuration</h3><pre>$config</pre></article>
+<article class="card"><h3>Configuration</h3><details><summary>config.yaml of this run</summary><pre>$config</pre>
+</details></article>
 </section>
 <footer>dataset sha256 $dataset</footer>
 </main></body></html>

@@ -290,3 +290,13 @@ def test_shards_cut_the_rows_evenly() -> None:
     assert plan.shard_bounds == (0, 3, 7, 11)
     assert cut_rows(4, 5, plan.shard_bounds) == [(1, 4, 7), (2, 7, 9)]
     assert plan_shards(groups, PrepareOptions(num_shards=100))["train"].num_shards == 11
+
+
+def test_an_input_error_in_a_worker_process_arrives_as_one(tokenizer_directory: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"the cat sat " * 500)[:-20])
+    with pytest.raises(InputError) as caught:
+        prepare(ReadOptions((str(path),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"), num_workers=2)
+    message = str(caught.value)
+    assert message.startswith(f"a .gz input must be whole gzip, {path} is damaged or cut short")
+    assert message.endswith("fetch it again")

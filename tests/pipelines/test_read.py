@@ -109,3 +109,19 @@ def test_an_input_that_names_nothing_is_refused(tmp_path: Path, pattern: str, me
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         find_inputs((pattern.format(tmp_path),))
+
+
+def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The tests may run as root, whom no permission stops.
+    from fsspec.implementations.local import LocalFileSystem
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "a.txt"
+    path.write_text("x", encoding="utf-8")
+    monkeypatch.setattr(LocalFileSystem, "open", refuse)
+    with pytest.raises(
+        InputError, match=r"must be readable, .*a\.txt is not \(Permission denied\); check its permissions"
+    ):
+        find_inputs((str(path),))
