@@ -29,7 +29,7 @@ $(VENV)/.installed: setup.py constraints.txt pyproject.toml
 	@echo "installing Clozekit and its pinned dependencies into $(VENV) (two to five minutes)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' || { echo "the packages could not be installed; pip's message above says why (no network to the package index? no disk?)" >&2; exit 2; }
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' || { echo "the packages could not be installed; pip's message above says why (no network to the package index? no disk?)" >&2; exit 2; }
 	@touch $@
 
 demo: setup
