@@ -24,6 +24,7 @@ setup(
         "keras",
         "matplotlib",
         "numpy",
+        "orjson",
         "pandas",
         "pyarrow",
         "pyyaml",

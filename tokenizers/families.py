@@ -46,4 +46,7 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
         ) from error
     if name not in _FAMILIES:
         raise InputError(f"the tokenizer class must be one of {', '.join(_FAMILIES)}, {config_path} says {name!r}")
-    return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, config)
+    try:
+        return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, config)
+    except (FileNotFoundError, KeyError) as error:
+        raise InputError(f"a tokenizer must be whole, {root} misses {error}; copy it again") from error
