@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def run_demo(directory: Path, steps: int | None, debug: bool) -> None:
     times_better = _show_results(directory, run, metrics, manifest)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"\n  done in {minutes} min {seconds} s; open {directory / 'report.html'} in a browser, and try:")
-    print(f'  clozekit fill {directory / "preset"} "The [MASK] of a dictionary."')
+    # The command as it was started: after `make demo` it is not on the PATH.
+    print(f'  {sys.argv[0]} fill {directory / "preset"} "The [MASK] of a dictionary."')
 
     if steps is None and times_better < PROMISED_TIMES_BETTER:
         raise RuntimeError(
@@ -121,7 +123,9 @@ def _train(directory: Path, dataset: Path, steps: int) -> tuple[Any, dict[str, f
         print("  the last run here had other settings; training anew")
         shutil.rmtree(directory / "run")
     run = Run(config)
-    print(f"  {run.task.count_params():,} parameters, {steps:,} steps; XLA compiles first, that takes a few seconds")
+    print(
+        f"  {run.task.count_params():,} parameters, {steps:,} steps; the first one compiles, which takes some seconds"
+    )
     return run, run.train()
 
 

@@ -123,12 +123,20 @@ class Run:
         self.directory.mkdir(parents=True, exist_ok=True)
         position, damaged = self._checkpoints.restore_latest()
         for problem in damaged:
-            tqdm.write(f"damaged checkpoint left out: {problem}")
-        if position.global_step == config.train.steps:
-            tqdm.write(f"already trained to step {position.global_step}")
-        elif position.global_step:
-            tqdm.write(f"going on from step {position.global_step} of {config.train.steps}")
+            tqdm.write(f"  damaged checkpoint left out: {problem}")
         (self.directory / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        if position.global_step == config.train.steps:
+            tqdm.write(f"  already trained to step {position.global_step}")
+            metrics = self.evaluator.run()
+        else:
+            if position.global_step:
+                tqdm.write(f"  going on from step {position.global_step} of {config.train.steps}")
+            metrics = self._train_from(position)
+        save_preset(self.task, self.tokenizer, self.preset_directory)
+        return metrics
+
+    def _train_from(self, position: Position) -> dict[str, float]:
+        config = self.config
         log = MetricsLog(self.directory, position.global_step)
         batches = iter(
             training_batches(
@@ -149,14 +157,13 @@ class Run:
                 position = self._advance(batches, position, log, bar)
                 step, last = position.global_step, position.global_step == config.train.steps
                 if step % config.evaluate.every_steps == 0 or last:
-                    metrics = self._evaluate(step, log, bar)
+                    metrics = self._evaluate(step, log)
                 if step % config.checkpoint.every_steps == 0 or last:
                     self._checkpoints.save(position)
         finally:
             bar.close()
             log.close()
-        save_preset(self.task, self.tokenizer, self.preset_directory)
-        return metrics or self.evaluator.run()
+        return metrics
 
     def _advance(self, batches: Any, position: Position, log: MetricsLog, bar: tqdm) -> Position:
         """Runs steps up to the next thing to do, and logs them."""
@@ -198,11 +205,11 @@ class Run:
         with damage_named(self.config.dataset, self.manifest):
             return self._step.run_loop(batches, tf.constant(first_step), tf.constant(num_steps))
 
-    def _evaluate(self, step: int, log: MetricsLog, bar: tqdm) -> dict[str, float]:
+    def _evaluate(self, step: int, log: MetricsLog) -> dict[str, float]:
         metrics = self.evaluator.run()
         log.write("validation", step, metrics)
         tqdm.write(
-            f"step {step}: validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
+            f"  step {step}: validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
             f" accuracy {metrics['accuracy']:.1%}"
         )
         return metrics
