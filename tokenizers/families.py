@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
+from clozekit.tokenizers.byte_pair import BytePairTokenizer
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokenizer
 from clozekit.tokenizers.wordpiece import WordPieceTokenizer
@@ -23,7 +24,19 @@ class BertTokenizer(WordPieceTokenizer):
     }
 
 
-_FAMILIES: dict[str, type[Tokenizer]] = {"BertTokenizer": BertTokenizer}
+class RobertaTokenizer(BytePairTokenizer):
+    """RoBERTa's byte-level BPE tokenizer with its four special tokens."""
+
+    special_token_names: ClassVar[dict[str, str]] = {
+        "start_token": "<s>",
+        "pad_token": "<pad>",
+        "end_token": "</s>",
+        "mask_token": "<mask>",
+    }
+    mask_takes_space_before: ClassVar[bool] = True
+
+
+_FAMILIES: dict[str, type[Tokenizer]] = {"BertTokenizer": BertTokenizer, "RobertaTokenizer": RobertaTokenizer}
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:

@@ -1,0 +1,41 @@
+"""Compiles the inner loops with Numba, and the two memory reads they need."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+# No fastmath: the scores of SentencePiece must round as its C++ does.
+_OPTIONS = {"error_model": "numpy", "boundscheck": False}
+
+
+def compile_kernel(function: Callable[..., Any]) -> Any:
+    """`function` compiled on its first call; the machine code is kept on disk for later processes.
+
+    The GIL stays held: kernels write into the word cache of their tokenizer, which threads may share.
+    """
+    try:
+        return numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache folder can be written: compile in each process.
+        return numba.njit(**_OPTIONS)(function)
+
+
+# For the small functions that kernels are made of.
+inline = numba.njit(inline="never", **_OPTIONS)
+
+
+@intrinsic
+def load_8_bytes(typing_context, array, position):  # type: ignore[no-untyped-def]
+    """array[position : position + 8] of a uint8 array as one little-endian uint64, without checking the bounds."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.gep(data, [arguments[1]])
+        word = builder.bitcast(address, ir.IntType(64).as_pointer())
+        return builder.load(word, align=1)
+
+    return types.uint64(array, types.int64), generate
