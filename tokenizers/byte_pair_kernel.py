@@ -19,7 +19,7 @@ from clozekit.tokenizers.word_cache import (
 )
 
 # What the regular expression tells apart. MULTIBYTE: the byte alone does not say.
-OTHER, LETTER, NUMBER, SPACE, MULTIBYTE = range(5)
+OTHER, LETTER, NUMBER, SPACE, MULTIBYTE = range(5)  # those before SPACE form words
 # Below it, searching all pairs for the best one is faster than keeping them in a heap.
 MAX_SCANNED_BYTES = 128
 NO_RANK = 0x7FFFFFFF
@@ -71,7 +71,18 @@ def encode_byte_pairs(
         end = offsets[text + 1]
         while position < end:
             start = position
-            position = _word_end(data, start, end, byte_kind, kinds)
+            # Most words are a space and a run of one kind of ASCII; `_word_end` does the same four times slower.
+            if data[position] == 0x20 and position + 1 < end:
+                position += 1
+            kind = byte_kind[data[position]]
+            simple = kind < SPACE and data[start] != 0x27
+            if simple:
+                position += 1
+                while position < end and byte_kind[data[position]] == kind:
+                    position += 1
+                simple = position == end or byte_kind[data[position]] != MULTIBYTE
+            if not simple:
+                position = _word_end(data, start, end, byte_kind, kinds)
             length = position - start
             low = np.uint64(0)
             middle = np.uint64(0)

@@ -1,6 +1,9 @@
 """Compiles the inner loops with Numba, and the two memory reads they need."""
 
+import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -18,10 +21,20 @@ def compile_kernel(function: Callable[..., Any]) -> Any:
     The GIL stays held: kernels write into the word cache of their tokenizer, which threads may share.
     """
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        kernel = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
         # Neither the package's folder nor the user's cache folder can be written: compile in each process.
         return numba.njit(**_OPTIONS)(function)
+    # Numba compares the age of the kernel's own file only, and would run old machine code after a change in a file
+    # that the kernel calls (seen: a crash). Ours is the content of this folder.
+    kernel._cache._cache_file._source_stamp = _sources_hash()
+    return kernel
+
+
+@functools.cache
+def _sources_hash() -> str:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 # For the small functions that kernels are made of.
@@ -39,3 +52,6 @@ def load_8_bytes(typing_context, array, position):  # type: ignore[no-untyped-de
         return builder.load(word, align=1)
 
     return types.uint64(array, types.int64), generate
+
+# For what runs once or more a word: a call would count references to its arrays, which costs more than the work.
+always_inline = numba.njit(inline="always", **_OPTIONS)

@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
+from clozekit.tokenizers.sentence_piece_proto import SentencePieceModel
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokenizer
 from clozekit.tokenizers.wordpiece import WordPieceTokenizer
 
@@ -36,7 +38,51 @@ class RobertaTokenizer(BytePairTokenizer):
     mask_takes_space_before: ClassVar[bool] = True
 
 
-_FAMILIES: dict[str, type[Tokenizer]] = {"BertTokenizer": BertTokenizer, "RobertaTokenizer": RobertaTokenizer}
+class AlbertTokenizer(SentencePieceTokenizer):
+    """ALBERT's SentencePiece tokenizer; its special tokens are pieces of the model.
+
+    Upper and lower case are the model's affair: ALBERT's own normalises with `nmt_nfkc_cf`, which folds case.
+    """
+
+    special_token_names: ClassVar[dict[str, str]] = {
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+        "start_token": "[CLS]",
+        "end_token": "[SEP]",
+    }
+    mask_takes_space_before: ClassVar[bool] = True
+
+
+class XLMRobertaTokenizer(SentencePieceTokenizer):
+    """XLM-RoBERTa's SentencePiece tokenizer, with the ids of fairseq.
+
+    fairseq put `<s> <pad> </s> <unk>` first and `<mask>` last; a piece with id i in the model has id i + 1 here.
+    """
+
+    special_token_names: ClassVar[dict[str, str]] = {
+        "start_token": "<s>",
+        "pad_token": "<pad>",
+        "end_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+    mask_takes_space_before: ClassVar[bool] = True
+
+    def _pieces_of_model(self, model: SentencePieceModel, source: str) -> list[str]:
+        if model.pieces[:3] != ["<unk>", "<s>", "</s>"]:
+            raise InputError(
+                "a model of XLM-RoBERTa must begin with the pieces <unk>, <s>, </s>,"
+                f" {source} begins with {', '.join(model.pieces[:3])}; train it with sentencepiece's defaults"
+            )
+        return ["<s>", "<pad>", "</s>", "<unk>", *model.pieces[3:], "<mask>"]
+
+
+_FAMILIES: dict[str, type[Tokenizer]] = {
+    family.__name__: family for family in (BertTokenizer, RobertaTokenizer, AlbertTokenizer, XLMRobertaTokenizer)
+}
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:

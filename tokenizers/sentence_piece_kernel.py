@@ -1,0 +1,403 @@
+"""SentencePiece Unigram over UTF-8 bytes: normalise, find the best path of pieces, remember words.
+
+SentencePiece finds one best path over a whole text and adds its scores in float32, so what went before a word decides
+how its sums round, and with them which of two nearly equal paths wins. Where no piece goes across a word's start, the
+path is still found word by word: each word starts from the sum so far. A word is remembered together with the margin by
+which its best path wins; it is used again only where the margin is larger than any rounding at the sum so far, and
+the best path is searched again where it is not.
+"""
+
+import numpy as np
+
+from clozekit.tokenizers.charsmap import next_unit
+from clozekit.tokenizers.compiled import compile_kernel, inline
+from clozekit.tokenizers.trie import NO_STATE, VALUE, child
+from clozekit.tokenizers.word_cache import (
+    MAX_WORD_BYTES,
+    MAX_WORD_IDS,
+    cache_row,
+    cached_count,
+    cached_id,
+    remember,
+    word_key,
+)
+
+# U+2581 stands for a space in pieces.
+_SPACE = (0xE2, 0x96, 0x81)
+_FIRST, _SECOND, _THIRD = _SPACE
+# Longer words are not remembered. A path of n pieces has at most n roundings, each of half a unit in the last place:
+# two paths that differ by more than 4 * n * 2^-24 times the largest sum cannot change places.
+MAX_REMEMBERED_BYTES = 48
+_ROUNDING = 4 * MAX_REMEMBERED_BYTES * 2.0**-24
+_MARGIN = MAX_WORD_IDS - 1
+_IMPOSSIBLE = -1e300
+
+
+@compile_kernel
+def encode_sentence_pieces(
+    data, offsets, first_text, num_ids, is_delimiter, word_by_word, whole_words, settings, rules, replacements, symbols,
+    units, scores, unknown_score, largest_score, unknown_id, final_ids, byte_ids, cache, token_ids, row_lengths,
+):  # fmt: skip
+    """Fills `token_ids` from `num_ids` on and `row_lengths` from `first_text` on.
+
+    (ids, next text): stops before a text whose ids do not fit. settings: bool (4,), whether to add a dummy prefix, to
+    remove extra white space, to escape it, to treat it as a suffix. byte_ids: int32 (256,), or (0,) without fallback.
+    """
+    text_buffer = np.empty(1024, np.uint8)
+    starts = np.empty(1024, np.int32)
+    best = np.empty(1024, np.float32)
+    pieces = np.empty(1024, np.int32)
+    word_ids = np.empty(MAX_WORD_IDS, np.int32)
+    first_best = np.empty(MAX_REMEMBERED_BYTES + 1, np.float64)
+    second_best = np.empty(MAX_REMEMBERED_BYTES + 1, np.float64)
+    for text in range(first_text, len(offsets) - 1):
+        first_of_text = num_ids
+        position = offsets[text]
+        end = offsets[text + 1]
+        total = np.float32(0)
+        unknown_before = False
+        whole_text = not word_by_word
+        while position < end and not whole_text:
+            if is_delimiter[data[position]]:
+                position += 1
+                continue
+            start = position
+            position += 1
+            while position < end and not is_delimiter[data[position]]:
+                position += 1
+            length = position - start
+            low = np.uint64(0)
+            middle = np.uint64(0)
+            high = np.uint64(0)
+            row = 0
+            if length <= MAX_WORD_BYTES:
+                low, middle, high = word_key(data, start, length)
+                row = cache_row(low, middle, high)
+                count = cached_count(cache, row, low, middle, high, length)
+                if count >= 0:
+                    margin = np.uint32(cached_id(cache, row, _MARGIN))
+                    if np.float64(margin) > (abs(np.float64(total)) + largest_score) * (_ROUNDING * 65536.0):
+                        if num_ids + count > len(token_ids):
+                            return first_of_text, text
+                        for index in range(count):
+                            piece = cached_id(cache, row, index)
+                            token_ids[num_ids + index] = final_ids[piece]
+                            total = np.float32(scores[piece] + np.float64(total))
+                        num_ids += count
+                        unknown_before = False
+                        continue
+            # A replacement is at most 255 bytes and a space three: room for any unit of the text.
+            needed = 3 * length + 1024
+            if needed > len(text_buffer):
+                text_buffer = np.empty(2 * needed, np.uint8)
+            size, text_buffer = _normalise(
+                data, start, position, True, True, True, False, rules, replacements, symbols, text_buffer
+            )
+            if size + 2 > len(starts):
+                starts = np.empty(2 * size, np.int32)
+                best = np.empty(2 * size, np.float32)
+                pieces = np.empty(2 * size, np.int32)
+            word = 0
+            num_words = 0
+            before = num_ids
+            sum_before = total
+            while word < size:
+                word_end = word + 3
+                while word_end < size and not _is_space(text_buffer, word_end, size):
+                    word_end += 1
+                num_ids, total, unknown_before = _best_path(
+                    text_buffer, word, word_end, whole_words, units, scores, unknown_score, unknown_id, final_ids,
+                    byte_ids, total, unknown_before, starts, best, pieces, token_ids, num_ids,
+                )  # fmt: skip
+                if num_ids < 0:
+                    return first_of_text, text
+                word = word_end
+                num_words += 1
+            # A U+2581 of the text itself is no space to the normaliser, but starts a word.
+            for index in range(start, position - 2):
+                if data[index] == _FIRST and data[index + 1] == _SECOND and data[index + 2] == _THIRD:
+                    whole_text = True
+            if num_words == 1 and length <= MAX_WORD_BYTES and size <= MAX_REMEMBERED_BYTES and not whole_words:
+                margin_of_word = _margin(text_buffer, size, units, scores, unknown_score, first_best, second_best)
+                count = num_ids - before
+                certain = margin_of_word > (abs(np.float64(sum_before)) + largest_score) * _ROUNDING
+                if certain and _collect(size, starts, pieces, unknown_id, word_ids) == count:
+                    remember(cache, row, low, middle, high, length, word_ids, 0, count)
+                    # In 65,536ths, rounded down.
+                    rounded = np.uint64(min(margin_of_word * 65536.0, 4.0e9))
+                    cache[row, 7] = (cache[row, 7] & np.uint64(0xFFFFFFFF)) | rounded << np.uint64(32)
+        if whole_text:
+            num_ids = first_of_text
+            total = np.float32(0)
+            length = end - offsets[text]
+            if 3 * length + 1024 > len(text_buffer):
+                text_buffer = np.empty(6 * length + 2048, np.uint8)
+            size, text_buffer = _normalise(
+                data, offsets[text], end, settings[0], settings[1], settings[2], settings[3], rules, replacements,
+                symbols, text_buffer,
+            )  # fmt: skip
+            if size + 2 > len(starts):
+                starts = np.empty(2 * size, np.int32)
+                best = np.empty(2 * size, np.float32)
+                pieces = np.empty(2 * size, np.int32)
+            word = 0
+            unknown_before = False
+            while word < size:
+                word_end = size
+                if whole_words:
+                    word_end = word + 1
+                    while word_end < size and not _is_space(text_buffer, word_end, size):
+                        word_end += 1
+                num_ids, total, unknown_before = _best_path(
+                    text_buffer, word, word_end, whole_words, units, scores, unknown_score, unknown_id, final_ids,
+                    byte_ids, np.float32(0), unknown_before, starts, best, pieces, token_ids, num_ids,
+                )  # fmt: skip
+                if num_ids < 0:
+                    return first_of_text, text
+                word = word_end
+        row_lengths[text] = num_ids - first_of_text
+    return num_ids, len(offsets) - 1
+
+
+@inline
+def _is_space(buffer, position, size):
+    return (
+        buffer[position] == _FIRST
+        and position + 2 < size
+        and buffer[position + 1] == _SECOND
+        and buffer[position + 2] == _THIRD
+    )
+
+
+@inline
+def _normalise(data, start, end, prefix, remove_extra, escape, suffix, rules, replacements, symbols, buffer):
+    """SentencePiece's Normalizer::Normalize into `buffer`, which grows when it must: (size, buffer)."""
+    position = start
+    if remove_extra:
+        # Leading units that are one space.
+        while position < end:
+            length, place = next_unit(data, position, end, rules, symbols)
+            if place >= 0:
+                if replacements[place] != 0x20 or replacements[place + 1] != 0:
+                    break
+            elif place == -2 or length != 1 or data[position] != 0x20:
+                break
+            position += length
+    if position >= end:
+        return 0, buffer
+    size = 0
+    if prefix and not suffix:
+        size = _add_space(buffer, size, escape)
+    space_before = remove_extra
+    while position < end:
+        length, place = next_unit(data, position, end, rules, symbols)
+        source = data
+        source_position = position
+        source_end = position + length
+        if place >= 0:
+            source = replacements
+            source_position = place
+            source_end = place
+            while replacements[source_end] != 0:
+                source_end += 1
+        if size + 3 * (source_end - source_position) + 16 > len(buffer):
+            larger = np.empty(2 * len(buffer) + 3 * (source_end - source_position) + 16, np.uint8)
+            larger[:size] = buffer[:size]
+            buffer = larger
+        if place == -2:
+            buffer[size] = 0xEF
+            buffer[size + 1] = 0xBF
+            buffer[size + 2] = 0xBD
+            size += 3
+            space_before = False
+        else:
+            while space_before and source_position < source_end and source[source_position] == 0x20:
+                source_position += 1
+            if source_position < source_end:
+                for index in range(source_position, source_end):
+                    if source[index] == 0x20:
+                        size = _add_space(buffer, size, escape)
+                    else:
+                        buffer[size] = source[index]
+                        size += 1
+                space_before = source[source_end - 1] == 0x20
+        position += length
+        if not remove_extra:
+            space_before = False
+    if remove_extra:
+        if escape:
+            while size >= 3 and _is_space(buffer, size - 3, size):
+                size -= 3
+        else:
+            while size >= 1 and buffer[size - 1] == 0x20:
+                size -= 1
+    if prefix and suffix:
+        size = _add_space(buffer, size, escape)
+    return size, buffer
+
+
+@inline
+def _add_space(buffer, size, escape):
+    if not escape:
+        buffer[size] = 0x20
+        return size + 1
+    buffer[size] = _FIRST
+    buffer[size + 1] = _SECOND
+    buffer[size + 2] = _THIRD
+    return size + 3
+
+
+@inline
+def _character_bytes(byte):
+    """Length of a character by its first byte, as SentencePiece's OneCharLen."""
+    if byte < 0xC0:
+        return 1
+    if byte < 0xE0:
+        return 2
+    if byte < 0xF0:
+        return 3
+    return 4
+
+
+@inline
+def _best_path(
+    buffer, start, end, whole_words, units, scores, unknown_score, unknown_id, final_ids, byte_ids, total,
+    unknown_before, starts, best, pieces, token_ids, num_ids,
+):  # fmt: skip
+    """SentencePiece's EncodeOptimized from the sum `total` on, float32 for float32, ties included.
+
+    (new number of ids, or -1 if they don't fit; new sum; whether the last piece is unknown). Runs of unknown pieces
+    are one, or bytes with byte fallback.
+    """
+    size = end - start
+    for index in range(size + 1):
+        starts[index] = -1
+    best[0] = total
+    if whole_words:
+        state = np.int64(0)
+        index = start
+        while index < end and state != NO_STATE:
+            state = child(units, state, buffer[index])
+            index += 1
+        starts[size] = 0
+        pieces[size] = units[state, VALUE] if state != NO_STATE and units[state, VALUE] >= 0 else unknown_id
+        best[size] = total
+    else:
+        position = 0
+        while position < size:
+            so_far = best[position]
+            length = min(_character_bytes(buffer[start + position]), size - position)
+            single = False
+            state = np.int64(0)
+            index = position
+            while index < size:
+                state = child(units, state, buffer[start + index])
+                if state == NO_STATE:
+                    break
+                index += 1
+                piece = units[state, VALUE]
+                if piece >= 0:
+                    # The C++ compares in double before it stores a float.
+                    score = scores[piece] + np.float64(so_far)
+                    if starts[index] == -1 or score > np.float64(best[index]):
+                        best[index] = np.float32(score)
+                        starts[index] = position
+                        pieces[index] = piece
+                    if index - position == length:
+                        single = True
+            if not single:
+                index = position + length
+                unknown = np.float32(unknown_score + so_far)
+                if starts[index] == -1 or unknown > best[index]:
+                    best[index] = unknown
+                    starts[index] = position
+                    pieces[index] = unknown_id
+            position += length
+    total = best[size]
+    # From the last piece back; turned round at the end.
+    first = num_ids
+    index = size
+    while index > 0:
+        needed = np.int64(index - starts[index]) if len(byte_ids) > 0 else 1
+        if num_ids + needed > len(token_ids):
+            return -1, total, unknown_before
+        before = starts[index]
+        if pieces[index] != unknown_id:
+            token_ids[num_ids] = final_ids[pieces[index]]
+            num_ids += 1
+        elif len(byte_ids) > 0:
+            for byte in range(index - 1, before - 1, -1):
+                token_ids[num_ids] = byte_ids[buffer[start + byte]]
+                num_ids += 1
+        elif (before > 0 and pieces[before] == unknown_id) or (before == 0 and unknown_before):
+            pass
+        else:
+            token_ids[num_ids] = final_ids[unknown_id]
+            num_ids += 1
+        index = before
+    last = num_ids - 1
+    while first < last:
+        swapped = token_ids[first]
+        token_ids[first] = token_ids[last]
+        token_ids[last] = swapped
+        first += 1
+        last -= 1
+    return num_ids, total, pieces[size] == unknown_id and len(byte_ids) == 0
+
+
+@inline
+def _collect(size, starts, pieces, unknown_id, word_ids):
+    """Copies the path that `_best_path` left, in order; how many pieces, or -1 for too many or unknown ones."""
+    count = 0
+    index = np.int64(size)
+    while index > 0:
+        count += 1
+        if pieces[index] == unknown_id or count > _MARGIN:
+            return -1
+        index = np.int64(starts[index])
+    index = np.int64(size)
+    for place in range(count - 1, -1, -1):
+        word_ids[place] = pieces[index]
+        index = np.int64(starts[index])
+    return count
+
+
+@inline
+def _margin(buffer, size, units, scores, unknown_score, first_best, second_best):
+    """By how much the best path of a word is better than the second best, in float64."""
+    for index in range(size + 1):
+        first_best[index] = _IMPOSSIBLE
+        second_best[index] = _IMPOSSIBLE
+    first_best[0] = 0.0
+    position = 0
+    while position < size:
+        length = min(_character_bytes(buffer[position]), size - position)
+        single = False
+        state = np.int64(0)
+        index = position
+        while index < size:
+            state = child(units, state, buffer[index])
+            if state == NO_STATE:
+                break
+            index += 1
+            piece = units[state, VALUE]
+            if piece >= 0:
+                _offer(first_best, second_best, position, index, scores[piece])
+                if index - position == length:
+                    single = True
+        if not single:
+            _offer(first_best, second_best, position, position + length, np.float64(unknown_score))
+        position += length
+    return first_best[size] - second_best[size]
+
+
+@inline
+def _offer(first_best, second_best, position, index, score):
+    """Takes the two best paths to `position`, with one more piece, as candidates for those to `index`."""
+    for path in range(2):
+        candidate = (first_best[position] if path == 0 else second_best[position]) + score
+        if candidate > first_best[index]:
+            second_best[index] = first_best[index]
+            first_best[index] = candidate
+        elif candidate > second_best[index]:
+            second_best[index] = candidate
