@@ -29,6 +29,9 @@ _FIRST, _SECOND, _THIRD = _SPACE
 # two paths that differ by more than 4 * n * 2^-24 times the largest sum cannot change places.
 MAX_REMEMBERED_BYTES = 48
 _ROUNDING = 4 * MAX_REMEMBERED_BYTES * 2.0**-24
+# Where the sum falls below it, sentencepiece 0.2.3 counts from zero again (seen from outside: its choices between
+# nearly equal pieces repeat with that period).
+_RESTART = np.float32(-100000)
 _MARGIN = MAX_WORD_IDS - 1
 _IMPOSSIBLE = -1e300
 
@@ -76,7 +79,8 @@ def encode_sentence_pieces(
                 count = cached_count(cache, row, low, middle, high, length)
                 if count >= 0:
                     margin = np.uint32(cached_id(cache, row, _MARGIN))
-                    if np.float64(margin) > (abs(np.float64(total)) + largest_score) * (_ROUNDING * 65536.0):
+                    magnitude = abs(np.float64(total)) + largest_score
+                    if np.float64(margin) > magnitude * (_ROUNDING * 65536.0) and magnitude < -_RESTART:
                         if num_ids + count > len(token_ids):
                             return first_of_text, text
                         for index in range(count):
@@ -286,6 +290,11 @@ def _best_path(
         position = 0
         while position < size:
             so_far = best[position]
+            if so_far < _RESTART:
+                for index in range(position + 1, size + 1):
+                    if starts[index] != -1:
+                        best[index] -= so_far
+                so_far = np.float32(0)
             length = min(_character_bytes(buffer[start + position]), size - position)
             single = False
             state = np.int64(0)
@@ -297,10 +306,9 @@ def _best_path(
                 index += 1
                 piece = units[state, VALUE]
                 if piece >= 0:
-                    # The C++ compares in double before it stores a float.
-                    score = scores[piece] + np.float64(so_far)
-                    if starts[index] == -1 or score > np.float64(best[index]):
-                        best[index] = np.float32(score)
+                    score = np.float32(scores[piece] + np.float64(so_far))
+                    if starts[index] == -1 or score > best[index]:
+                        best[index] = score
                         starts[index] = position
                         pieces[index] = piece
                     if index - position == length:
