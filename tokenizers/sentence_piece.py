@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clozekit.tokenizers.charsmap import bytes_inside_rules, read_charsmap, starts_longer_rule
+from clozekit.tokenizers.charsmap import Charsmap, bytes_inside_rules, read_charsmap, starts_longer_rule
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.sentence_piece_kernel import MAX_REMEMBERED_BYTES, encode_sentence_pieces
+from clozekit.tokenizers.sentence_piece_kernel import LARGEST_SUM, MAX_REMEMBERED_BYTES, RESTART, encode_sentence_pieces
 from clozekit.tokenizers.sentence_piece_proto import (
     BYTE,
     CONTROL,
@@ -29,6 +29,8 @@ from clozekit.tokenizers.word_cache import new_word_cache
 
 VOCABULARY_FILE = "vocabulary.spm"
 SPACE = "▁"
+# A word that is not remembered costs a hundred times one that is, so the cache is larger than the others': 16 MiB.
+CACHE_ROW_BITS = 18
 # sentencepiece's kUnkPenalty.
 _UNKNOWN_PENALTY = np.float32(10)
 
@@ -37,6 +39,7 @@ class _Compiled(NamedTuple):
     """What the kernel reads, in the order of its arguments."""
 
     is_delimiter: np.ndarray
+    plain: np.ndarray
     word_by_word: bool
     whole_words: bool
     settings: np.ndarray
@@ -46,7 +49,7 @@ class _Compiled(NamedTuple):
     units: np.ndarray
     scores: np.ndarray
     unknown_score: np.float32
-    largest_score: float
+    certain_above: float
     unknown_id: int
     final_ids: np.ndarray
     byte_ids: np.ndarray
@@ -157,6 +160,7 @@ class SentencePieceTokenizer(Tokenizer):
                     byte_ids[int(piece[3:5], 16)] = final_ids[index]
         delimiters = self._delimiters(charsmap, [piece for piece, _ in user_defined])
         return _Compiled(
+            plain=self._plain(charsmap, [piece for piece, _ in user_defined]),
             is_delimiter=np.isin(np.arange(256), list(delimiters)),
             word_by_word=bool(delimiters) and self._is_word_by_word([piece for piece, _ in matched]),
             whole_words=model.model_type == WORD_MODEL,
@@ -174,14 +178,32 @@ class SentencePieceTokenizer(Tokenizer):
             units=build_trie(*_columns(matched)),
             scores=scores,
             unknown_score=unknown_score,
-            largest_score=float(MAX_REMEMBERED_BYTES * max(np.abs(scores).max(), abs(float(unknown_score)))),
+            certain_above=self._certain_above(scores, unknown_score),
             unknown_id=model.types.index(UNKNOWN),
             final_ids=final_ids,
             byte_ids=byte_ids,
-            cache=new_word_cache(),
+            cache=new_word_cache(CACHE_ROW_BITS),
         )
 
-    def _delimiters(self, charsmap: Any, user_defined: Sequence[bytes]) -> set[int]:
+    @staticmethod
+    def _certain_above(scores: np.ndarray, unknown_score: np.float32) -> float:
+        """The sum above which no word remembered can reach the restart, inf if sums may leave the range at all."""
+        largest_word = MAX_REMEMBERED_BYTES * max(float(np.abs(scores).max()), abs(float(unknown_score)))
+        usual = scores.max() <= 0 and largest_word - float(RESTART) < LARGEST_SUM
+        return float(RESTART) + largest_word if usual else float("inf")
+
+    @staticmethod
+    def _plain(charsmap: Charsmap, user_defined: Sequence[bytes]) -> np.ndarray:
+        plain = np.zeros(256, dtype=np.uint8)
+        if not bytes_inside_rules(charsmap.rules):
+            starts = {piece[0] for piece in user_defined}
+            for byte in range(0x21, 0x7F):
+                replacement = _replacement(charsmap, byte)
+                if byte not in starts and len(replacement) == 1 and 0x20 < replacement[0] < 0x7F:
+                    plain[byte] = replacement[0]
+        return plain
+
+    def _delimiters(self, charsmap: Charsmap, user_defined: Sequence[bytes]) -> set[int]:
         """ASCII bytes that are always one space to the normaliser, so that texts may be cut there."""
         inside = bytes_inside_rules(charsmap.rules) | set(b"".join(user_defined))
         replaced = {byte: _replacement(charsmap, byte) for byte in range(1, 128)}
@@ -260,7 +282,7 @@ def _columns(rows: Sequence[tuple[bytes, int]]) -> tuple[list[bytes], list[int]]
     return [piece for piece, _ in rows], [index for _, index in rows]
 
 
-def _replacement(charsmap: Any, byte: int) -> bytes:
+def _replacement(charsmap: Charsmap, byte: int) -> bytes:
     """What the normaliser makes of one ASCII character alone."""
     rules = charsmap.rules
     node = _offset(int(rules[0])) ^ byte

@@ -2,9 +2,8 @@
 
 SentencePiece finds one best path over a whole text and adds its scores in float32, so what went before a word decides
 how its sums round, and with them which of two nearly equal paths wins. Where no piece goes across a word's start, the
-path is still found word by word: each word starts from the sum so far. A word is remembered together with the margin by
-which its best path wins; it is used again only where the margin is larger than any rounding at the sum so far, and
-the best path is searched again where it is not.
+path is still found word by word: each word starts from the sum so far. A word is remembered only if its best path wins
+by more than all roundings together, whatever the sum; the best path of any other is searched at each of its places.
 """
 
 import numpy as np
@@ -25,26 +24,27 @@ from clozekit.tokenizers.word_cache import (
 # U+2581 stands for a space in pieces.
 _SPACE = (0xE2, 0x96, 0x81)
 _FIRST, _SECOND, _THIRD = _SPACE
-# Longer words are not remembered. A path of n pieces has at most n roundings, each of half a unit in the last place:
-# two paths that differ by more than 4 * n * 2^-24 times the largest sum cannot change places.
+# Longer words are not remembered.
 MAX_REMEMBERED_BYTES = 48
-_ROUNDING = 4 * MAX_REMEMBERED_BYTES * 2.0**-24
+# A float32 sum between -131,072 and 0 is rounded by at most this.
+LARGEST_SUM = 131072
+_ROUNDING = 2.0**-8
 # Where the sum falls below it, sentencepiece 0.2.3 counts from zero again (seen from outside: its choices between
 # nearly equal pieces repeat with that period).
-_RESTART = np.float32(-100000)
-_MARGIN = MAX_WORD_IDS - 1
+RESTART = np.float32(-100000)
 _IMPOSSIBLE = -1e300
 
 
 @compile_kernel
 def encode_sentence_pieces(
-    data, offsets, first_text, num_ids, is_delimiter, word_by_word, whole_words, settings, rules, replacements, symbols,
-    units, scores, unknown_score, largest_score, unknown_id, final_ids, byte_ids, cache, token_ids, row_lengths,
+    data, offsets, first_text, num_ids, is_delimiter, plain, word_by_word, whole_words, settings, rules, replacements, symbols,
+    units, scores, unknown_score, certain_above, unknown_id, final_ids, byte_ids, cache, token_ids, row_lengths,
 ):  # fmt: skip
     """Fills `token_ids` from `num_ids` on and `row_lengths` from `first_text` on.
 
     (ids, next text): stops before a text whose ids do not fit. settings: bool (4,), whether to add a dummy prefix, to
-    remove extra white space, to escape it, to treat it as a suffix. byte_ids: int32 (256,), or (0,) without fallback.
+    remove extra white space, to escape it, to treat it as a suffix. plain: uint8 (256,), what the normaliser makes of an
+    ASCII character that no non-ASCII one follows, or 0 where that is no single visible character. byte_ids: int32 (256,), or (0,) without fallback.
     """
     text_buffer = np.empty(1024, np.uint8)
     starts = np.empty(1024, np.int32)
@@ -75,27 +75,25 @@ def encode_sentence_pieces(
             row = 0
             if length <= MAX_WORD_BYTES:
                 low, middle, high = word_key(data, start, length)
-                row = cache_row(low, middle, high)
+                row = cache_row(cache, low, middle, high)
                 count = cached_count(cache, row, low, middle, high, length)
-                if count >= 0:
-                    margin = np.uint32(cached_id(cache, row, _MARGIN))
-                    magnitude = abs(np.float64(total)) + largest_score
-                    if np.float64(margin) > magnitude * (_ROUNDING * 65536.0) and magnitude < -_RESTART:
-                        if num_ids + count > len(token_ids):
-                            return first_of_text, text
-                        for index in range(count):
-                            piece = cached_id(cache, row, index)
-                            token_ids[num_ids + index] = final_ids[piece]
-                            total = np.float32(scores[piece] + np.float64(total))
-                        num_ids += count
-                        unknown_before = False
-                        continue
+                # Close to the restart of the sum, it is the exact path that knows where it is.
+                if count >= 0 and total > certain_above:
+                    if num_ids + count > len(token_ids):
+                        return first_of_text, text
+                    for index in range(count):
+                        piece = cached_id(cache, row, index)
+                        token_ids[num_ids + index] = final_ids[piece]
+                        total = np.float32(scores[piece] + np.float64(total))
+                    num_ids += count
+                    unknown_before = False
+                    continue
             # A replacement is at most 255 bytes and a space three: room for any unit of the text.
             needed = 3 * length + 1024
             if needed > len(text_buffer):
                 text_buffer = np.empty(2 * needed, np.uint8)
             size, text_buffer = _normalise(
-                data, start, position, True, True, True, False, rules, replacements, symbols, text_buffer
+                data, start, position, True, True, True, False, plain, rules, replacements, symbols, text_buffer
             )
             if size + 2 > len(starts):
                 starts = np.empty(2 * size, np.int32)
@@ -104,7 +102,6 @@ def encode_sentence_pieces(
             word = 0
             num_words = 0
             before = num_ids
-            sum_before = total
             while word < size:
                 word_end = word + 3
                 while word_end < size and not _is_space(text_buffer, word_end, size):
@@ -121,15 +118,12 @@ def encode_sentence_pieces(
             for index in range(start, position - 2):
                 if data[index] == _FIRST and data[index + 1] == _SECOND and data[index + 2] == _THIRD:
                     whole_text = True
-            if num_words == 1 and length <= MAX_WORD_BYTES and size <= MAX_REMEMBERED_BYTES and not whole_words:
-                margin_of_word = _margin(text_buffer, size, units, scores, unknown_score, first_best, second_best)
-                count = num_ids - before
-                certain = margin_of_word > (abs(np.float64(sum_before)) + largest_score) * _ROUNDING
-                if certain and _collect(size, starts, pieces, unknown_id, word_ids) == count:
-                    remember(cache, row, low, middle, high, length, word_ids, 0, count)
-                    # In 65,536ths, rounded down.
-                    rounded = np.uint64(min(margin_of_word * 65536.0, 4.0e9))
-                    cache[row, 7] = (cache[row, 7] & np.uint64(0xFFFFFFFF)) | rounded << np.uint64(32)
+            count = num_ids - before
+            if num_words == 1 and length <= MAX_WORD_BYTES and size <= MAX_REMEMBERED_BYTES and count <= MAX_WORD_IDS:
+                if total > certain_above and _collect(size, starts, pieces, unknown_id, word_ids) == count:
+                    margin = _margin(text_buffer, size, units, scores, unknown_score, first_best, second_best)
+                    if margin > 2 * count * _ROUNDING + 1e-6:
+                        remember(cache, row, low, middle, high, length, word_ids, 0, count)
         if whole_text:
             num_ids = first_of_text
             total = np.float32(0)
@@ -137,8 +131,8 @@ def encode_sentence_pieces(
             if 3 * length + 1024 > len(text_buffer):
                 text_buffer = np.empty(6 * length + 2048, np.uint8)
             size, text_buffer = _normalise(
-                data, offsets[text], end, settings[0], settings[1], settings[2], settings[3], rules, replacements,
-                symbols, text_buffer,
+                data, offsets[text], end, settings[0], settings[1], settings[2], settings[3], plain, rules,
+                replacements, symbols, text_buffer,
             )  # fmt: skip
             if size + 2 > len(starts):
                 starts = np.empty(2 * size, np.int32)
@@ -174,7 +168,7 @@ def _is_space(buffer, position, size):
 
 
 @inline
-def _normalise(data, start, end, prefix, remove_extra, escape, suffix, rules, replacements, symbols, buffer):
+def _normalise(data, start, end, prefix, remove_extra, escape, suffix, plain, rules, replacements, symbols, buffer):
     """SentencePiece's Normalizer::Normalize into `buffer`, which grows when it must: (size, buffer)."""
     position = start
     if remove_extra:
@@ -194,6 +188,18 @@ def _normalise(data, start, end, prefix, remove_extra, escape, suffix, rules, re
         size = _add_space(buffer, size, escape)
     space_before = remove_extra
     while position < end:
+        replaced = plain[data[position]]
+        if replaced != 0 and (position + 1 == end or data[position + 1] < 0x80):
+            # No rule but that of the character itself can match.
+            if size + 16 > len(buffer):
+                larger = np.empty(2 * len(buffer), np.uint8)
+                larger[:size] = buffer[:size]
+                buffer = larger
+            buffer[size] = replaced
+            size += 1
+            position += 1
+            space_before = False
+            continue
         length, place = next_unit(data, position, end, rules, symbols)
         source = data
         source_position = position
@@ -290,7 +296,7 @@ def _best_path(
         position = 0
         while position < size:
             so_far = best[position]
-            if so_far < _RESTART:
+            if so_far < RESTART:
                 for index in range(position + 1, size + 1):
                     if starts[index] != -1:
                         best[index] -= so_far
@@ -360,7 +366,7 @@ def _collect(size, starts, pieces, unknown_id, word_ids):
     index = np.int64(size)
     while index > 0:
         count += 1
-        if pieces[index] == unknown_id or count > _MARGIN:
+        if pieces[index] == unknown_id or count > MAX_WORD_IDS:
             return -1
         index = np.int64(starts[index])
     index = np.int64(size)
@@ -372,7 +378,11 @@ def _collect(size, starts, pieces, unknown_id, word_ids):
 
 @inline
 def _margin(buffer, size, units, scores, unknown_score, first_best, second_best):
-    """By how much the best path of a word is better than the second best, in float64."""
+    """By how much the best path of a word is better than the second best, in float64.
+
+    Each piece counts one rounding more than its score: a path of n pieces is computed at most n roundings from its true
+    sum, so the best one wins for certain if it leads by twice its own n roundings.
+    """
     for index in range(size + 1):
         first_best[index] = _IMPOSSIBLE
         second_best[index] = _IMPOSSIBLE
@@ -390,11 +400,11 @@ def _margin(buffer, size, units, scores, unknown_score, first_best, second_best)
             index += 1
             piece = units[state, VALUE]
             if piece >= 0:
-                _offer(first_best, second_best, position, index, scores[piece])
+                _offer(first_best, second_best, position, index, scores[piece] + _ROUNDING)
                 if index - position == length:
                     single = True
         if not single:
-            _offer(first_best, second_best, position, position + length, np.float64(unknown_score))
+            _offer(first_best, second_best, position, position + length, np.float64(unknown_score) + _ROUNDING)
         position += length
     return first_best[size] - second_best[size]
 

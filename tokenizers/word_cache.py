@@ -16,15 +16,14 @@ ROW_BITS = 16
 
 _MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
 _FIRST, _SECOND, _THIRD = _MULTIPLIERS
-_SHIFT = np.uint64(64 - ROW_BITS)
 _FOLD = np.uint64(32)
 _BYTE = np.uint64(8)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-def new_word_cache() -> np.ndarray:
-    """An empty cache, its rows on cache lines."""
-    num_rows = 1 << ROW_BITS
+def new_word_cache(row_bits: int = ROW_BITS) -> np.ndarray:
+    """An empty cache of 2^row_bits rows, on cache lines."""
+    num_rows = 1 << row_bits
     flat = np.zeros(num_rows * 8 + 8, dtype=np.uint64)
     first = (-flat.ctypes.data % 64) // 8
     return flat[first : first + num_rows * 8].reshape(num_rows, 8)
@@ -63,11 +62,11 @@ def _low_bytes(word, count):
 
 
 @always_inline
-def cache_row(first, second, third):
+def cache_row(cache, first, second, third):
     """The row where a word of this key may stand."""
     mixed = first * _FIRST ^ second * _SECOND ^ third * _THIRD
     mixed ^= mixed >> _FOLD
-    return np.int64((mixed * _FIRST) >> _SHIFT)
+    return np.int64((mixed * _FIRST) >> _FOLD) & (len(cache) - 1)
 
 
 @always_inline

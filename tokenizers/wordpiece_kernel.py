@@ -86,7 +86,7 @@ def encode_wordpiece(
                     )  # fmt: skip
                 continue
             low, middle, high = word_key(data, start, length)
-            row = cache_row(low, middle, high)
+            row = cache_row(cache, low, middle, high)
             count = cached_count(cache, row, low, middle, high, length)
             if count >= 0:
                 for index in range(count):
