@@ -61,33 +61,16 @@ def encode_sentence_pieces(
         unknown_before = False
         whole_text = not word_by_word
         while position < end and not whole_text:
-            if is_delimiter[data[position]]:
-                position += 1
-                continue
+            position, num_ids, total, used = _remembered_words(
+                data, position, end, is_delimiter, scores, certain_above, final_ids, cache, total, token_ids, num_ids
+            )
+            unknown_before = unknown_before and not used
             start = position
-            position += 1
             while position < end and not is_delimiter[data[position]]:
                 position += 1
             length = position - start
-            low = np.uint64(0)
-            middle = np.uint64(0)
-            high = np.uint64(0)
-            row = 0
-            if length <= MAX_WORD_BYTES:
-                low, middle, high = word_key(data, start, length)
-                row = cache_row(cache, low, middle, high)
-                count = cached_count(cache, row, low, middle, high, length)
-                # Close to the restart of the sum, it is the exact path that knows where it is.
-                if count >= 0 and total > certain_above:
-                    if num_ids + count > len(token_ids):
-                        return first_of_text, text
-                    for index in range(count):
-                        piece = cached_id(cache, row, index)
-                        token_ids[num_ids + index] = final_ids[piece]
-                        total = np.float32(scores[piece] + np.float64(total))
-                    num_ids += count
-                    unknown_before = False
-                    continue
+            if length == 0:
+                continue
             # A replacement is at most 255 bytes and a space three: room for any unit of the text.
             needed = 3 * length + 1024
             if needed > len(text_buffer):
@@ -123,6 +106,8 @@ def encode_sentence_pieces(
                 if total > certain_above and _collect(size, starts, pieces, unknown_id, word_ids) == count:
                     margin = _margin(text_buffer, size, units, scores, unknown_score, first_best, second_best)
                     if margin > 2 * count * _ROUNDING + 1e-6:
+                        low, middle, high = word_key(data, start, length)
+                        row = cache_row(cache, low, middle, high)
                         remember(cache, row, low, middle, high, length, word_ids, 0, count)
         if whole_text:
             num_ids = first_of_text
@@ -155,6 +140,42 @@ def encode_sentence_pieces(
                 word = word_end
         row_lengths[text] = num_ids - first_of_text
     return num_ids, len(offsets) - 1
+
+
+@inline
+def _remembered_words(
+    data, position, end, is_delimiter, scores, certain_above, final_ids, cache, total, token_ids, num_ids
+):
+    """Ids of the words from `position` on as long as they are in the cache: (start of the first that is not, number of
+    ids, sum, whether there were any).
+
+    A loop of its own, without arrays that change: it runs three times faster than inside the loop that has them.
+    """
+    used = False
+    while position < end:
+        if is_delimiter[data[position]]:
+            position += 1
+            continue
+        start = position
+        position += 1
+        while position < end and not is_delimiter[data[position]]:
+            position += 1
+        length = position - start
+        # Close to the restart of the sum, it is the exact path that knows where it is.
+        if length > MAX_WORD_BYTES or total <= certain_above:
+            return start, num_ids, total, used
+        low, middle, high = word_key(data, start, length)
+        row = cache_row(cache, low, middle, high)
+        count = cached_count(cache, row, low, middle, high, length)
+        if count < 0 or num_ids + count > len(token_ids):
+            return start, num_ids, total, used
+        for index in range(count):
+            piece = cached_id(cache, row, index)
+            token_ids[num_ids + index] = final_ids[piece]
+            total = np.float32(scores[piece] + np.float64(total))
+        num_ids += count
+        used = True
+    return position, num_ids, total, used
 
 
 @inline
