@@ -135,6 +135,9 @@ class BytePairTokenizer(Tokenizer):
     def _always_special(self) -> dict[str, int]:
         return {token: self._ids[token] for token in self.unsplittable_tokens}
 
+    def _needs_str(self) -> bool:
+        return self.add_prefix_space or super()._needs_str()
+
     def save_assets(self, directory: str | Path) -> None:
         self._check_vocabulary()
         (Path(directory) / VOCABULARY_FILE).write_bytes(json.dumps(self._ids).encode())

@@ -254,6 +254,10 @@ class Tokenizer:
     def _padding_id(self) -> int:
         return int(getattr(self, "pad_token_id", 0))
 
+    def _needs_str(self) -> bool:
+        """Whether texts are looked into before the kernel sees their bytes."""
+        return self.special_tokens_in_strings or bool(self._always_special())
+
     def _spaced_token(self) -> str | None:
         return self.special_token_names.get("mask_token") if self.mask_takes_space_before else None
 
