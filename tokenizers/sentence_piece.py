@@ -246,17 +246,15 @@ class SentencePieceTokenizer(Tokenizer):
     def _add_ends(self, encoded: TokenBatch) -> TokenBatch:
         ends = np.cumsum(encoded.row_lengths)
         places, values = [], []
-        if self.add_eos:
-            places.append(ends)
-            values.append(np.full(len(ends), self._ids[self._model.eos_piece]))
         if self.add_bos:
             places.append(ends - encoded.row_lengths)
             values.append(np.full(len(ends), self._ids[self._model.bos_piece]))
-        token_ids = encoded.token_ids
-        if len(ends):
-            # `insert` keeps the order given for equal places: an end before the next begin.
-            token_ids = np.insert(token_ids, np.concatenate(places), np.concatenate(values)).astype(np.int32)
-        return TokenBatch(token_ids, encoded.row_lengths + len(places))
+        if self.add_eos:
+            places.append(ends)
+            values.append(np.full(len(ends), self._ids[self._model.eos_piece]))
+        # Text by text, begin before end: `insert` keeps this order where a text is empty and the places are equal.
+        token_ids = np.insert(encoded.token_ids, np.stack(places, axis=1).ravel(), np.stack(values, axis=1).ravel())
+        return TokenBatch(token_ids.astype(np.int32), encoded.row_lengths + len(places))
 
     def _decode(self, token_ids: list[int]) -> str:
         pieces = self._check_vocabulary()
