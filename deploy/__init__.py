@@ -1,1 +1,1 @@
-"""x"""
+"""The `clozekit` command, and what brings its parts to other machines."""

@@ -151,7 +151,10 @@ class BytePairTokenizer(Tokenizer):
     def _compiled(self) -> _Compiled:
         pieces = self._check_vocabulary()
         symbols = dict(self._ids)
-        for part in [*byte_characters(), *(part for left, right in self._merges for part in (left, right, left + right))]:
+        for part in [
+            *byte_characters(),
+            *(part for left, right in self._merges for part in (left, right, left + right)),
+        ]:
             symbols.setdefault(part, len(symbols))
         num_slots = 1 << max(4, (2 * len(self._merges)).bit_length())
         merges = np.full((num_slots, 3), EMPTY, dtype=np.int64)
@@ -212,4 +215,3 @@ class BytePairTokenizer(Tokenizer):
 @functools.cache
 def _character_bytes() -> dict[str, bytes]:
     return {character: bytes([byte]) for byte, character in enumerate(byte_characters())}
-

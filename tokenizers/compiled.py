@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -42,16 +42,17 @@ inline = numba.njit(inline="never", **_OPTIONS)
 
 
 @intrinsic
-def load_8_bytes(typing_context, array, position):  # type: ignore[no-untyped-def]
+def load_8_bytes(typing_context, array, position):
     """array[position : position + 8] of a uint8 array as one little-endian uint64, without checking the bounds."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         address = builder.gep(data, [arguments[1]])
         word = builder.bitcast(address, ir.IntType(64).as_pointer())
         return builder.load(word, align=1)
 
     return types.uint64(array, types.int64), generate
+
 
 # For what runs once or more a word: a call would count references to its arrays, which costs more than the work.
 always_inline = numba.njit(inline="always", **_OPTIONS)

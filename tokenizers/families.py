@@ -100,7 +100,9 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
         described = json.loads(config_path.read_text(encoding="utf-8"))
         name, config = described["class_name"], described["config"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{config_path} must be the JSON of a tokenizer, it is damaged ({error}); copy it again") from error
+        raise InputError(
+            f"{config_path} must be the JSON of a tokenizer, it is damaged ({error}); copy it again"
+        ) from error
     if name not in _FAMILIES:
         raise InputError(f"the tokenizer class must be one of {', '.join(_FAMILIES)}, {config_path} says {name!r}")
     return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, config)

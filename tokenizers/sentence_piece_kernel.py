@@ -102,13 +102,14 @@ def encode_sentence_pieces(
                 if data[index] == _FIRST and data[index + 1] == _SECOND and data[index + 2] == _THIRD:
                     whole_text = True
             count = num_ids - before
-            if num_words == 1 and length <= MAX_WORD_BYTES and size <= MAX_REMEMBERED_BYTES and count <= MAX_WORD_IDS:
-                if total > certain_above and _collect(size, starts, pieces, unknown_id, word_ids) == count:
-                    margin = _margin(text_buffer, size, units, scores, unknown_score, first_best, second_best)
-                    if margin > 2 * count * _ROUNDING + 1e-6:
-                        low, middle, high = word_key(data, start, length)
-                        row = cache_row(cache, low, middle, high)
-                        remember(cache, row, low, middle, high, length, word_ids, 0, count)
+            short = length <= MAX_WORD_BYTES and size <= MAX_REMEMBERED_BYTES and count <= MAX_WORD_IDS
+            found = short and num_words == 1 and total > certain_above
+            if found and _collect(size, starts, pieces, unknown_id, word_ids) == count:
+                margin = _margin(text_buffer, size, units, scores, unknown_score, first_best, second_best)
+                if margin > 2 * count * _ROUNDING + 1e-6:
+                    low, middle, high = word_key(data, start, length)
+                    row = cache_row(cache, low, middle, high)
+                    remember(cache, row, low, middle, high, length, word_ids, 0, count)
         if whole_text:
             num_ids = first_of_text
             total = np.float32(0)

@@ -58,7 +58,7 @@ def read_model(data: bytes, source: str) -> SentencePieceModel:
         unknown_surface=_text(trainer.get(44, " ⁇ ".encode()), source, -1),
         bos_piece=_text(trainer.get(46, b"<s>"), source, -1),
         eos_piece=_text(trainer.get(47, b"</s>"), source, -1),
-        precompiled_charsmap=bytes(normalizer.get(2, b"")),  # type: ignore[arg-type]
+        precompiled_charsmap=bytes(normalizer.get(2, b"")),
         add_dummy_prefix=bool(normalizer.get(3, 1)),
         remove_extra_whitespaces=bool(normalizer.get(4, 1)),
         escape_whitespaces=bool(normalizer.get(5, 1)),
@@ -74,7 +74,9 @@ def read_proto(proto: str | Path | bytes) -> tuple[bytes, str]:
     try:
         return Path(proto).read_bytes(), str(proto)
     except OSError as error:
-        raise InputError(f"a SentencePiece model must be readable, {proto} is not ({error.strerror}); check it") from error
+        raise InputError(
+            f"a SentencePiece model must be readable, {proto} is not ({error.strerror}); check it"
+        ) from error
 
 
 def _check(model: SentencePieceModel, source: str) -> None:
@@ -90,7 +92,9 @@ def _check(model: SentencePieceModel, source: str) -> None:
         if piece == "":
             raise InputError(f"a piece must not be empty, piece {token_id} of {source} is; train the model again")
         if piece in seen:
-            raise InputError(f"a vocabulary holds each piece once, {source} has {piece!r} as {seen[piece]} and {token_id}")
+            raise InputError(
+                f"a vocabulary holds each piece once, {source} has {piece!r} as {seen[piece]} and {token_id}"
+            )
         seen[piece] = token_id
     if model.types.count(UNKNOWN) != 1:
         raise InputError(
@@ -101,9 +105,11 @@ def _check(model: SentencePieceModel, source: str) -> None:
 
 def _text(value: int | bytes, source: str, piece: int) -> str:
     try:
-        return bytes(value).decode("utf-8")  # type: ignore[arg-type]
+        return bytes(value).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"a SentencePiece model must be UTF-8, piece {piece} of {source} is not; copy it again") from error
+        raise InputError(
+            f"a SentencePiece model must be UTF-8, piece {piece} of {source} is not; copy it again"
+        ) from error
 
 
 def _fields(data: bytes, source: str, position: int) -> Iterator[tuple[int, int | bytes]]:
@@ -138,7 +144,9 @@ def _varint(data: bytes, position: int, source: str) -> tuple[int, int]:
     value = shift = 0
     while True:
         if position >= len(data) or shift > 63:
-            raise InputError(f"a SentencePiece model must be whole, {source} breaks off at byte {position}; copy it again")
+            raise InputError(
+                f"a SentencePiece model must be whole, {source} breaks off at byte {position}; copy it again"
+            )
         value |= (data[position] & 0x7F) << shift
         position += 1
         if data[position - 1] < 0x80:

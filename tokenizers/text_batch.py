@@ -1,14 +1,14 @@
 """Several texts as one UTF-8 buffer with offsets: what the compiled kernels read."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from clozekit.tokenizers.errors import InputError
 
-Texts = Sequence[str] | pa.Array | pa.ChunkedArray
+Texts: TypeAlias = "Sequence[str] | pa.Array | pa.ChunkedArray"
 
 
 class TextBatch(NamedTuple):
@@ -66,7 +66,7 @@ def _join(encoded: list[bytes]) -> TextBatch:
 
 def _arrow_buffers(array: pa.Array) -> TextBatch:
     if pa.types.is_string(array.type):
-        offset_type = np.int32
+        offset_type: type = np.int32
     elif pa.types.is_large_string(array.type):
         offset_type = np.int64
     elif pa.types.is_null(array.type) and len(array) == 0:

@@ -177,7 +177,9 @@ class Tokenizer:
         if found is None:
             found = self._ids.get(self.unknown_token) if self.unknown_token is not None else None
         if found is None:
-            raise InputError(f"the vocabulary must hold the piece {token!r} or an unknown token, it has neither; check it")
+            raise InputError(
+                f"the vocabulary must hold the piece {token!r} or an unknown token, it has neither; check it"
+            )
         return found
 
     @property

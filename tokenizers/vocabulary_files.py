@@ -26,14 +26,16 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path} must be JSON, line {error.lineno} is not ({error.msg}); copy the file again") from error
+        raise InputError(
+            f"{path} must be JSON, line {error.lineno} is not ({error.msg}); copy the file again"
+        ) from error
 
 
 def _unique(pairs: list[tuple[str, Any]], path: str | Path) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
         raise InputError(f"a vocabulary holds each piece once, {path} has {twice!r} twice; remove one")
     return found
 
@@ -102,6 +104,8 @@ def merges_of(merges: str | Path | Iterable[str | Sequence[str]]) -> list[tuple[
             continue
         parts = line.split(" ") if isinstance(line, str) else list(line)
         if len(parts) != 2 or not parts[0] or not parts[1]:
-            raise InputError(f"a merge must be two parts with one space between, {source} {number} is {line!r}; mend it")
+            raise InputError(
+                f"a merge must be two parts with one space between, {source} {number} is {line!r}; mend it"
+            )
         pairs.append((parts[0], parts[1]))
     return pairs

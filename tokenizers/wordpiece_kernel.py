@@ -8,7 +8,6 @@ import numpy as np
 
 from clozekit.tokenizers.bert_tables import (
     CJK,
-    EXPAND,
     FINAL_SIGMA,
     MARK,
     MARK_STARTER,
@@ -158,14 +157,14 @@ def _encode_mixed(
     while position < end:
         code_point, length = decode_at(data, position, end)
         kind = kinds[code_point]
-        if kind == REMOVED or kind == MARK:
+        if kind in (REMOVED, MARK):
             position += length
             continue
         if kind == MARK_STARTER:
             run_start = size
             position += length
             continue
-        if kind == SPLIT or kind == CJK:
+        if kind in (SPLIT, CJK):
             if size > 0:
                 num_ids = _match(
                     word, 0, size, num_characters, same_byte, units, suffix_state, unknown_id, token_ids, num_ids

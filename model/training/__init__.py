@@ -1,1 +1,1 @@
-"""x"""
+"""The trainer: configuration, step, schedule, checkpoints, evaluation, and the controller that connects them."""

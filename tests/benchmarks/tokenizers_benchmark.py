@@ -39,10 +39,10 @@ Encode = Callable[[list[str]], Rows]
 
 def read_corpus(path: Path, megabytes: float) -> list[str]:
     """Texts of a .jsonl(.gz) (field "text") or the lines of a text file, up to a number of megabytes."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    open_ = gzip.open if path.suffix == ".gz" else open
     texts: list[str] = []
     size = 0
-    with opened as lines:
+    with open_(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             text = json.loads(line)["text"] if ".jsonl" in path.name else line.rstrip("\n")
             size += len(text.encode())
@@ -188,7 +188,11 @@ def sentence_piece_peers(texts: list[str]) -> dict[str, Encode]:
     model = read_model(proto, "")
     rust = Tokenizer(models.Unigram(list(zip(model.pieces, model.scores, strict=True)), 0, False))
     rust.normalizer = normalizers.Sequence(
-        [normalizers.Precompiled(model.precompiled_charsmap), normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+        [
+            normalizers.Precompiled(model.precompiled_charsmap),
+            normalizers.Strip(),
+            normalizers.Replace(Regex(" {2,}"), " "),
+        ]
     )
     rust.pre_tokenizer = pre_tokenizers.Metaspace()
     peers = {"Clozekit, batch": ours(tokenizer), "Clozekit, in tf.data": in_tf_data(tokenizer.tokenize)}
@@ -252,7 +256,9 @@ def render(tables: dict[str, dict[str, list[tuple[str, float, int]]]], texts: di
         except importlib.metadata.PackageNotFoundError:
             continue
     lines = ["## Tokenizers", ""]
-    lines.append("MB of text a second on one core, median of 5 runs in one process, and on how many texts the ids differ")
+    lines.append(
+        "MB of text a second on one core, median of 5 runs in one process, and on how many texts the ids differ"
+    )
     lines.append("from Clozekit's. A speed on other ids is no speed. In tf.data: batches of 256, one thread.")
     sizes = (f"{n}: {sum(len(t.encode()) for t in ts) / 1e6:.1f} MB in {len(ts)} texts" for n, ts in texts.items())
     lines += ["", f"- data: {'; '.join(sizes)}", f"- machine: {processor()}; Python {platform.python_version()}"]

@@ -35,9 +35,62 @@ FULL = os.environ.get("CLOZEKIT_PARITY") == "full"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 LIMIT_BYTES = 10**12 if FULL else 3_000_000
 # Pieces of all kinds: contractions, controls, joiners, marks in odd orders, right-to-left, wide and astral characters.
-ATOMS = [" ", "  ", "\n", "\t", "\r", "'", "'s", "'LL", "'re", "a", "b", "Z", "the", "1", "½", "²", "-", "!", "_", "[MASK]"]
-ATOMS += ["\u00a0", "\u3000", "é", "e\u0301", "\u0301\u0323", "\u0323\u0301", "日本", "한", "ﷺ", "\u200b", "\u200d", "\ufeff"]
-ATOMS += ["🙂", "👩\u200d💻", "אב", "ع\u064b", "\0", "\x7f", "\x85", "\x1c", "ſ", "ß", "İ", "ﬁ", "″", "…", "‑", "▁", "<s>", "x" * 30]
+ATOMS = [
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "\r",
+    "'",
+    "'s",
+    "'LL",
+    "'re",
+    "a",
+    "b",
+    "Z",
+    "the",
+    "1",
+    "½",
+    "²",
+    "-",
+    "!",
+    "_",
+    "[MASK]",
+]
+ATOMS += [
+    "\u00a0",
+    "\u3000",
+    "é",
+    "e\u0301",
+    "\u0301\u0323",
+    "\u0323\u0301",
+    "日本",
+    "한",
+    "ﷺ",
+    "\u200b",
+    "\u200d",
+    "\ufeff",
+]
+ATOMS += [
+    "🙂",
+    "👩\u200d💻",
+    "אב",
+    "ع\u064b",
+    "\0",
+    "\x7f",
+    "\x85",
+    "\x1c",
+    "ſ",
+    "ß",
+    "İ",
+    "ﬁ",
+    "″",
+    "…",
+    "‑",
+    "▁",
+    "<s>",
+    "x" * 30,
+]
 
 
 def corpora() -> list[Path]:
@@ -57,8 +110,8 @@ def corpus_texts() -> list[str]:
     found: list[str] = []
     for path in corpora():
         size = 0
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as lines:
+        open_ = gzip.open if path.suffix == ".gz" else open
+        with open_(path, "rt", encoding="utf-8") as lines:
             for line in lines:
                 found.append(json.loads(line)["text"] if ".jsonl" in path.name else line.rstrip("\n"))
                 size += len(found[-1].encode())
@@ -87,7 +140,9 @@ def texts_of(kind: str) -> list[str]:
         forms = ["{}", "a{}b", " {}1 x"] if FULL else ["a{}b"]
         # Many to a text, apart from each other: a call for each code point would take minutes.
         return [form.replace("{}", point) for form in forms for point in points]
-    random_texts = ["".join(generator.choices(ATOMS, k=generator.randint(0, 40))) for _ in range(200_000 if FULL else 20_000)]
+    random_texts = [
+        "".join(generator.choices(ATOMS, k=generator.randint(0, 40))) for _ in range(200_000 if FULL else 20_000)
+    ]
     words = ["".join(generator.choices("etaoinshr", k=length)) for length in (99, 100, 101, 1_000, 10_000)]
     return [*random_texts, "", " ", "a" * 10_000, *words, *("é" * length for length in (99, 100, 101, 5_000))]
 
@@ -172,7 +227,9 @@ def test_wordpiece_as_in_hugging_face(kind: str, lowercase: bool) -> None:
 
 
 def test_the_named_differences_are_few() -> None:
-    private_use = {chr(point) for point in [*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE)]}
+    private_use = {
+        chr(point) for point in [*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE)]
+    }
     cjk_e = {chr(point) for point in range(0x2B820, 0x2B920)}
     rest = differs_in_hugging_face(True) - private_use - cjk_e
     assert private_use <= differs_in_hugging_face(True) and cjk_e <= differs_in_hugging_face(True)
@@ -282,9 +339,11 @@ def test_keras_hub_presets_of_tokenizers_load_both_ways(tmp_path: Path) -> None:
         # The rest of a preset: KerasHub finds the tokenizer's class through its backbone.
         theirs_class = getattr(keras_hub.models, name)
         config = json.loads((tmp_path / name / "tokenizer.json").read_text())["config"]
-        theirs = theirs_class(**{"vocabulary": None, **{k: v for k, v in config.items() if k != "config_file"}}) if (
-            "Bert" in name and "Ro" not in name and "Al" not in name
-        ) else theirs_class.from_config({k: v for k, v in config.items() if k != "config_file"})
+        theirs = (
+            theirs_class(**{"vocabulary": None, **{k: v for k, v in config.items() if k != "config_file"}})
+            if ("Bert" in name and "Ro" not in name and "Al" not in name)
+            else theirs_class.from_config({k: v for k, v in config.items() if k != "config_file"})
+        )
         theirs.load_assets(str(tmp_path / name / "assets" / "tokenizer"))
         text = "abc hgf the"
         assert [int(i) for i in theirs(text)] == tokenizer.tokenize(text).tolist()

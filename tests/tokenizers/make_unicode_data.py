@@ -30,7 +30,9 @@ def properties(code_point: int) -> int:
         after_letter = ("A" + character + "Σ").lower()[-1] == "ς"
         value |= CASED * after_nothing | CASE_IGNORABLE * (after_letter and not after_nothing)
     else:
-        value |= CASED * (category in ("Lu", "Ll", "Lt")) | CASE_IGNORABLE * (category in ("Mn", "Me", "Cf", "Lm", "Sk"))
+        value |= CASED * (category in ("Lu", "Ll", "Lt")) | CASE_IGNORABLE * (
+            category in ("Mn", "Me", "Cf", "Lm", "Sk")
+        )
     return value
 
 
@@ -57,7 +59,9 @@ def main() -> None:
     lower = {point: lowercase.normalize_str(chr(point)) for point in assigned}
     # Python's own is one or two Unicode versions older; where it knows the character, both agree.
     assert all(lower[point] == chr(point).lower() for point in assigned if unicodedata.category(chr(point)) != "Cn")
-    decomposed = {point: unicodedata2.normalize("NFD", chr(point)) for point in assigned if not 0xAC00 <= point < 0xD7A4}
+    decomposed = {
+        point: unicodedata2.normalize("NFD", chr(point)) for point in assigned if not 0xAC00 <= point < 0xD7A4
+    }
     columns = [
         *runs([properties(point) for point in range(0x110000)]),
         *runs([unicodedata2.combining(chr(point)) for point in range(0x110000)]),
@@ -67,7 +71,9 @@ def main() -> None:
     raw = b"".join(np.array([len(column), *column], dtype="<i4").tobytes() for column in columns)
     text = base64.b85encode(zlib.compress(raw, 9)).decode()
     out = sys.stdout
-    out.write('"""Unicode properties, written by tests/tokenizers/make_unicode_data.py; unicode_tables.py reads them."""\n\n')
+    out.write(
+        '"""Unicode properties, written by tests/tokenizers/make_unicode_data.py; unicode_tables.py reads them."""\n\n'
+    )
     out.write(f'UNICODE_VERSION = "{unicodedata2.unidata_version}"\n\nDATA = (\n')
     for start in range(0, len(text), 108):
         out.write(f'    "{text[start : start + 108]}"\n')

@@ -1,6 +1,5 @@
 """Byte-level BPE: GPT-2's words, merges by rank, every text given back."""
 
-
 import pytest
 import slow_references as references
 from hypothesis import given

@@ -38,7 +38,9 @@ def test_same_ids_as_the_batch_face(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("tokenizer", families(sequence_length=4, special_tokens_in_strings=True))
 def test_options_hold_in_a_graph(tokenizer: Tokenizer) -> None:
     expected = tokenizer.tokenize(TEXTS)
-    for rows in tf.data.Dataset.from_tensor_slices(TEXTS).batch(len(TEXTS), drop_remainder=True).map(tokenizer.tokenize):
+    for rows in (
+        tf.data.Dataset.from_tensor_slices(TEXTS).batch(len(TEXTS), drop_remainder=True).map(tokenizer.tokenize)
+    ):
         assert rows.shape == (len(TEXTS), 4) and np.array_equal(rows, expected)
     assert tokenizer.tokenize(tf.constant(TEXTS[2])).numpy().tolist() == expected[2].tolist()
 

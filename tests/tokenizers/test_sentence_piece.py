@@ -80,7 +80,12 @@ def test_word_models_look_words_up() -> None:
 def test_word_starts_and_decoding() -> None:
     tokenizer = AlbertTokenizer(proto=ALBERT)
     starts = tokenizer.word_starts()
-    assert [starts[tokenizer.token_to_id(piece)] for piece in ("▁the", "▁", "fo", "[CLS]")] == [True, True, False, False]
+    assert [starts[tokenizer.token_to_id(piece)] for piece in ("▁the", "▁", "fo", "[CLS]")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert tokenizer.detokenize(tokenizer.tokenize(" the  fo")) == "the fo"
 
 

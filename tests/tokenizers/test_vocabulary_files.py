@@ -22,8 +22,18 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##b"]
 ROBERTA = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4, "a": 5, "b": 6, "ab": 7}
 NORMAL, UNKNOWN, CONTROL = 1, 2, 3
-XLMR = [("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL), ("▁a", -1.0, NORMAL), ("b", -2.0, NORMAL)]
-ALBERT = [("<unk>", 0.0, UNKNOWN), *((piece, 0.0, CONTROL) for piece in ("<pad>", "[CLS]", "[SEP]", "[MASK]")), *XLMR[3:]]
+XLMR = [
+    ("<unk>", 0.0, UNKNOWN),
+    ("<s>", 0.0, CONTROL),
+    ("</s>", 0.0, CONTROL),
+    ("▁a", -1.0, NORMAL),
+    ("b", -2.0, NORMAL),
+]
+ALBERT = [
+    ("<unk>", 0.0, UNKNOWN),
+    *((piece, 0.0, CONTROL) for piece in ("<pad>", "[CLS]", "[SEP]", "[MASK]")),
+    *XLMR[3:],
+]
 
 
 def one_of_each() -> list[Tokenizer]:
@@ -119,6 +129,14 @@ def test_bad_bpe_files_are_refused_with_the_line(vocabulary: str, merges: str, m
     (tmp_path / "merges.txt").write_text(merges)
     with pytest.raises(InputError, match=message):
         RobertaTokenizer(tmp_path / "vocab.json", tmp_path / "merges.txt")
+
+
+def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must hold tokenizer.json"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"class_name": "GemmaTokenizer", "config": {}}')
+    with pytest.raises(InputError, match="'GemmaTokenizer'"):
+        load_tokenizer(tmp_path)
 
 
 def test_vocabulary_and_merges_belong_together() -> None:

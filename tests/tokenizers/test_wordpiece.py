@@ -15,7 +15,19 @@ from clozekit.tokenizers.wordpiece import WordPieceTokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789.,!?'-[]#"]
-PIECES = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), "the", "qu", "##ick", "cafe", "σ", "ς", "##σ", "##ς"]
+PIECES = [
+    *SPECIAL,
+    *LETTERS,
+    *(f"##{letter}" for letter in LETTERS),
+    "the",
+    "qu",
+    "##ick",
+    "cafe",
+    "σ",
+    "ς",
+    "##σ",
+    "##ς",
+]
 IDS = {piece: token_id for token_id, piece in enumerate(PIECES)}
 
 

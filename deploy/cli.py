@@ -1,0 +1,201 @@
+"""The `clozekit` command: its subcommands and their help, one line for what went wrong, exit codes."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from clozekit.tokenizers.errors import InputError
+
+EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_READING = "where documents come from"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clozekit",
+        description="From raw text to a pretrained masked language model.",
+        epilog="Exit status: 0 done, 2 the input or an option breaks a rule (one line says which), 1 any other failure.",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error and the libraries' messages"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = _command(
+        commands, "demo", "Corpus, vocabulary, dataset, training, filled masks: everything once.", "clozekit demo"
+    )
+    demo.add_argument("--directory", default="clozekit-demo", help="where everything goes (default: %(default)s)")
+    demo.add_argument(
+        "--steps", type=int, default=None, help="training steps, to look around sooner (default: the full demo)"
+    )
+
+    vocab = _command(
+        commands,
+        "vocab",
+        "Learn a vocabulary from text.",
+        "clozekit vocab --input 'docs/*.jsonl' --output tokenizer --vocabulary-size 16000",
+    )
+    _add_reading(vocab)
+    vocab.add_argument("--output", required=True, metavar="DIRECTORY", help="where the tokenizer goes")
+    vocab.add_argument(
+        "--family", choices=["bert"], default="bert", help="whose tokenizer to make (default: %(default)s)"
+    )
+    vocab.add_argument(
+        "--vocabulary-size", type=int, default=30_522, help="pieces to learn at most (default: %(default)s)"
+    )
+    vocab.add_argument(
+        "--lowercase",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="lower-case the text and drop accents (default: --lowercase)",
+    )
+    _add_running(vocab)
+
+    prepare = _command(
+        commands,
+        "prepare",
+        "Turn text into a dataset of packed rows (TFRecord shards and a manifest).",
+        "clozekit prepare --input 'docs/*.jsonl' --tokenizer tokenizer --output dataset --sequence-length 256",
+    )
+    _add_reading(prepare)
+    prepare.add_argument(
+        "--tokenizer", required=True, metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made"
+    )
+    prepare.add_argument("--output", required=True, metavar="DIRECTORY", help="where the dataset goes")
+    prepare.add_argument("--sequence-length", type=int, default=512, help="tokens a row holds (default: %(default)s)")
+    prepare.add_argument(
+        "--validation-rate",
+        type=float,
+        default=0.01,
+        help="share of documents kept for validation (default: %(default)s)",
+    )
+    prepare.add_argument("--seed", type=int, default=0, help="decides the order of the rows (default: %(default)s)")
+    prepare.add_argument(
+        "--shard-size-mb", type=float, default=64.0, help="size a shard aims at (default: %(default)s)"
+    )
+    prepare.add_argument("--num-shards", type=int, default=None, help="train shards, in place of --shard-size-mb")
+    _add_running(prepare)
+
+    inspect = _command(commands, "inspect", "Say what a dataset holds.", "clozekit inspect dataset --rows 2")
+    inspect.add_argument("dataset", metavar="DATASET")
+    inspect.add_argument("--rows", type=int, default=3, help="rows to show decoded (default: %(default)s)")
+    inspect.add_argument(
+        "--tokenizer", default=None, metavar="DIRECTORY", help="decode with this one (default: the dataset's)"
+    )
+
+    train = _command(
+        commands,
+        "train",
+        "Train a model; run again, it goes on where it stopped.",
+        "clozekit train config.yaml train.steps=2000 optimizer.learning_rate=5e-4",
+    )
+    train.add_argument("config", metavar="CONFIG.YAML")
+    train.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
+
+    fill = _command(
+        commands, "fill", "Fill the masks of a text.", 'clozekit fill clozekit-demo/preset "The [MASK] of the list."'
+    )
+    fill.add_argument("preset", metavar="PRESET")
+    fill.add_argument("texts", nargs="+", metavar="TEXT")
+    fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # `clozekit vocab --debug` as well as `clozekit --debug vocab`.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(_READING)
+    group.add_argument(
+        "--input",
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="files, globs in quotes, or directories; text or JSON lines, plain or .gz",
+    )
+    group.add_argument(
+        "--input-format",
+        choices=["auto", "text", "jsonl"],
+        default="auto",
+        help="auto: .jsonl and .json are JSON lines, the rest is text (default: %(default)s)",
+    )
+    group.add_argument(
+        "--document",
+        choices=["file", "line", "block"],
+        default="file",
+        help="what one document is in a text file; block: between blank lines (default: %(default)s)",
+    )
+    group.add_argument(
+        "--text-key", default="text", help="field of a JSON line that holds the text (default: %(default)s)"
+    )
+    group.add_argument(
+        "--id-key", default="id", help="field that names the document, if there is one (default: %(default)s)"
+    )
+    group.add_argument(
+        "--max-bad-rate",
+        type=float,
+        default=0.0,
+        help="share of records that may be unreadable and are set aside (default: %(default)s, none)",
+    )
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it runs")
+    group.add_argument("--runner", default=None, help="a Beam runner such as DataflowRunner (default: in this process)")
+    group.add_argument("--num-workers", type=int, default=1, help="local worker processes (default: %(default)s)")
+    group.add_argument("--overwrite", action="store_true", help="replace what an earlier run with other settings left")
+    group.add_argument("beam", nargs="*", metavar="-- BEAM OPTIONS", help="options of the runner, behind `--`")
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    # Loaded here, so that `--help` and a mistyped option answer at once.
+    from clozekit.deploy import commands
+
+    getattr(commands, arguments.command)(arguments)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    if not arguments.debug:
+        # Both are read when TensorFlow is loaded.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        run_command(arguments)
+    except InputError as error:
+        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_INPUT)
+    except KeyboardInterrupt:
+        return _report(f"clozekit {arguments.command}: interrupted; run it again to go on", False, EXIT_INTERRUPTED)
+    except OSError as error:
+        # A full disk, a folder that can't be written: nothing to learn from a traceback.
+        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_FAILURE)
+    return EXIT_OK
+
+
+def _report(line: str, debug: bool, status: int) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    print(line, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

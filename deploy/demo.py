@@ -1,0 +1,137 @@
+"""The demo: the whole path on text that every machine with Clozekit already holds, in five minutes on two cores."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from clozekit.deploy.commands import show_guesses
+from clozekit.deploy.demo_corpus import write_corpus
+from clozekit.deploy.quiet import load_tensorflow
+from clozekit.pipelines.manifest import Manifest
+from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.prepare import prepare
+from clozekit.pipelines.vocabulary import make_vocabulary
+from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.tokenizer import TOKENIZER_FILE
+
+# Chosen by measuring on two cores: see BENCHMARKS.md, "The demo".
+VOCABULARY_SIZE = 4000
+SEQUENCE_LENGTH = 128
+VALIDATION_RATE = 0.03
+STEPS = 6000
+CONFIG = """\
+# The demo's training run: BERT of 2 layers x 128, {steps} steps of 8 rows, about two and a half minutes on two cores.
+# Many small steps: at equal tokens, 8 rows a step learned far more than 32 (see BENCHMARKS.md).
+dataset: {dataset}
+directory: {run}
+preset: {preset}
+model: {{num_layers: 2, num_heads: 4, hidden_dim: 128, intermediate_dim: 512, dropout: 0.0}}
+train: {{steps: {steps}, global_batch_size: 8, steps_per_loop: 50}}
+optimizer: {{learning_rate: 0.003}}
+evaluate: {{every_steps: 500, max_rows: 1000}}
+checkpoint: {{every_steps: 500}}
+"""
+TEXTS = (
+    "Return the [MASK] of the list.",
+    "If the file does not exist, a FileNotFoundError [MASK] raised.",
+    "The default [MASK] is None.",
+    "Raise a [MASK] if the argument is not an integer.",
+    "Return True if the two arrays have the same [MASK].",
+    "The [MASK] must be a positive [MASK].",
+)
+
+
+def run_demo(directory: Path, steps: int | None, debug: bool) -> None:
+    """Runs what is not done yet in `directory`, says what is, and ends with the results and a report."""
+    started = time.monotonic()
+    corpus = directory / "corpus" / "python-docs.jsonl"
+    tokenizer_directory, dataset = directory / "tokenizer", directory / "dataset"
+    _stage(1, "corpus: Python's language reference and the docstrings of installed libraries")
+    _make_corpus(corpus)
+    reading = ReadOptions((os.path.abspath(corpus),))
+    _stage(2, f"vocabulary: WordPiece, {VOCABULARY_SIZE:,} pieces")
+    _make_tokenizer(reading, tokenizer_directory)
+    _stage(3, f"dataset: rows of {SEQUENCE_LENGTH} tokens, packed, as TFRecord shards")
+    manifest = _make_dataset(reading, tokenizer_directory, dataset)
+    _stage(4, "training: a small BERT from scratch")
+    load_tensorflow(debug)
+    run, metrics = _train(directory, dataset, STEPS if steps is None else steps)
+    _stage(5, "results")
+    _show_results(directory, run, metrics, manifest)
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    print(f"\n  done in {minutes} min {seconds} s; open {directory / 'report.html'} in a browser, and try:")
+    print(f'  clozekit fill {directory / "preset"} "The [MASK] of a dictionary."')
+
+
+def _stage(number: int, text: str) -> None:
+    print(f"\n[{number}/5] {text}", flush=True)
+
+
+def _make_corpus(path: Path) -> None:
+    if path.exists():
+        print(f"  already there: {path}, {path.stat().st_size / 1e6:.1f} MB")
+        return
+    documents, num_bytes = write_corpus(path)
+    print(f"  {documents:,} documents, {num_bytes / 1e6:.1f} MB: {path}")
+
+
+def _make_tokenizer(reading: ReadOptions, directory: Path) -> None:
+    if (directory / TOKENIZER_FILE).exists():
+        print(f"  already there: {directory}, {load_tokenizer(directory).vocabulary_size():,} pieces")
+        return
+    tokenizer, num_words = make_vocabulary(reading, str(directory), VOCABULARY_SIZE, lowercase=True, show_progress=True)
+    print(f"  {tokenizer.vocabulary_size():,} pieces from {num_words:,} words: {directory}")
+
+
+def _make_dataset(reading: ReadOptions, tokenizer_directory: Path, directory: Path) -> Manifest:
+    options = PrepareOptions(sequence_length=SEQUENCE_LENGTH, validation_rate=VALIDATION_RATE, num_shards=8)
+    manifest, built = prepare(reading, options, str(tokenizer_directory), str(directory), show_progress=True)
+    train = manifest.splits["train"]
+    print(
+        f"  {'' if built else 'already there: '}{train.rows:,} rows, {train.tokens:,} tokens in {len(train.shards)} shards,"
+        f" fill rate {manifest.fill_rate('train'):.2%}: {directory}"
+    )
+    return manifest
+
+
+def _train(directory: Path, dataset: Path, steps: int) -> tuple[Any, dict[str, float]]:
+    from clozekit.model.training.config import load_config
+    from clozekit.model.training.controller import Run
+
+    path = directory / "train.yaml"
+    text = CONFIG.format(dataset=dataset, run=directory / "run", preset=directory / "preset", steps=steps)
+    path.write_text(text, encoding="utf-8")
+    run = Run(load_config(path))
+    print(f"  {run.task.count_params():,} parameters, {steps:,} steps; XLA compiles first, that takes a few seconds")
+    return run, run.train()
+
+
+def _show_results(directory: Path, run: Any, metrics: dict[str, float], manifest: Manifest) -> None:
+    from clozekit.model.fill_mask import fill_mask
+    from clozekit.model.training.log import METRICS_FILE, read_metrics
+    from clozekit.model.training.report import REPORT_FILE, Filled, Report, run_tiles, write_report
+
+    token_id, baseline = run.evaluator.commonest_token_accuracy()
+    print(f"  validation loss  {metrics['loss']:.3f} nats a masked token, perplexity {metrics['perplexity']:.1f}")
+    print(f"  masked accuracy  {metrics['accuracy']:.1%}")
+    print(
+        f"  always guessing the commonest token ({run.tokenizer.id_to_token(token_id)!r}): {baseline:.1%},"
+        f" {metrics['accuracy'] / baseline:.1f} times less\n"
+    )
+    filled = [Filled(text, fill_mask(run.task, run.tokenizer, text)) for text in TEXTS]
+    for entry in filled:
+        print("\n".join(f"  {line}" for line in show_guesses(entry.text, [list(best) for best in entry.guesses])))
+    log = read_metrics(run.directory / METRICS_FILE)
+    report = Report(
+        "Clozekit demo",
+        f"A BERT of {run.task.count_params():,} parameters, trained from scratch on this machine's Python documentation:"
+        f" {manifest.counts['documents_in']:,} documents, {run.config.train.steps:,} steps.",
+        run_tiles(metrics, log, baseline),
+        log,
+        baseline,
+        manifest,
+        run.config.to_yaml(),
+        filled,
+    )
+    write_report(directory / REPORT_FILE, report)

@@ -1,0 +1,225 @@
+"""The configuration of a run: one YAML file, `key=value` changes on top, checked before anything starts."""
+
+import contextlib
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clozekit.tokenizers.errors import InputError
+
+
+def check(rule: str, holds: bool, received: Any) -> None:
+    if not holds:
+        raise InputError(f"{rule}, got {received}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Family and dimensions; the defaults are BERT small's (Turc et al. 2019, arXiv 1908.08962) with 256 hidden."""
+
+    family: str = "bert"
+    num_layers: int = 4
+    num_heads: int = 4
+    hidden_dim: int = 256
+    intermediate_dim: int = 1024
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        check("model.family must be bert", self.family == "bert", repr(self.family))
+        for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim"):
+            check(f"model.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        divides = self.hidden_dim % self.num_heads == 0
+        check(
+            "model.hidden_dim must be a multiple of model.num_heads", divides, f"{self.hidden_dim} and {self.num_heads}"
+        )
+        check("model.dropout must be a rate from 0 to 1", 0 <= self.dropout < 1, self.dropout)
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """Masking 30% in training and 15% in evaluation: Wettig et al. 2022 (arXiv 2202.08005) and the paper of BERT."""
+
+    train_rate: float = 0.3
+    validation_rate: float = 0.15
+    mask_token_rate: float = 0.8
+    random_token_rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("train_rate", "validation_rate"):
+            check(f"masking.{name} must be above 0 and at most 1", 0 < getattr(self, name) <= 1, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and in which portions. steps_per_loop: steps between two looks of the controller at the device."""
+
+    steps: int = 1000
+    global_batch_size: int = 64
+    micro_batch_size: int | None = None
+    steps_per_loop: int = 20
+    xla: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "global_batch_size", "steps_per_loop"):
+            check(f"train.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        micro = self.global_batch_size if self.micro_batch_size is None else self.micro_batch_size
+        divides = micro >= 1 and self.global_batch_size % micro == 0
+        check(
+            "train.global_batch_size must be a multiple of train.micro_batch_size",
+            divides,
+            f"{self.global_batch_size} and {micro}",
+        )
+
+    @property
+    def num_micro_batches(self) -> int:
+        return self.global_batch_size // (self.micro_batch_size or self.global_batch_size)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases."""
+
+    learning_rate: float = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.98
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    warmup_rate: float = 0.06
+
+    def __post_init__(self) -> None:
+        check("optimizer.learning_rate must be above 0", self.learning_rate > 0, self.learning_rate)
+        check("optimizer.clip_norm must be above 0", self.clip_norm > 0, self.clip_norm)
+        check("optimizer.warmup_rate must be a rate from 0 to 1", 0 <= self.warmup_rate <= 1, self.warmup_rate)
+        for name in ("beta_1", "beta_2"):
+            check(f"optimizer.{name} must be in [0, 1)", 0 <= getattr(self, name) < 1, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How often a checkpoint is written, and how many are kept."""
+
+    every_steps: int = 500
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("every_steps", "keep"):
+            check(f"checkpoint.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How often, and on how many rows, the validation split is looked at."""
+
+    every_steps: int = 200
+    max_rows: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("every_steps", "max_rows"):
+            check(f"evaluate.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run. dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
+
+    tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
+    `directory`/preset when not given.
+    """
+
+    dataset: str
+    directory: str
+    tokenizer: str | None = None
+    preset: str | None = None
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
+
+    def sha256(self) -> str:
+        """Fingerprint of what decides the course of the run; where it stands and how often it is looked at do not."""
+        fields = dataclasses.asdict(self)
+        for name in ("directory", "dataset", "tokenizer", "preset", "checkpoint", "evaluate"):
+            del fields[name]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
+    """The configuration in the YAML file `path` with `changes` such as "train.steps=200" on top.
+
+    Raises InputError naming the key for one that is unknown, missing or of another type.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"a configuration must be a readable YAML file, {path} is not ({error})") from error
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"a configuration must be YAML, {path} is not: {' '.join(str(error).split())}") from error
+    if not isinstance(fields, dict):
+        raise InputError(f"a configuration must be a mapping of keys to values, {path} holds {type(fields).__name__}")
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise InputError(f"a change must look like key=value (train.steps=200), got {change!r}")
+        *groups, name = key.split(".")
+        place = fields
+        for group in groups:
+            place = place.setdefault(group, {})
+            check(f"{group} must be a group of keys", isinstance(place, dict), repr(place))
+        place[name] = yaml.safe_load(value)
+    return config_from_dict(RunConfig, fields, str(path))
+
+
+def config_from_dict(kind: type, fields: Mapping[str, Any], source: str, prefix: str = "") -> Any:
+    hints = typing.get_type_hints(kind)
+    for name in fields:
+        if name not in hints:
+            nearest = difflib.get_close_matches(str(name), _all_keys(kind, prefix), n=1, cutoff=0.0)
+            raise InputError(
+                f"every key of a configuration must be known, {source} has {prefix}{name}; did you mean {nearest[0]}?"
+            )
+    for entry in dataclasses.fields(kind):
+        needed = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+        if needed and entry.name not in fields:
+            raise InputError(f"the key {prefix}{entry.name} is needed, {source} does not have it; add it")
+    return kind(**{name: _convert(hints[name], value, source, prefix + str(name)) for name, value in fields.items()})
+
+
+def _all_keys(kind: type, prefix: str) -> list[str]:
+    return [f"{prefix}{entry.name}" for entry in dataclasses.fields(kind)]
+
+
+def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{key} must be a group of keys, {source} has {value!r}")
+        return config_from_dict(typing.cast(type, hint), value, source, key + ".")
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, str) and float in kinds:
+        # YAML reads 1e-3 (without a dot) as text.
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
+        value = float(value)
+    # bool is an int to Python, not to a reader of the file.
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join("nothing" if kind is types.NoneType else kind.__name__ for kind in kinds)
+        raise InputError(f"{key} must be {names}, {source} has {value!r}")
+    return value

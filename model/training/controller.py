@@ -1,0 +1,213 @@
+"""The controller: builds a run from its configuration, then trains, evaluates, logs and saves until it is done."""
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from clozekit.model.bert import BertBackbone, BertMaskedLM
+from clozekit.model.masking import MaskingOptions
+from clozekit.model.presets import save_preset
+from clozekit.model.reader import check_shards, training_batches, validation_batches
+from clozekit.model.training.checkpoints import Checkpoints, Position
+from clozekit.model.training.config import RunConfig
+from clozekit.model.training.evaluate import Evaluator
+from clozekit.model.training.log import MetricsLog
+from clozekit.model.training.optimizers import AdamW
+from clozekit.model.training.step import LoopResult, TrainStep
+from clozekit.pipelines.manifest import Manifest, read_manifest
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
+
+
+def load_run_tokenizer(config: RunConfig, manifest: Manifest) -> Tokenizer:
+    """The tokenizer of a run. Raises InputError when it is not the one that made the dataset's ids."""
+    directory = config.tokenizer or os.path.join(config.dataset, "tokenizer")
+    tokenizer = load_tokenizer(directory)
+    if tokenizer.sha256() != manifest.tokenizer.sha256:
+        raise InputError(
+            f"the tokenizer must be the one the dataset was prepared with ({manifest.tokenizer.class_name} of"
+            f" {manifest.tokenizer.vocabulary_size} pieces, sha256 {manifest.tokenizer.sha256[:12]}), {directory} holds"
+            f" {type(tokenizer).__name__} of {tokenizer.vocabulary_size()} pieces, sha256 {tokenizer.sha256()[:12]};"
+            " prepare the dataset again or pass the right one"
+        )
+    return tokenizer
+
+
+def build_task(config: RunConfig, vocabulary_size: int, sequence_length: int) -> BertMaskedLM:
+    """A task with fresh weights that (config.seed, config.model) decide."""
+    keras.utils.set_random_seed(config.seed)
+    model = config.model
+    backbone = BertBackbone(
+        vocabulary_size=vocabulary_size,
+        num_layers=model.num_layers,
+        num_heads=model.num_heads,
+        hidden_dim=model.hidden_dim,
+        intermediate_dim=model.intermediate_dim,
+        dropout=model.dropout,
+        max_sequence_length=sequence_length,
+    )
+    return BertMaskedLM(backbone)
+
+
+def masking_options(config: RunConfig, manifest: Manifest) -> MaskingOptions:
+    special = manifest.tokenizer.special_token_ids
+    return MaskingOptions(
+        mask_token_id=special["mask_token"],
+        vocabulary_size=manifest.tokenizer.vocabulary_size,
+        special_token_ids=tuple(sorted(set(special.values()))),
+        mask_selection_rate=config.masking.train_rate,
+        mask_token_rate=config.masking.mask_token_rate,
+        random_token_rate=config.masking.random_token_rate,
+        seed=config.seed,
+    )
+
+
+def check_splits(manifest: Manifest, dataset: str) -> None:
+    for split in ("train", "validation"):
+        if split not in manifest.splits:
+            raise InputError(
+                f"training needs rows to train on and rows to validate on, {dataset} has no {split} split;"
+                " prepare it with more documents or another --validation-rate"
+            )
+
+
+class Run:
+    """One run of `clozekit train`."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.manifest = read_manifest(config.dataset)
+        check_splits(self.manifest, config.dataset)
+        check_shards(config.dataset, self.manifest)
+        self.tokenizer = load_run_tokenizer(config, self.manifest)
+        self.directory = Path(config.directory)
+        strategy = tf.distribute.get_strategy()
+        with strategy.scope():
+            self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self.manifest.sequence_length)
+            self._optimizer = AdamW(self.task.trainable_variables, config.optimizer, config.train.xla)
+        self._step = TrainStep(self.task, self._optimizer, config, strategy)
+        self._masking = masking_options(config, self.manifest)
+        self._checkpoints = Checkpoints(
+            self.directory / "checkpoints",
+            self.task,
+            self._optimizer,
+            config.sha256(),
+            self.manifest.dataset_sha256,
+            config.checkpoint.keep,
+        )
+        batches = validation_batches(
+            config.dataset,
+            self.manifest,
+            self._masking.with_rate(config.masking.validation_rate),
+            min(config.train.global_batch_size, self.manifest.splits["validation"].rows),
+            config.evaluate.max_rows,
+        )
+        self.evaluator = Evaluator(self.task, batches, config.train.xla)
+
+    @property
+    def preset_directory(self) -> Path:
+        return Path(self.config.preset) if self.config.preset else self.directory / "preset"
+
+    def train(self) -> dict[str, float]:
+        """Trains to the last step, going on from the newest checkpoint; returns the last validation metrics."""
+        config = self.config
+        self.directory.mkdir(parents=True, exist_ok=True)
+        position, damaged = self._checkpoints.restore_latest()
+        for problem in damaged:
+            tqdm.write(f"damaged checkpoint left out: {problem}")
+        if position.global_step == config.train.steps:
+            tqdm.write(f"already trained to step {position.global_step}")
+        elif position.global_step:
+            tqdm.write(f"going on from step {position.global_step} of {config.train.steps}")
+        (self.directory / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        log = MetricsLog(self.directory, position.global_step)
+        batches = iter(
+            training_batches(
+                config.dataset,
+                self.manifest,
+                self._masking,
+                config.train.global_batch_size,
+                config.seed,
+                position.next_row,
+            )
+        )
+        bar = tqdm(
+            total=config.train.steps, initial=position.global_step, desc="training", unit=" steps", smoothing=0.05
+        )
+        started = time.monotonic() - position.elapsed_seconds
+        metrics: dict[str, float] = {}
+        try:
+            while position.global_step < config.train.steps:
+                position = self._advance(batches, position, started, log, bar)
+                step, last = position.global_step, position.global_step == config.train.steps
+                if step % config.evaluate.every_steps == 0 or last:
+                    metrics = self._evaluate(step, log, bar)
+                if step % config.checkpoint.every_steps == 0 or last:
+                    self._checkpoints.save(position)
+        finally:
+            bar.close()
+            log.close()
+        save_preset(self.task, self.tokenizer, self.preset_directory)
+        return metrics or self.evaluator.run()
+
+    def _advance(self, batches: Any, position: Position, started: float, log: MetricsLog, bar: tqdm) -> Position:
+        """Runs steps up to the next thing to do, and logs them."""
+        config = self.config
+        ends = (config.train.steps_per_loop, config.evaluate.every_steps, config.checkpoint.every_steps)
+        step = position.global_step
+        end = min([config.train.steps, *((step // every + 1) * every for every in ends)])
+        loop_started = time.monotonic()
+        result = self._run_loop(batches, step, end - step)
+        loss, count, correct = (float(part) for part in result.sums)
+        seconds = time.monotonic() - loop_started
+        if not math.isfinite(loss) and int(result.skipped) == end - step:
+            raise InputError(
+                f"the loss must stay a number, it was {loss} in every step from {step} to {end}; the last checkpoint is"
+                f" {self._checkpoints.found()[-1:] or 'none'}; lower optimizer.learning_rate"
+            )
+        values = {
+            "loss": loss / max(count, 1.0),
+            "accuracy": correct / max(count, 1.0),
+            "learning_rate": float(result.learning_rate),
+            "gradient_norm": float(result.gradient_norm),
+            "skipped_steps": int(result.skipped),
+        }
+        position = Position(
+            end,
+            position.next_row + (end - step) * config.train.global_batch_size,
+            position.tokens_seen + int(result.tokens),
+            position.skipped_steps + int(result.skipped),
+            time.monotonic() - started,
+        )
+        log.write(
+            "train",
+            end,
+            values | {"tokens_seen": position.tokens_seen, "tokens_per_second": int(result.tokens) / seconds},
+        )
+        bar.update(end - step)
+        bar.set_postfix_str(f"loss {values['loss']:.3f}, accuracy {values['accuracy']:.1%}", refresh=False)
+        return position
+
+    def _run_loop(self, batches: Any, first_step: int, num_steps: int) -> LoopResult:
+        try:
+            return self._step.run_loop(batches, tf.constant(first_step), tf.constant(num_steps))
+        except (tf.errors.DataLossError, tf.errors.NotFoundError):
+            # TensorFlow does not say which file; reading all of them finds it.
+            check_shards(self.config.dataset, self.manifest, read_all=True)
+            raise
+
+    def _evaluate(self, step: int, log: MetricsLog, bar: tqdm) -> dict[str, float]:
+        metrics = self.evaluator.run()
+        log.write("validation", step, metrics)
+        tqdm.write(
+            f"step {step}: validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
+            f" accuracy {metrics['accuracy']:.1%}"
+        )
+        return metrics

@@ -1,0 +1,79 @@
+"""AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) as plain tensor functions with variables around them.
+
+The arithmetic is a pure function that XLA fuses; the assignments stay outside of it, because XLA can't assign to the
+variables of several replicas.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from clozekit.model.training.config import OptimizerConfig
+
+
+def has_weight_decay(name: str) -> bool:
+    """Whether a variable decays: norms and biases do not (as in BERT's optimization.py)."""
+    return name.rsplit("/", 1)[-1] not in ("bias", "gamma", "beta", "output_bias")
+
+
+def adamw_update(
+    value: tf.Tensor,
+    gradient: tf.Tensor,
+    first: tf.Tensor,
+    second: tf.Tensor,
+    learning_rate: tf.Tensor,
+    step: tf.Tensor,
+    weight_decay: float,
+    config: OptimizerConfig,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """New value and moments. step: float32, 1 for the first update."""
+    first = config.beta_1 * first + (1 - config.beta_1) * gradient
+    second = config.beta_2 * second + (1 - config.beta_2) * tf.square(gradient)
+    first_unbiased = first / (1 - tf.pow(config.beta_1, step))
+    second_unbiased = second / (1 - tf.pow(config.beta_2, step))
+    change = first_unbiased / (tf.sqrt(second_unbiased) + config.epsilon) + weight_decay * value
+    return value - learning_rate * change, first, second
+
+
+class AdamW(tf.Module):
+    """The moments of a list of Keras variables and the number of updates they had."""
+
+    def __init__(self, variables: list[Any], config: OptimizerConfig, xla: bool) -> None:
+        super().__init__()
+        self._config = config
+        self._decays = [config.weight_decay if has_weight_decay(variable.path) else 0.0 for variable in variables]
+        self._variables = [variable.value for variable in variables]
+        self.first = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
+        self.second = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._compute = tf.function(self._new_values, jit_compile=xla)
+
+    def _new_values(
+        self, values: Any, gradients: Any, firsts: Any, seconds: Any, learning_rate: tf.Tensor, updates: tf.Tensor
+    ) -> tuple[list[Any], tf.Tensor]:
+        """New (value, first, second) of each variable and the global norm; the old ones when the norm isn't finite."""
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(norm)
+        scale = tf.where(finite, tf.minimum(1.0, self._config.clip_norm / tf.maximum(norm, 1e-12)), 0.0)
+        step = tf.cast(updates, tf.float32) + 1.0
+        results = []
+        for value, gradient, first, second, decay in zip(values, gradients, firsts, seconds, self._decays, strict=True):
+            new = adamw_update(value, gradient * scale, first, second, learning_rate, step, decay, self._config)
+            results.append(tuple(tf.where(finite, a, b) for a, b in zip(new, (value, first, second), strict=True)))
+        return results, norm
+
+    def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
+        """Clips the gradients to the global norm, updates the variables, returns the norm before clipping.
+
+        Where the norm is not finite nothing changes, the moments included.
+        """
+        values, firsts, seconds = (
+            [v.read_value() for v in group] for group in (self._variables, self.first, self.second)
+        )
+        results, norm = self._compute(values, gradients, firsts, seconds, learning_rate, self.updates.read_value())
+        for index, (value, first, second) in enumerate(results):
+            self._variables[index].assign(value)
+            self.first[index].assign(first)
+            self.second[index].assign(second)
+        self.updates.assign_add(tf.cast(tf.math.is_finite(norm), tf.int64))
+        return norm

@@ -1,0 +1,141 @@
+"""Files, local or in an object store: finding inputs, reading them plain or gzip, writing a file whole or not at all."""
+
+import os
+import posixpath
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import fsspec
+
+from clozekit.tokenizers.errors import InputError
+
+# What a directory given as an input is searched for.
+TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json")
+GZIP_SUFFIX = ".gz"
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input file: its path or URL, its size in bytes, and what changes when its content does."""
+
+    path: str
+    num_bytes: int
+    version: str
+
+
+def is_local(filesystem: Any) -> bool:
+    return "file" in ([filesystem.protocol] if isinstance(filesystem.protocol, str) else filesystem.protocol)
+
+
+def join(directory: str, *names: str) -> str:
+    return posixpath.join(directory, *names)
+
+
+def find_inputs(patterns: tuple[str, ...]) -> tuple[InputFile, ...]:
+    """The files that paths, globs and directories name, each once, sorted by path.
+
+    Raises InputError for a pattern that matches nothing, a directory without text files, an unreadable file.
+    """
+    found: dict[str, InputFile] = {}
+    for pattern in patterns:
+        filesystem, path = fsspec.core.url_to_fs(pattern)
+        for name in _matches(filesystem, path, pattern):
+            info = filesystem.info(name)
+            url = name if is_local(filesystem) else filesystem.unstrip_protocol(name)
+            _check_readable(filesystem, name, url)
+            found[url] = InputFile(url, int(info["size"]), str(info.get("mtime") or info.get("etag") or ""))
+    return tuple(found[url] for url in sorted(found))
+
+
+def _matches(filesystem: Any, path: str, pattern: str) -> list[str]:
+    if filesystem.isdir(path):
+        names = [name for name in filesystem.find(path) if name.removesuffix(GZIP_SUFFIX).endswith(TEXT_SUFFIXES)]
+        if not names:
+            raise InputError(
+                f"an input directory must hold text ({', '.join(TEXT_SUFFIXES)}, plain or {GZIP_SUFFIX}), {pattern}"
+                " holds none; name the files with a glob such as 'docs/*.txt'"
+            )
+        return names
+    names = [name for name in filesystem.glob(path) if filesystem.isfile(name)]
+    if not names:
+        what = "matches no file" if any(character in path for character in "*?[") else "does not exist"
+        raise InputError(f"every input must name at least one file, {pattern!r} {what}; check the path or the glob")
+    return names
+
+
+def _check_readable(filesystem: Any, name: str, url: str) -> None:
+    try:
+        with filesystem.open(name, "rb") as stream:
+            stream.read(1)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"every input must be readable, {url} is not ({reason}); check its permissions") from error
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[IO[bytes]]:
+    """The bytes of a plain or gzip (by suffix) file."""
+    with fsspec.open(path, "rb", compression="gzip" if path.endswith(GZIP_SUFFIX) else None) as stream:
+        yield stream
+
+
+def write_whole(path: str, write: Callable[[IO[bytes]], None]) -> None:
+    """Calls `write` with a stream and shows the file under `path` only when it is complete.
+
+    Local files are written under a temporary name, synced and renamed; object stores show an object when its upload
+    ends and know no rename, so there the object is written under its own name.
+    """
+    filesystem, name = fsspec.core.url_to_fs(path)
+    if not is_local(filesystem):
+        with filesystem.open(name, "wb") as stream:
+            write(stream)
+        return
+    os.makedirs(os.path.dirname(name), exist_ok=True)
+    temporary = f"{name}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with open(temporary, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, name)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    def write(stream: IO[bytes]) -> None:
+        stream.write(content)
+
+    write_whole(path, write)
+
+
+def read_bytes(path: str) -> bytes:
+    with fsspec.open(path, "rb") as stream:
+        return bytes(stream.read())
+
+
+def file_size(path: str) -> int | None:
+    """Size in bytes, None when there is no such file."""
+    filesystem, name = fsspec.core.url_to_fs(path)
+    return int(filesystem.size(name)) if filesystem.isfile(name) else None
+
+
+def list_names(directory: str) -> list[str]:
+    """Names of the files directly in `directory`, sorted; none when it does not exist."""
+    filesystem, path = fsspec.core.url_to_fs(directory)
+    if not filesystem.isdir(path):
+        return []
+    return sorted(
+        posixpath.basename(entry["name"]) for entry in filesystem.ls(path, detail=True) if entry["type"] == "file"
+    )
+
+
+def remove(path: str) -> None:
+    """Removes a file or a folder with all it holds; nothing happens when it does not exist."""
+    filesystem, name = fsspec.core.url_to_fs(path)
+    if filesystem.exists(name):
+        filesystem.rm(name, recursive=True)

@@ -1,0 +1,148 @@
+"""The manifest: what a dataset holds, written last. Readers trust it alone: no manifest, no dataset. No Beam."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+
+from clozekit.tokenizers.errors import InputError
+
+MANIFEST_FILE = "manifest.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One shard: its file name, what it holds, its fingerprint, and the global number of its first row."""
+
+    name: str
+    rows: int
+    tokens: int
+    documents: int
+    num_bytes: int
+    sha256: str
+    first_row: int
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """One split. `length_histogram[i]` counts packed documents of i * bin_width + 1 to (i + 1) * bin_width tokens."""
+
+    shards: tuple[ShardInfo, ...]
+    length_histogram: tuple[int, ...]
+    histogram_bin_width: int
+
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def tokens(self) -> int:
+        return sum(shard.tokens for shard in self.shards)
+
+    @property
+    def documents(self) -> int:
+        return sum(shard.documents for shard in self.shards)
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """Which tokenizer made the ids: class name, fingerprint, size, role of a special token (`mask_token`) -> id."""
+
+    class_name: str
+    sha256: str
+    vocabulary_size: int
+    special_token_ids: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a reader needs to know about a dataset; see `docs` of each field in the design of the record."""
+
+    build_id: str
+    sequence_length: int
+    settings: Mapping[str, Any]
+    tokenizer: TokenizerInfo
+    inputs: tuple[Mapping[str, Any], ...]
+    splits: Mapping[str, SplitInfo]
+    counts: Mapping[str, int]
+    environment: Mapping[str, str]
+    dataset_sha256: str
+    schema_version: int = SCHEMA_VERSION
+
+    def fill_rate(self, split: str) -> float:
+        """Share of the positions of `split` that hold a real token, 0 to 1."""
+        info = self.splits[split]
+        return info.tokens / (info.rows * self.sequence_length) if info.rows else 0.0
+
+
+def dataset_fingerprint(splits: Mapping[str, SplitInfo]) -> str:
+    """sha256 over the shards' own, so it depends on their bytes alone and not on how the input was listed."""
+    described = {split: [shard.sha256 for shard in info.shards] for split, info in splits.items()}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def manifest_to_json(manifest: Manifest) -> str:
+    return json.dumps(dataclasses.asdict(manifest), indent=2, sort_keys=True) + "\n"
+
+
+def manifest_from_json(text: str, source: str) -> Manifest:
+    """Raises InputError naming `source` when `text` is not a manifest of this schema."""
+    try:
+        fields = json.loads(text)
+        if fields["schema_version"] != SCHEMA_VERSION:
+            raise InputError(
+                f"the manifest schema must be {SCHEMA_VERSION}, {source} has {fields['schema_version']};"
+                " read it with the Clozekit that wrote it, or prepare the dataset again"
+            )
+        splits = {
+            name: SplitInfo(
+                tuple(ShardInfo(**shard) for shard in split["shards"]),
+                tuple(split["length_histogram"]),
+                split["histogram_bin_width"],
+            )
+            for name, split in fields["splits"].items()
+        }
+        fields.update(splits=splits, tokenizer=TokenizerInfo(**fields["tokenizer"]), inputs=tuple(fields["inputs"]))
+        manifest = Manifest(**fields)
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{source} must be a dataset manifest, it is damaged ({type(error).__name__}: {error});"
+            " run `clozekit prepare --overwrite` again"
+        ) from error
+    if manifest.dataset_sha256 != dataset_fingerprint(splits):
+        raise InputError(
+            f"the dataset_sha256 of {source} must match its shards, it does not: the file was edited;"
+            " run `clozekit prepare --overwrite` again"
+        )
+    return manifest
+
+
+def manifest_path(directory: str) -> str:
+    return f"{directory.rstrip('/')}/{MANIFEST_FILE}"
+
+
+def has_manifest(directory: str) -> bool:
+    filesystem, path = fsspec.core.url_to_fs(manifest_path(directory))
+    return bool(filesystem.exists(path))
+
+
+def read_manifest(directory: str) -> Manifest:
+    """The manifest of the dataset in `directory` (a local path or any fsspec URL such as gs://).
+
+    Raises InputError when there is none, or it is damaged.
+    """
+    path = manifest_path(directory)
+    if not has_manifest(directory):
+        raise InputError(
+            f"a dataset directory must hold {MANIFEST_FILE}, {directory} does not: it is no dataset or its build did"
+            " not finish; run `clozekit prepare` (again)"
+        )
+    with fsspec.open(path, "rb") as stream:
+        return manifest_from_json(stream.read().decode("utf-8", errors="replace"), path)

@@ -1,0 +1,78 @@
+"""Writing shards: the rows of one shard, sorted, as one TFRecord file under the name of its content."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import IO
+
+import apache_beam as beam
+
+from clozekit.pipelines.blocks import from_bytes, list_parts
+from clozekit.pipelines.files import file_size, join, read_bytes, write_bytes, write_whole
+from clozekit.pipelines.manifest import ShardInfo
+from clozekit.pipelines.progress import Progress, ProgressReporter
+from clozekit.pipelines.records import rows_to_records, shard_name
+from clozekit.pipelines.tfrecord import check_crc_is_fast, frame_records
+
+PARTS_FOLDER = "_parts"
+
+
+def part_path(directory: str, build_id: str, split: str, index: int) -> str:
+    return join(directory, PARTS_FOLDER, build_id[:16], f"{split}-{index:05d}.json")
+
+
+def finished_shard(directory: str, part: str) -> ShardInfo | None:
+    """The shard that an earlier attempt at the same build finished and left whole, else None."""
+    if file_size(part) is None:
+        return None
+    info = ShardInfo(**json.loads(read_bytes(part)))
+    return info if file_size(join(directory, info.name)) == info.num_bytes else None
+
+
+class WriteShard(beam.DoFn):
+    """((split, index, num_shards), [(first_row, block of rows)]) -> ShardInfo, written or found finished."""
+
+    def __init__(self, directory: str, build_id: str, progress: Progress | None) -> None:
+        self._directory = directory
+        self._build_id = build_id
+        self._progress = progress
+
+    def setup(self) -> None:
+        check_crc_is_fast()
+        self._reporter = ProgressReporter(self._progress, "written")
+
+    def process(
+        self, element: tuple[tuple[str, int, int], Iterable[tuple[int, bytes]]]
+    ) -> Iterable[tuple[str, int, ShardInfo]]:
+        (split, index, num_shards), blocks = element
+        part = part_path(self._directory, self._build_id, split, index)
+        info = finished_shard(self._directory, part)
+        if info is None:
+            info = self._write(split, index, num_shards, sorted(blocks))
+            write_bytes(part, json.dumps(dataclasses.asdict(info)).encode())
+        self._reporter.add(info.rows)
+        yield split, index, info
+
+    def _write(self, split: str, index: int, num_shards: int, blocks: list[tuple[int, bytes]]) -> ShardInfo:
+        digest = hashlib.sha256()
+        framed: list[bytes] = []
+        rows = tokens = documents = 0
+        for first_row, block in blocks:
+            batch = from_bytes(block)
+            records = frame_records(
+                rows_to_records(batch.column("token_ids"), batch.column("document_lengths"), first_row)
+            )
+            digest.update(records)
+            framed.append(records)
+            rows += batch.num_rows
+            tokens += len(list_parts(batch.column("token_ids"))[0])
+            documents += len(list_parts(batch.column("document_lengths"))[0])
+        # The name holds the hash of the content, so the content is complete before the file has a name.
+        name = shard_name(split, index, num_shards, digest.hexdigest())
+
+        def write(stream: IO[bytes]) -> None:
+            stream.writelines(framed)
+
+        write_whole(join(self._directory, name), write)
+        return ShardInfo(name, rows, tokens, documents, sum(map(len, framed)), digest.hexdigest(), blocks[0][0])

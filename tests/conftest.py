@@ -1,0 +1,90 @@
+"""What many tests share: a small corpus, a small tokenizer, a small dataset."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from clozekit.pipelines.manifest import Manifest
+from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.prepare import prepare
+from clozekit.tokenizers.families import BertTokenizer
+
+WORDS = [
+    "the",
+    "cat",
+    "dog",
+    "bird",
+    "sat",
+    "ran",
+    "flew",
+    "on",
+    "over",
+    "under",
+    "a",
+    "red",
+    "blue",
+    "old",
+    "mat",
+    "house",
+    "tree",
+    "and",
+    "then",
+    "it",
+    "was",
+    "very",
+    "happy",
+]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def sentences(seed: int, count: int) -> list[str]:
+    """Sentences of a tiny grammar, so that a model has something to learn."""
+    dice = random.Random(seed)
+    animals, verbs = ("cat", "dog", "bird"), {"cat": "sat on", "dog": "ran under", "bird": "flew over"}
+    return [
+        f"the {dice.choice(('red', 'blue', 'old'))} {animal} {verbs[animal]} the {dice.choice(('mat', 'house', 'tree'))} ."
+        for animal in dice.choices(animals, k=count)
+    ]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> BertTokenizer:
+    letters = sorted({letter for word in WORDS for letter in word})
+    pieces = [*SPECIAL, ".", *letters, *(f"##{letter}" for letter in letters), *(w for w in WORDS if len(w) > 1)]
+    return BertTokenizer(pieces, lowercase=True)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_directory(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save(directory)
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 documents of 1 to 12 sentences, JSON lines."""
+    path = tmp_path_factory.mktemp("corpus") / "documents.jsonl"
+    dice = random.Random(0)
+    lines = [
+        json.dumps({"id": f"doc-{number}", "text": " ".join(sentences(number, dice.randint(1, 12)))}) + "\n"
+        for number in range(300)
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def dataset(corpus: Path, tokenizer_directory: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Manifest]:
+    """The corpus as rows of 32 tokens in 3 train shards."""
+    directory = str(tmp_path_factory.mktemp("dataset"))
+    options = PrepareOptions(sequence_length=32, validation_rate=0.1, num_shards=3)
+    manifest, _ = prepare(ReadOptions((str(corpus),)), options, tokenizer_directory, directory)
+    return directory, manifest

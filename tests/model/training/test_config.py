@@ -1,0 +1,75 @@
+"""The configuration: defaults, changes, and one clear line for what is wrong in it."""
+
+from pathlib import Path
+
+import pytest
+
+from clozekit.model.training.config import RunConfig, load_config
+from clozekit.tokenizers.errors import InputError
+
+TEXT = "dataset: data\ndirectory: run\nmodel: {num_layers: 2}\noptimizer: {learning_rate: 1e-3}\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def test_defaults_file_and_changes(path: Path) -> None:
+    config = load_config(path, ["train.steps=7", "model.dropout=0", "seed=3"])
+    assert (config.model.num_layers, config.model.dropout, config.model.num_heads) == (2, 0.0, 4)
+    assert (config.optimizer.learning_rate, config.train.steps, config.seed) == (0.001, 7, 3)
+
+
+def test_the_resolved_configuration_reads_back_equal(path: Path, tmp_path: Path) -> None:
+    config = load_config(path, ["train.micro_batch_size=16"])
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(resolved) == config
+
+
+def test_the_fingerprint_is_of_what_decides_the_run() -> None:
+    config = RunConfig("data", "run")
+    assert config.sha256() == RunConfig("elsewhere/data", "other").sha256()
+    assert config.sha256() != RunConfig("data", "run", seed=1).sha256()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["modle.num_layers=2"], r"has modle; did you mean model\?"),
+        (["model.num_layer=2"], r"has model\.num_layer; did you mean model\.num_layers\?"),
+        (["train.steps=many"], r"train\.steps must be int, .* has 'many'"),
+        (["train.steps=true"], r"train\.steps must be int, .* has True"),
+        (["train.micro_batch_size=7"], "must be a multiple of train.micro_batch_size, got 64 and 7"),
+        (["model.hidden_dim=30"], "must be a multiple of model.num_heads, got 30 and 4"),
+        (["train.steps=0"], "train.steps must be at least 1, got 0"),
+        (["train"], "must look like key=value"),
+        (["model=5"], "model must be a group of keys"),
+        (["masking.train_rate=0"], "masking.train_rate must be above 0 and at most 1, got 0"),
+    ],
+)
+def test_what_is_wrong_is_named(path: Path, changes: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_config(path, changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset: [", "must be YAML"),
+        ("- a", "must be a mapping"),
+        ("directory: run", "the key dataset is needed"),
+        ("dataset: 5\ndirectory: x", "dataset must be str"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="must be a readable YAML file"):
+        load_config(tmp_path / "missing.yaml")

@@ -1,0 +1,199 @@
+"""A run: killed anywhere it goes on bit for bit, a damaged checkpoint is passed over, contradictions are refused."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from clozekit.model.presets import load_preset
+from clozekit.model.training.config import (
+    CheckpointConfig,
+    EvaluateConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+)
+from clozekit.model.training.controller import Run
+from clozekit.model.training.evaluate import Evaluator
+from clozekit.model.training.log import METRICS_FILE, MetricsLog, read_metrics
+from clozekit.model.training.loss import masked_sums
+from clozekit.pipelines.manifest import Manifest
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.families import BertTokenizer
+
+# Dropout on: its random state must be restored too.
+MODEL = ModelConfig(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
+
+
+def config_for(dataset: str, directory: Path, steps: int = 12, **changes: object) -> RunConfig:
+    fields: dict[str, object] = {
+        "model": MODEL,
+        "train": TrainConfig(steps=steps, global_batch_size=8, steps_per_loop=2, xla=False),
+        "optimizer": OptimizerConfig(learning_rate=0.01),
+        "checkpoint": CheckpointConfig(every_steps=4, keep=2),
+        "evaluate": EvaluateConfig(every_steps=6, max_rows=32),
+    }
+    return RunConfig(dataset, str(directory), **{**fields, **changes})  # type: ignore[arg-type]
+
+
+def curve(directory: Path) -> list[dict[str, object]]:
+    """The log without what depends on the clock."""
+    return [
+        {k: v for k, v in entry.items() if k != "tokens_per_second"} for entry in read_metrics(directory / METRICS_FILE)
+    ]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    Run(config_for(dataset[0], directory)).train()
+    return directory
+
+
+def test_the_log_and_the_files_of_a_run(uninterrupted: Path) -> None:
+    entries = curve(uninterrupted)
+    assert [entry["step"] for entry in entries if entry["kind"] == "train"] == [2, 4, 6, 8, 10, 12]
+    assert [entry["step"] for entry in entries if entry["kind"] == "validation"] == [6, 12]
+    assert sorted(path.name for path in (uninterrupted / "checkpoints").iterdir()) == ["step-00000008", "step-00000012"]
+    for name in ("train", "validation"):
+        (events,) = (uninterrupted / "tensorboard" / name).iterdir()
+        tags = {v.tag for record in tf.data.TFRecordDataset(str(events)) for v in event(record).summary.value}
+        assert "loss" in tags
+    config = (uninterrupted / "config.yaml").read_text(encoding="utf-8")
+    assert "hidden_dim: 16" in config
+
+
+def event(record: tf.Tensor) -> "tf.compat.v1.Event":
+    return tf.compat.v1.Event.FromString(record.numpy())
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_run import Run, config_for
+from clozekit.model.training import controller
+run = Run(config_for(sys.argv[2], Path(sys.argv[3])))
+print("started", flush=True)
+run.train()
+"""
+
+
+@pytest.mark.parametrize("at_step", [2, 6, 10])
+def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
+    at_step: int, dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(Path(__file__).parent), dataset[0], str(directory)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while max((entry["step"] for entry in read_metrics(directory / METRICS_FILE)), default=0) < at_step:
+            assert process.poll() is None or at_step <= 12
+            if process.poll() is not None:
+                break
+            time.sleep(0.002)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    Run(config_for(dataset[0], directory)).train()
+    assert curve(directory) == curve(uninterrupted)
+    for name in ("model.weights.h5", "task.weights.h5"):
+        a, b = (load_preset(path / "preset")[0].get_weights() for path in (directory, uninterrupted))
+        assert all((x == y).all() for x, y in zip(a, b, strict=True)), name
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "no state"])
+def test_a_damaged_checkpoint_is_passed_over(
+    damage: str, dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted, directory)
+    newest = directory / "checkpoints" / "step-00000012"
+    (data,) = newest.glob("variables.data*")
+    content = data.read_bytes()
+    if damage == "no state":
+        (newest / "state.json").unlink()
+    else:
+        data.write_bytes(content[:-9] if damage == "cut" else bytes([content[0] ^ 1]) + content[1:])
+    Run(config_for(dataset[0], directory)).train()
+    assert "damaged checkpoint left out: step-00000012" in capsys.readouterr().out
+    assert curve(directory) == curve(uninterrupted)
+
+
+def test_a_run_goes_on_only_with_its_own_configuration(
+    dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted, directory)
+    with pytest.raises(InputError, match="goes on only with the configuration it began with"):
+        Run(config_for(dataset[0], directory, seed=1)).train()
+
+
+def test_evaluation_divides_summed_loss_by_summed_count(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    run = Run(config_for(dataset[0], tmp_path / "run"))
+    batches = run.evaluator._batches
+    sums = [masked_sums(run.task.masked_logits(b), b["mask_ids"], b["mask_weights"]) for b in batches]
+    loss = sum(float(s.loss) for s in sums) / sum(float(s.count) for s in sums)
+    metrics = run.evaluator.run()
+    assert metrics["loss"] == pytest.approx(loss, rel=1e-6)
+    assert metrics["perplexity"] == pytest.approx(np.exp(loss), rel=1e-6)
+    token_id, share = run.evaluator.commonest_token_accuracy()
+    ids = np.concatenate([b["mask_ids"].numpy()[b["mask_weights"].numpy() > 0] for b in batches])
+    assert share == (ids == token_id).mean() == max((ids == i).mean() for i in set(ids.tolist()))
+    assert isinstance(run.evaluator, Evaluator)
+
+
+def test_a_tokenizer_that_did_not_make_the_dataset_is_refused(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    other = BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
+    other.save(tmp_path / "other")
+    with pytest.raises(InputError, match="must be the one the dataset was prepared with .* of 6 pieces"):
+        Run(config_for(dataset[0], tmp_path / "run", tokenizer=str(tmp_path / "other")))
+
+
+def test_a_shard_that_is_damaged_stops_the_run_by_its_name(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    directory = shutil.copytree(dataset[0], tmp_path / "data")
+    shard = directory / dataset[1].splits["train"].shards[2].name
+    content = shard.read_bytes()
+    shard.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    with pytest.raises(InputError, match="is damaged") as caught:
+        Run(config_for(str(directory), tmp_path / "run")).train()
+    assert shard.name in str(caught.value)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    run = Run(config_for(dataset[0], tmp_path / "run"))
+    embedding = run.task.backbone.token_embedding.embeddings
+    embedding.assign(np.full(embedding.shape, np.nan))
+    with pytest.raises(InputError, match="the loss must stay a number"):
+        run.train()
+    assert not (tmp_path / "run" / "preset").exists()
+
+
+def test_a_log_cut_in_the_middle_of_a_line_is_mended(tmp_path: Path) -> None:
+    lines = [json.dumps({"kind": "train", "step": step, "loss": 1.0}) for step in (1, 2, 3)]
+    (tmp_path / METRICS_FILE).write_text("\n".join(lines) + '\n{"kind": "tr', encoding="utf-8")
+    MetricsLog(tmp_path, global_step=2).close()
+    assert [entry["step"] for entry in read_metrics(tmp_path / METRICS_FILE)] == [1, 2]
+
+
+def test_changes_that_do_not_touch_the_course_may_change(
+    dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted, directory)
+    config = dataclasses.replace(config_for(dataset[0], directory), checkpoint=CheckpointConfig(every_steps=3, keep=1))
+    Run(config).train()
+    assert curve(directory) == curve(uninterrupted)
