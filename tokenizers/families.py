@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.huggingface_files import hugging_face_arguments
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 from clozekit.tokenizers.sentence_piece_proto import SentencePieceModel
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokenizer
@@ -86,23 +87,27 @@ _FAMILIES: dict[str, type[Tokenizer]] = {
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:
-    """The tokenizer that `Tokenizer.save` wrote (also inside a preset).
+    """The tokenizer of a directory: one that `Tokenizer.save` wrote, also inside a preset, or files of Hugging Face.
 
     Raises InputError when the directory holds none, or one of a class we don't know.
     """
     root = Path(directory)
     config_path = root / TOKENIZER_FILE
-    if not config_path.is_file():
-        raise InputError(
-            f"a tokenizer directory must hold {TOKENIZER_FILE}, {root} does not; make one with `clozekit vocab`"
-        )
-    try:
-        described = json.loads(config_path.read_text(encoding="utf-8"))
-        name, config = described["class_name"], described["config"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{config_path} must be the JSON of a tokenizer, it is damaged ({error}); copy it again"
-        ) from error
+    described = _described(config_path) if config_path.is_file() else {}
+    if "class_name" not in described:
+        family, arguments = hugging_face_arguments(root)
+        return _FAMILIES[family](**arguments)
+    name = described["class_name"]
     if name not in _FAMILIES:
         raise InputError(f"the tokenizer class must be one of {', '.join(_FAMILIES)}, {config_path} says {name!r}")
-    return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, config)
+    return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, described.get("config", {}))
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} must be the JSON of a tokenizer, it is damaged ({error}); copy it again") from error
+    if not isinstance(described, dict):
+        raise InputError(f"{path} must be the JSON of a tokenizer, it holds no object; copy it again")
+    return described

@@ -1,7 +1,7 @@
 """Reading a SentencePiece model (`*.model`, `*.spm`): a protocol buffer, decoded here without its library."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +65,27 @@ def read_model(data: bytes, source: str) -> SentencePieceModel:
     )
     _check(model, source)
     return model
+
+
+def write_model(pieces: Sequence[tuple[str, float, int]], precompiled_charsmap: bytes = b"") -> bytes:
+    """The bytes of a Unigram model with (piece, score, type) rows and these normalisation rules."""
+
+    def field(number: int, content: bytes) -> bytes:
+        length = len(content)
+        encoded = bytearray([number << 3 | _BYTES])
+        while length >= 0x80:
+            encoded.append(length & 0x7F | 0x80)
+            length >>= 7
+        encoded.append(length)
+        return bytes(encoded) + content
+
+    parts = []
+    for piece, score, kind in pieces:
+        described = field(1, piece.encode()) + bytes([2 << 3 | _FIXED32]) + struct.pack("<f", score)
+        parts.append(field(1, described + bytes([3 << 3, kind])))
+    parts.append(field(2, bytes([3 << 3, UNIGRAM])))
+    parts.append(field(3, field(2, precompiled_charsmap) if precompiled_charsmap else b""))
+    return b"".join(parts)
 
 
 def read_proto(proto: str | Path | bytes) -> tuple[bytes, str]:

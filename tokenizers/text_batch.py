@@ -78,7 +78,7 @@ def _arrow_buffers(array: pa.Array) -> TextBatch:
     _, offset_buffer, data_buffer = array.buffers()
     if offset_buffer is None or len(array) == 0:
         return _join([])
-    offsets = np.frombuffer(offset_buffer, dtype=offset_type)[array.offset : array.offset + len(array) + 1]
+    offsets: np.ndarray = np.frombuffer(offset_buffer, dtype=offset_type)[array.offset : array.offset + len(array) + 1]
     data = np.frombuffer(data_buffer if data_buffer is not None else b"", dtype=np.uint8)
     # Always read-only: one type for the kernels, so one compilation.
     data.flags.writeable = False
