@@ -38,7 +38,7 @@ def _sources_hash() -> str:
 
 
 # For the small functions that kernels are made of.
-inline = numba.njit(inline="never", **_OPTIONS)
+inline = numba.njit(inline="never", no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
 
 
 @intrinsic
@@ -52,7 +52,3 @@ def load_8_bytes(typing_context, array, position):
         return builder.load(word, align=1)
 
     return types.uint64(array, types.int64), generate
-
-
-# For what runs once or more a word: a call would count references to its arrays, which costs more than the work.
-always_inline = numba.njit(inline="always", **_OPTIONS)

@@ -7,7 +7,7 @@ and a new word simply takes the row of an old one: memory stays what it was.
 
 import numpy as np
 
-from clozekit.tokenizers.compiled import always_inline, inline, load_8_bytes
+from clozekit.tokenizers.compiled import inline, load_8_bytes
 
 MAX_WORD_BYTES = 24
 MAX_WORD_IDS = 9
@@ -29,7 +29,7 @@ def new_word_cache(row_bits: int = ROW_BITS) -> np.ndarray:
     return flat[first : first + num_rows * 8].reshape(num_rows, 8)
 
 
-@always_inline
+@inline
 def word_key(data, start, length):
     """The bytes of a word of at most MAX_WORD_BYTES bytes as three integers."""
     if start + MAX_WORD_BYTES <= len(data):
@@ -61,7 +61,7 @@ def _low_bytes(word, count):
     return word & ~(_ALL << (_BYTE * np.uint64(count)))
 
 
-@always_inline
+@inline
 def cache_row(cache, first, second, third):
     """The row where a word of this key may stand."""
     mixed = first * _FIRST ^ second * _SECOND ^ third * _THIRD
@@ -69,7 +69,7 @@ def cache_row(cache, first, second, third):
     return np.int64((mixed * _FIRST) >> _FOLD) & (len(cache) - 1)
 
 
-@always_inline
+@inline
 def cached_count(cache, row, first, second, third, length):
     """Number of ids of the word, or -1 if the row holds another."""
     if cache[row, 0] != first or cache[row, 1] != second or cache[row, 2] != third:
@@ -80,7 +80,7 @@ def cached_count(cache, row, first, second, third, length):
     return described >> 8
 
 
-@always_inline
+@inline
 def cached_id(cache, row, index):
     """The id number `index` of the word in `row`."""
     # ids 1.. stand in the halves of words 4..7; id 0 in the upper half of word 3.

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
+
 from clozekit.tokenizers import compiled, unicode_tables
 from clozekit.tokenizers.trie import CHECK, VALUE, build_trie, child
 from clozekit.tokenizers.wordpiece_kernel import encode_wordpiece
@@ -40,11 +42,13 @@ def test_tensorflow_stays_out_of_the_batch_face(tmp_path: Path) -> None:
 def test_trie_finds_its_pieces_and_no_others() -> None:
     pieces = [b"a", b"ab", b"abc", b"b\xff", b"\x01", "é".encode()]
     units = build_trie(pieces, range(len(pieces)))
+    # `child` is a part of kernels and cannot be called from Python.
+    after = numba.njit(lambda units, state, byte: child(units, state, byte))
 
     def value(piece: bytes) -> int:
         state = 0
         for byte in piece:
-            state = child(units, state, byte)
+            state = after(units, state, byte)
             if state < 0:
                 return -1
         return int(units[state, VALUE])
