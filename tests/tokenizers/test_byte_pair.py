@@ -109,3 +109,10 @@ def test_lone_surrogates_and_long_words_are_given_back() -> None:
     tokenizer = roberta()
     for text in ("\ud800", "a\udfff \ud83d\ude42 b", "x" * 10_000, "ab" * 5_000):
         assert tokenizer.detokenize(tokenizer.tokenize(text)) == text
+
+
+def test_bytes_that_are_no_utf8_have_their_own_ids() -> None:
+    tokenizer = roberta()
+    # As they come from a `tf.string` tensor.
+    assert tokenizer.encode_batch([b"a\xff\xc3", b"ab"]).row_lengths.tolist() == [3, 1]
+    assert tokenizer.decode(tokenizer.encode_batch([b"a\xff"]).token_ids) == "a\ufffd"
