@@ -23,11 +23,13 @@ setup(
         "h5py",
         "keras",
         "matplotlib",
+        "numba",
         "numpy",
         "orjson",
         "pandas",
         "pyarrow",
         "pyyaml",
+        "sentencepiece",
         "tensorboard",
         "tensorflow",
         "tensorflow-text",
@@ -35,5 +37,9 @@ setup(
         "tokenizers",
         "tqdm",
     ],
-    extras_require={"dev": ["mypy", "pytest", "ruff", "types-PyYAML", "types-tqdm"]},
+    extras_require={
+        "dev": ["hypothesis", "mypy", "pytest", "regex", "ruff", "types-PyYAML", "types-tqdm"],
+        # The reference implementations that tests/parity and the benchmark compare with.
+        "parity": ["keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
+    },
 )

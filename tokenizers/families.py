@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from clozekit.tokenizers.byte_pair import BytePairTokenizer
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.huggingface_files import hugging_face_arguments
+from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
+from clozekit.tokenizers.sentence_piece_proto import SentencePieceModel
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokenizer
 from clozekit.tokenizers.wordpiece import WordPieceTokenizer
 
@@ -23,30 +27,90 @@ class BertTokenizer(WordPieceTokenizer):
     }
 
 
-_FAMILIES: dict[str, type[Tokenizer]] = {"BertTokenizer": BertTokenizer}
+class RobertaTokenizer(BytePairTokenizer):
+    """RoBERTa's byte-level BPE tokenizer with its four special tokens."""
+
+    special_token_names: ClassVar[dict[str, str]] = {
+        "start_token": "<s>",
+        "pad_token": "<pad>",
+        "end_token": "</s>",
+        "mask_token": "<mask>",
+    }
+    mask_takes_space_before: ClassVar[bool] = True
+
+
+class AlbertTokenizer(SentencePieceTokenizer):
+    """ALBERT's SentencePiece tokenizer; its special tokens are pieces of the model.
+
+    Upper and lower case are the model's affair: ALBERT's own normalises with `nmt_nfkc_cf`, which folds case.
+    """
+
+    special_token_names: ClassVar[dict[str, str]] = {
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+        "start_token": "[CLS]",
+        "end_token": "[SEP]",
+    }
+    mask_takes_space_before: ClassVar[bool] = True
+
+
+class XLMRobertaTokenizer(SentencePieceTokenizer):
+    """XLM-RoBERTa's SentencePiece tokenizer, with the ids of fairseq.
+
+    fairseq put `<s> <pad> </s> <unk>` first and `<mask>` last; a piece with id i in the model has id i + 1 here.
+    """
+
+    special_token_names: ClassVar[dict[str, str]] = {
+        "start_token": "<s>",
+        "pad_token": "<pad>",
+        "end_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+    mask_takes_space_before: ClassVar[bool] = True
+
+    def _pieces_of_model(self, model: SentencePieceModel, source: str) -> list[str]:
+        if model.pieces[:3] != ["<unk>", "<s>", "</s>"]:
+            raise InputError(
+                "a model of XLM-RoBERTa must begin with the pieces <unk>, <s>, </s>,"
+                f" {source} begins with {', '.join(model.pieces[:3])}; train it with sentencepiece's defaults"
+            )
+        return ["<s>", "<pad>", "</s>", "<unk>", *model.pieces[3:], "<mask>"]
+
+
+_FAMILIES: dict[str, type[Tokenizer]] = {
+    family.__name__: family for family in (BertTokenizer, RobertaTokenizer, AlbertTokenizer, XLMRobertaTokenizer)
+}
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:
-    """The tokenizer that `Tokenizer.save` wrote (also inside a preset).
+    """The tokenizer of a directory: one that `Tokenizer.save` wrote, also inside a preset, or files of Hugging Face.
 
     Raises InputError when the directory holds none, or one of a class we don't know.
     """
     root = Path(directory)
     config_path = root / TOKENIZER_FILE
-    if not config_path.is_file():
-        raise InputError(
-            f"a tokenizer directory must hold {TOKENIZER_FILE}, {root} does not; make one with `clozekit vocab`"
-        )
-    try:
-        described = json.loads(config_path.read_text(encoding="utf-8"))
-        name, config = described["class_name"], described["config"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{config_path} must be the JSON of a tokenizer, it is damaged ({error}); copy it again"
-        ) from error
+    described = _described(config_path) if config_path.is_file() else {}
+    if "class_name" not in described:
+        family, arguments = hugging_face_arguments(root)
+        return _FAMILIES[family](**arguments)
+    name = described["class_name"]
     if name not in _FAMILIES:
         raise InputError(f"the tokenizer class must be one of {', '.join(_FAMILIES)}, {config_path} says {name!r}")
     try:
-        return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, config)
-    except (FileNotFoundError, KeyError) as error:
-        raise InputError(f"a tokenizer must be whole, {root} misses {error}; copy it again") from error
+        return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, described.get("config", {}))
+    except FileNotFoundError as error:
+        raise InputError(f"a tokenizer must be whole, {root} misses {error.filename}; copy it again") from error
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} must be the JSON of a tokenizer, it is damaged ({error}); copy it again") from error
+    if not isinstance(described, dict):
+        raise InputError(f"{path} must be the JSON of a tokenizer, it holds no object; copy it again")
+    return described

@@ -4,15 +4,19 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from clozekit.tokenizers import special_tokens
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch
 
 TOKENIZER_FILE = "tokenizer.json"
 # KerasHub keeps the files of a tokenizer below the stem of its config file; ours go there too.
 ASSETS_FOLDER = "assets/tokenizer"
+# Options that KerasHub's tokenizers don't have and refuse to load; written only when one is set.
+OPTIONS_FILE = "clozekit_options.json"
 
 
 class TokenBatch(NamedTuple):
@@ -28,68 +32,107 @@ class TokenBatch(NamedTuple):
 class Tokenizer:
     """Base of the families' tokenizers. It knows neither Beam nor Keras.
 
-    A subclass sets `special_token_names`, implements `encode_batch`, `decode`, `word_starts`, `get_config`,
-    `save_assets` and `from_assets`, and fills `_pieces` (id -> piece).
+    sequence_length: `tokenize` pads or truncates to it. `encode_batch` never does.
+    special_tokens_in_strings: whether "[MASK]" written in a text is the special token. The rule, for every family:
+        off (the default) it is text like any other; on, special tokens are found exactly as they are written, the
+        leftmost and then the longest first, before anything else happens to the text, and what stands between them is
+        tokenized on its own.
+    dtype: "int32" or "string", what `tokenize` gives.
+
+    A subclass sets `special_token_names`, implements `_encode`, `_decode`, `word_starts`, `get_config`, `save_assets`,
+    `load_assets`, `_graph_tokenize`, and fills `_pieces` (id -> piece) and `_ids` (piece -> id) through `_set_pieces`.
     """
 
     # Attribute -> piece, in the words of the seeds: `cls_token`, `mask_token`, ...
     special_token_names: ClassVar[dict[str, str]] = {}
-    _pieces: list[str]
+    # The mask stands for a word and its space in the families whose pieces begin with the space.
+    mask_takes_space_before: ClassVar[bool] = False
+    unknown_token: str | None = None
 
-    def encode_batch(self, texts: Sequence[str]) -> TokenBatch:
-        """Ids of each text, without special tokens around it."""
-        raise NotImplementedError
+    def __init__(
+        self, sequence_length: int | None = None, special_tokens_in_strings: bool = False, dtype: str = "int32"
+    ) -> None:
+        if dtype not in ("int32", "string"):
+            raise InputError(f'the dtype of a tokenizer must be "int32" or "string", got {dtype!r}; choose one')
+        if sequence_length is not None and sequence_length < 1:
+            raise InputError(f"sequence_length must be at least 1, got {sequence_length}; leave it out for no limit")
+        self.sequence_length = sequence_length
+        self.special_tokens_in_strings = special_tokens_in_strings
+        self.dtype = dtype
+        self._pieces: list[str] | None = None
+        self._ids: dict[str, int] = {}
+
+    def encode_batch(self, texts: Texts, special_tokens_in_strings: bool | None = None) -> TokenBatch:
+        """Ids of each text, without special tokens around it. Texts: a list of str or an Arrow string array."""
+        self._check_vocabulary()
+        honoured = self.special_tokens_in_strings if special_tokens_in_strings is None else special_tokens_in_strings
+        found_in_texts = {**self._always_special(), **(self.special_token_ids() if honoured else {})}
+        if not found_in_texts:
+            return self._encode(as_text_batch(texts))
+        parts = special_tokens.split_texts(texts, found_in_texts, self._spaced_token() if honoured else None)
+        encoded = self._encode(as_text_batch(parts.texts))
+        return TokenBatch(*special_tokens.join_parts(parts, *encoded))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Readable text of `token_ids`; special tokens are kept as they are written."""
-        raise NotImplementedError
+        self._check_vocabulary()
+        return self._decode([self._checked(int(token_id)) for token_id in token_ids])
 
     def word_starts(self) -> np.ndarray:
         """bool (vocabulary_size,): True where a piece starts a word (a special token never does)."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments besides the vocabulary, under KerasHub's names."""
+        """Constructor arguments besides the vocabulary, under KerasHub's names and no others."""
         raise NotImplementedError
 
-    def save_assets(self, directory: Path) -> None:
+    def save_assets(self, directory: str | Path) -> None:
         """Writes the vocabulary files into `directory`."""
         raise NotImplementedError
 
+    def load_assets(self, directory: str | Path) -> None:
+        """Takes the vocabulary from the files that `save_assets` (or KerasHub's) wrote."""
+        raise NotImplementedError
+
+    def _encode(self, batch: TextBatch) -> TokenBatch:
+        raise NotImplementedError
+
+    def _decode(self, token_ids: list[int]) -> str:
+        raise NotImplementedError
+
     @classmethod
-    def from_assets(cls, directory: Path, config: dict[str, Any]) -> "Tokenizer":
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """A tokenizer with the arguments of `get_config`; it has no vocabulary until `load_assets`."""
+        ours = {key: value for key, value in config.items() if key not in ("name", "trainable", "config_file")}
+        dtype = ours.get("dtype")
+        # KerasHub writes a dtype policy.
+        if isinstance(dtype, dict):
+            ours["dtype"] = dtype.get("config", {}).get("name", "int32")
+        return cls(**ours)
+
+    @classmethod
+    def from_assets(cls, directory: str | Path, config: dict[str, Any]) -> Self:
         """The tokenizer whose files `save_assets` wrote, with the arguments of `config`."""
-        raise NotImplementedError
-
-    def vocabulary_size(self) -> int:
-        return len(self._pieces)
-
-    def get_vocabulary(self) -> list[str]:
-        return list(self._pieces)
-
-    def id_to_token(self, token_id: int) -> str:
-        if not 0 <= token_id < len(self._pieces):
-            raise InputError(f"a token id must be in [0, {len(self._pieces)}), got {token_id}; check the vocabulary")
-        return self._pieces[token_id]
-
-    def token_to_id(self, token: str) -> int:
-        raise NotImplementedError
-
-    def special_token_ids(self) -> dict[str, int]:
-        """Special piece -> id, in the order of `special_token_names`."""
-        return {piece: self.token_to_id(piece) for piece in dict.fromkeys(self.special_token_names.values())}
-
-    def sha256(self) -> str:
-        """Fingerprint of everything that decides the ids: class, pieces, settings."""
-        described = [type(self).__name__, self._pieces, self.get_config()]
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        tokenizer = cls.from_config(config)
+        options = Path(directory) / OPTIONS_FILE
+        if options.is_file():
+            for name, value in json.loads(options.read_text(encoding="utf-8")).items():
+                setattr(tokenizer, name, value)
+        tokenizer.load_assets(directory)
+        return tokenizer
 
     def save(self, directory: str | Path) -> None:
         """Writes `tokenizer.json` and the assets, the layout of a KerasHub preset."""
+        self._check_vocabulary()
         root = Path(directory)
         assets = root / ASSETS_FOLDER
         assets.mkdir(parents=True, exist_ok=True)
         self.save_assets(assets)
+        options = self._own_options()
+        if options:
+            (assets / OPTIONS_FILE).write_text(json.dumps(options, indent=4) + "\n", encoding="utf-8")
+        else:
+            (assets / OPTIONS_FILE).unlink(missing_ok=True)
         name = type(self).__name__
         described = {
             "module": "keras_hub.src.models",
@@ -98,3 +141,128 @@ class Tokenizer:
             "registered_name": f"keras_hub>{name}",
         }
         (root / TOKENIZER_FILE).write_text(json.dumps(described, indent=4) + "\n", encoding="utf-8")
+
+    def _always_special(self) -> dict[str, int]:
+        """Pieces that are found in texts even without `special_tokens_in_strings`, and their ids."""
+        return {}
+
+    def _own_options(self) -> dict[str, Any]:
+        """Settings that `get_config` cannot hold because KerasHub has no such argument."""
+        return {}
+
+    def sha256(self) -> str:
+        """Fingerprint of everything that decides the ids: class, pieces, settings."""
+        self._check_vocabulary()
+        described = [type(self).__name__, self._pieces, self.get_config(), self._own_options(), self._algorithm_data()]
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    def _algorithm_data(self) -> Any:
+        """What besides the pieces decides the ids: merges, scores."""
+        return None
+
+    def vocabulary_size(self) -> int:
+        return len(self._check_vocabulary())
+
+    def get_vocabulary(self) -> list[str]:
+        return list(self._check_vocabulary())
+
+    def id_to_token(self, token_id: int) -> str:
+        pieces = self._check_vocabulary()
+        return pieces[self._checked(int(token_id))]
+
+    def token_to_id(self, token: str) -> int:
+        """Id of a piece; of a piece that the vocabulary lacks, the unknown token's."""
+        self._check_vocabulary()
+        found = self._ids.get(token)
+        if found is None:
+            found = self._ids.get(self.unknown_token) if self.unknown_token is not None else None
+        if found is None:
+            raise InputError(
+                f"the vocabulary must hold the piece {token!r} or an unknown token, it has neither; check it"
+            )
+        return found
+
+    @property
+    def special_tokens(self) -> list[str]:
+        return list(dict.fromkeys(self.special_token_names.values()))
+
+    def special_token_ids(self) -> dict[str, int]:
+        """Special piece -> id, in the order of `special_token_names`."""
+        return {piece: self.token_to_id(piece) for piece in self.special_tokens}
+
+    def tokenize(self, inputs: Any) -> Any:
+        """Ids (or, with dtype "string", pieces) of a str, of several, or of a `tf.string` tensor.
+
+        str -> int32 array (num_tokens,); several -> a list of lists, or int32 (num_texts, sequence_length) when that is
+        set; a tensor of rank 0 or 1 -> a tensor or a ragged tensor, in a graph too.
+        """
+        if type(inputs).__module__.startswith("tensorflow"):
+            return self.tokenize_in_graph(inputs)
+        single = isinstance(inputs, str)
+        batch = self.encode_batch([inputs] if single else inputs)
+        rows = np.split(batch.token_ids, np.cumsum(batch.row_lengths)[:-1]) if len(batch.row_lengths) else []
+        if self.sequence_length is not None:
+            padded = np.full((len(rows), self.sequence_length), self._padding_id(), dtype=np.int32)
+            for row, ids in zip(padded, rows, strict=True):
+                row[: len(ids)] = ids[: self.sequence_length]
+            rows = list(padded)
+        if self.dtype == "string":
+            pieces = self._check_vocabulary()
+            texts = [[pieces[token_id] for token_id in row] for row in rows]
+            return texts[0] if single else texts
+        if single:
+            return rows[0]
+        return padded if self.sequence_length is not None else [row.tolist() for row in rows]
+
+    __call__ = tokenize
+
+    def detokenize(self, inputs: Any) -> Any:
+        """Text of ids, or texts of several rows of ids (lists, arrays, eager tensors)."""
+        if hasattr(inputs, "to_list"):
+            inputs = inputs.to_list()
+        elif hasattr(inputs, "numpy"):
+            inputs = inputs.numpy()
+        if len(inputs) and hasattr(inputs[0], "__len__"):
+            return [self.decode(row) for row in inputs]
+        return self.decode(inputs)
+
+    def tokenize_in_graph(self, inputs: Any) -> Any:
+        """`tokenize` made of TensorFlow operations: a `tf.string` tensor in, int32 out, ragged for a batch."""
+        from clozekit.tokenizers import graph
+
+        self._check_vocabulary()
+        return graph.tokenize(self, inputs)
+
+    def _set_pieces(self, pieces: list[str]) -> None:
+        self.__dict__.pop("_compiled", None)
+        self._pieces = pieces
+        self._ids = {piece: token_id for token_id, piece in enumerate(pieces)}
+        for name, piece in self.special_token_names.items():
+            setattr(self, name, piece)
+            setattr(self, f"{name}_id", self._ids[piece])
+
+    def _check_vocabulary(self) -> list[str]:
+        if self._pieces is None:
+            name = type(self).__name__
+            raise InputError(f"a tokenizer must have a vocabulary, this {name} has none; pass one or call load_assets")
+        return self._pieces
+
+    def _checked(self, token_id: int) -> int:
+        size = len(self._check_vocabulary())
+        if not 0 <= token_id < size:
+            raise InputError(f"a token id must be in [0, {size}), got {token_id}; check the vocabulary")
+        return token_id
+
+    def _padding_id(self) -> int:
+        return int(getattr(self, "pad_token_id", 0))
+
+    def _needs_str(self) -> bool:
+        """Whether texts are looked into before the kernel sees their bytes."""
+        return self.special_tokens_in_strings or bool(self._always_special())
+
+    def _spaced_token(self) -> str | None:
+        return self.special_token_names.get("mask_token") if self.mask_takes_space_before else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The tables of the kernels are rebuilt where they are needed: smaller pickles for Beam.
+        return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_graph")}

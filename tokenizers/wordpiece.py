@@ -1,116 +1,180 @@
 """WordPiece: BERT's normalisation, words, and greedy longest-match pieces."""
 
-import itertools
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import models, normalizers, pre_tokenizers
 
+from clozekit.tokenizers.bert_tables import PUNCT, REMOVED, SPLIT, BertTables, bert_tables
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.text_batch import TextBatch
 from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
+from clozekit.tokenizers.trie import BASE, CHECK, NO_STATE, build_trie
+from clozekit.tokenizers.unicode_tables import unicode_tables
+from clozekit.tokenizers.vocabulary_files import check_pieces, pieces_of
+from clozekit.tokenizers.word_cache import new_word_cache
+from clozekit.tokenizers.wordpiece_kernel import (
+    MAX_WORD_CHARACTERS,
+    OTHER,
+    PLAIN,
+    PUNCT_BYTE,
+    SPACE_BYTE,
+    encode_wordpiece,
+)
+
+__all__ = ["MAX_WORD_CHARACTERS", "SUFFIX_INDICATOR", "VOCABULARY_FILE", "WordPieceTokenizer"]
 
 VOCABULARY_FILE = "vocabulary.txt"
 SUFFIX_INDICATOR = "##"
-# A word longer than this becomes one unknown piece (google-research/bert, tokenization.py).
-MAX_WORD_CHARACTERS = 100
 
 
-def read_vocabulary(path: str | Path) -> list[str]:
-    """Pieces of a `vocab.txt`, one a line, the line number being the id."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"a vocabulary file must be UTF-8, {path} is not at byte {error.start}; convert it") from error
-    # Only "\n" ends a line: a piece may itself hold any other Unicode space.
-    lines = text.split("\n")
-    return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+class _Compiled(NamedTuple):
+    """What the kernel reads: classes, lower case and ids of single bytes, the trie, the word cache."""
 
-
-def check_vocabulary(pieces: Sequence[str], special_tokens: Iterable[str], source: str) -> None:
-    """Raises InputError for an empty or repeated piece or a missing special token, with the line it stands on."""
-    first_seen: dict[str, int] = {}
-    for number, piece in enumerate(pieces, start=1):
-        if piece == "":
-            raise InputError(f"a vocabulary holds one piece a line, {source} line {number} is empty; remove the line")
-        if piece in first_seen:
-            raise InputError(
-                f"a vocabulary holds each piece once, {source} has {piece!r} on line {first_seen[piece]} and again"
-                f" on line {number}; remove one"
-            )
-        first_seen[piece] = number
-    for token in special_tokens:
-        if token not in first_seen:
-            raise InputError(
-                f"the vocabulary must hold the special token {token}, {source} ({len(pieces)} pieces) does not;"
-                " add it, or pass the right vocabulary"
-            )
+    byte_class: np.ndarray
+    byte_lower: np.ndarray
+    byte_ids: np.ndarray
+    tables: BertTables
+    units: np.ndarray
+    suffix_state: int
+    cache: np.ndarray
 
 
 class WordPieceTokenizer(Tokenizer):
     """Greedy longest-match-first pieces of words, as in google-research/bert `tokenization.py`.
 
     vocabulary: path of a `vocab.txt`, a list of pieces (index = id), or a dict piece -> id.
-    lowercase: lower-case the text and, as BERT does, drop its accents.
+    lowercase: lower-case the text. strip_accents: decompose it and drop its accents; None does what BERT does, which is
+        what `lowercase` says. split: False takes each text as one word. split_on_cjk: CJK ideographs are words.
+    oov_token: the piece of a word that cannot be made of pieces, or has more than 100 characters.
+
+    >>> tokenizer = WordPieceTokenizer(["[UNK]", "the", "qu", "##ick", "fox", "."], lowercase=True)
+    >>> tokenizer.tokenize("The quick fox.").tolist()
+    [1, 2, 3, 4, 5]
     """
 
     def __init__(
         self,
-        vocabulary: str | Path | Sequence[str] | dict[str, int],
+        vocabulary: str | Path | Sequence[str] | Mapping[str, int] | None = None,
+        sequence_length: int | None = None,
         lowercase: bool = False,
+        strip_accents: bool | None = None,
+        split: bool = True,
+        split_on_cjk: bool = True,
+        suffix_indicator: str = SUFFIX_INDICATOR,
         oov_token: str = "[UNK]",
+        special_tokens: Sequence[str] | None = None,
+        special_tokens_in_strings: bool = False,
+        dtype: str = "int32",
     ) -> None:
-        if isinstance(vocabulary, str | Path):
-            pieces, source = read_vocabulary(vocabulary), str(vocabulary)
-        elif isinstance(vocabulary, dict):
-            pieces, source = sorted(vocabulary, key=lambda piece: vocabulary[piece]), "the vocabulary dict"
-            if [vocabulary[piece] for piece in pieces] != list(range(len(pieces))):
-                raise InputError("the ids of a vocabulary dict must be 0, 1, 2, ... without gaps; renumber them")
-        else:
-            pieces, source = list(vocabulary), "the vocabulary list"
-        check_vocabulary(pieces, dict.fromkeys([oov_token, *self.special_token_names.values()]), source)
+        super().__init__(sequence_length, special_tokens_in_strings, dtype)
+        if not suffix_indicator:
+            raise InputError('suffix_indicator must not be empty, got ""; BERT\'s is "##"')
         self.lowercase = lowercase
+        self.strip_accents = lowercase if strip_accents is None else strip_accents
+        self.split = split
+        self.split_on_cjk = split_on_cjk
+        self.suffix_indicator = suffix_indicator
         self.oov_token = oov_token
-        self._pieces = pieces
-        self._ids = {piece: token_id for token_id, piece in enumerate(pieces)}
-        self._rust = RustTokenizer(
-            models.WordPiece(self._ids, unk_token=oov_token, max_input_chars_per_word=MAX_WORD_CHARACTERS)
+        self.unknown_token = oov_token
+        self._more_special_tokens = list(special_tokens or [])
+        if vocabulary is not None:
+            self.set_vocabulary(vocabulary)
+
+    def set_vocabulary(self, vocabulary: str | Path | Sequence[str] | Mapping[str, int]) -> None:
+        pieces, source = pieces_of(vocabulary)
+        check_pieces(pieces, dict.fromkeys([self.oov_token, *self.special_tokens]), source)
+        self._set_pieces(pieces)
+
+    @property
+    def special_tokens(self) -> list[str]:
+        return list(dict.fromkeys([*self.special_token_names.values(), *self._more_special_tokens]))
+
+    def word_starts(self) -> np.ndarray:
+        special = set(self.special_tokens) - {self.oov_token}
+        suffix = self.suffix_indicator
+        return np.array([not piece.startswith(suffix) and piece not in special for piece in self._check_vocabulary()])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "vocabulary": None,
+            "sequence_length": self.sequence_length,
+            "lowercase": self.lowercase,
+            "strip_accents": self.strip_accents,
+            "split": self.split,
+            "suffix_indicator": self.suffix_indicator,
+            "oov_token": self.oov_token,
+            "special_tokens": self._more_special_tokens or None,
+            "special_tokens_in_strings": self.special_tokens_in_strings,
+        }
+
+    def _own_options(self) -> dict[str, Any]:
+        # KerasHub's config forgets it.
+        return {} if self.split_on_cjk else {"split_on_cjk": False}
+
+    def save_assets(self, directory: str | Path) -> None:
+        text = "".join(f"{piece}\n" for piece in self._check_vocabulary())
+        (Path(directory) / VOCABULARY_FILE).write_bytes(text.encode())
+
+    def load_assets(self, directory: str | Path) -> None:
+        self.set_vocabulary(Path(directory) / VOCABULARY_FILE)
+
+    @functools.cached_property
+    def _compiled(self) -> _Compiled:
+        tables = bert_tables(self.lowercase, self.strip_accents, self.split, self.split_on_cjk)
+        pieces = [piece.encode("utf-8", "surrogatepass") for piece in self._check_vocabulary()]
+        units = build_trie(pieces, range(len(pieces)))
+        suffix_state = 0
+        for byte in self.suffix_indicator.encode():
+            following = int(units[suffix_state, BASE]) + byte
+            if units[following, CHECK] != suffix_state:
+                suffix_state = NO_STATE
+                break
+            suffix_state = following
+        classes = {SPLIT: SPACE_BYTE, PUNCT: PUNCT_BYTE, REMOVED: OTHER}
+        byte_class = np.full(256, OTHER, dtype=np.uint8)
+        byte_class[:128] = [classes.get(int(kind), PLAIN) for kind in tables.kinds[:128]]
+        byte_lower = np.arange(256, dtype=np.uint8)
+        if self.lowercase:
+            byte_lower[:128] = [ord(chr(byte).lower()) for byte in range(128)]
+        unknown = self._ids[self.oov_token]
+        byte_ids = np.array([self._ids.get(chr(byte), unknown) for byte in range(256)], dtype=np.int32)
+        return _Compiled(byte_class, byte_lower, byte_ids, tables, units, suffix_state, new_word_cache())
+
+    def _encode(self, batch: TextBatch) -> TokenBatch:
+        compiled, properties = self._compiled, unicode_tables()
+        # Never more pieces than bytes; pages that stay empty cost nothing.
+        token_ids = np.empty(int(batch.offsets[-1] - batch.offsets[0]), dtype=np.int32)
+        row_lengths = np.empty(len(batch.offsets) - 1, dtype=np.int64)
+        num_ids = encode_wordpiece(
+            batch.data,
+            batch.offsets,
+            compiled.byte_class,
+            compiled.byte_lower,
+            compiled.byte_ids,
+            compiled.tables.kinds,
+            compiled.tables.expansion,
+            compiled.tables.expanded,
+            properties.properties,
+            properties.combining_class,
+            compiled.units,
+            compiled.suffix_state,
+            self._ids[self.oov_token],
+            compiled.cache,
+            token_ids,
+            row_lengths,
         )
-        self._rust.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-        self._rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return TokenBatch(token_ids[:num_ids].copy(), row_lengths)
 
-    def encode_batch(self, texts: Sequence[str]) -> TokenBatch:
-        encodings = self._rust.encode_batch_fast(list(texts), add_special_tokens=False)
-        rows = [encoding.ids for encoding in encodings]
-        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        flat = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32, count=int(lengths.sum()))
-        return TokenBatch(flat, lengths)
-
-    def decode(self, token_ids: Sequence[int]) -> str:
+    def _decode(self, token_ids: list[int]) -> str:
+        pieces = self._check_vocabulary()
         words: list[str] = []
         for token_id in token_ids:
-            piece = self.id_to_token(int(token_id))
-            if piece.startswith(SUFFIX_INDICATOR) and words:
-                words[-1] += piece.removeprefix(SUFFIX_INDICATOR)
+            piece = pieces[token_id]
+            if piece.startswith(self.suffix_indicator) and words:
+                words[-1] += piece.removeprefix(self.suffix_indicator)
             else:
                 words.append(piece)
         return " ".join(words)
-
-    def word_starts(self) -> np.ndarray:
-        special = set(self.special_token_names.values()) - {self.oov_token}
-        return np.array([not piece.startswith(SUFFIX_INDICATOR) and piece not in special for piece in self._pieces])
-
-    def token_to_id(self, token: str) -> int:
-        return self._ids.get(token, self._ids[self.oov_token])
-
-    def get_config(self) -> dict[str, Any]:
-        return {"lowercase": self.lowercase, "strip_accents": self.lowercase, "oov_token": self.oov_token}
-
-    def save_assets(self, directory: Path) -> None:
-        (directory / VOCABULARY_FILE).write_text("".join(f"{piece}\n" for piece in self._pieces), encoding="utf-8")
-
-    @classmethod
-    def from_assets(cls, directory: Path, config: dict[str, Any]) -> "WordPieceTokenizer":
-        return cls(directory / VOCABULARY_FILE, lowercase=config["lowercase"], oov_token=config["oov_token"])

@@ -1,0 +1,217 @@
+"""Byte-level BPE: GPT-2's words, each a run of bytes whose pairs are merged by rank."""
+
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from clozekit.tokenizers import unicode_tables
+from clozekit.tokenizers.byte_pair_kernel import (
+    EMPTY,
+    LETTER,
+    MULTIBYTE,
+    NUMBER,
+    SPACE,
+    encode_byte_pairs,
+    fill_merges,
+)
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.text_batch import TextBatch, Texts, decode_text
+from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
+from clozekit.tokenizers.vocabulary_files import check_pieces, merges_of, pieces_of
+from clozekit.tokenizers.word_cache import new_word_cache
+
+VOCABULARY_FILE = "vocabulary.json"
+MERGES_FILE = "merges.txt"
+
+
+@functools.cache
+def byte_characters() -> tuple[str, ...]:
+    """The character that stands for each byte in pieces (GPT-2): itself where it is visible, else from U+0100 on."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in visible]
+    characters = {byte: chr(byte) for byte in visible} | {byte: chr(0x100 + i) for i, byte in enumerate(others)}
+    return tuple(characters[byte] for byte in range(256))
+
+
+@functools.cache
+def _kinds() -> np.ndarray:
+    """uint8 (0x110000,): LETTER, NUMBER, SPACE or 0 (OTHER) for each code point."""
+    properties = unicode_tables.unicode_tables().properties
+    kinds = np.zeros(len(properties), dtype=np.uint8)
+    kinds[properties & unicode_tables.LETTER != 0] = LETTER
+    kinds[properties & unicode_tables.NUMBER != 0] = NUMBER
+    kinds[properties & unicode_tables.SPACE != 0] = SPACE
+    return kinds
+
+
+class _Compiled(NamedTuple):
+    """What the kernel reads. A symbol is a piece's id, or a larger number for a part that is no piece."""
+
+    byte_kind: np.ndarray
+    byte_symbols: np.ndarray
+    merges: np.ndarray
+    ordered: bool
+    final_ids: np.ndarray
+    cache: np.ndarray
+
+
+class BytePairTokenizer(Tokenizer):
+    """Byte-level BPE as in GPT-2 and RoBERTa: every text has ids, and `decode` gives the text back.
+
+    vocabulary: path of a `vocab.json`, a list of pieces, or a dict piece -> id. merges: path of a `merges.txt` or a list
+    of "left right". A merge may make or use parts that are not in the vocabulary; where such a part is left at the end
+    it becomes `<unk>`, or nothing if the vocabulary has no `<unk>`.
+    add_prefix_space: put a space before a text that starts with none. unsplittable_tokens: pieces that are found in
+    texts whatever `special_tokens_in_strings` says.
+
+    >>> tokenizer = BytePairTokenizer({"a": 0, "Ġ": 1, "b": 2, "Ġa": 3}, ["Ġ a"])
+    >>> tokenizer.tokenize("a ab").tolist()
+    [0, 3, 2]
+    """
+
+    unknown_token = "<unk>"
+
+    def __init__(
+        self,
+        vocabulary: str | Path | Sequence[str] | Mapping[str, int] | None = None,
+        merges: str | Path | Iterable[str | Sequence[str]] | None = None,
+        sequence_length: int | None = None,
+        add_prefix_space: bool = False,
+        unsplittable_tokens: Sequence[str] | None = None,
+        special_tokens_in_strings: bool = False,
+        dtype: str = "int32",
+    ) -> None:
+        super().__init__(sequence_length, special_tokens_in_strings, dtype)
+        self.add_prefix_space = add_prefix_space
+        # KerasHub writes the special tokens here; ours follow `special_tokens_in_strings`.
+        self.unsplittable_tokens = [token for token in unsplittable_tokens or [] if token not in self.special_tokens]
+        self._merges: list[tuple[str, str]] = []
+        if (vocabulary is None) != (merges is None):
+            raise InputError("vocabulary and merges belong together, got one of them; pass both or load_assets")
+        if vocabulary is not None and merges is not None:
+            self.set_vocabulary_and_merges(vocabulary, merges)
+
+    def set_vocabulary_and_merges(
+        self,
+        vocabulary: str | Path | Sequence[str] | Mapping[str, int],
+        merges: str | Path | Iterable[str | Sequence[str]],
+    ) -> None:
+        pieces, source = pieces_of(vocabulary)
+        check_pieces(pieces, [*self.special_tokens, *self.unsplittable_tokens], source)
+        self._merges = merges_of(merges)
+        self._set_pieces(pieces)
+
+    def encode_batch(self, texts: Texts, special_tokens_in_strings: bool | None = None) -> TokenBatch:
+        if self.add_prefix_space:
+            given = texts.to_pylist() if hasattr(texts, "to_pylist") else texts
+            texts = [text if text.startswith(" ") else " " + text for text in given]
+        return super().encode_batch(texts, special_tokens_in_strings)
+
+    def word_starts(self) -> np.ndarray:
+        """A piece starts a word if it begins with white space: a space, or a line break or tab.
+
+        The first word of a text has nothing before it and so no mark: whoever masks adds position 0.
+        """
+        spaces = tuple(byte_characters()[byte] for byte in b" \t\n\v\f\r")
+        return np.array([piece.startswith(spaces) for piece in self._check_vocabulary()])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "sequence_length": self.sequence_length,
+            "add_prefix_space": self.add_prefix_space,
+            "unsplittable_tokens": [*self.special_tokens, *self.unsplittable_tokens],
+        }
+
+    def _own_options(self) -> dict[str, Any]:
+        return {"special_tokens_in_strings": True} if self.special_tokens_in_strings else {}
+
+    def _algorithm_data(self) -> Any:
+        return self._merges
+
+    def _always_special(self) -> dict[str, int]:
+        return {token: self._ids[token] for token in self.unsplittable_tokens}
+
+    def _needs_str(self) -> bool:
+        return self.add_prefix_space or super()._needs_str()
+
+    def save_assets(self, directory: str | Path) -> None:
+        self._check_vocabulary()
+        (Path(directory) / VOCABULARY_FILE).write_bytes(json.dumps(self._ids).encode())
+        merges = "".join(f"{left} {right}\n" for left, right in self._merges)
+        (Path(directory) / MERGES_FILE).write_bytes(merges.encode())
+
+    def load_assets(self, directory: str | Path) -> None:
+        self.set_vocabulary_and_merges(Path(directory) / VOCABULARY_FILE, Path(directory) / MERGES_FILE)
+
+    @functools.cached_property
+    def _compiled(self) -> _Compiled:
+        pieces = self._check_vocabulary()
+        symbols = dict(self._ids)
+        for part in [
+            *byte_characters(),
+            *(part for left, right in self._merges for part in (left, right, left + right)),
+        ]:
+            symbols.setdefault(part, len(symbols))
+        num_slots = 1 << max(4, (2 * len(self._merges)).bit_length())
+        merges = np.full((num_slots, 3), EMPTY, dtype=np.int64)
+        sides = [np.array([symbols[merge[side]] for merge in self._merges], dtype=np.int32) for side in (0, 1)]
+        joined = np.array([symbols[left + right] for left, right in self._merges], dtype=np.int32)
+        fill_merges(merges, *sides, joined)
+        final_ids = np.full(len(symbols), self._ids.get(self.unknown_token or "", -1), dtype=np.int32)
+        final_ids[: len(pieces)] = np.arange(len(pieces))
+        byte_kind = np.full(256, MULTIBYTE, dtype=np.uint8)
+        byte_kind[:128] = _kinds()[:128]
+        byte_symbols = np.array([symbols[character] for character in byte_characters()], dtype=np.int32)
+        return _Compiled(byte_kind, byte_symbols, merges, self._merges_are_ordered(), final_ids, new_word_cache())
+
+    def _merges_are_ordered(self) -> bool:
+        """Whether each merge stands after those that make its parts, and once."""
+        made = set(byte_characters())
+        for left, right in self._merges:
+            if left not in made or right not in made or left + right in made:
+                return False
+            made.add(left + right)
+        return True
+
+    def _encode(self, batch: TextBatch) -> TokenBatch:
+        compiled = self._compiled
+        # Never more pieces than bytes; pages that stay empty cost nothing.
+        token_ids = np.empty(int(batch.offsets[-1] - batch.offsets[0]), dtype=np.int32)
+        row_lengths = np.empty(len(batch.offsets) - 1, dtype=np.int64)
+        num_ids = encode_byte_pairs(
+            batch.data,
+            batch.offsets,
+            compiled.byte_kind,
+            _kinds(),
+            compiled.byte_symbols,
+            compiled.merges,
+            compiled.ordered,
+            compiled.final_ids,
+            compiled.cache,
+            token_ids,
+            row_lengths,
+        )
+        return TokenBatch(token_ids[:num_ids].copy(), row_lengths)
+
+    def _decode(self, token_ids: list[int]) -> str:
+        pieces = self._check_vocabulary()
+        bytes_of = _character_bytes()
+        special = {*self.special_tokens, *self.unsplittable_tokens}
+        data = bytearray()
+        for token_id in token_ids:
+            piece = pieces[token_id]
+            if piece in special:
+                data += piece.encode()
+            else:
+                # A piece may hold a character that stands for no byte only if no text can give it.
+                data += b"".join(bytes_of.get(character, character.encode()) for character in piece)
+        return decode_text(bytes(data))
+
+
+@functools.cache
+def _character_bytes() -> dict[str, bytes]:
+    return {character: bytes([byte]) for byte, character in enumerate(byte_characters())}

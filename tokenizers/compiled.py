@@ -1,0 +1,54 @@
+"""Compiles the inner loops with Numba, and the two memory reads they need."""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
+from numba.extending import intrinsic
+
+# No fastmath: the scores of SentencePiece must round as its C++ does.
+_OPTIONS = {"error_model": "numpy", "boundscheck": False}
+
+
+def compile_kernel(function: Callable[..., Any]) -> Any:
+    """`function` compiled on its first call; the machine code is kept on disk for later processes.
+
+    The GIL stays held: kernels write into the word cache of their tokenizer, which threads may share.
+    """
+    try:
+        kernel = numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache folder can be written: compile in each process.
+        return numba.njit(**_OPTIONS)(function)
+    # Numba compares the age of the kernel's own file only, and would run old machine code after a change in a file
+    # that the kernel calls (seen: a crash). Ours is the content of this folder.
+    kernel._cache._cache_file._source_stamp = _sources_hash()
+    return kernel
+
+
+@functools.cache
+def _sources_hash() -> str:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+# For the small functions that kernels are made of.
+inline = numba.njit(inline="never", no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+
+
+@intrinsic
+def load_8_bytes(typing_context, array, position):
+    """array[position : position + 8] of a uint8 array as one little-endian uint64, without checking the bounds."""
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.gep(data, [arguments[1]])
+        word = builder.bitcast(address, ir.IntType(64).as_pointer())
+        return builder.load(word, align=1)
+
+    return types.uint64(array, types.int64), generate
