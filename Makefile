@@ -10,11 +10,13 @@ BIN := $(VENV)/bin
 NEEDED_MB := 5000
 TYPED := pipelines model tokenizers deploy
 
-.PHONY: help setup demo test check typing
+.PHONY: help setup demo test check typing test-parity bench-tokenizers
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (5 minutes on 2 cores, after the set-up)"
 	@echo "make test    checks and tests"
+	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
+	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
 	@echo "make check   ruff and mypy alone"
 	@echo "make setup   .venv with Clozekit and its pinned dependencies (the others call it)"
 
@@ -36,7 +38,24 @@ demo: setup
 	@$(BIN)/clozekit demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/parity
+
+# The reference implementations; the demo and the tests never need them.
+$(VENV)/.parity: $(VENV)/.installed
+	@echo "installing the reference implementations (the extra 'parity')"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev,parity]' || { echo "the reference implementations could not be installed; pip's message above says why" >&2; exit 2; }
+	@touch $@
+
+# CLOZEKIT_PARITY=full compares whole corpora; by default 3 MB of each.
+test-parity: $(VENV)/.parity
+	$(BIN)/python -m pytest tests/parity
+
+# Corpora to measure on: CORPORA="a.jsonl.gz b.txt" BERT_VOCABULARY=vocab.txt
+CORPORA ?= $(wildcard ../shared/data/cpp_docs.jsonl.gz ../shared/data/wikitext2_valid.txt)
+BERT_VOCABULARY ?= $(wildcard ../shared/data/bert_uncased_vocab.txt)
+bench-tokenizers: $(VENV)/.parity
+	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-tokenizers CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/tokenizers_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) --into BENCHMARKS.md
 
 check: setup typing
 	$(BIN)/ruff check .

@@ -41,7 +41,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_reading(vocab)
     vocab.add_argument("--output", required=True, metavar="DIRECTORY", help="where the tokenizer goes")
     vocab.add_argument(
-        "--family", choices=["bert"], default="bert", help="whose tokenizer to make (default: %(default)s)"
+        "--family",
+        choices=["bert", "roberta", "albert", "xlm_roberta"],
+        default="bert",
+        help="whose tokenizer to make (default: %(default)s)",
     )
     vocab.add_argument(
         "--vocabulary-size", type=int, default=30_522, help="pieces to learn at most (default: %(default)s)"
@@ -49,8 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     vocab.add_argument(
         "--lowercase",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="lower-case the text and drop accents (default: --lowercase)",
+        default=None,
+        help="lower-case the text (default: for bert and albert)",
     )
     _add_running(vocab)
 

@@ -39,19 +39,19 @@ def _running(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def vocab(arguments: argparse.Namespace) -> None:
-    from clozekit.pipelines.vocabulary import make_vocabulary
+    from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report, make_vocabulary
 
-    tokenizer, num_words, num_bad = make_vocabulary(
+    options = VocabularyOptions(arguments.family, arguments.vocabulary_size, arguments.lowercase)
+    _, report, num_bad = make_vocabulary(
         _reading(arguments),
         arguments.output,
-        arguments.vocabulary_size,
-        arguments.lowercase,
+        options,
         overwrite=arguments.overwrite,
         **_running(arguments),
     )
     if num_bad:
         print(f"{num_bad:,} records could not be read and were left out")
-    print(f"{tokenizer.vocabulary_size():,} pieces learned from {num_words:,} words: {arguments.output}")
+    print("\n".join([f"tokenizer        {arguments.output}", *describe_report(report)]))
 
 
 def prepare(arguments: argparse.Namespace) -> None:

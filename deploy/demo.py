@@ -13,7 +13,7 @@ from clozekit.deploy.quiet import load_tensorflow
 from clozekit.pipelines.manifest import Manifest
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.prepare import prepare
-from clozekit.pipelines.vocabulary import make_vocabulary
+from clozekit.pipelines.vocabulary import VocabularyOptions, make_vocabulary
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE
@@ -90,10 +90,12 @@ def _make_tokenizer(reading: ReadOptions, directory: Path) -> None:
     if (directory / TOKENIZER_FILE).exists():
         print(f"  already there: {directory}, {load_tokenizer(directory).vocabulary_size():,} pieces")
         return
-    tokenizer, num_words, _ = make_vocabulary(
-        reading, str(directory), VOCABULARY_SIZE, lowercase=True, show_progress=True
+    options = VocabularyOptions("bert", VOCABULARY_SIZE)
+    _, report, _ = make_vocabulary(reading, str(directory), options, show_progress=True)
+    print(
+        f"  {report.vocabulary_size:,} pieces from {report.num_words:,} words, {report.tokens_per_word:.2f} tokens a word:"
+        f" {directory}"
     )
-    print(f"  {tokenizer.vocabulary_size():,} pieces from {num_words:,} words: {directory}")
 
 
 def _make_dataset(reading: ReadOptions, tokenizer_directory: Path, directory: Path) -> Manifest:

@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -17,7 +17,6 @@ from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
 from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFiles, group_files
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
-from clozekit.tokenizers.learn_vocabulary import count_words
 
 NUM_PARTITIONS = 64
 WORDS_FOLDER = "_words"
@@ -27,8 +26,8 @@ READ_COUNTS_FILE = "read-counts.json"
 class CountWords(beam.DoFn):
     """Batch of documents -> (partition of the word, counts of its words)."""
 
-    def __init__(self, lowercase: bool, progress: Progress | None) -> None:
-        self._lowercase = lowercase
+    def __init__(self, count: Callable[[Sequence[str]], Counter[str]], progress: Progress | None) -> None:
+        self._count = count
         self._progress = progress
 
     def setup(self) -> None:
@@ -36,9 +35,9 @@ class CountWords(beam.DoFn):
 
     def process(self, documents: pa.RecordBatch) -> Iterable[tuple[int, dict[str, int]]]:
         parts: dict[int, dict[str, int]] = {}
-        counts = count_words(documents.column("text").to_pylist(), self._lowercase)
+        counts = self._count(documents.column("text").to_pylist())
         for word, count in counts.items():
-            parts.setdefault(zlib.crc32(word.encode()) % NUM_PARTITIONS, {})[word] = count
+            parts.setdefault(zlib.crc32(word.encode("utf-8", "surrogatepass")) % NUM_PARTITIONS, {})[word] = count
         self._reporter.add(counts.total())
         yield from parts.items()
 
@@ -56,14 +55,14 @@ def note_counts(counts: dict[str, int], examples: Sequence[BadRecord], max_bad_r
 
 def count_corpus_words(
     reading: ReadOptions,
-    lowercase: bool,
+    count: Callable[[Sequence[str]], Counter[str]],
     directory: str,
     runner: str = LOCAL_RUNNER,
     num_workers: int = 1,
     beam_arguments: Sequence[str] = (),
     show_progress: bool = False,
 ) -> tuple[Counter[str], dict[str, int]]:
-    """Word -> count over all documents, and the counts of what was read; `directory` holds the parts while it runs.
+    """Word -> count over all documents by `count` (a function of a module, which workers import), and the counts of what was read; `directory` holds the parts while it runs.
 
     Raises InputError for inputs or options that break a rule.
     """
@@ -93,7 +92,7 @@ def count_corpus_words(
         )
         _ = (
             read.documents
-            | "Count" >> beam.ParDo(CountWords(lowercase, progress))
+            | "Count" >> beam.ParDo(CountWords(count, progress))
             | "SumWords" >> beam.CombinePerKey(MergeCounts())
             | "Write" >> beam.Map(write_word_counts, AsList(gate), folder)
         )

@@ -1,39 +1,94 @@
-"""Making a tokenizer from a corpus: words counted on Beam, pieces learned from the counts, files written."""
+"""Making a family's tokenizer from a corpus: words counted on Beam, pieces learned from the counts, files written."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from clozekit.pipelines.count_words import count_corpus_words
-from clozekit.pipelines.options import ReadOptions, check_at_least
+from clozekit.pipelines.options import ReadOptions, check_at_least, check_choice
 from clozekit.pipelines.runners import LOCAL_RUNNER
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer
-from clozekit.tokenizers.learn_vocabulary import learn_wordpiece
-from clozekit.tokenizers.tokenizer import TOKENIZER_FILE
+from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.learn_byte_pairs import count_byte_words, learn_byte_pairs
+from clozekit.tokenizers.learn_sentence_pieces import count_spaced_words, learn_albert, learn_xlm_roberta
+from clozekit.tokenizers.learn_vocabulary import count_cased_words, count_lowercased_words, learn_wordpiece
+from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
+from clozekit.tokenizers.vocabulary_report import VocabularyReport, report_vocabulary
+
+FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
+
+
+@dataclass(frozen=True)
+class VocabularyOptions:
+    """Which vocabulary to learn. lowercase None: as the family's first models, BERT and ALBERT lower-cased."""
+
+    family: str = "bert"
+    vocabulary_size: int = 30_522
+    lowercase: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("family", self.family, FAMILIES)
+        check_at_least("vocabulary_size", self.vocabulary_size, 1)
+        if self.family == "roberta" and self.lowercase:
+            raise InputError(
+                "byte-level BPE keeps every byte of a text, got lowercase for roberta; leave --lowercase out"
+            )
+
+    @property
+    def is_lowercase(self) -> bool:
+        return self.family in ("bert", "albert") if self.lowercase is None else self.lowercase
+
+    def word_counter(self) -> Callable[[Sequence[str]], Counter[str]]:
+        """The function that counts this family's words in texts."""
+        if self.family == "bert":
+            return count_lowercased_words if self.is_lowercase else count_cased_words
+        return count_byte_words if self.family == "roberta" else count_spaced_words
+
+    def learn(self, counts: Mapping[str, int]) -> Tokenizer:
+        """The tokenizer with the vocabulary learned from the counted words."""
+        size, lowercase = self.vocabulary_size, self.is_lowercase
+        if self.family == "bert":
+            return BertTokenizer(learn_wordpiece(counts, size), lowercase=lowercase)
+        if self.family == "roberta":
+            return RobertaTokenizer(*learn_byte_pairs(counts, size))
+        if self.family == "albert":
+            return AlbertTokenizer(learn_albert(counts, size, lowercase))
+        return XLMRobertaTokenizer(learn_xlm_roberta(counts, size, lowercase))
 
 
 def make_vocabulary(
     reading: ReadOptions,
     directory: str,
-    vocabulary_size: int,
-    lowercase: bool,
+    options: VocabularyOptions,
     runner: str = LOCAL_RUNNER,
     num_workers: int = 1,
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
     show_progress: bool = False,
-) -> tuple[BertTokenizer, int, int]:
-    """Learns a WordPiece vocabulary and saves its tokenizer in `directory`; returns it, the number of words read and the
-    number of records that could not be read.
+) -> tuple[Tokenizer, VocabularyReport, int]:
+    """Learns a vocabulary and saves its tokenizer in `directory`; returns it, what it does to the words it was learned
+    from, and the number of records that could not be read.
 
     Raises InputError when a tokenizer is there already and `overwrite` is not set, or an input breaks a rule.
     """
-    check_at_least("vocabulary_size", vocabulary_size, 1)
     if (Path(directory) / TOKENIZER_FILE).exists() and not overwrite:
         raise InputError(f"{directory} holds a tokenizer already; pass --overwrite to replace it, or another --output")
     counts, read_counts = count_corpus_words(
-        reading, lowercase, directory, runner, num_workers, beam_arguments, show_progress
+        reading, options.word_counter(), directory, runner, num_workers, beam_arguments, show_progress
     )
-    tokenizer = BertTokenizer(learn_wordpiece(counts, vocabulary_size), lowercase=lowercase)
+    tokenizer = options.learn(counts)
     tokenizer.save(directory)
-    return tokenizer, counts.total(), read_counts["dead_lettered"]
+    return tokenizer, report_vocabulary(tokenizer, counts), read_counts["dead_lettered"]
+
+
+def describe_report(report: VocabularyReport) -> list[str]:
+    """Lines that say what the vocabulary does to its corpus."""
+    return [
+        f"pieces           {report.vocabulary_size:>12,}",
+        f"words            {report.num_words:>12,}  ({report.num_distinct_words:,} different ones)",
+        f"coverage         {report.coverage_rate:>12.4%}  of the words have no unknown piece",
+        f"unknown rate     {report.unknown_rate:>12.4%}  of the pieces are unknown",
+        f"tokens per word  {report.tokens_per_word:>12.3f}",
+        f"longest pieces   {' '.join(report.longest_pieces[:8])}",
+    ]

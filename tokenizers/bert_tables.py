@@ -2,7 +2,7 @@
 
 The rules are those of google-research/bert `tokenization.py`: remove control characters, set CJK ideographs apart,
 lower-case, decompose canonically (NFD, not NFKD), drop nonspacing marks, split on punctuation. They differ from the
-Rust port of Hugging Face where docs/tokenizers.md says so.
+Rust port of Hugging Face where README.md beside it says so.
 """
 
 import functools

@@ -6,7 +6,7 @@ import string
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, trainers
@@ -32,8 +32,17 @@ def _bert_words() -> re.Pattern[str]:
     return re.compile(f"[^\\s{separators}]+|[{separators}]")
 
 
-def count_words(texts: list[str], lowercase: bool) -> Counter[str]:
+def count_cased_words(texts: Sequence[str]) -> Counter[str]:
     """How often each word stands in `texts`, after BERT's normalisation."""
+    return _count_words(texts, lowercase=False)
+
+
+def count_lowercased_words(texts: Sequence[str]) -> Counter[str]:
+    """The same after lower-casing and without accents."""
+    return _count_words(texts, lowercase=True)
+
+
+def _count_words(texts: Sequence[str], lowercase: bool) -> Counter[str]:
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     words = _bert_words()
     counts: Counter[str] = Counter()

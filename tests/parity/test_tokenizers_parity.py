@@ -172,7 +172,7 @@ def hugging_face_rows(rust: Any, texts: Sequence[str]) -> Iterator[list[int]]:
 
 @functools.cache
 def differs_in_hugging_face(lowercase: bool) -> frozenset[str]:
-    """The code points named in docs/tokenizers.md: those whose class or lower case in the Rust port is another.
+    """The code points named in tokenizers/README.md: those whose class or lower case in the Rust port is another.
 
     Its tables are of older Unicode versions, it deletes private-use characters, its CJK block of extension E starts 256
     too late, and it lower-cases a sigma without its context. Ours follows google-research/bert.
