@@ -9,6 +9,7 @@ named and left out. `--into` puts the table between the marks of its section, or
 
 import argparse
 import datetime
+import gc
 import gzip
 import importlib.metadata
 import io
@@ -245,10 +246,14 @@ def measure(peers: dict[str, Encode], texts: list[str]) -> list[tuple[str, float
         repeated = texts * num_repeats if num_repeats > 1 else texts
         encode(repeated)
         seconds = []
+        # As `timeit` does.
+        gc.collect()
+        gc.disable()
         for _ in range(NUM_RUNS):
             start = time.perf_counter()
             encode(repeated)
             seconds.append((time.perf_counter() - start) / num_repeats)
+        gc.enable()
         results.append((name, megabytes / statistics.median(seconds), different))
         print(f"{name}: {results[-1][1]:.2f} MB/s, other ids on {different} of {len(texts)}", file=sys.stderr)
     return results
