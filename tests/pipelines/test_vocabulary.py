@@ -1,0 +1,54 @@
+"""Vocabularies of every family from a corpus: the same on one worker and on two, with an exact report."""
+
+from pathlib import Path
+
+import pytest
+
+from clozekit.pipelines.options import ReadOptions
+from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report, make_vocabulary
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.families import load_tokenizer
+
+# SentencePiece finds no more than this in a corpus of twenty words.
+SIZES = {"bert": 80, "roberta": 300, "albert": 30, "xlm_roberta": 30}
+
+
+@pytest.mark.parametrize("family", list(SIZES))
+def test_every_family_learns_the_same_on_one_worker_and_on_two(
+    family: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clozekit.pipelines.read.MAX_BATCH_CHARACTERS", 1)
+    lines = corpus.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number in range(4):
+        (tmp_path / f"part-{number}.jsonl").write_text("".join(lines[number::4]), encoding="utf-8")
+    options = VocabularyOptions(family, SIZES[family])
+    one, report, bad = make_vocabulary(ReadOptions((str(corpus),)), str(tmp_path / "one"), options)
+    two, _, _ = make_vocabulary(ReadOptions((f"{tmp_path}/part-*",)), str(tmp_path / "two"), options, num_workers=2)
+    assert one.sha256() == two.sha256() == load_tokenizer(tmp_path / "one").sha256()
+    assert one.vocabulary_size() == report.vocabulary_size == SIZES[family]
+    assert (report.coverage_rate, report.unknown_rate, bad) == (1.0, 0.0, 0)
+    assert 1.0 <= report.tokens_per_word < 6.0
+    assert len(describe_report(report)) == 6
+    assert not (tmp_path / "one" / "_words").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gpt",), "family must be one of bert, roberta, albert, xlm_roberta, got 'gpt'"),
+        (("bert", 0), "vocabulary_size must be at least 1, got 0"),
+        (("roberta", 300, True), "byte-level BPE keeps every byte"),
+    ],
+)
+def test_settings_are_checked(arguments: tuple[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        VocabularyOptions(*arguments)
+
+
+def test_a_tokenizer_is_replaced_only_when_asked(corpus: Path, tmp_path: Path) -> None:
+    reading, options = ReadOptions((str(corpus),)), VocabularyOptions("bert", 80)
+    make_vocabulary(reading, str(tmp_path), options)
+    with pytest.raises(InputError, match="holds a tokenizer already; pass --overwrite"):
+        make_vocabulary(reading, str(tmp_path), options)
+    tokenizer, _, _ = make_vocabulary(reading, str(tmp_path), VocabularyOptions("bert", 90), overwrite=True)
+    assert load_tokenizer(tmp_path).sha256() == tokenizer.sha256()
