@@ -25,6 +25,7 @@ setup(
         "matplotlib",
         "numba",
         "numpy",
+        "orjson",
         "pandas",
         "pyarrow",
         "pyyaml",

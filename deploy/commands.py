@@ -41,7 +41,7 @@ def _running(arguments: argparse.Namespace) -> dict[str, Any]:
 def vocab(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.vocabulary import make_vocabulary
 
-    tokenizer, num_words = make_vocabulary(
+    tokenizer, num_words, num_bad = make_vocabulary(
         _reading(arguments),
         arguments.output,
         arguments.vocabulary_size,
@@ -49,6 +49,8 @@ def vocab(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         **_running(arguments),
     )
+    if num_bad:
+        print(f"{num_bad:,} records could not be read and were left out")
     print(f"{tokenizer.vocabulary_size():,} pieces learned from {num_words:,} words: {arguments.output}")
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from clozekit.tokenizers.errors import InputError
 
+VALIDATION_SEED = 0
 # Which decision a hash serves; two decisions about one position must not be correlated.
 _SELECT, _REPLACE, _RANDOM_TOKEN = 1, 2, 3
 
@@ -39,8 +40,9 @@ class MaskingOptions:
                 f" {self.mask_token_rate} + {self.random_token_rate}; lower one"
             )
 
-    def with_rate(self, mask_selection_rate: float) -> "MaskingOptions":
-        return dataclasses.replace(self, mask_selection_rate=mask_selection_rate)
+    def for_validation(self, mask_selection_rate: float) -> "MaskingOptions":
+        """The same with another rate and a fixed seed: runs of any seed are measured on the same masks."""
+        return dataclasses.replace(self, mask_selection_rate=mask_selection_rate, seed=VALIDATION_SEED)
 
 
 def num_predictions(row_length: int, mask_selection_rate: float) -> int:

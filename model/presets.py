@@ -44,8 +44,12 @@ def _head_variables(task: BertMaskedLM) -> dict[str, Any]:
 
 
 def save_preset(task: BertMaskedLM, tokenizer: Tokenizer, directory: str | Path) -> None:
-    """Writes the preset under a temporary name and puts it in the place of `directory` when it is whole."""
+    """Writes the preset under a temporary name and puts it in the place of `directory` when it is whole.
+
+    Raises InputError when something that is no preset stands there.
+    """
     target = Path(directory)
+    check_preset_target(target)
     temporary = target.with_name(target.name + ".tmp")
     if temporary.exists():
         shutil.rmtree(temporary)
@@ -63,9 +67,22 @@ def save_preset(task: BertMaskedLM, tokenizer: Tokenizer, directory: str | Path)
     with h5py.File(temporary / TASK_WEIGHTS_FILE, "w") as file:
         for name, variable in _head_variables(task).items():
             file.create_dataset(name, data=np.asarray(variable))
+    old = target.with_name(target.name + ".old")
     if target.exists():
-        shutil.rmtree(target)
+        target.rename(old)
     temporary.rename(target)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def check_preset_target(target: Path) -> None:
+    """Raises InputError unless `target` is free, empty, or a preset that may be replaced."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not ((target / CONFIG_FILE).is_file() and (target / WEIGHTS_FILE).is_file()):
+        raise InputError(
+            f"a preset goes into a new directory or replaces a preset, {target} is something else; choose another `preset`"
+        )
 
 
 def load_preset(directory: str | Path) -> tuple[BertMaskedLM, Tokenizer]:
@@ -85,12 +102,15 @@ def load_preset(directory: str | Path) -> tuple[BertMaskedLM, Tokenizer]:
         raise InputError(f"the backbone of a preset must be BertBackbone, {root / CONFIG_FILE} says {name!r}")
     config.pop("dtype", None)
     tokenizer = load_tokenizer(root)
-    if config["vocabulary_size"] != tokenizer.vocabulary_size():
+    try:
+        task = BertMaskedLM(BertBackbone(**config))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{root / CONFIG_FILE} must hold the settings of a backbone, it does not ({error})") from error
+    if task.backbone.vocabulary_size != tokenizer.vocabulary_size():
         raise InputError(
             f"the tokenizer must fit the embedding, {root} has {tokenizer.vocabulary_size()} pieces and"
-            f" {config['vocabulary_size']} rows; copy both from one run"
+            f" {task.backbone.vocabulary_size} rows; copy both from one run"
         )
-    task = BertMaskedLM(BertBackbone(**config))
     try:
         task.backbone.load_weights(root / WEIGHTS_FILE)
     except (OSError, KeyError, ValueError) as error:

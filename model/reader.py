@@ -1,6 +1,8 @@
 """The reader: a dataset's rows in an order that only (seed, epoch) decides, as batches ready for the model."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import tensorflow as tf
 
@@ -134,6 +136,16 @@ def check_shards(directory: str, manifest: Manifest, read_all: bool = False) -> 
                     digest = hashlib.sha256(stream.read()).hexdigest()
                 if digest != shard.sha256:
                     raise _damaged(path, f"sha256 {shard.sha256[:12]}", digest[:12])
+
+
+@contextmanager
+def damage_named(directory: str, manifest: Manifest) -> Iterator[None]:
+    """Turns TensorFlow's error about a shard, which does not say which, into an InputError that does."""
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.NotFoundError):
+        check_shards(directory, manifest, read_all=True)
+        raise
 
 
 def _damaged(path: str, expected: str, found: str) -> InputError:

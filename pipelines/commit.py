@@ -21,6 +21,7 @@ from clozekit.pipelines.manifest import (
 )
 from clozekit.pipelines.plan import GroupRows, ShardPlan
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.families import load_tokenizer
 
 HISTOGRAM_BINS = 32
 
@@ -58,6 +59,20 @@ def check_account(counts: Mapping[str, int]) -> None:
         )
 
 
+def check_nothing_lost(split: str, pieces: int, groups: Sequence[GroupRows], shards: Sequence[ShardInfo]) -> None:
+    """Raises RuntimeError unless what was encoded, what was packed and what was written agree."""
+    packed = (
+        sum(group.pieces for group in groups),
+        sum(group.rows for group in groups),
+        sum(group.tokens for group in groups),
+    )
+    written = (sum(s.pieces for s in shards), sum(s.rows for s in shards), sum(s.tokens for s in shards))
+    if packed != written or packed[0] != pieces:
+        raise RuntimeError(
+            f"pieces of {split} were lost or doubled: {pieces} encoded; (pieces, rows, tokens) packed {packed}, written {written}"
+        )
+
+
 def assemble_manifest(
     build: BuildInfo,
     counts: Mapping[str, int],
@@ -79,7 +94,9 @@ def assemble_manifest(
         bounds = tuple(info.first_row for info in infos)
         if bounds != plan.shard_bounds[:-1] or sum(info.rows for info in infos) != plan.shard_bounds[-1]:
             raise RuntimeError(f"shards of {split} are missing or doubled: planned {plan.shard_bounds}, got {bounds}")
-        histogram = np.sum([group.length_histogram for group in groups if group.split == split], axis=0)
+        packed = [group for group in groups if group.split == split]
+        check_nothing_lost(split, counts[f"pieces_{split}"], packed, infos)
+        histogram = np.sum([group.length_histogram for group in packed], axis=0)
         splits[split] = SplitInfo(tuple(infos), tuple(histogram.tolist()), width)
     libraries = {
         name: version(name) for name in ("clozekit", "apache-beam", "tfx-bsl", "tokenizers", "numpy", "pyarrow")
@@ -98,10 +115,11 @@ def assemble_manifest(
 
 
 class CommitDataset(beam.DoFn):
-    """Writes the manifest; the only thing that makes a dataset of the shards."""
+    """Copies the tokenizer beside the shards, then writes the manifest, which makes a dataset of them."""
 
-    def __init__(self, directory: str, build: BuildInfo) -> None:
+    def __init__(self, directory: str, tokenizer_directory: str, build: BuildInfo) -> None:
         self._directory = directory
+        self._tokenizer_directory = tokenizer_directory
         self._build = build
 
     def process(
@@ -113,5 +131,6 @@ class CommitDataset(beam.DoFn):
         shards: Sequence[tuple[str, int, ShardInfo]],
     ) -> Iterable[str]:
         manifest = assemble_manifest(self._build, counts, groups, plans, shards)
+        load_tokenizer(self._tokenizer_directory).save(join(self._directory, "tokenizer"))
         write_bytes(join(self._directory, MANIFEST_FILE), manifest_to_json(manifest).encode())
         yield manifest.dataset_sha256

@@ -12,7 +12,7 @@ from clozekit.tokenizers.errors import InputError
 DEAD_LETTERS_FILE = "deadletter/dead-letters.jsonl"
 
 
-def check_bad_rate(counts: Mapping[str, int], examples: Sequence[BadRecord], max_bad_rate: float, file: str) -> None:
+def check_bad_rate(counts: Mapping[str, int], examples: Sequence[BadRecord], max_bad_rate: float) -> None:
     """Raises InputError with the first bad record when more than `max_bad_rate` of all records are bad."""
     bad, total = counts.get("dead_lettered", 0), counts.get("documents_in", 0)
     if bad <= max_bad_rate * total:
@@ -20,7 +20,7 @@ def check_bad_rate(counts: Mapping[str, int], examples: Sequence[BadRecord], max
     first = min(examples)
     raise InputError(
         f"at most {max_bad_rate:.4g} of all records may be unreadable (--max-bad-rate), {bad} of {total} are; the first:"
-        f" {first.source}, {first.position}: {first.reason} (all of them: {file})"
+        f" {first.source}, {first.position}: {first.reason}"
     )
 
 

@@ -21,18 +21,22 @@ def describe_manifest(manifest: Manifest, directory: str) -> list[str]:
         f"tokenizer {manifest.tokenizer.class_name}, {manifest.tokenizer.vocabulary_size:,} pieces",
         f"rows      up to {manifest.sequence_length} tokens",
         "",
-        f"{'split':12}{'shards':>8}{'rows':>12}{'documents':>12}{'tokens':>15}{'fill rate':>11}{'size':>11}",
+        f"{'split':12}{'shards':>8}{'rows':>12}{'pieces':>12}{'tokens':>15}{'fill rate':>11}{'size':>11}",
     ]
     for name, split in manifest.splits.items():
         size = sum(shard.num_bytes for shard in split.shards) / 1e6
         lines.append(
-            f"{name:12}{len(split.shards):>8,}{split.rows:>12,}{split.documents:>12,}{split.tokens:>15,}"
+            f"{name:12}{len(split.shards):>8,}{split.rows:>12,}{split.pieces:>12,}{split.tokens:>15,}"
             f"{manifest.fill_rate(name):>11.4f}{size:>8.1f} MB"
         )
     lines += ["", "documents"]
     lines += [f"  {name:24}{number:>12,}" for name, number in manifest.counts.items() if not name.startswith("pieces_")]
     for name, split in manifest.splits.items():
-        lines += ["", f"{name}: packed pieces by their length in tokens", *histogram_lines(split)]
+        lines += [
+            "",
+            f"{name}: pieces (documents, or parts of long ones) by their length in tokens",
+            *histogram_lines(split),
+        ]
     return lines
 
 

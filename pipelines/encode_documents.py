@@ -30,7 +30,7 @@ def hash64(*parts: bytes) -> int:
 
 def is_validation(identifier: str, seed: int, validation_rate: float) -> bool:
     """Whether the document belongs to validation: a function of its id, so adding documents never moves another."""
-    return hash64(b"split", seed.to_bytes(8, "little", signed=True), identifier.encode()) < validation_rate * 2**64
+    return hash64(b"split", seed.to_bytes(8, "little"), identifier.encode()) < validation_rate * 2**64
 
 
 def chunk_lengths(num_tokens: int, longest: int) -> list[int]:
@@ -67,7 +67,7 @@ def encode_batch(
     batch = tokenizer.encode_batch(documents.column("text").to_pylist())
     special = tokenizer.special_token_names
     start_id, end_id = (tokenizer.token_to_id(special[name]) for name in ("start_token", "end_token"))
-    seed = options.seed.to_bytes(8, "little", signed=True)
+    seed = options.seed.to_bytes(8, "little")
     counts = {"rejected_no_tokens": int((batch.row_lengths == 0).sum())}
     pieces: list[int] = []
     keys: list[int] = []

@@ -59,6 +59,9 @@ def _matches(filesystem: Any, path: str, pattern: str) -> list[str]:
                 " holds none; name the files with a glob such as 'docs/*.txt'"
             )
         return names
+    # A name that is there is meant as it stands, brackets and all.
+    if filesystem.isfile(path):
+        return [path]
     names = [name for name in filesystem.glob(path) if filesystem.isfile(name)]
     if not names:
         what = "matches no file" if any(character in path for character in "*?[") else "does not exist"
@@ -111,6 +114,19 @@ def write_bytes(path: str, content: bytes) -> None:
         stream.write(content)
 
     write_whole(path, write)
+
+
+def check_writable(directory: str) -> None:
+    """Raises InputError unless a file can be written into `directory`, which is made if it is not there."""
+    probe = join(directory, f".clozekit-probe-{uuid.uuid4().hex[:8]}")
+    try:
+        write_bytes(probe, b"")
+        remove(probe)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"the output must be a directory that can be written, {directory} is not ({reason})"
+        ) from error
 
 
 def read_bytes(path: str) -> bytes:

@@ -17,12 +17,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One shard: its file name, what it holds, its fingerprint, and the global number of its first row."""
+    """One shard: its file name, what it holds (pieces: packed documents or parts of long ones), its fingerprint, and the
+    global number of its first row."""
 
     name: str
     rows: int
     tokens: int
-    documents: int
+    pieces: int
     num_bytes: int
     sha256: str
     first_row: int
@@ -30,7 +31,7 @@ class ShardInfo:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split. `length_histogram[i]` counts packed documents of i * bin_width + 1 to (i + 1) * bin_width tokens."""
+    """One split. `length_histogram[i]` counts pieces of i * bin_width + 1 to (i + 1) * bin_width tokens."""
 
     shards: tuple[ShardInfo, ...]
     length_histogram: tuple[int, ...]
@@ -45,8 +46,8 @@ class SplitInfo:
         return sum(shard.tokens for shard in self.shards)
 
     @property
-    def documents(self) -> int:
-        return sum(shard.documents for shard in self.shards)
+    def pieces(self) -> int:
+        return sum(shard.pieces for shard in self.shards)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything a reader needs to know about a dataset; see `docs` of each field in the design of the record."""
+    """Everything a reader needs to know about a dataset.
+
+    settings: what decided the bytes; inputs: the files it was made from; counts: what became of every document.
+    """
 
     build_id: str
     sequence_length: int

@@ -56,7 +56,9 @@ class PrepareOptions:
         check_at_least("sequence_length", self.sequence_length, 8)
         check_rate("validation_rate", self.validation_rate)
         check_at_least("group_size", self.group_size, 1)
-        if self.shard_size_mb <= 0:
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")
+        if not 0 < self.shard_size_mb < float("inf"):
             raise InputError(f"shard_size_mb must be above 0, got {self.shard_size_mb}")
         if self.num_shards is not None:
             check_at_least("num_shards", self.num_shards, 1)

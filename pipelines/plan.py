@@ -21,7 +21,7 @@ class GroupRows:
     group: int
     rows: int
     tokens: int
-    documents: int
+    pieces: int
     length_histogram: tuple[int, ...]
 
 

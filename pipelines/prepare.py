@@ -1,11 +1,9 @@
 """Preparing a dataset: the graph from files to shards and manifest. Wiring only; each stage stands in its own file."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,16 +15,16 @@ from clozekit.pipelines.blocks import concatenate, from_bytes, list_parts, to_by
 from clozekit.pipelines.commit import BuildInfo, CommitDataset, length_histogram
 from clozekit.pipelines.dead_letters import DEAD_LETTERS_FILE, WriteDeadLetters, check_bad_rate
 from clozekit.pipelines.encode_documents import ENCODE_COUNTS, EncodeDocuments
-from clozekit.pipelines.files import InputFile, find_inputs, join, list_names, remove
-from clozekit.pipelines.manifest import MANIFEST_FILE, Manifest, TokenizerInfo, has_manifest, read_manifest
+from clozekit.pipelines.files import InputFile, check_writable, find_inputs, join, list_names, remove
+from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.pack import pack_group
 from clozekit.pipelines.plan import GroupRows, ShardPlan, cut_rows, group_of_keys, num_groups, plan_shards
-from clozekit.pipelines.progress import Progress, ProgressReporter, draw_progress
+from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
 from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFiles, group_files
 from clozekit.pipelines.records import SPLITS
-from clozekit.pipelines.runners import LOCAL_RUNNER, input_errors_from_workers, runner_options
+from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
 from clozekit.pipelines.write_shards import PARTS_FOLDER, WriteShard
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
@@ -35,7 +33,7 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.
 BUILD_VERSION = 1
 GROUP_ROWS = "group_rows"
-MAX_BAD_EXAMPLES = 20
+MAX_BAD_EXAMPLES = 1
 _OUR_FILES = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{8}}\.tfrecord(\..*\.tmp)?")
 
 
@@ -89,10 +87,8 @@ class AssignShards(beam.DoFn):
             yield (split, shard, plan.num_shards), (first, to_bytes(rows.slice(first - start, end - first)))
 
 
-def check_counts(
-    counts: Mapping[str, int], examples: Sequence[BadRecord], max_bad_rate: float, directory: str
-) -> Mapping[str, int]:
-    check_bad_rate(counts, examples, max_bad_rate, join(directory, DEAD_LETTERS_FILE))
+def check_counts(counts: Mapping[str, int], examples: Sequence[BadRecord], max_bad_rate: float) -> Mapping[str, int]:
+    check_bad_rate(counts, examples, max_bad_rate)
     return counts
 
 
@@ -126,7 +122,7 @@ def build_graph(
         (read[READ_COUNTS], encoded[ENCODE_COUNTS])
         | "AllCounts" >> beam.Flatten()
         | "SumCounts" >> beam.CombineGlobally(MergeCounts())
-        | "CheckCounts" >> beam.Map(check_counts, AsSingleton(examples), reading.max_bad_rate, directory)
+        | "CheckCounts" >> beam.Map(check_counts, AsSingleton(examples), reading.max_bad_rate)
     )
     packed = (
         encoded.pieces
@@ -151,7 +147,11 @@ def build_graph(
         | "CommitOnce" >> beam.Create([None])
         | "Commit"
         >> beam.ParDo(
-            CommitDataset(directory, build), AsSingleton(counts), AsList(groups), AsSingleton(plans), AsList(shards)
+            CommitDataset(directory, tokenizer_directory, build),
+            AsSingleton(counts),
+            AsList(groups),
+            AsSingleton(plans),
+            AsList(shards),
         )
     )
 
@@ -165,7 +165,11 @@ def describe_build(
     inputs: Sequence[InputFile], reading: ReadOptions, options: PrepareOptions, tokenizer: TokenizerInfo, runner: str
 ) -> BuildInfo:
     """The build and its id: two builds with one id give the same bytes, so one may finish what the other began."""
-    settings = {"read": dataclasses.asdict(reading), "prepare": options.to_dict()}
+    # Neither how the inputs were spelled nor how many bad records are bearable changes the bytes.
+    read = {
+        name: value for name, value in dataclasses.asdict(reading).items() if name not in ("inputs", "max_bad_rate")
+    }
+    settings = {"read": read, "prepare": options.to_dict()}
     described_inputs = tuple(dataclasses.asdict(file) for file in inputs)
     decides = [BUILD_VERSION, settings, described_inputs, tokenizer.sha256]
     build_id = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -189,36 +193,50 @@ def prepare(
     InputError for inputs, a tokenizer or options that break a rule.
     """
     inputs = find_inputs(reading.inputs)
-    tokenizer = load_tokenizer(tokenizer_directory)
-    info = describe_tokenizer(tokenizer)
-    build = describe_build(inputs, reading, options, info, runner)
-    if has_manifest(directory) and not overwrite:
-        manifest = read_manifest(directory)
-        if manifest.build_id != build.build_id:
-            raise InputError(
-                f"{directory} holds a dataset of other inputs or settings (build {manifest.build_id[:8]}, this one is"
-                f" {build.build_id[:8]}); pass --overwrite to replace it, or another --output"
-            )
-        return manifest, False
+    build = describe_build(inputs, reading, options, describe_tokenizer(load_tokenizer(tokenizer_directory)), runner)
     beam_options = runner_options(runner, num_workers, beam_arguments)
-    remove(join(directory, MANIFEST_FILE))
-    with contextlib.ExitStack() as stack:
-        progress = None
-        if show_progress and runner == LOCAL_RUNNER:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="clozekit-progress-"))
-            progress = Progress(folder)
-            total = (
-                None if any(file.path.endswith(".gz") for file in inputs) else sum(file.num_bytes for file in inputs)
+    if has_manifest(directory):
+        manifest = read_manifest(directory)
+        if manifest.build_id == build.build_id and not overwrite:
+            remove_leftovers(directory, manifest)
+            return manifest, False
+        if not overwrite:
+            raise InputError(
+                f"{directory} holds a dataset of other inputs or settings ({describe_difference(manifest, build)});"
+                " pass --overwrite to replace it, or another --output"
             )
-            stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
-            stack.enter_context(draw_progress(folder, stages, total))
-        stack.enter_context(input_errors_from_workers())
-        with beam.Pipeline(options=beam_options) as root:
-            build_graph(root, inputs, reading, options, tokenizer_directory, directory, build, progress)
+        # Asked to do it again: nothing of the finished build is trusted.
+        remove(join(directory, PARTS_FOLDER))
+    check_writable(directory)
+    remove(join(directory, DEAD_LETTERS_FILE))
+    # A dataset that is there stays whole until the new manifest takes the place of the old one.
+    stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
+    with (
+        local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
+        failures_in_one_line(),
+        beam.Pipeline(options=beam_options) as root,
+    ):
+        build_graph(root, inputs, reading, options, tokenizer_directory, directory, build, progress)
     manifest = read_manifest(directory)
     remove_leftovers(directory, manifest)
-    tokenizer.save(join(directory, "tokenizer"))
     return manifest, True
+
+
+def describe_difference(manifest: Manifest, build: BuildInfo) -> str:
+    """Which settings of a build are not those of the dataset that is there."""
+    differing = []
+    for group, settings in build.settings.items():
+        before = manifest.settings.get(group, {})
+        differing += [
+            f"{name} was {before.get(name)!r}, is {value!r}"
+            for name, value in settings.items()
+            if before.get(name) != value
+        ]
+    if list(manifest.inputs) != list(build.inputs):
+        differing.append("the input files changed")
+    if manifest.tokenizer.sha256 != build.tokenizer.sha256:
+        differing.append("another tokenizer")
+    return ", ".join(differing) or "another version of Clozekit"
 
 
 def remove_leftovers(directory: str, manifest: Manifest) -> None:

@@ -1,14 +1,17 @@
 """Progress of a local run: workers note how far they are in small files, the command draws one bar from them."""
 
 import os
+import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
+
+from clozekit.pipelines.files import GZIP_SUFFIX, InputFile
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,20 @@ def read_progress(directory: str) -> dict[str, int]:
             stage = path.name.split(".")[0]
             done[stage] = done.get(stage, 0) + int(text)
     return done
+
+
+@contextmanager
+def local_progress(show: bool, inputs: Sequence[InputFile], stages: dict[str, str]) -> Iterator[Progress | None]:
+    """Draws the progress of a local run over `inputs` while the block runs, and gives what its workers note it in."""
+    if not show:
+        yield None
+        return
+    # How much text a gzip file holds is not known before it was read.
+    is_plain = not any(file.path.endswith(GZIP_SUFFIX) for file in inputs)
+    with tempfile.TemporaryDirectory(prefix="clozekit-progress-") as directory:
+        total_bytes = sum(file.num_bytes for file in inputs) if is_plain else None
+        with draw_progress(directory, stages, total_bytes):
+            yield Progress(directory)
 
 
 @contextmanager

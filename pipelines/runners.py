@@ -3,16 +3,19 @@
 import argparse
 import logging
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import create_runner
 
 from clozekit.tokenizers.errors import InputError
 
 # Beam's in-process runner by its own name: `DirectRunner` would first try to download another one.
 LOCAL_RUNNER = "FnApiRunner"
 
+_OS_ERROR = re.compile(r"Error: (\[Errno \d+\] .*?)(?: \[while running .*)?$", re.MULTILINE)
 _INPUT_ERROR = re.compile(r"InputError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
 
 
@@ -32,6 +35,10 @@ def runner_options(runner: str, num_workers: int, beam_arguments: Sequence[str])
     if runner == LOCAL_RUNNER and num_workers > 1:
         arguments += ["--direct_running_mode=multi_processing", f"--direct_num_workers={num_workers}"]
     _check_known(beam_arguments)
+    try:
+        create_runner(runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise InputError(f"--runner must name a runner that Beam knows, got {runner!r} ({error})") from error
     return PipelineOptions(arguments)
 
 
@@ -47,18 +54,27 @@ def _check_known(beam_arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def input_errors_from_workers() -> Iterator[None]:
-    """Turns a worker's InputError, which arrives as the text of a RuntimeError, back into one."""
-    # Beam logs the traceback of the failure it also raises.
+def failures_in_one_line() -> Iterator[None]:
+    """Turns what a worker raised back into what it was: an InputError, an OSError (full disk), a Ctrl-C.
+
+    In this process an exception keeps its type and Beam adds the stage to its message; from other processes it arrives
+    as the text of a RuntimeError. Beam logs and prints the traceback of what it also raises; that is left out.
+    """
     beam_logger = logging.getLogger("apache_beam")
-    level = beam_logger.level
+    level, hook = beam_logger.level, threading.excepthook
     beam_logger.setLevel(logging.CRITICAL)
+    threading.excepthook = lambda _: None
     try:
         yield
     except Exception as error:
-        # In this process an exception keeps its type, and Beam adds the stage to its message.
-        if found := _INPUT_ERROR.search(f"{type(error).__name__}: {error}"):
+        text = f"{type(error).__name__}: {error}"
+        if "KeyboardInterrupt" in text or isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        if found := _INPUT_ERROR.search(text):
             raise InputError(found.group(1).strip()) from error
+        if found := _OS_ERROR.search(text):
+            raise OSError(found.group(1).strip()) from error
         raise
     finally:
         beam_logger.setLevel(level)
+        threading.excepthook = hook

@@ -22,15 +22,18 @@ def make_vocabulary(
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
     show_progress: bool = False,
-) -> tuple[BertTokenizer, int]:
-    """Learns a WordPiece vocabulary and saves its tokenizer in `directory`; returns it and the number of words read.
+) -> tuple[BertTokenizer, int, int]:
+    """Learns a WordPiece vocabulary and saves its tokenizer in `directory`; returns it, the number of words read and the
+    number of records that could not be read.
 
     Raises InputError when a tokenizer is there already and `overwrite` is not set, or an input breaks a rule.
     """
     check_at_least("vocabulary_size", vocabulary_size, 1)
     if (Path(directory) / TOKENIZER_FILE).exists() and not overwrite:
         raise InputError(f"{directory} holds a tokenizer already; pass --overwrite to replace it, or another --output")
-    counts = count_corpus_words(reading, lowercase, directory, runner, num_workers, beam_arguments, show_progress)
+    counts, read_counts = count_corpus_words(
+        reading, lowercase, directory, runner, num_workers, beam_arguments, show_progress
+    )
     tokenizer = BertTokenizer(learn_wordpiece(counts, vocabulary_size), lowercase=lowercase)
     tokenizer.save(directory)
-    return tokenizer, counts.total()
+    return tokenizer, counts.total(), read_counts["dead_lettered"]

@@ -27,7 +27,10 @@ def finished_shard(directory: str, part: str) -> ShardInfo | None:
     if file_size(part) is None:
         return None
     info = ShardInfo(**json.loads(read_bytes(part)))
-    return info if file_size(join(directory, info.name)) == info.num_bytes else None
+    shard = join(directory, info.name)
+    if file_size(shard) != info.num_bytes or hashlib.sha256(read_bytes(shard)).hexdigest() != info.sha256:
+        return None
+    return info
 
 
 class WriteShard(beam.DoFn):
@@ -57,7 +60,7 @@ class WriteShard(beam.DoFn):
     def _write(self, split: str, index: int, num_shards: int, blocks: list[tuple[int, bytes]]) -> ShardInfo:
         digest = hashlib.sha256()
         framed: list[bytes] = []
-        rows = tokens = documents = 0
+        rows = tokens = pieces = 0
         for first_row, block in blocks:
             batch = from_bytes(block)
             records = frame_records(
@@ -67,7 +70,7 @@ class WriteShard(beam.DoFn):
             framed.append(records)
             rows += batch.num_rows
             tokens += len(list_parts(batch.column("token_ids"))[0])
-            documents += len(list_parts(batch.column("document_lengths"))[0])
+            pieces += len(list_parts(batch.column("document_lengths"))[0])
         # The name holds the hash of the content, so the content is complete before the file has a name.
         name = shard_name(split, index, num_shards, digest.hexdigest())
 
@@ -75,4 +78,4 @@ class WriteShard(beam.DoFn):
             stream.writelines(framed)
 
         write_whole(join(self._directory, name), write)
-        return ShardInfo(name, rows, tokens, documents, sum(map(len, framed)), digest.hexdigest(), blocks[0][0])
+        return ShardInfo(name, rows, tokens, pieces, sum(map(len, framed)), digest.hexdigest(), blocks[0][0])

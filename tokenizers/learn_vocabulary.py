@@ -1,6 +1,10 @@
 """Learning a vocabulary from word counts, the same one in every run."""
 
+import functools
 import re
+import string
+import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 
@@ -11,8 +15,6 @@ from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer
 from clozekit.tokenizers.wordpiece import MAX_WORD_CHARACTERS, SUFFIX_INDICATOR
 
-# BERT's words: runs of letters and digits; every other visible character is a word of its own.
-_WORDS = re.compile(r"[^\W_]+|[^\w\s]|_")
 # Characters rarer than the thousand most frequent ones become the unknown piece.
 MAX_ALPHABET = 1000
 # Merges depend on how counts compare, not on their size, so larger corpora are scaled down to this many words.
@@ -21,12 +23,22 @@ MAX_LEARNER_WORDS = 20_000_000
 _CONTINUES = 0xF0000
 
 
+@functools.cache
+def _bert_words() -> re.Pattern[str]:
+    """BERT's words: a punctuation mark (any Unicode one, and every ASCII symbol) is a word of its own, and between
+    punctuation and spaces everything is one word."""
+    marks = {chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P")}
+    separators = "".join(map(re.escape, sorted(marks | set(string.punctuation))))
+    return re.compile(f"[^\\s{separators}]+|[{separators}]")
+
+
 def count_words(texts: list[str], lowercase: bool) -> Counter[str]:
     """How often each word stands in `texts`, after BERT's normalisation."""
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    words = _bert_words()
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(_WORDS.findall(normalizer.normalize_str(text)))
+        counts.update(words.findall(normalizer.normalize_str(text)))
     return counts
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,22 @@ _NAME = re.compile(r"step-(\d{8})")
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: steps done, row number over all epochs, real tokens seen, skipped steps, seconds trained."""
+    """Where a run stands: steps done, row number over all epochs, real tokens seen."""
 
     global_step: int = 0
     next_row: int = 0
     tokens_seen: int = 0
-    skipped_steps: int = 0
-    elapsed_seconds: float = 0.0
 
 
 class Checkpoints:
     """The checkpoints of one run: saving, pruning, and going back to the newest whole one."""
 
     def __init__(
-        self, directory: Path, model: Any, optimizer: Any, config_sha256: str, dataset_sha256: str, keep: int
+        self, directory: Path, model: Any, optimizer: Any, course: Mapping[str, Any], dataset_sha256: str, keep: int
     ) -> None:
         self._directory = directory
         self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
-        self._identity = {"config_sha256": config_sha256, "dataset_sha256": dataset_sha256}
+        self._identity = {**course, "dataset_sha256": dataset_sha256}
         self._keep = keep
 
     def save(self, position: Position) -> Path:
@@ -49,7 +48,7 @@ class Checkpoints:
         temporary.mkdir()
         self._checkpoint.write(str(temporary / "variables"))
         files = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
-        state = {**self._identity, "position": dataclasses.asdict(position), "files": files}
+        state = {"run": self._identity, "position": dataclasses.asdict(position), "files": files}
         (temporary / _STATE_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
@@ -67,23 +66,28 @@ class Checkpoints:
     def restore_latest(self) -> tuple[Position, list[str]]:
         """Restores the newest whole checkpoint; returns its position and what was wrong with newer ones.
 
-        Returns the start of the run when there is none. Raises InputError when the checkpoint belongs to another
-        configuration or dataset.
+        Returns the start of the run when there is none. A damaged one is renamed to `.damaged`. Raises InputError when
+        the checkpoint belongs to a run of other settings or another dataset.
         """
         damaged = []
         for folder in reversed(self.found()):
             problem = whole_checkpoint_problem(folder)
             if problem is not None:
                 damaged.append(f"{folder.name}: {problem}")
+                # Out of the way: it must not count among the newest that are kept.
+                folder.rename(folder.with_suffix(".damaged"))
                 continue
             state = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
-            for name, expected in self._identity.items():
-                if state[name] != expected:
-                    what = "configuration" if name == "config_sha256" else "dataset"
-                    raise InputError(
-                        f"a run goes on only with the {what} it began with, {folder} was made with another one;"
-                        " restore it, or choose another `directory`"
-                    )
+            before = state["run"]
+            differing = [
+                f"{k} was {before.get(k)!r}, is {v!r}" for k, v in self._identity.items() if before.get(k) != v
+            ]
+            if differing:
+                raise InputError(
+                    f"a run goes on only with the settings and the dataset it began with, {folder} has others"
+                    f" ({', '.join(differing)}); restore them, or remove {self._directory.parent} or choose another"
+                    " `directory` to begin anew"
+                )
             self._checkpoint.read(str(folder / "variables")).assert_consumed()
             return Position(**state["position"]), damaged
         return Position(), damaged

@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import difflib
-import hashlib
-import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,9 @@ from typing import Any
 import yaml
 
 from clozekit.tokenizers.errors import InputError
+
+# Each draws its own random numbers for dropout from the room that a step has.
+MAX_MICRO_BATCHES = 256
 
 
 def check(rule: str, holds: bool, received: Any) -> None:
@@ -56,6 +57,10 @@ class MaskingConfig:
     def __post_init__(self) -> None:
         for name in ("train_rate", "validation_rate"):
             check(f"masking.{name} must be above 0 and at most 1", 0 < getattr(self, name) <= 1, getattr(self, name))
+        for name in ("mask_token_rate", "random_token_rate"):
+            check(f"masking.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
+        both = self.mask_token_rate + self.random_token_rate
+        check("masking.mask_token_rate + masking.random_token_rate must be at most 1", both <= 1 + 1e-9, both)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class TrainConfig:
             divides,
             f"{self.global_batch_size} and {micro}",
         )
+        pieces = self.global_batch_size // micro
+        check(f"a step has at most {MAX_MICRO_BATCHES} micro-batches", pieces <= MAX_MICRO_BATCHES, pieces)
 
     @property
     def num_micro_batches(self) -> int:
@@ -148,15 +155,27 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
+    def __post_init__(self) -> None:
+        check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
+
     def to_yaml(self) -> str:
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
 
-    def sha256(self) -> str:
-        """Fingerprint of what decides the course of the run; where it stands and how often it is looked at do not."""
-        fields = dataclasses.asdict(self)
-        for name in ("directory", "dataset", "tokenizer", "preset", "checkpoint", "evaluate"):
-            del fields[name]
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    def course(self) -> dict[str, Any]:
+        """Dotted key -> value of what decides the course of the run; where things stand and how often the run is looked
+        at do not."""
+        return {
+            key: value
+            for key, value in _flatten(dataclasses.asdict(self)).items()
+            if key.split(".")[0] not in ("directory", "dataset", "tokenizer", "preset", "checkpoint", "evaluate")
+        }
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
+    return flat
 
 
 def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
@@ -183,7 +202,10 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
         for group in groups:
             place = place.setdefault(group, {})
             check(f"{group} must be a group of keys", isinstance(place, dict), repr(place))
-        place[name] = yaml.safe_load(value)
+        try:
+            place[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"the value of a change must be YAML, got {change!r}") from error
     return config_from_dict(RunConfig, fields, str(path))
 
 
@@ -191,10 +213,8 @@ def config_from_dict(kind: type, fields: Mapping[str, Any], source: str, prefix:
     hints = typing.get_type_hints(kind)
     for name in fields:
         if name not in hints:
-            nearest = difflib.get_close_matches(str(name), _all_keys(kind, prefix), n=1, cutoff=0.0)
-            raise InputError(
-                f"every key of a configuration must be known, {source} has {prefix}{name}; did you mean {nearest[0]}?"
-            )
+            meant = _nearest(kind, prefix, str(name))
+            raise InputError(f"every key of a configuration must be known, {source} has {prefix}{name}; {meant}")
     for entry in dataclasses.fields(kind):
         needed = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
         if needed and entry.name not in fields:
@@ -202,8 +222,23 @@ def config_from_dict(kind: type, fields: Mapping[str, Any], source: str, prefix:
     return kind(**{name: _convert(hints[name], value, source, prefix + str(name)) for name, value in fields.items()})
 
 
-def _all_keys(kind: type, prefix: str) -> list[str]:
-    return [f"{prefix}{entry.name}" for entry in dataclasses.fields(kind)]
+def _all_keys(kind: type, prefix: str = "") -> list[str]:
+    """Dotted names of all keys of a configuration, groups and what is in them."""
+    keys = []
+    for name, hint in typing.get_type_hints(kind).items():
+        keys.append(prefix + name)
+        if dataclasses.is_dataclass(hint):
+            keys += _all_keys(typing.cast(type, hint), f"{prefix}{name}.")
+    return keys
+
+
+def _nearest(kind: type, prefix: str, name: str) -> str:
+    """Which known key was probably meant: one of this group first, else one anywhere; else all of this group."""
+    for keys in (_all_keys(kind, prefix), _all_keys(RunConfig)):
+        by_last = {key.rsplit(".", 1)[-1]: key for key in reversed(keys)}
+        if close := difflib.get_close_matches(name, by_last, n=1, cutoff=0.7):
+            return f"did you mean {by_last[close[0]]}?"
+    return f"the keys there are {', '.join(typing.get_type_hints(kind))}"
 
 
 def _convert(hint: Any, value: Any, source: str, key: str) -> Any:

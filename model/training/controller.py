@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from clozekit.model.bert import BertBackbone, BertMaskedLM
 from clozekit.model.masking import MaskingOptions
-from clozekit.model.presets import save_preset
-from clozekit.model.reader import check_shards, training_batches, validation_batches
+from clozekit.model.presets import check_preset_target, save_preset
+from clozekit.model.reader import check_shards, damage_named, training_batches, validation_batches
 from clozekit.model.training.checkpoints import Checkpoints, Position
 from clozekit.model.training.config import RunConfig
 from clozekit.model.training.evaluate import Evaluator
@@ -83,11 +83,12 @@ class Run:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
+        self.directory = Path(config.directory)
         self.manifest = read_manifest(config.dataset)
         check_splits(self.manifest, config.dataset)
+        check_preset_target(self.preset_directory)
         check_shards(config.dataset, self.manifest)
         self.tokenizer = load_run_tokenizer(config, self.manifest)
-        self.directory = Path(config.directory)
         strategy = tf.distribute.get_strategy()
         with strategy.scope():
             self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self.manifest.sequence_length)
@@ -98,18 +99,19 @@ class Run:
             self.directory / "checkpoints",
             self.task,
             self._optimizer,
-            config.sha256(),
+            config.course(),
             self.manifest.dataset_sha256,
             config.checkpoint.keep,
         )
         batches = validation_batches(
             config.dataset,
             self.manifest,
-            self._masking.with_rate(config.masking.validation_rate),
+            self._masking.for_validation(config.masking.validation_rate),
             min(config.train.global_batch_size, self.manifest.splits["validation"].rows),
             config.evaluate.max_rows,
         )
-        self.evaluator = Evaluator(self.task, batches, config.train.xla)
+        with damage_named(config.dataset, self.manifest):
+            self.evaluator = Evaluator(self.task, batches, config.train.xla)
 
     @property
     def preset_directory(self) -> Path:
@@ -121,12 +123,20 @@ class Run:
         self.directory.mkdir(parents=True, exist_ok=True)
         position, damaged = self._checkpoints.restore_latest()
         for problem in damaged:
-            tqdm.write(f"damaged checkpoint left out: {problem}")
-        if position.global_step == config.train.steps:
-            tqdm.write(f"already trained to step {position.global_step}")
-        elif position.global_step:
-            tqdm.write(f"going on from step {position.global_step} of {config.train.steps}")
+            tqdm.write(f"  damaged checkpoint left out: {problem}")
         (self.directory / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        if position.global_step == config.train.steps:
+            tqdm.write(f"  already trained to step {position.global_step}")
+            metrics = self.evaluator.run()
+        else:
+            if position.global_step:
+                tqdm.write(f"  going on from step {position.global_step} of {config.train.steps}")
+            metrics = self._train_from(position)
+        save_preset(self.task, self.tokenizer, self.preset_directory)
+        return metrics
+
+    def _train_from(self, position: Position) -> dict[str, float]:
+        config = self.config
         log = MetricsLog(self.directory, position.global_step)
         batches = iter(
             training_batches(
@@ -141,23 +151,21 @@ class Run:
         bar = tqdm(
             total=config.train.steps, initial=position.global_step, desc="training", unit=" steps", smoothing=0.05
         )
-        started = time.monotonic() - position.elapsed_seconds
         metrics: dict[str, float] = {}
         try:
             while position.global_step < config.train.steps:
-                position = self._advance(batches, position, started, log, bar)
+                position = self._advance(batches, position, log, bar)
                 step, last = position.global_step, position.global_step == config.train.steps
                 if step % config.evaluate.every_steps == 0 or last:
-                    metrics = self._evaluate(step, log, bar)
+                    metrics = self._evaluate(step, log)
                 if step % config.checkpoint.every_steps == 0 or last:
                     self._checkpoints.save(position)
         finally:
             bar.close()
             log.close()
-        save_preset(self.task, self.tokenizer, self.preset_directory)
-        return metrics or self.evaluator.run()
+        return metrics
 
-    def _advance(self, batches: Any, position: Position, started: float, log: MetricsLog, bar: tqdm) -> Position:
+    def _advance(self, batches: Any, position: Position, log: MetricsLog, bar: tqdm) -> Position:
         """Runs steps up to the next thing to do, and logs them."""
         config = self.config
         ends = (config.train.steps_per_loop, config.evaluate.every_steps, config.checkpoint.every_steps)
@@ -183,8 +191,6 @@ class Run:
             end,
             position.next_row + (end - step) * config.train.global_batch_size,
             position.tokens_seen + int(result.tokens),
-            position.skipped_steps + int(result.skipped),
-            time.monotonic() - started,
         )
         log.write(
             "train",
@@ -196,18 +202,14 @@ class Run:
         return position
 
     def _run_loop(self, batches: Any, first_step: int, num_steps: int) -> LoopResult:
-        try:
+        with damage_named(self.config.dataset, self.manifest):
             return self._step.run_loop(batches, tf.constant(first_step), tf.constant(num_steps))
-        except (tf.errors.DataLossError, tf.errors.NotFoundError):
-            # TensorFlow does not say which file; reading all of them finds it.
-            check_shards(self.config.dataset, self.manifest, read_all=True)
-            raise
 
-    def _evaluate(self, step: int, log: MetricsLog, bar: tqdm) -> dict[str, float]:
+    def _evaluate(self, step: int, log: MetricsLog) -> dict[str, float]:
         metrics = self.evaluator.run()
         log.write("validation", step, metrics)
         tqdm.write(
-            f"step {step}: validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
+            f"  step {step}: validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
             f" accuracy {metrics['accuracy']:.1%}"
         )
         return metrics

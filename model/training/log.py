@@ -18,7 +18,9 @@ class MetricsLog:
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / METRICS_FILE
         kept = [entry for entry in read_metrics(self._path) if entry["step"] <= global_step]
-        self._path.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        temporary.replace(self._path)
         self._writers = {
             name: tf.summary.create_file_writer(str(directory / "tensorboard" / name))
             for name in ("train", "validation")

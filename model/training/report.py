@@ -121,9 +121,9 @@ def histogram_chart(split: SplitInfo) -> str:
         width = split.histogram_bin_width
         starts = [index * width for index in range(len(split.length_histogram))]
         axes.bar(starts, split.length_histogram, width=width * 0.88, align="edge", color=_VALIDATION)
-        axes.set_xlabel("length of a packed document, tokens")
+        axes.set_xlabel("length of a packed piece, tokens")
         axes.yaxis.set_major_formatter(_thousands())
-        axes.set_ylabel("documents")
+        axes.set_ylabel("pieces")
 
     return _svg(draw)
 
@@ -181,13 +181,14 @@ def run_tiles(metrics: dict[str, float], log: Sequence[dict[str, Any]], baseline
     """The headline numbers of a run."""
     training = [entry for entry in log if entry["kind"] == "train"]
     rates = sorted(entry["tokens_per_second"] for entry in training)
+    speed = [("tokens a second", f"{rates[len(rates) // 2]:,.0f}")] if rates else []
     return [
         ("validation loss", f"{metrics['loss']:.3f}"),
         ("perplexity", f"{metrics['perplexity']:.1f}"),
         ("masked accuracy", f"{metrics['accuracy']:.1%}"),
         ("commonest token", f"{baseline:.1%}"),
-        ("tokens seen", f"{training[-1]['tokens_seen'] / 1e6:.2f} M"),
-        ("tokens a second", f"{rates[len(rates) // 2]:,.0f}"),
+        ("tokens seen", f"{max((entry['tokens_seen'] for entry in training), default=0) / 1e6:.2f} M"),
+        *speed,
     ]
 
 
@@ -255,8 +256,8 @@ footer { margin-top: 36px; font-size: 13px; color: #64748b; overflow-wrap: anywh
 $filled
 <h2>Dataset</h2>
 <section class="charts">
-<article class="card"><h3>Lengths of the packed documents</h3>$histogram
-<p>Rows of up to $row_length tokens. $fill_rates.</p></article>
+<article class="card"><h3>Lengths of the packed pieces</h3>$histogram
+<p>A piece is a document, or a part of one too long for a row. Rows hold up to $row_length tokens. $fill_rates.</p></article>
 <article class="card"><h3>Configuration</h3><details><summary>config.yaml of this run</summary><pre>$config</pre>
 </details></article>
 </section>

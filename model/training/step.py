@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from clozekit.model.training.config import RunConfig
+from clozekit.model.training.config import MAX_MICRO_BATCHES, RunConfig
 from clozekit.model.training.loss import Sums, masked_sums
 from clozekit.model.training.optimizers import AdamW
 from clozekit.model.training.schedules import linear_warmup_and_decay
@@ -19,10 +19,6 @@ class LoopResult(NamedTuple):
     skipped: tf.Tensor
     gradient_norm: tf.Tensor
     learning_rate: tf.Tensor
-
-
-# More than a layer draws in one step: once for each micro-batch.
-DRAWS_PER_STEP = 256
 
 
 def dropout_states(task: Any) -> list[tf.Variable]:
@@ -58,7 +54,7 @@ class TrainStep:
         # Each layer's random state is set from (seed, layer, step), so a resumed run drops the same units.
         for index, state in enumerate(self._dropout_states):
             key = self._config.seed * 1_000_003 + index
-            state.assign(tf.cast(tf.stack([key % 2**31, step * DRAWS_PER_STEP]), state.dtype))
+            state.assign(tf.cast(tf.stack([key % 2**31, step * MAX_MICRO_BATCHES]), state.dtype))
         pieces = self._config.train.num_micro_batches
         split = {name: tf.split(value, pieces) for name, value in batch.items()}
         gradients, sums = self._gradients({name: parts[0] for name, parts in split.items()})

@@ -133,7 +133,7 @@ def test_inspect_shows_counts_histogram_and_rows(
     assert "row 0: " in out and "row 1: " in out and "row 2: " not in out
     assert "  | [CLS] the " in out
     counts = [int(line.split()[3].replace(",", "")) for line in out.splitlines() if " - " in line]
-    assert sum(counts) == sum(split.documents for split in manifest.splits.values())
+    assert sum(counts) == sum(split.pieces for split in manifest.splits.values())
 
 
 def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

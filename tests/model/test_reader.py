@@ -1,5 +1,6 @@
 """The reader: every row once an epoch, an order of (seed, epoch) alone, going on anywhere, derived tensors."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def test_validation_masks_never_change_and_filled_rows_weigh_nothing(dataset: tu
         assert a["token_ids"].shape == (batch_size, 32)
     assert (first[1]["mask_weights"].numpy()[1:] == 0).all()
     assert first[1]["mask_weights"].numpy()[0].sum() > 0
+    options = masking(manifest).for_validation(0.15)
+    assert options == dataclasses.replace(masking(manifest), seed=99).for_validation(0.15)
     # Another batch size masks the same rows alike.
     halves = list(validation_batches(directory, manifest, masking(manifest), 1))
     together = np.concatenate([batch["token_ids"].numpy() for batch in first])[:rows]

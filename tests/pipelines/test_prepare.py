@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from clozekit.pipelines import prepare as prepare_module
 from clozekit.pipelines import write_shards
+from clozekit.pipelines.blocks import from_bytes, to_bytes
 from clozekit.pipelines.commit import check_account
 from clozekit.pipelines.encode_documents import chunk_lengths, is_validation, wrap_pieces
 from clozekit.pipelines.manifest import Manifest, read_manifest
@@ -17,9 +19,10 @@ from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.plan import GroupRows, cut_rows, plan_shards
 from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.records import records_to_rows
+from clozekit.pipelines.runners import failures_in_one_line
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families import BertTokenizer, load_tokenizer
 
 OPTIONS = PrepareOptions(sequence_length=32, validation_rate=0.1, num_shards=3, group_size=100)
 
@@ -72,7 +75,7 @@ def test_the_manifest_says_what_the_shards_hold(reference: tuple[str, Manifest])
         assert info.rows == len(rows)
         assert info.tokens == sum(len(row["token_ids"]) for row in rows)
         lengths = [length for row in rows for length in row["document_lengths"]]
-        assert info.documents == len(lengths)
+        assert info.pieces == len(lengths)
         assert sum(info.length_histogram) == len(lengths)
         assert info.length_histogram[31] == lengths.count(32)
         sizes = [shard.rows for shard in info.shards]
@@ -111,7 +114,11 @@ def test_the_bytes_do_not_depend_on_how_it_runs(
         (tmp_path / "all.jsonl.gz").write_bytes(gzip.compress("".join(lines[::-1]).encode()))
         inputs = (f"{tmp_path}/*.gz",)
     elif how == "two worker processes":
-        workers = 2
+        # Several elements to read, so that both workers read some.
+        monkeypatch.setattr("clozekit.pipelines.read.MAX_BATCH_CHARACTERS", 1)
+        for number in range(6):
+            (tmp_path / f"part-{number}.jsonl").write_text("".join(lines[number::6]), encoding="utf-8")
+        inputs, workers = (f"{tmp_path}/part-*.jsonl",), 2
     else:
         monkeypatch.setattr("clozekit.pipelines.read.MAX_BATCH_DOCUMENTS", 1)
     manifest, _ = prepare(ReadOptions(inputs), OPTIONS, tokenizer_directory, str(tmp_path / "out"), num_workers=workers)
@@ -141,7 +148,7 @@ def test_run_again_it_does_nothing_and_other_settings_are_refused(
     assert before == {path.name: path.stat().st_mtime_ns for path in Path(directory).iterdir()}
 
     other = dataclasses.replace(OPTIONS, num_shards=2)
-    with pytest.raises(InputError, match="holds a dataset of other inputs or settings .* pass --overwrite"):
+    with pytest.raises(InputError, match=r"other inputs or settings \(num_shards was 3, is 2\); pass --overwrite"):
         prepare(reading, other, tokenizer_directory, directory)
     manifest, built = prepare(reading, other, tokenizer_directory, directory, overwrite=True)
     assert built
@@ -181,6 +188,90 @@ def test_a_build_that_was_killed_leaves_no_dataset_and_goes_on(
     assert manifest.dataset_sha256 == reference[1].dataset_sha256
     assert finished == {path: path.stat().st_mtime_ns for path in finished}
     assert not (Path(directory) / "_parts").exists()
+
+
+def test_a_stage_that_loses_pieces_fails_the_build(
+    corpus: Path, tokenizer_directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lossy(self, element, counts):  # type: ignore[no-untyped-def]
+        for key, block in keep(self, element, counts):
+            yield key, to_bytes(from_bytes(block).slice(1))
+
+    keep = prepare_module.AssignGroups.process
+    monkeypatch.setattr(prepare_module.AssignGroups, "process", lossy)
+    with pytest.raises(RuntimeError, match="pieces of .* were lost or doubled"):
+        prepare(ReadOptions((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"))
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_part_whose_shard_was_damaged_is_written_again(
+    reference: tuple[str, Manifest],
+    corpus: Path,
+    tokenizer_directory: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    directory, reading = str(tmp_path / "out"), ReadOptions((str(corpus),))
+    monkeypatch.setattr(prepare_module.CommitDataset, "process", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare(reading, OPTIONS, tokenizer_directory, directory)
+    monkeypatch.undo()
+    shard = Path(directory, reference[1].splits["train"].shards[0].name)
+    content = shard.read_bytes()
+    shard.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    prepare(reading, OPTIONS, tokenizer_directory, directory)
+    assert shard.read_bytes() == content
+    assert load_tokenizer(f"{directory}/tokenizer").sha256() == reference[1].tokenizer.sha256
+
+
+def test_a_dataset_stays_whole_when_replacing_it_fails(
+    reference: tuple[str, Manifest], tokenizer_directory: str, tmp_path: Path
+) -> None:
+    directory = str(tmp_path / "copy")
+    shutil.copytree(reference[0], directory)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("{cut\n", encoding="utf-8")
+    with pytest.raises(InputError, match="1 of 1 are"):
+        prepare(ReadOptions((str(bad),)), OPTIONS, tokenizer_directory, directory, overwrite=True)
+    assert read_manifest(directory) == reference[1]
+    assert len(read_rows(directory, reference[1], "train")) == reference[1].splits["train"].rows
+
+
+def test_how_inputs_are_spelled_does_not_matter(
+    reference: tuple[str, Manifest], corpus: Path, tokenizer_directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(corpus.parent)
+    for inputs in ((f"./{corpus.name}",), (".",), ("*.jsonl", str(corpus))):
+        reading = ReadOptions(inputs, max_bad_rate=0.5)
+        assert prepare(reading, OPTIONS, tokenizer_directory, reference[0]) == (reference[1], False)
+
+
+def test_an_output_that_cannot_be_written_is_refused(corpus: Path, tokenizer_directory: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(InputError, match="the output must be a directory that can be written, .* is not"):
+        prepare(ReadOptions((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "file" / "out"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "message"),
+    [
+        (RuntimeError("Traceback ...\nKeyboardInterrupt [while running 'Read']"), KeyboardInterrupt, "^$"),
+        (
+            RuntimeError("x\nOSError: [Errno 28] No space left on device: 'a' [while running 'W']\n"),
+            OSError,
+            r"\[Errno 28\] No space left on device: 'a'$",
+        ),
+        (
+            RuntimeError("x\na.b.InputError: the rule, got x; do y [while running 'R']\n"),
+            InputError,
+            "^the rule, got x; do y$",
+        ),
+        (RuntimeError("something else"), RuntimeError, "something else"),
+    ],
+)
+def test_what_workers_raise_arrives_as_what_it_was(raised: Exception, expected: type, message: str) -> None:
+    with pytest.raises(expected, match=message), failures_in_one_line():
+        raise raised
 
 
 def test_documents_without_text_or_tokens_are_counted(tokenizer_directory: str, tmp_path: Path) -> None:
@@ -253,6 +344,8 @@ def test_beam_options_that_lose_records_or_mean_nothing_are_refused(
         ({"validation_rate": 1.5}, r"validation_rate must be a rate from 0 to 1, got 1\.5"),
         ({"num_shards": 0}, "num_shards must be at least 1, got 0"),
         ({"shard_size_mb": 0.0}, r"shard_size_mb must be above 0, got 0\.0"),
+        ({"shard_size_mb": float("nan")}, "shard_size_mb must be above 0, got nan"),
+        ({"seed": -1}, "seed must be from 0 to"),
     ],
 )
 def test_settings_are_checked_when_they_are_made(fields: dict[str, float], message: str) -> None:

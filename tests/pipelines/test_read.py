@@ -93,6 +93,8 @@ def test_inputs_are_found_once_and_sorted(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x", encoding="utf-8")
     directory = find_inputs((str(tmp_path),))
     assert [os.path.relpath(file.path, tmp_path) for file in directory] == ["a.jsonl", "b.txt", "sub/c.md.gz"]
+    (tmp_path / "b[1].text").write_text("xy", encoding="utf-8")
+    assert [file.num_bytes for file in find_inputs((f"{tmp_path}/b[1].text",))] == [2]
     both = find_inputs((f"{tmp_path}/*.txt", f"{tmp_path}/b.txt"))
     assert [file.num_bytes for file in both] == [1]
 

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
+from tokenizers import normalizers, pre_tokenizers
 
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer
@@ -18,6 +20,24 @@ def test_words_are_counted_as_bert_sees_them() -> None:
     counts = count_words(["Don't panic: DON'T_42 é"], lowercase=True)
     assert counts == {"don": 2, "'": 2, "t": 2, "panic": 1, ":": 1, "_": 1, "42": 1, "e": 1}
     assert count_words(["Don't é"], lowercase=False) == {"Don": 1, "'": 1, "t": 1, "é": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "हिन्दी में ५€",
+        "a°b, x→y; don't_stop!",
+        "ที่นี่",
+        "中文和 kana かな",
+        "«Ünï» — code `x^2` <a|b> 10$ …",
+        "e\u0301 \u00bd\t\n x\u200by",
+    ],
+)
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_words_are_those_of_the_tokenizer(text: str, lowercase: bool) -> None:
+    normalized = normalizers.BertNormalizer(lowercase=lowercase).normalize_str(text)
+    words = [word for word, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(normalized)]
+    assert count_words([text], lowercase) == Counter(words)
 
 
 def test_known_merges() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clozekit.model.training.config import RunConfig, load_config
+from clozekit.model.training.config import RunConfig, TrainConfig, load_config
 from clozekit.tokenizers.errors import InputError
 
 TEXT = "dataset: data\ndirectory: run\nmodel: {num_layers: 2}\noptimizer: {learning_rate: 1e-3}\n"
@@ -32,8 +32,9 @@ def test_the_resolved_configuration_reads_back_equal(path: Path, tmp_path: Path)
 
 def test_the_fingerprint_is_of_what_decides_the_run() -> None:
     config = RunConfig("data", "run")
-    assert config.sha256() == RunConfig("elsewhere/data", "other").sha256()
-    assert config.sha256() != RunConfig("data", "run", seed=1).sha256()
+    assert config.course() == RunConfig("elsewhere/data", "other").course()
+    other = RunConfig("data", "run", train=TrainConfig(steps=7)).course()
+    assert {key for key, value in config.course().items() if other[key] != value} == {"train.steps"}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,13 @@ def test_the_fingerprint_is_of_what_decides_the_run() -> None:
     [
         (["modle.num_layers=2"], r"has modle; did you mean model\?"),
         (["model.num_layer=2"], r"has model\.num_layer; did you mean model\.num_layers\?"),
+        (["steps=5"], r"has steps; did you mean train\.steps\?"),
+        (["learning_rate=5"], r"did you mean optimizer\.learning_rate\?"),
+        (["train.learning_rate=5"], r"has train\.learning_rate; did you mean optimizer\.learning_rate\?"),
+        (["optimizer.lr=5"], r"has optimizer\.lr; the keys there are learning_rate, beta_1"),
+        (["train.steps=["], r"must be YAML, got 'train\.steps=\['"),
+        (["seed=-1"], "seed must be from 0 to"),
+        (["masking.random_token_rate=0.5"], "must be at most 1, got 1.3"),
         (["train.steps=many"], r"train\.steps must be int, .* has 'many'"),
         (["train.steps=true"], r"train\.steps must be int, .* has True"),
         (["train.micro_batch_size=7"], "must be a multiple of train.micro_batch_size, got 64 and 7"),

@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -35,10 +33,10 @@ from clozekit.tokenizers.families import BertTokenizer
 MODEL = ModelConfig(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
 
 
-def config_for(dataset: str, directory: Path, steps: int = 12, **changes: object) -> RunConfig:
+def config_for(dataset: str, directory: Path, steps: int = 12, xla: bool = False, **changes: object) -> RunConfig:
     fields: dict[str, object] = {
         "model": MODEL,
-        "train": TrainConfig(steps=steps, global_batch_size=8, steps_per_loop=2, xla=False),
+        "train": TrainConfig(steps=steps, global_batch_size=8, steps_per_loop=2, xla=xla),
         "optimizer": OptimizerConfig(learning_rate=0.01),
         "checkpoint": CheckpointConfig(every_steps=4, keep=2),
         "evaluate": EvaluateConfig(every_steps=6, max_rows=32),
@@ -79,40 +77,59 @@ def event(record: tf.Tensor) -> "tf.compat.v1.Event":
 
 KILLED = """
 import sys
+import threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_run import Run, config_for
-from clozekit.model.training import controller
-run = Run(config_for(sys.argv[2], Path(sys.argv[3])))
-print("started", flush=True)
+run = Run(config_for(sys.argv[2], Path(sys.argv[3]), xla=sys.argv[4] == "1"))
+advance = run._advance
+
+def advance_until_told(batches, position, log, bar):
+    position = advance(batches, position, log, bar)
+    if position.global_step >= int(sys.argv[5]):
+        threading.Event().wait()
+    return position
+
+run._advance = advance_until_told
 run.train()
 """
 
 
-@pytest.mark.parametrize("at_step", [2, 6, 10])
+@pytest.mark.parametrize(("at_step", "xla"), [(2, False), (6, False), (10, False), (6, True)])
 def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
-    at_step: int, dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path
+    at_step: int, xla: bool, dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path
 ) -> None:
     directory = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(Path(__file__).parent), dataset[0], str(directory)],
+        [
+            sys.executable,
+            "-c",
+            KILLED,
+            str(Path(__file__).parent),
+            dataset[0],
+            str(directory),
+            str(int(xla)),
+            str(at_step),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
+        # It waits by itself after `at_step`, so that the kill always finds it in the middle.
         while max((entry["step"] for entry in read_metrics(directory / METRICS_FILE)), default=0) < at_step:
-            assert process.poll() is None or at_step <= 12
-            if process.poll() is not None:
-                break
-            time.sleep(0.002)
+            assert process.poll() is None
+            time.sleep(0.01)
     finally:
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
-    Run(config_for(dataset[0], directory)).train()
+    assert not (directory / "preset").exists()
+    if xla:
+        uninterrupted = tmp_path / "whole"
+        Run(config_for(dataset[0], uninterrupted, xla=True)).train()
+    Run(config_for(dataset[0], directory, xla=xla)).train()
     assert curve(directory) == curve(uninterrupted)
-    for name in ("model.weights.h5", "task.weights.h5"):
-        a, b = (load_preset(path / "preset")[0].get_weights() for path in (directory, uninterrupted))
-        assert all((x == y).all() for x, y in zip(a, b, strict=True)), name
+    a, b = (load_preset(path / "preset")[0].get_weights() for path in (directory, uninterrupted))
+    assert all((x == y).all() for x, y in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "no state"])
@@ -130,6 +147,9 @@ def test_a_damaged_checkpoint_is_passed_over(
         data.write_bytes(content[:-9] if damage == "cut" else bytes([content[0] ^ 1]) + content[1:])
     Run(config_for(dataset[0], directory)).train()
     assert "damaged checkpoint left out: step-00000012" in capsys.readouterr().out
+    # The damaged one is kept apart and does not count among the newest.
+    kept = sorted(path.name for path in (directory / "checkpoints").iterdir())
+    assert kept == ["step-00000008", "step-00000012", "step-00000012.damaged"]
     assert curve(directory) == curve(uninterrupted)
 
 
@@ -138,7 +158,7 @@ def test_a_run_goes_on_only_with_its_own_configuration(
 ) -> None:
     directory = tmp_path / "run"
     shutil.copytree(uninterrupted, directory)
-    with pytest.raises(InputError, match="goes on only with the configuration it began with"):
+    with pytest.raises(InputError, match=r"goes on only with the settings .* \(seed was 0, is 1\)"):
         Run(config_for(dataset[0], directory, seed=1)).train()
 
 
@@ -163,14 +183,25 @@ def test_a_tokenizer_that_did_not_make_the_dataset_is_refused(dataset: tuple[str
         Run(config_for(dataset[0], tmp_path / "run", tokenizer=str(tmp_path / "other")))
 
 
-def test_a_shard_that_is_damaged_stops_the_run_by_its_name(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_shard_that_is_damaged_stops_the_run_by_its_name(
+    split: str, dataset: tuple[str, Manifest], tmp_path: Path
+) -> None:
     directory = shutil.copytree(dataset[0], tmp_path / "data")
-    shard = directory / dataset[1].splits["train"].shards[2].name
+    shard = directory / dataset[1].splits[split].shards[-1].name
     content = shard.read_bytes()
     shard.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
     with pytest.raises(InputError, match="is damaged") as caught:
         Run(config_for(str(directory), tmp_path / "run")).train()
     assert shard.name in str(caught.value)
+
+
+def test_a_preset_never_takes_the_place_of_something_else(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work", encoding="utf-8")
+    with pytest.raises(InputError, match="is something else; choose another `preset`"):
+        Run(config_for(dataset[0], tmp_path / "run", preset=str(tmp_path / "mine")))
+    assert (tmp_path / "mine" / "thesis.txt").read_text(encoding="utf-8") == "years of work"
 
 
 def test_a_loss_that_is_no_number_stops_the_run(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
