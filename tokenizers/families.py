@@ -101,9 +101,13 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
     if name not in _FAMILIES:
         raise InputError(f"the tokenizer class must be one of {', '.join(_FAMILIES)}, {config_path} says {name!r}")
     try:
-        return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, described.get("config", {}))
+        return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, dict(described["config"]))
     except FileNotFoundError as error:
         raise InputError(f"a tokenizer must be whole, {root} misses {error.filename}; copy it again") from error
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"a tokenizer must be whole, the settings in {config_path} are not ({error})") from error
 
 
 def _described(path: Path) -> dict[str, Any]:

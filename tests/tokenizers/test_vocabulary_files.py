@@ -137,6 +137,10 @@ def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"class_name": "GemmaTokenizer", "config": {}}')
     with pytest.raises(InputError, match="'GemmaTokenizer'"):
         load_tokenizer(tmp_path)
+    for settings in ("{}", '{"lower_case": true}', "null"):
+        (tmp_path / "tokenizer.json").write_text(f'{{"class_name": "BertTokenizer", "config": {settings}}}')
+        with pytest.raises(InputError, match=str(tmp_path)):
+            load_tokenizer(tmp_path)
 
 
 def test_vocabulary_and_merges_belong_together() -> None:
