@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.text_batch import TextBatch
 
 if TYPE_CHECKING:
     from clozekit.tokenizers.tokenizer import Tokenizer
@@ -33,11 +34,14 @@ def tokenize(tokenizer: "Tokenizer", inputs: Any) -> Any:
         )
     texts = tf.reshape(inputs, [-1])
 
-    def encode(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        token_ids, row_lengths = tokenizer.encode_batch(_strings(values, tokenizer))
+    def encode(joined: bytes, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        token_ids, row_lengths = tokenizer.encode_batch(_texts(joined, lengths, tokenizer))
         return token_ids, row_lengths
 
-    token_ids, row_lengths = tf.numpy_function(encode, [texts], [tf.int32, tf.int64], stateful=False)
+    # One string for the whole batch: an array of Python strings would cost more than the tokenizing (measured: 20 of
+    # 24 ms for 3,761 lines in batches of 256).
+    joined, lengths = tf.strings.reduce_join(texts), tf.strings.length(texts)
+    token_ids, row_lengths = tf.numpy_function(encode, [joined, lengths], [tf.int32, tf.int64], stateful=False)
     token_ids.set_shape([None])
     row_lengths.set_shape([inputs.shape[0] if rank == 1 else 1])
     rows = tf.RaggedTensor.from_row_lengths(token_ids, row_lengths, validate=False)
@@ -51,7 +55,11 @@ def tokenize(tokenizer: "Tokenizer", inputs: Any) -> Any:
     return rows[0] if tokenizer.sequence_length is not None else (rows.flat_values)
 
 
-def _strings(values: np.ndarray, tokenizer: "Tokenizer") -> list[Any]:
+def _texts(joined: bytes, lengths: np.ndarray, tokenizer: "Tokenizer") -> TextBatch | list[str]:
     """The batch face takes UTF-8 bytes as they are; what looks into the texts in Python wants str."""
-    texts = values.tolist()
-    return [text.decode("utf-8", "replace") for text in texts] if tokenizer._needs_str() else texts
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    if not tokenizer._needs_str():
+        return TextBatch(np.frombuffer(joined, np.uint8), offsets)
+    cuts = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+    return [joined[start:end].decode("utf-8", "replace") for start, end in cuts]

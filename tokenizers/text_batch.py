@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from clozekit.tokenizers.errors import InputError
 
-Texts: TypeAlias = "Sequence[str] | pa.Array | pa.ChunkedArray"
+Texts: TypeAlias = "Sequence[str] | pa.Array | pa.ChunkedArray | TextBatch"
 
 
 class TextBatch(NamedTuple):
@@ -19,11 +19,13 @@ class TextBatch(NamedTuple):
 
 
 def as_text_batch(texts: Texts) -> TextBatch:
-    """The bytes of a list of str (or of UTF-8 bytes), or of an Arrow string array without copying it.
+    """The bytes of a list of str (or of UTF-8 bytes), or of an Arrow string array without copying it; itself given one.
 
     A lone surrogate, which UTF-8 does not have, becomes its three generalised UTF-8 bytes, so that byte-level BPE
     gives it back; the other families treat it as a character of no script.
     """
+    if isinstance(texts, TextBatch):
+        return texts
     if isinstance(texts, str | bytes):
         raise InputError("texts must be a list of str or an Arrow string array, got one str; put it in a list")
     if isinstance(texts, pa.ChunkedArray):

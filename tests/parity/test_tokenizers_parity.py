@@ -29,6 +29,7 @@ from clozekit.tokenizers.families import (  # noqa: E402
     RobertaTokenizer,
     XLMRobertaTokenizer,
 )
+from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer  # noqa: E402
 from clozekit.tokenizers.sentence_piece_proto import read_model  # noqa: E402
 
 FULL = os.environ.get("CLOZEKIT_PARITY") == "full"
@@ -307,6 +308,27 @@ def test_sentence_pieces_as_in_sentencepiece(kind: str, family: type) -> None:
     ids = [own.token_to_id(piece) for piece in read_model(proto, "").pieces]
     rows = (row for start in range(0, len(texts), 1_000) for row in reference.encode(texts[start : start + 1_000]))
     assert_same(texts, rows_of(own, texts), ([ids[token_id] for token_id in row] for row in rows))
+
+
+@pytest.mark.parametrize("piece", ["(", "<ab>", "éü", "[VERYLONGMASK]"])
+def test_user_defined_pieces_of_any_length_as_in_sentencepiece(piece: str) -> None:
+    """Their bonus grows with their bytes; what it is shows in which of two equally likely paths wins behind them."""
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(learning_texts()),
+        model_writer=out,
+        vocab_size=4_000,
+        hard_vocab_limit=False,
+        num_threads=1,
+        minloglevel=2,
+        user_defined_symbols=[piece],
+    )
+    generator = random.Random(3)
+    parts = ["ZZZ", "a", "é", "the", "xx", "½", "ßß", "xxx", "éé", piece]
+    texts = ["".join(generator.choices(parts, k=generator.randint(3, 14))) for _ in range(4_000)]
+    own = SentencePieceTokenizer(out.getvalue())
+    reference = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
+    assert_same(texts, rows_of(own, texts), iter(reference.encode(texts)))
 
 
 @pytest.mark.parametrize("family", [AlbertTokenizer, XLMRobertaTokenizer])
