@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -107,7 +107,8 @@ class BytePairTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Texts, special_tokens_in_strings: bool | None = None) -> TokenBatch:
         if self.add_prefix_space:
-            given = texts.to_pylist() if hasattr(texts, "to_pylist") else texts
+            # The graph face gives str where texts are looked into.
+            given = texts.to_pylist() if hasattr(texts, "to_pylist") else cast(Sequence[str], texts)
             texts = [text if text.startswith(" ") else " " + text for text in given]
         return super().encode_batch(texts, special_tokens_in_strings)
 

@@ -34,8 +34,9 @@ def tokenize(tokenizer: "Tokenizer", inputs: Any) -> Any:
         )
     texts = tf.reshape(inputs, [-1])
 
-    def encode(joined: bytes, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        token_ids, row_lengths = tokenizer.encode_batch(_texts(joined, lengths, tokenizer))
+    def encode(joined: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # A scalar string arrives as bytes or as an array of them, as the version of TensorFlow likes.
+        token_ids, row_lengths = tokenizer.encode_batch(_texts(np.asarray(joined, object).item(), lengths, tokenizer))
         return token_ids, row_lengths
 
     # One string for the whole batch: an array of Python strings would cost more than the tokenizing (measured: 20 of
