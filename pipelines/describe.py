@@ -79,5 +79,7 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
             yield f"row {row[ROW_ID][0]}: {len(row[TOKEN_IDS])} tokens, {len(row[DOCUMENT_LENGTHS])} documents"
             start = 0
             for length in row[DOCUMENT_LENGTHS]:
-                yield f"  | {tokenizer.decode(row[TOKEN_IDS][start : start + length])}"
+                text = tokenizer.decode(row[TOKEN_IDS][start : start + length])
+            # A document is one line here; byte-level BPE keeps the breaks of its text.
+            yield "  | " + text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
                 start += length

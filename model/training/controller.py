@@ -25,6 +25,8 @@ from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
+FAMILY_TOKENIZERS = {"bert": "BertTokenizer"}
+
 
 def load_run_tokenizer(config: RunConfig, manifest: Manifest) -> Tokenizer:
     """The tokenizer of a run. Raises InputError when it is not the one that made the dataset's ids."""
@@ -78,6 +80,15 @@ def check_splits(manifest: Manifest, dataset: str) -> None:
             )
 
 
+def check_family(family: str, manifest: Manifest) -> None:
+    """Raises InputError when the ids of the dataset are not those of the model's family."""
+    if manifest.tokenizer.class_name != FAMILY_TOKENIZERS[family]:
+        raise InputError(
+            f"a model of the family {family} needs a dataset of {FAMILY_TOKENIZERS[family]}, this one was prepared with"
+            f" {manifest.tokenizer.class_name}; prepare it with a tokenizer of `clozekit vocab --family {family}`"
+        )
+
+
 class Run:
     """One run of `clozekit train`."""
 
@@ -86,6 +97,7 @@ class Run:
         self.directory = Path(config.directory)
         self.manifest = read_manifest(config.dataset)
         check_splits(self.manifest, config.dataset)
+        check_family(config.model.family, self.manifest)
         check_preset_target(self.preset_directory)
         check_shards(config.dataset, self.manifest)
         self.tokenizer = load_run_tokenizer(config, self.manifest)

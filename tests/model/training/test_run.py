@@ -21,7 +21,7 @@ from clozekit.model.training.config import (
     RunConfig,
     TrainConfig,
 )
-from clozekit.model.training.controller import Run
+from clozekit.model.training.controller import Run, check_family
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.model.training.log import METRICS_FILE, MetricsLog, read_metrics
 from clozekit.model.training.loss import masked_sums
@@ -181,6 +181,14 @@ def test_a_tokenizer_that_did_not_make_the_dataset_is_refused(dataset: tuple[str
     other.save(tmp_path / "other")
     with pytest.raises(InputError, match="must be the one the dataset was prepared with .* of 6 pieces"):
         Run(config_for(dataset[0], tmp_path / "run", tokenizer=str(tmp_path / "other")))
+
+
+def test_a_dataset_of_another_family_is_refused(dataset: tuple[str, Manifest]) -> None:
+    other = dataclasses.replace(dataset[1].tokenizer, class_name="RobertaTokenizer")
+    with pytest.raises(
+        InputError, match="needs a dataset of BertTokenizer, this one was prepared with RobertaTokenizer"
+    ):
+        check_family("bert", dataclasses.replace(dataset[1], tokenizer=other))
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
