@@ -80,6 +80,6 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
             start = 0
             for length in row[DOCUMENT_LENGTHS]:
                 text = tokenizer.decode(row[TOKEN_IDS][start : start + length])
-            # A document is one line here; byte-level BPE keeps the breaks of its text.
-            yield "  | " + text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
+                # A document is one line here; byte-level BPE keeps the breaks of its text.
+                yield "  | " + text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
                 start += length
