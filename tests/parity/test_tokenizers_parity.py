@@ -29,6 +29,7 @@ from clozekit.tokenizers.families import (  # noqa: E402
     RobertaTokenizer,
     XLMRobertaTokenizer,
 )
+from clozekit.tokenizers.learn_vocabulary import count_lowercased_words, learn_wordpiece  # noqa: E402
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer  # noqa: E402
 from clozekit.tokenizers.sentence_piece_proto import read_model  # noqa: E402
 
@@ -337,6 +338,29 @@ def test_sentence_pieces_decode_as_in_sentencepiece(family: type) -> None:
     own, reference = family(proto), sentencepiece.SentencePieceProcessor(model_proto=proto)
     for text in [*texts_of("random")[::40], *corpus_texts()[::100]]:
         assert own.detokenize(own.tokenize(text)) == reference.decode(reference.encode(text))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_transformers_reads_our_files_and_gives_the_same_ids(family: str, tmp_path: Path) -> None:
+    # Transformers' own classes for SentencePiece go through Hugging Face's Unigram, whose differences the docs name.
+    transformers = pytest.importorskip("transformers")
+    if family == "bert":
+        own: Any = BertTokenizer(learn_wordpiece(count_lowercased_words(learning_texts()), 6_000), lowercase=True)
+        own.save_assets(tmp_path)
+        theirs = transformers.BertTokenizer(vocab=str(tmp_path / "vocabulary.txt"), do_lower_case=True)
+        named = differs_in_hugging_face(True)
+        texts = [text for text in texts_of("random")[:5_000] if not named.intersection(text)]
+    else:
+        own = RobertaTokenizer(*learned_byte_pairs())
+        own.save_assets(tmp_path)
+        vocabulary = json.loads((tmp_path / "vocabulary.json").read_text(encoding="utf-8"))
+        merges = [tuple(line.split(" ")) for line in (tmp_path / "merges.txt").read_text("utf-8").splitlines()]
+        theirs = transformers.RobertaTokenizer(vocab=vocabulary, merges=merges)
+        texts = texts_of("random")[:5_000]
+    # It always takes special tokens in a text for what they name.
+    texts = [text for text in texts if not any(token in text for token in own.special_tokens)]
+    assert len(texts) > 1_000
+    assert_same(texts, rows_of(own, texts), iter(theirs(texts, add_special_tokens=False)["input_ids"]))
 
 
 def test_lone_surrogates_are_three_malformed_bytes() -> None:
