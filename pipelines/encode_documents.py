@@ -64,7 +64,7 @@ def encode_batch(
     A split's batch has the columns key (uint64, the shuffle order), content (uint64, breaks ties of equal keys) and
     token_ids (list<int32>).
     """
-    batch = tokenizer.encode_batch(documents.column("text").to_pylist())
+    batch = tokenizer.encode_batch(documents.column("text"))
     special = tokenizer.special_token_names
     start_id, end_id = (tokenizer.token_to_id(special[name]) for name in ("start_token", "end_token"))
     seed = options.seed.to_bytes(8, "little")
