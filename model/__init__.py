@@ -1,5 +1,74 @@
-"""The public names: backbones, tasks, preprocessors and presets, as in the documents of KerasHub."""
+"""The public names: backbones, tasks, preprocessors, tokenizers and presets, as in the documents of KerasHub."""
 
-from clozekit.model.bert import BertBackbone, BertMaskedLM
+from clozekit.model.albert import (
+    AlbertBackbone,
+    AlbertMaskedLM,
+    AlbertMaskedLMPreprocessor,
+    AlbertTextClassifier,
+    AlbertTextClassifierPreprocessor,
+)
+from clozekit.model.backbone import Backbone
+from clozekit.model.bert import (
+    BertBackbone,
+    BertMaskedLM,
+    BertMaskedLMPreprocessor,
+    BertTextClassifier,
+    BertTextClassifierPreprocessor,
+)
+from clozekit.model.masked_lm import MaskedLM
+from clozekit.model.masked_lm_preprocessor import MaskedLMPreprocessor
+from clozekit.model.preprocessor import Preprocessor
+from clozekit.model.roberta import (
+    RobertaBackbone,
+    RobertaMaskedLM,
+    RobertaMaskedLMPreprocessor,
+    RobertaTextClassifier,
+    RobertaTextClassifierPreprocessor,
+)
+from clozekit.model.task import Task
+from clozekit.model.text_classifier import TextClassifier
+from clozekit.model.text_classifier_preprocessor import TextClassifierPreprocessor
+from clozekit.model.xlm_roberta import (
+    XLMRobertaBackbone,
+    XLMRobertaMaskedLM,
+    XLMRobertaMaskedLMPreprocessor,
+    XLMRobertaTextClassifier,
+    XLMRobertaTextClassifierPreprocessor,
+)
+from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["BertBackbone", "BertMaskedLM"]
+__all__ = [
+    "AlbertBackbone",
+    "AlbertMaskedLM",
+    "AlbertMaskedLMPreprocessor",
+    "AlbertTextClassifier",
+    "AlbertTextClassifierPreprocessor",
+    "AlbertTokenizer",
+    "Backbone",
+    "BertBackbone",
+    "BertMaskedLM",
+    "BertMaskedLMPreprocessor",
+    "BertTextClassifier",
+    "BertTextClassifierPreprocessor",
+    "BertTokenizer",
+    "MaskedLM",
+    "MaskedLMPreprocessor",
+    "Preprocessor",
+    "RobertaBackbone",
+    "RobertaMaskedLM",
+    "RobertaMaskedLMPreprocessor",
+    "RobertaTextClassifier",
+    "RobertaTextClassifierPreprocessor",
+    "RobertaTokenizer",
+    "Task",
+    "TextClassifier",
+    "TextClassifierPreprocessor",
+    "Tokenizer",
+    "XLMRobertaBackbone",
+    "XLMRobertaMaskedLM",
+    "XLMRobertaMaskedLMPreprocessor",
+    "XLMRobertaTextClassifier",
+    "XLMRobertaTextClassifierPreprocessor",
+    "XLMRobertaTokenizer",
+]

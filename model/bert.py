@@ -1,28 +1,31 @@
-"""BERT: its backbone and its masked-LM task (Devlin et al. 2018, arXiv 1810.04805)."""
+"""BERT (Devlin et al. 2018, arXiv 1810.04805): backbone, tasks, preprocessors."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
+from keras import ops
 
-from clozekit.model.layers import MaskedLMHead, PositionEmbedding, TransformerEncoder, attention_mask
+from clozekit.model.backbone import Backbone
+from clozekit.model.layers import PositionEmbedding, truncated_normal
 from clozekit.model.masked_lm import MaskedLM
+from clozekit.model.masked_lm_preprocessor import MaskedLMPreprocessor
+from clozekit.model.text_classifier import TextClassifier
+from clozekit.model.text_classifier_preprocessor import TextClassifierPreprocessor
+from clozekit.tokenizers.families import BertTokenizer
 
 
-def gelu_approximate(x: Any) -> Any:
-    """GELU by tanh, as in the original code."""
-    return keras.activations.gelu(x, approximate=True)
-
-
-def bert_initializer() -> Any:
-    return keras.initializers.TruncatedNormal(stddev=0.02)
-
-
-class BertBackbone(keras.Model):
+@keras.saving.register_keras_serializable(package="clozekit")
+class BertBackbone(Backbone):
     """BERT's encoder.
 
-    As a Keras model it takes a dict of token_ids, segment_ids and padding_mask, each int32 (B, T), and gives a dict of
-    sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim). `encode` is the same with packed rows.
+    Gives sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim), a dense layer with tanh on the first
+    token. `activation` ("gelu_approximate" as in the original code, or "gelu") and `layer_norm_epsilon` are there for
+    checkpoints that were trained with other ones.
     """
+
+    families: ClassVar[tuple[str, ...]] = ("bert",)
+    setting_names = (*Backbone.setting_names, "num_segments")
+    own_setting_defaults: ClassVar[dict[str, Any]] = {"activation": "gelu_approximate", "layer_norm_epsilon": 1e-12}
 
     def __init__(
         self,
@@ -34,105 +37,86 @@ class BertBackbone(keras.Model):
         dropout: float = 0.1,
         max_sequence_length: int = 512,
         num_segments: int = 2,
+        activation: str = "gelu_approximate",
+        layer_norm_epsilon: float = 1e-12,
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
+        settings = {
+            "vocabulary_size": vocabulary_size,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "hidden_dim": hidden_dim,
+            "intermediate_dim": intermediate_dim,
+            "dropout": dropout,
+            "max_sequence_length": max_sequence_length,
+            "num_segments": num_segments,
+            "activation": activation,
+            "layer_norm_epsilon": layer_norm_epsilon,
+        }
+        self.check_settings(settings)
         self.token_embedding = keras.layers.ReversibleEmbedding(
-            vocabulary_size, hidden_dim, embeddings_initializer=bert_initializer(), dtype=dtype, name="token_embedding"
+            vocabulary_size, hidden_dim, embeddings_initializer=truncated_normal(), dtype=dtype, name="token_embedding"
         )
         self.position_embedding = PositionEmbedding(
-            max_sequence_length, initializer=bert_initializer(), dtype=dtype, name="position_embedding"
+            max_sequence_length, initializer=truncated_normal(), dtype=dtype, name="position_embedding"
         )
         self.segment_embedding = keras.layers.Embedding(
-            num_segments, hidden_dim, embeddings_initializer=bert_initializer(), dtype=dtype, name="segment_embedding"
+            num_segments, hidden_dim, embeddings_initializer=truncated_normal(), dtype=dtype, name="segment_embedding"
         )
         self.embeddings_layer_norm = keras.layers.LayerNormalization(
-            epsilon=1e-12, dtype=dtype, name="embeddings_layer_norm"
+            epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
         )
         self.embeddings_dropout = keras.layers.Dropout(dropout, dtype=dtype, name="embeddings_dropout")
         self.transformer_layers = [
-            TransformerEncoder(
-                intermediate_dim,
-                num_heads,
-                dropout=dropout,
-                activation=gelu_approximate,
-                layer_norm_epsilon=1e-12,
-                kernel_initializer=bert_initializer(),
-                dtype=dtype,
-                name=f"transformer_layer_{index}",
-            )
-            for index in range(num_layers)
+            self.encoder_layer(f"transformer_layer_{index}", settings, dtype) for index in range(num_layers)
         ]
         self.pooled_dense = keras.layers.Dense(
-            hidden_dim, activation="tanh", kernel_initializer=bert_initializer(), dtype=dtype, name="pooled_dense"
+            hidden_dim, activation="tanh", kernel_initializer=truncated_normal(), dtype=dtype, name="pooled_dense"
         )
+        super().__init__(settings, dtype, **kwargs)
 
-        inputs = {
-            name: keras.Input(shape=(None,), dtype="int32", name=name)
-            for name in ("token_ids", "segment_ids", "padding_mask")
-        }
-        sequence = self.encode(inputs["token_ids"], inputs["padding_mask"], segment_ids=inputs["segment_ids"])
-        pooled = self.pooled_dense(sequence[:, 0, :])
-        super().__init__(inputs=inputs, outputs={"sequence_output": sequence, "pooled_output": pooled}, **kwargs)
+    @classmethod
+    def input_names(cls) -> tuple[str, ...]:
+        return ("token_ids", "segment_ids", "padding_mask")
 
-        self.vocabulary_size = vocabulary_size
-        self.num_layers = num_layers
-        self.num_heads = num_heads
-        self.hidden_dim = hidden_dim
-        self.intermediate_dim = intermediate_dim
-        self.dropout = dropout
-        self.max_sequence_length = max_sequence_length
-        self.num_segments = num_segments
-
-    def encode(
-        self,
-        token_ids: Any,
-        padding_mask: Any,
-        segment_ids: Any = None,
-        document_ids: Any = None,
-        positions: Any = None,
-        training: bool | None = None,
-    ) -> Any:
-        """Hidden states (B, T, hidden_dim) of token_ids (B, T).
-
-        With document_ids (1.. per packed document, 0 = padding) and positions (restarting at each document), a packed
-        row gives each of its documents what it would have had alone. segment_ids None means all segment A.
-        """
+    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
         tokens = self.token_embedding(token_ids)
-        segments = self.segment_embedding(keras.ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
-        hidden = self.embeddings_layer_norm(tokens + self.position_embedding(tokens, positions=positions) + segments)
-        hidden = self.embeddings_dropout(hidden, training=training)
-        mask = attention_mask(padding_mask, document_ids)
-        for layer in self.transformer_layers:
-            hidden = layer(hidden, attention_mask=mask, training=training)
-        return hidden
+        segments = self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
+        embedded = tokens + self.position_embedding(tokens, positions=positions) + segments
+        return self.embeddings_dropout(self.embeddings_layer_norm(embedded), training=training)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "vocabulary_size": self.vocabulary_size,
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "hidden_dim": self.hidden_dim,
-            "intermediate_dim": self.intermediate_dim,
-            "dropout": self.dropout,
-            "max_sequence_length": self.max_sequence_length,
-            "num_segments": self.num_segments,
-        }
+    def outputs_of(self, hidden: Any) -> Any:
+        return {"sequence_output": hidden, "pooled_output": self.pooled_dense(hidden[:, 0, :])}
 
 
+class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
+    """[CLS] a [SEP] b [SEP], segments 0 and 1, then masking."""
+
+    tokenizer_cls = BertTokenizer
+    has_segments = True
+
+
+class BertTextClassifierPreprocessor(TextClassifierPreprocessor):
+    """[CLS] a [SEP] b [SEP], segments 0 and 1."""
+
+    tokenizer_cls = BertTokenizer
+    has_segments = True
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
 class BertMaskedLM(MaskedLM):
     """BERT with the masked-LM head of its paper, tied to the token embedding."""
 
     backbone_cls = BertBackbone
+    preprocessor_cls = BertMaskedLMPreprocessor
+    # KerasHub's head keeps exact GELU and 1e-5 under a body that has neither.
+    head_defaults: ClassVar[dict[str, Any]] = {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5}
 
-    def __init__(self, backbone: BertBackbone, **kwargs: Any) -> None:
-        head = MaskedLMHead(
-            token_embedding=backbone.token_embedding,
-            intermediate_activation=lambda x: keras.activations.gelu(x, approximate=False),
-            kernel_initializer=bert_initializer(),
-            dtype=backbone.token_embedding.dtype_policy,
-            name="mlm_head",
-        )
-        super().__init__(backbone, head, **kwargs)
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class BertTextClassifier(TextClassifier):
+    """BERT with a dense layer on its pooled output."""
+
+    backbone_cls = BertBackbone
+    preprocessor_cls = BertTextClassifierPreprocessor

@@ -1,24 +1,68 @@
-"""Layers that the families share: position embedding, encoder block, masked-LM head, and the attention mask.
+"""Layers that the families share: embeddings, self-attention, the encoder block, and the attention mask.
 
 Class and attribute names are KerasHub's, because Keras names weights in .h5 files after them; the code runs on any
 Keras backend.
 """
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
+Shape = tuple[int | None, ...]
+
+
+def fresh(initializer: Any) -> Any:
+    """A copy of an initializer: one seeded initializer used twice would give equal weights."""
+    return initializer.__class__.from_config(initializer.get_config())
+
+
+def truncated_normal() -> Any:
+    """Initial kernels and embeddings of all families (Devlin et al. 2018; Lan et al. 2019): stddev 0.02."""
+    return keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+def gelu_approximate(x: Any) -> Any:
+    """GELU by tanh, as in the original code of BERT and ALBERT."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+def gelu_exact(x: Any) -> Any:
+    """GELU by the error function (Hendrycks and Gimpel 2016, arXiv 1606.08415)."""
+    return keras.activations.gelu(x, approximate=False)
+
+
+# The activations that a model may have, by the names its settings use.
+ACTIVATIONS = {
+    "gelu": gelu_exact,
+    "gelu_approximate": gelu_approximate,
+    "relu": keras.activations.relu,
+    "silu": keras.activations.silu,
+    "tanh": keras.activations.tanh,
+}
+
 
 def attention_mask(padding_mask: Any, document_ids: Any = None) -> Any:
-    """bool mask, True where a query may look: (B, 1, T) by padding, or (B, T, T) within each packed document.
+    """bool mask, True where a query may look: (B, 1, 1, T) by padding, or (B, 1, T, T) within each packed document.
 
-    padding_mask: (B, T), 1 = real. document_ids: (B, T) integers, 1.. per packed document and 0 for padding.
+    padding_mask: (B, T), 1 = real. document_ids: (B, T) integers, 1.. per packed document and 0 for padding, which
+    looks at itself alone: a query that may look nowhere gives NaN on some backends.
     """
     if document_ids is None:
-        return ops.expand_dims(ops.cast(padding_mask, "bool"), axis=1)
-    queries, keys = ops.expand_dims(document_ids, axis=2), ops.expand_dims(document_ids, axis=1)
-    return ops.logical_and(ops.equal(queries, keys), ops.greater(keys, 0))
+        return ops.cast(padding_mask, "bool")[:, None, None, :]
+    return ops.equal(document_ids[:, None, :, None], document_ids[:, None, None, :])
+
+
+def document_positions(document_ids: Any) -> Any:
+    """int32 (B, T): the position of each token within its packed document, from document_ids (B, T)."""
+    length = ops.shape(document_ids)[1]
+    order = ops.arange(length)
+    same = ops.equal(document_ids[:, :, None], document_ids[:, None, :])
+    earlier = ops.logical_and(same, ops.greater(order[:, None], order[None, :]))
+    return ops.sum(ops.cast(earlier, "int32"), axis=-1)
 
 
 class PositionEmbedding(keras.layers.Layer):
@@ -29,7 +73,7 @@ class PositionEmbedding(keras.layers.Layer):
         self.sequence_length = sequence_length
         self.initializer = keras.initializers.get(initializer)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         shape = (self.sequence_length, input_shape[-1])
         self.position_embeddings = self.add_weight(name="embeddings", shape=shape, initializer=self.initializer)
         self.built = True
@@ -37,11 +81,91 @@ class PositionEmbedding(keras.layers.Layer):
     def call(self, inputs: Any, positions: Any = None) -> Any:
         """inputs: (B, T, H), read for its shape alone; positions: (B, T), or None for 0, 1, ... T-1."""
         table = ops.cast(self.position_embeddings, self.compute_dtype)
-        if positions is None:
-            return ops.broadcast_to(table[: ops.shape(inputs)[1]], ops.shape(inputs))
-        return ops.take(table, positions, axis=0)
+        length = inputs.shape[1]
+        if positions is not None:
+            return ops.take(table, positions, axis=0)
+        if length is not None and length > self.sequence_length:
+            raise ValueError(
+                f"a sequence must be at most {self.sequence_length} tokens for this model (max_sequence_length), got"
+                f" {length}; shorten it or build the backbone with a larger max_sequence_length"
+            )
+        return ops.broadcast_to(table[: ops.shape(inputs)[1]], ops.shape(inputs))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class TokenAndPositionEmbedding(keras.layers.Layer):
+    """Sum of token and position embedding, one layer as KerasHub's RoBERTa keeps them."""
+
+    def __init__(self, token_embedding: Any, position_embedding: PositionEmbedding, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.token_embedding = token_embedding
+        self.position_embedding = position_embedding
+
+    def build(self, input_shape: Shape) -> None:
+        self.token_embedding.build(input_shape)
+        self.position_embedding.build((*input_shape, self.token_embedding.output_dim))
+        self.built = True
+
+    def call(self, inputs: Any, positions: Any = None) -> Any:
+        tokens = self.token_embedding(inputs)
+        return tokens + self.position_embedding(tokens, positions=positions)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape, self.token_embedding.output_dim)
+
+
+class SelfAttention(keras.layers.Layer):
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2.2), by the backend's fused kernel where it has one.
+
+    Keras's own MultiHeadAttention gives the fused path up whenever a dropout rate is set, at inference too.
+    """
+
+    def __init__(self, num_heads: int, dropout: float, kernel_initializer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.kernel_initializer = kernel_initializer
+
+    def build(self, input_shape: Shape) -> None:
+        hidden_dim = int(input_shape[-1] or 0)
+        size = hidden_dim // self.num_heads
+        self._scale = 1.0 / math.sqrt(size)
+        for name in ("query", "key", "value"):
+            setattr(self, f"{name}_dense", self._projection("btc,cnd->btnd", (None, self.num_heads, size), "nd", name))
+            getattr(self, f"{name}_dense").build(input_shape)
+        self.output_dense = self._projection("btnd,ndc->btc", (None, hidden_dim), "c", "attention_output")
+        self.output_dense.build((*input_shape[:-1], self.num_heads, size))
+        self.attention_dropout = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy, name="attention_dropout")
+        self.built = True
+
+    def _projection(self, equation: str, output_shape: Shape, bias_axes: str, name: str) -> Any:
+        return keras.layers.EinsumDense(
+            equation,
+            output_shape=output_shape,
+            bias_axes=bias_axes,
+            kernel_initializer=fresh(self.kernel_initializer),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def call(self, inputs: Any, attention_mask: Any, training: bool | None = None) -> Any:
+        query, key, value = self.query_dense(inputs), self.key_dense(inputs), self.value_dense(inputs)
+        if training and self.dropout > 0:
+            attended = self._with_dropout(query, key, value, attention_mask, training)
+        else:
+            attended = ops.dot_product_attention(query, key, value, mask=attention_mask, scale=self._scale)
+        return self.output_dense(attended)
+
+    def _with_dropout(self, query: Any, key: Any, value: Any, mask: Any, training: bool) -> Any:
+        """The formula in full, with float32 softmax: no backend's fused kernel drops probabilities the same way."""
+        scores = ops.cast(ops.einsum("btnd,bsnd->bnts", query * self._scale, key), "float32")
+        probabilities = ops.softmax(ops.where(mask, scores, -1e9), axis=-1)
+        dropped = self.attention_dropout(ops.cast(probabilities, self.compute_dtype), training=training)
+        return ops.einsum("bnts,bsnd->btnd", dropped, value)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
@@ -66,113 +190,40 @@ class TransformerEncoder(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         hidden_dim = int(input_shape[-1] or 0)
-
-        def initializer() -> Any:
-            # A copy each: one seeded initializer used twice would give equal weights.
-            return keras.initializers.get(
-                self.kernel_initializer.__class__.from_config(self.kernel_initializer.get_config())
-            )
-
-        self._self_attention_layer = keras.layers.MultiHeadAttention(
-            num_heads=self.num_heads,
-            key_dim=hidden_dim // self.num_heads,
-            dropout=self.dropout,
-            kernel_initializer=initializer(),
-            dtype=self.dtype_policy,
-            name="self_attention_layer",
+        policy = self.dtype_policy
+        self._self_attention_layer = SelfAttention(
+            self.num_heads, self.dropout, self.kernel_initializer, dtype=policy, name="self_attention_layer"
         )
-        self._self_attention_layer.build(input_shape, input_shape)
+        self._self_attention_layer.build(input_shape)
         self._feedforward_intermediate_dense = keras.layers.Dense(
             self.intermediate_dim,
             activation=self.activation,
-            kernel_initializer=initializer(),
-            dtype=self.dtype_policy,
+            kernel_initializer=fresh(self.kernel_initializer),
+            dtype=policy,
             name="feedforward_intermediate_dense",
         )
         self._feedforward_intermediate_dense.build(input_shape)
         self._feedforward_output_dense = keras.layers.Dense(
-            hidden_dim, kernel_initializer=initializer(), dtype=self.dtype_policy, name="feedforward_output_dense"
+            hidden_dim, kernel_initializer=fresh(self.kernel_initializer), dtype=policy, name="feedforward_output_dense"
         )
         self._feedforward_output_dense.build((*input_shape[:-1], self.intermediate_dim))
         for part in ("self_attention", "feedforward"):
             norm = keras.layers.LayerNormalization(
-                epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=f"{part}_layer_norm"
+                epsilon=self.layer_norm_epsilon, dtype=policy, name=f"{part}_layer_norm"
             )
             norm.build(input_shape)
             setattr(self, f"_{part}_layer_norm", norm)
-            dropout = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy, name=f"{part}_dropout")
-            setattr(self, f"_{part}_dropout", dropout)
+            setattr(self, f"_{part}_dropout", keras.layers.Dropout(self.dropout, dtype=policy, name=f"{part}_dropout"))
         self.built = True
 
-    def call(self, inputs: Any, attention_mask: Any = None, training: bool | None = None) -> Any:
-        """inputs: (B, T, H); attention_mask: bool, (B, 1, T) or (B, T, T), True where a query may look."""
-        attended = self._self_attention_layer(inputs, inputs, attention_mask=attention_mask, training=training)
+    def call(self, inputs: Any, attention_mask: Any, training: bool | None = None) -> Any:
+        """inputs: (B, T, H); attention_mask: bool, (B, 1, 1, T) or (B, 1, T, T), True where a query may look."""
+        attended = self._self_attention_layer(inputs, attention_mask, training=training)
         hidden = self._self_attention_layer_norm(inputs + self._self_attention_dropout(attended, training=training))
         inner = self._feedforward_output_dense(self._feedforward_intermediate_dense(hidden))
         return self._feedforward_layer_norm(hidden + self._feedforward_dropout(inner, training=training))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
-
-
-class MaskedLMHead(keras.layers.Layer):
-    """Logits of the masked positions alone: gather, dense, norm, then the token embedding in reverse plus a bias.
-
-    The gather comes first, so the projection onto the vocabulary is paid for a sixth of the positions, not for all.
-    """
-
-    def __init__(
-        self,
-        token_embedding: Any,
-        intermediate_activation: Any = "relu",
-        layer_norm_epsilon: float = 1e-5,
-        kernel_initializer: Any = "glorot_uniform",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.token_embedding = token_embedding
-        self.intermediate_activation = keras.activations.get(intermediate_activation)
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
-    def build(self, inputs_shape: tuple[int | None, ...], mask_positions_shape: Any = None) -> None:
-        size = self.token_embedding.output_dim
-        self._intermediate_dense = keras.layers.Dense(
-            size,
-            activation=self.intermediate_activation,
-            kernel_initializer=self.kernel_initializer,
-            dtype=self.dtype_policy,
-            name="intermediate_dense",
-        )
-        self._intermediate_dense.build(inputs_shape)
-        self._intermediate_layer_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="intermediate_layer_norm"
-        )
-        self._intermediate_layer_norm.build((*inputs_shape[:-1], size))
-        self._output_bias = self.add_weight(
-            name="output_bias", shape=(self.token_embedding.input_dim,), initializer="zeros"
-        )
-        self.built = True
-
-    def call(self, inputs: Any, mask_positions: Any) -> Any:
-        """inputs: (B, T, H); mask_positions: integers (B, M). Returns logits (B, M, vocabulary_size)."""
-        gathered = gather_positions(inputs, mask_positions)
-        hidden = self._intermediate_layer_norm(self._intermediate_dense(gathered))
-        logits = self.token_embedding(hidden, reverse=True)
-        return logits + ops.cast(self._output_bias, logits.dtype)
-
-    def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> tuple[int | None, ...]:
-        return (*mask_positions_shape, self.token_embedding.input_dim)
-
-
-def gather_positions(inputs: Any, positions: Any) -> Any:
-    """(B, T, H) and integers (B, M) -> (B, M, H), by one gather from the flattened batch.
-
-    `ops.take_along_axis` would build (B, M, H) indices; it was seven times slower on CPU.
-    """
-    length, hidden_dim = ops.shape(inputs)[1], inputs.shape[-1]
-    positions = ops.cast(positions, "int32")
-    row_starts = ops.arange(ops.shape(inputs)[0], dtype="int32")[:, None] * length
-    return ops.take(ops.reshape(inputs, (-1, hidden_dim)), positions + row_starts, axis=0)

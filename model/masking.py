@@ -16,6 +16,8 @@ from clozekit.tokenizers.errors import InputError
 VALIDATION_SEED = 0
 # Which decision a hash serves; two decisions about one position must not be correlated.
 _SELECT, _REPLACE, _RANDOM_TOKEN = 1, 2, 3
+# Rounds in which words that still fit are added; real text is full after two or three.
+MAX_PASSES = 6
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class MaskingOptions:
     mask_token_rate: float = 0.8
     random_token_rate: float = 0.1
     seed: int = 0
+    # Ids that are never selected; None means the special ones.
+    unselectable_token_ids: tuple[int, ...] | None = None
+    # Prediction slots of a row; None means as many as the rate can ask for.
+    num_slots: int | None = None
+    # bool (vocabulary_size,), True where a piece starts a word: words are then selected whole.
+    word_starts: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("mask_selection_rate", "mask_token_rate", "random_token_rate"):
@@ -75,6 +83,17 @@ def hash_positions(row_ids: tf.Tensor, epoch: tf.Tensor, seed: int, stream: int,
     return tf.cast(tf.bitwise.right_shift(mixed, tf.constant(1, tf.uint32)), tf.int32)
 
 
+def hash_rows(token_ids: tf.Tensor) -> tf.Tensor:
+    """int64 (B,): a fingerprint of each row of ids (B, T) and of its place in the batch, in place of a row number."""
+    ids = tf.bitcast(token_ids, tf.uint32)
+    places = tf.cast(tf.range(tf.shape(ids)[1]), tf.uint32) * tf.constant(0x9E3779B1, tf.uint32)
+    mixed = _fmix32(_fmix32(ids + places[None, :]) + tf.constant(0x7FEB352D, tf.uint32))
+    # tf has no sum of uint32 on every device: sums of int32 wrap alike.
+    summed = tf.reduce_sum(tf.bitcast(mixed, tf.int32), axis=1)
+    order = tf.range(tf.shape(ids)[0])
+    return tf.bitcast(tf.stack([summed, order], axis=1), tf.int64)
+
+
 def mask_rows(
     token_ids: tf.Tensor, row_ids: tf.Tensor, epoch: tf.Tensor, options: MaskingOptions
 ) -> dict[str, tf.Tensor]:
@@ -82,30 +101,41 @@ def mask_rows(
 
     token_ids: int32 (B, T), padded with a special id; row_ids: int64 (B,). Returns token_ids (masked), mask_positions
     (int32, ascending), mask_ids (int32, the original ids), mask_weights (float32, 1 or 0), the last three (B, M) with
-    M = num_predictions(T, rate). Of n selectable positions exactly round-up(rate * n) are selected; special tokens
-    never are, and random replacements are never special.
+    M = options.num_slots. Of n selectable positions exactly round-up(rate * n) are selected, at most M, or with
+    word_starts as many as whole words fill; random replacements are never special.
     """
     length = token_ids.shape[1]
-    slots = num_predictions(length, options.mask_selection_rate)
-    special = np.zeros(options.vocabulary_size, bool)
-    special[list(options.special_token_ids)] = True
+    slots = options.num_slots or num_predictions(length, options.mask_selection_rate)
+    special = _table(options.special_token_ids, options.vocabulary_size)
+    unselectable = options.unselectable_token_ids
+    unselectable_table = special if unselectable is None else _table(unselectable, options.vocabulary_size)
     ordinary_ids = tf.constant(np.flatnonzero(~special), tf.int32)
-    selectable = tf.logical_not(tf.gather(tf.constant(special), token_ids))
+    selectable = tf.logical_not(tf.gather(tf.constant(unselectable_table), token_ids))
     wanted = tf.reduce_sum(tf.cast(selectable, tf.int32), axis=1)
     # float64: 0.15 * 100 is 15.000000000000002 in it and 15.000001 in float32, both above 15.
     exact = tf.cast(wanted, tf.float64) * options.mask_selection_rate
-    wanted = tf.cast(tf.math.ceil(exact - 1e-9), tf.int32)
+    wanted = tf.minimum(tf.cast(tf.math.ceil(exact - 1e-9), tf.int32), slots)
 
     scores = hash_positions(row_ids, epoch, options.seed, _SELECT, length)
-    _, chosen = tf.math.top_k(tf.where(selectable, scores, -1), slots)
-    # The best `wanted` of them, in the order of the text; slots left over point to 0 with weight 0.
-    used = tf.range(slots)[None, :] < wanted[:, None]
-    positions = tf.sort(tf.where(used, chosen, length), axis=1)
+    if options.word_starts is None:
+        # The best `wanted` of them, in the order of the text; slots left over point to 0 with weight 0.
+        _, chosen = tf.math.top_k(tf.where(selectable, scores, -1), min(slots, length))
+        chosen = tf.pad(chosen, [[0, 0], [0, max(0, slots - length)]])
+        used = tf.range(slots)[None, :] < wanted[:, None]
+        positions = tf.sort(tf.where(used, chosen, length), axis=1)
+    else:
+        starts = tf.gather(tf.constant(np.asarray(options.word_starts, bool)), token_ids)
+        selected = select_words(starts, selectable, scores, wanted)
+        positions = tf.sort(tf.where(selected, tf.range(length)[None, :], length), axis=1)[:, :slots]
+        positions = tf.pad(positions, [[0, 0], [0, max(0, slots - length)]], constant_values=length)
+        used = positions < length
     positions = tf.where(used, positions, 0)
     mask_ids = tf.where(used, tf.gather(token_ids, positions, batch_dims=1), 0)
 
     dice = tf.cast(hash_positions(row_ids, epoch, options.seed, _REPLACE, length), tf.float32) / 2.0**31
-    random_index = hash_positions(row_ids, epoch, options.seed, _RANDOM_TOKEN, length) % tf.size(ordinary_ids)
+    random_index = hash_positions(row_ids, epoch, options.seed, _RANDOM_TOKEN, length) % tf.maximum(
+        tf.size(ordinary_ids), 1
+    )
     replaced = tf.where(
         dice < options.mask_token_rate,
         options.mask_token_id,
@@ -114,7 +144,6 @@ def mask_rows(
         ),
     )
     rows = tf.broadcast_to(tf.range(tf.shape(token_ids)[0])[:, None], tf.shape(positions))
-    # Unused slots all point to position 0, a special token that no used slot can name.
     hits = tf.scatter_nd(tf.stack([rows, positions], -1), tf.cast(used, tf.int32), tf.shape(token_ids))
     return {
         "token_ids": tf.where(hits > 0, replaced, token_ids),
@@ -122,3 +151,38 @@ def mask_rows(
         "mask_ids": mask_ids,
         "mask_weights": tf.cast(used, tf.float32),
     }
+
+
+def select_words(starts: tf.Tensor, selectable: tf.Tensor, scores: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    """bool (B, T): the positions of words drawn at random, whole, as long as they fit into `wanted` positions (B,).
+
+    starts, selectable: bool (B, T); scores: int32 (B, T), the first position's decides for its word. A word that does
+    not fit is passed over for one that does, as in BERT's own data preparation; the passes stop after MAX_PASSES.
+    """
+    length = starts.shape[1]
+    places = tf.range(length)[None, :]
+    follows_word = tf.pad(selectable[:, :-1], [[0, 0], [1, 0]])
+    begins = tf.logical_or(starts, tf.logical_not(tf.logical_and(selectable, follows_word)))
+    word_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
+    # Column k of these tells of word k: where it begins, how long it is, whether it may be drawn.
+    begin = tf.sort(tf.where(begins, places, length), axis=1)
+    size = tf.pad(begin[:, 1:], [[0, 0], [0, 1]], constant_values=length) - begin
+    first = tf.minimum(begin, length - 1)
+    drawable = tf.logical_and(begin < length, tf.gather(selectable, first, batch_dims=1))
+    score = tf.where(drawable, tf.gather(scores, first, batch_dims=1), -1)
+    order = tf.argsort(score, axis=1, direction="DESCENDING", stable=True)
+    size_in_order = tf.gather(tf.where(drawable, size, length + 1), order, batch_dims=1)
+    taken = tf.zeros_like(drawable)
+    for _ in range(MAX_PASSES):
+        left = (wanted - tf.reduce_sum(tf.where(taken, size_in_order, 0), axis=1))[:, None]
+        fits = tf.logical_and(tf.logical_not(taken), size_in_order <= left)
+        filled = tf.cumsum(tf.where(fits, size_in_order, 0), axis=1)
+        taken = tf.logical_or(taken, tf.logical_and(fits, filled <= left))
+    by_word = tf.gather(taken, tf.argsort(order, axis=1), batch_dims=1)
+    return tf.logical_and(tf.gather(by_word, word_of, batch_dims=1), selectable)
+
+
+def _table(token_ids: tuple[int, ...], vocabulary_size: int) -> np.ndarray:
+    table = np.zeros(vocabulary_size, bool)
+    table[list(token_ids)] = True
+    return table

@@ -1,72 +1,182 @@
-"""Presets: a directory with everything needed to use a trained task, in the layout of KerasHub's presets."""
+"""Presets: tasks, backbones and preprocessors from a name, a handle or a directory, and back into one."""
 
-import json
+import inspect
 import shutil
+import tempfile
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import h5py
-import numpy as np
-
-from clozekit.model.bert import BertBackbone, BertMaskedLM
+from clozekit.model.backbone import Backbone
+from clozekit.model.families import Family, class_for
+from clozekit.model.keras_preset import (
+    CONFIG_FILE,
+    METADATA_FILE,
+    SHARDED_WEIGHTS_FILE,
+    WEIGHTS_FILE,
+    KerasPreset,
+    parts_of,
+    read_json,
+    write_preset,
+)
+from clozekit.model.preprocessor import Preprocessor
+from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.preset_files import open_preset, upload_directory
 from clozekit.tokenizers.tokenizer import Tokenizer
 
-CONFIG_FILE = "config.json"
-TASK_FILE = "task.json"
-WEIGHTS_FILE = "model.weights.h5"
-TASK_WEIGHTS_FILE = "task.weights.h5"
-# Where Keras keeps the head's variables inside the weights of a task.
-_HEAD = "layers/masked_lm_head"
+DEFAULT_SEQUENCE_LENGTH = 512
 
 
-def _serialized(module: str, name: str, config: dict[str, Any]) -> dict[str, Any]:
-    return {"module": module, "class_name": name, "config": config, "registered_name": f"keras_hub>{name}"}
+class PresetSource(Protocol):
+    """What a layout of presets tells of one preset."""
+
+    source: str
+    family: Family
+
+    def backbone_settings(self) -> dict[str, Any]: ...
+    def head_settings(self, kind: str) -> dict[str, Any] | None: ...
+    def preprocessor_settings(self, kind: str) -> dict[str, Any]: ...
+    def tokenizer(self) -> Tokenizer: ...
+    def load_backbone_weights(self, backbone: Backbone) -> None: ...
+    def load_head_weights(self, task: Any) -> None: ...
 
 
-def _backbone_json(backbone: BertBackbone) -> dict[str, Any]:
-    config = backbone.get_config()
-    policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
-    return _serialized("keras_hub.src.models.bert.bert_backbone", "BertBackbone", {**config, "dtype": policy})
+def open_source(preset: str | Path) -> PresetSource:
+    """The preset behind a name, handle, URL or directory, in whichever layout it is."""
+    files = open_preset(preset)
+    path = files.path(CONFIG_FILE, required=False)
+    if path is None:
+        raise InputError(f"a preset must hold {CONFIG_FILE}, {files.source} does not; check the path")
+    config = read_json(path, f"{files.source}: {CONFIG_FILE}", described=False)
+    if "registered_name" in config or "class_name" in config:
+        return KerasPreset(files, read_json(path, f"{files.source}: {CONFIG_FILE}"))
+    if "model_type" in config:
+        from clozekit.model.huggingface import HuggingFacePreset
 
-
-def _head_variables(task: BertMaskedLM) -> dict[str, Any]:
-    head = task.masked_lm_head
-    parts = {
-        "_intermediate_dense/vars/0": head._intermediate_dense.kernel,
-        "_intermediate_dense/vars/1": head._intermediate_dense.bias,
-        "_intermediate_layer_norm/vars/0": head._intermediate_layer_norm.gamma,
-        "_intermediate_layer_norm/vars/1": head._intermediate_layer_norm.beta,
-        "vars/0": head._output_bias,
-    }
-    return {f"{_HEAD}/{name}": variable for name, variable in parts.items()}
-
-
-def save_preset(task: BertMaskedLM, tokenizer: Tokenizer, directory: str | Path) -> None:
-    """Writes the preset under a temporary name and puts it in the place of `directory` when it is whole.
-
-    Raises InputError when something that is no preset stands there.
-    """
-    target = Path(directory)
-    check_preset_target(target)
-    temporary = target.with_name(target.name + ".tmp")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir(parents=True)
-    backbone = _backbone_json(task.backbone)
-    described = _serialized(
-        "keras_hub.src.models.bert.bert_masked_lm",
-        "BertMaskedLM",
-        {"backbone": backbone, "preprocessor": None, "name": task.name},
+        return HuggingFacePreset(files, config)
+    raise InputError(
+        f"{files.source}: {CONFIG_FILE} must be KerasHub's (registered_name) or Hugging Face's (model_type), it is neither"
     )
-    for name, content in ((CONFIG_FILE, backbone), (TASK_FILE, described)):
-        (temporary / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
-    tokenizer.save(temporary)
-    task.backbone.save_weights(temporary / WEIGHTS_FILE)
-    with h5py.File(temporary / TASK_WEIGHTS_FILE, "w") as file:
-        for name, variable in _head_variables(task).items():
-            file.create_dataset(name, data=np.asarray(variable))
+
+
+def build_backbone(source: PresetSource, dtype: Any = None) -> Backbone:
+    try:
+        return source.family.backbone(**source.backbone_settings(), dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{source.source}: {CONFIG_FILE} must hold the settings of a {source.family.backbone.__name__}, it does"
+            f" not ({error})"
+        ) from error
+
+
+def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, dtype: Any) -> Any:
+    """The backbone of a preset. Raises InputError when the preset can't be had, is not whole or of another family."""
+    source = open_source(preset)
+    class_for(cls, source.family, source.source)
+    backbone = build_backbone(source, dtype)
+    if load_weights:
+        source.load_backbone_weights(backbone)
+    return backbone
+
+
+def load_preprocessor(cls: type[Preprocessor], preset: str | Path, changes: dict[str, Any]) -> Any:
+    """The preprocessor of a preset, with `changes` to its settings."""
+    source = open_source(preset)
+    found = class_for(cls, source.family, source.source)
+    _check_arguments(found, changes, {"tokenizer"})
+    return build_preprocessor(found, source, changes)
+
+
+def build_preprocessor(cls: type[Preprocessor], source: PresetSource, changes: dict[str, Any]) -> Preprocessor:
+    """A preprocessor with the preset's settings, or with rows as long as its positions allow, at most 512."""
+    settings = source.preprocessor_settings(cls.kind.removesuffix("_preprocessor"))
+    positions = source.backbone_settings().get("max_sequence_length", DEFAULT_SEQUENCE_LENGTH)
+    default = {"sequence_length": min(DEFAULT_SEQUENCE_LENGTH, positions)}
+    try:
+        return cls(source.tokenizer(), **{**default, **settings, **changes})
+    except TypeError as error:
+        raise InputError(f"{source.source} must hold the settings of a {cls.__name__}, it does not ({error})") from error
+
+
+def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments: dict[str, Any]) -> Any:
+    """See `Task.from_preset`."""
+    source = open_source(preset)
+    found = class_for(cls, source.family, source.source)
+    _check_arguments(found, arguments, {"backbone"}, {"dtype"})
+    head = source.head_settings(found.kind)
+    settings = {**(head or {}), **arguments}
+    dtype = settings.pop("dtype", None)
+    if found.kind == "text_classifier" and "num_classes" not in settings:
+        raise TypeError(
+            f"{found.__name__}.from_preset needs num_classes: {source.source} was saved without a classifier"
+        )
+    backbone = build_backbone(source, dtype)
+    if "preprocessor" not in settings:
+        settings["preprocessor"] = build_preprocessor(found.preprocessor_cls, source, {})
+    task = found(backbone, **settings)
+    if load_weights:
+        source.load_backbone_weights(backbone)
+        if head is not None and "num_classes" not in arguments:
+            source.load_head_weights(task)
+        elif found.kind == "masked_lm":
+            warnings.warn(
+                f"{source.source} has no masked-LM head; this {found.__name__} starts with a random one and guesses at"
+                " random until it was trained",
+                stacklevel=4,
+            )
+    return task
+
+
+def _check_arguments(cls: type, arguments: dict[str, Any], taken: set[str], more: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    known = set(more)
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and base.__module__.startswith("clozekit."):
+            parameters = inspect.signature(base.__init__).parameters.values()
+            known |= {parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD}
+    known -= {"self", "inputs", "outputs", *taken}
+    unknown = sorted(set(arguments) - known)
+    if unknown:
+        raise TypeError(
+            f"{cls.__name__}.from_preset takes {', '.join(sorted(known))}; it was given {', '.join(unknown)} too."
+            " Settings of the preprocessor belong to its own from_preset (sequence_length=...)"
+        )
+
+
+def save_preset(
+    preset_dir: str | Path,
+    task: Task | None = None,
+    backbone: Backbone | None = None,
+    preprocessor: Preprocessor | None = None,
+    max_shard_size: float | None = 10,
+) -> None:
+    """Writes a preset whole or not at all, into a directory or to a URL (`gs://...`).
+
+    A preset that stands there is replaced when the new one is whole; a preprocessor alone is added to it. Raises
+    InputError when something that is no preset stands there.
+    """
+    backbone, preprocessor = parts_of(task, backbone, preprocessor)
+    if "://" in str(preset_dir):
+        with tempfile.TemporaryDirectory() as temporary:
+            write_preset(Path(temporary), backbone, preprocessor, task, max_shard_size)
+            upload_directory(Path(temporary), str(preset_dir))
+        return
+    target = Path(preset_dir)
+    if backbone is None:
+        target.mkdir(parents=True, exist_ok=True)
+        write_preset(target, None, preprocessor)
+        return
+    check_preset_target(target)
+    temporary_directory = target.with_name(target.name + ".tmp")
+    if temporary_directory.exists():
+        shutil.rmtree(temporary_directory)
+    temporary_directory.mkdir(parents=True)
+    write_preset(temporary_directory, backbone, preprocessor, task, max_shard_size)
+    put_in_place(temporary_directory, target)
+
+
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Renames a finished directory onto `target`; what stood there goes when the new one is in its place."""
     old = target.with_name(target.name + ".old")
     if target.exists():
         target.rename(old)
@@ -79,50 +189,8 @@ def check_preset_target(target: Path) -> None:
     """Raises InputError unless `target` is free, empty, or a preset that may be replaced."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not ((target / CONFIG_FILE).is_file() and (target / WEIGHTS_FILE).is_file()):
+    marks = (WEIGHTS_FILE, SHARDED_WEIGHTS_FILE, METADATA_FILE, "model.safetensors")
+    if not ((target / CONFIG_FILE).is_file() and any((target / mark).is_file() for mark in marks)):
         raise InputError(
             f"a preset goes into a new directory or replaces a preset, {target} is something else; choose another `preset`"
         )
-
-
-def load_preset(directory: str | Path) -> tuple[BertMaskedLM, Tokenizer]:
-    """The task and the tokenizer of a preset. Raises InputError naming the file that is missing, damaged or unfit."""
-    root = Path(directory)
-    for name in (CONFIG_FILE, WEIGHTS_FILE, TASK_WEIGHTS_FILE):
-        if not (root / name).is_file():
-            raise InputError(f"a preset directory must hold {name}, {root} does not; check the path or train again")
-    try:
-        described = json.loads((root / CONFIG_FILE).read_text(encoding="utf-8"))
-        name, config = described["class_name"], dict(described["config"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{root / CONFIG_FILE} must describe a backbone, it is damaged ({error}); copy it again"
-        ) from error
-    if name != "BertBackbone":
-        raise InputError(f"the backbone of a preset must be BertBackbone, {root / CONFIG_FILE} says {name!r}")
-    config.pop("dtype", None)
-    tokenizer = load_tokenizer(root)
-    try:
-        task = BertMaskedLM(BertBackbone(**config))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{root / CONFIG_FILE} must hold the settings of a backbone, it does not ({error})") from error
-    if task.backbone.vocabulary_size != tokenizer.vocabulary_size():
-        raise InputError(
-            f"the tokenizer must fit the embedding, {root} has {tokenizer.vocabulary_size()} pieces and"
-            f" {task.backbone.vocabulary_size} rows; copy both from one run"
-        )
-    try:
-        task.backbone.load_weights(root / WEIGHTS_FILE)
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{root / WEIGHTS_FILE} must hold the weights of the backbone, it does not ({error})"
-        ) from error
-    try:
-        with h5py.File(root / TASK_WEIGHTS_FILE, "r") as file:
-            for name, variable in _head_variables(task).items():
-                variable.assign(file[name][()])
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{root / TASK_WEIGHTS_FILE} must hold the weights of the head, it does not ({error})"
-        ) from error
-    return task, tokenizer

@@ -1,0 +1,214 @@
+"""What the tasks share: raw text into `fit`, `evaluate` and `predict`; default compilation; presets."""
+
+from typing import Any, ClassVar, Self
+
+import keras
+import numpy as np
+
+from clozekit.model.backbone import Backbone, classproperty, is_packed
+from clozekit.model.preprocessor import Preprocessor
+from clozekit.tokenizers.builtin_presets import BuiltinPreset, presets_of
+from clozekit.tokenizers.errors import InputError
+
+ALL_FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
+
+
+class Task(keras.Model):
+    """A backbone with a head and, if given, a preprocessor that takes raw strings.
+
+    With a preprocessor, `fit`, `evaluate`, `predict` and their `*_on_batch` twins take strings (lists, arrays or a
+    batched `tf.data.Dataset`; a tuple of them is the segments of each example); without one, what the preprocessor
+    would give. In-memory data is shuffled by `fit` unless `shuffle=False`.
+    """
+
+    backbone_cls: ClassVar[type[Backbone]] = Backbone
+    preprocessor_cls: ClassVar[type[Preprocessor]]
+    # Which attribute of a family holds the task's class.
+    kind: ClassVar[str] = ""
+    default_learning_rate: ClassVar[float] = 5e-5
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: Preprocessor | None,
+        inputs: Any,
+        outputs: Any,
+        compile: bool = True,  # noqa: A002 - KerasHub's name
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        if type(self).backbone_cls is not Backbone and not isinstance(backbone, type(self).backbone_cls):
+            raise InputError(
+                f"{type(self).__name__} needs a {type(self).backbone_cls.__name__}, got a {type(backbone).__name__};"
+                " use the classes of one family"
+            )
+        if preprocessor is not None:
+            preprocessor.check_fits(backbone.vocabulary_size, backbone.max_sequence_length)
+        self.backbone = backbone
+        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        self._preprocessor = preprocessor
+        if compile:
+            self.compile()
+
+    @property
+    def preprocessor(self) -> Preprocessor | None:
+        """What turns raw text into the model's inputs, or None."""
+        return self._preprocessor
+
+    @preprocessor.setter
+    def preprocessor(self, value: Preprocessor | None) -> None:
+        self._preprocessor = value
+
+    def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
+        """The outputs for packed rows, whose inputs the functional graph does not take."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if is_packed(inputs):
+            return self.call_packed(inputs, training)
+        return super().call(inputs, training=training, mask=mask)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`keras.Model.fit`, on raw text where there is a preprocessor."""
+        kwargs |= {"epochs": epochs, "verbose": verbose, "callbacks": callbacks, "class_weight": class_weight}
+        if self._preprocessor is None:
+            return super().fit(
+                *(_as_arrays(value) for value in (x, y)),
+                batch_size=batch_size,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle,
+                sample_weight=_as_arrays(sample_weight),
+                **kwargs,
+            )
+        from clozekit.model import raw_data
+
+        if validation_split:
+            (x, y, sample_weight), validation_data = raw_data.split(x, y, sample_weight, validation_split)
+        train = raw_data.dataset(self._preprocessor, x, y, sample_weight, batch_size, shuffle, redraw=True)
+        if validation_data is not None:
+            size = kwargs.pop("validation_batch_size", None) or batch_size
+            validation_data = raw_data.validation_dataset(self._preprocessor, validation_data, size)
+        return super().fit(train, validation_data=validation_data, shuffle=False, **kwargs)
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, sample_weight: Any = None, **kwargs: Any
+    ) -> Any:
+        """`keras.Model.evaluate`, on raw text where there is a preprocessor; the masks are the same every time."""
+        if self._preprocessor is None:
+            x, y, sample_weight = _as_arrays(x), _as_arrays(y), _as_arrays(sample_weight)
+            return super().evaluate(x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs)
+        from clozekit.model import raw_data
+
+        return super().evaluate(raw_data.dataset(self._preprocessor, x, y, sample_weight, batch_size), **kwargs)
+
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """`keras.Model.predict`, on raw text where there is a preprocessor; the masks are the same every time."""
+        if self._preprocessor is None:
+            return super().predict(_as_arrays(x), batch_size=batch_size, **kwargs)
+        from clozekit.model import raw_data
+
+        return super().predict(raw_data.dataset(self._preprocessor, x, None, None, batch_size), **kwargs)
+
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+        return super().train_on_batch(*self._one_batch(x, y, sample_weight), **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+        return super().test_on_batch(*self._one_batch(x, y, sample_weight), **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        return super().predict_on_batch(self._one_batch(x, None, None)[0])
+
+    def _one_batch(self, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+        if self._preprocessor is not None:
+            return keras.utils.unpack_x_y_sample_weight(self._preprocessor(x, y=y, sample_weight=sample_weight))
+        return _as_arrays(x), _as_arrays(y), _as_arrays(sample_weight)
+
+    def default_optimizer(self) -> Any:
+        return keras.optimizers.Adam(self.default_learning_rate)
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """`keras.Model.summary`, with a line for the preprocessor and its tokenizer in front."""
+        if self._preprocessor is not None:
+            (kwargs.get("print_fn") or _print)(self._preprocessor.describe())
+        super().summary(*args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        preprocessor = self._preprocessor
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "preprocessor": None if preprocessor is None else preprocessor.described(),
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        config = dict(config)
+        config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
+        if config.get("preprocessor") is not None:
+            config["preprocessor"] = cls.preprocessor_cls.from_description(config["preprocessor"])
+        return cls(**config)
+
+    def save_assets(self, inner_path: str) -> None:
+        """Part of a `.keras` file: the tokenizer's files."""
+        if self._preprocessor is not None:
+            self._preprocessor.tokenizer.save_assets(inner_path)
+
+    def load_assets(self, inner_path: str) -> None:
+        if self._preprocessor is not None:
+            self._preprocessor.tokenizer.load_assets(inner_path)
+
+    @classproperty
+    def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805
+        """The built-in presets of the class by name."""
+        return presets_of(cls.backbone_cls.families or ALL_FAMILIES)
+
+    @classmethod
+    def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: Any) -> Self:
+        """The task of a preset, with weights and preprocessor.
+
+        preset: a built-in name (`cls.presets`), a handle (`kaggle://`, `hf://`), a URL (`gs://`) or a directory, in
+        KerasHub's or Hugging Face's layout. On a base class the family is read from the preset. load_weights=False
+        gives fresh weights. kwargs: `preprocessor` (None for a model of ids), `dtype`, and the task's constructor
+        arguments. Raises InputError when the preset can't be had or is not whole, TypeError for unknown arguments.
+        """
+        from clozekit.model.presets import load_task
+
+        return load_task(cls, preset, load_weights, kwargs)
+
+    def save_to_preset(self, preset_dir: str, max_shard_size: float = 10) -> None:
+        """Writes the task as a preset, in KerasHub's layout, into a directory or to a URL such as `gs://`.
+
+        max_shard_size: the largest weights file in GB; more are split into several.
+        """
+        from clozekit.model.presets import save_preset
+
+        save_preset(preset_dir, task=self, max_shard_size=max_shard_size)
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201 - as Keras's own summary does
+
+
+def _as_arrays(value: Any) -> Any:
+    """Python lists in a dict, a tuple or alone as arrays: Keras reads a list as several inputs."""
+    if isinstance(value, dict):
+        return {name: _as_arrays(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_as_arrays(part) for part in value)
+    return np.asarray(value) if isinstance(value, list) else value
