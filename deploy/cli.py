@@ -101,9 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
     fill = _command(
         commands, "fill", "Fill the masks of a text.", 'clozekit fill clozekit-demo/preset "The [MASK] of the list."'
     )
-    fill.add_argument("preset", metavar="PRESET")
-    fill.add_argument("texts", nargs="+", metavar="TEXT")
+    fill.add_argument(
+        "preset", metavar="PRESET", help="a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
+    )
+    fill.add_argument("texts", nargs="*", metavar="TEXT", help="text with one or more mask tokens of the preset in it")
+    fill.add_argument("--file", default=None, metavar="FILE", help="more texts, one a line; - is the standard input")
     fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
+    fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
     return parser
 
 

@@ -1,6 +1,10 @@
 """What each subcommand does: options into settings, the work, a summary on the screen."""
 
 import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,20 +114,42 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def fill(arguments: argparse.Namespace) -> None:
+    texts = fill_texts(arguments.texts, arguments.file)
     load_tensorflow(arguments.debug)
-    from clozekit.model.fill_mask import fill_mask
-    from clozekit.model.presets import load_preset
+    from clozekit.model.masked_lm import MaskedLM
 
-    task, tokenizer = load_preset(arguments.preset)
-    for text in arguments.texts:
-        guesses = fill_mask(task, tokenizer, text, arguments.top_k)
-        print("\n".join(show_guesses(text, guesses)))
+    task = MaskedLM.from_preset(arguments.preset)
+    for text, guesses in zip(texts, task.fill_mask(texts, arguments.top_k), strict=True):
+        if arguments.json:
+            masks = [[dataclasses.asdict(guess) for guess in best] for best in guesses]
+            print(json.dumps({"text": text, "masks": masks}, ensure_ascii=False))
+        else:
+            print("\n".join(show_guesses(text, guesses)))
 
 
-def show_guesses(text: str, guesses: list[list[Any]]) -> list[str]:
-    """The text, and a line for each of its masks with the likeliest pieces."""
+def fill_texts(texts: Sequence[str], file: str | None) -> list[str]:
+    """The texts of the command line, then the lines of `file` ("-" is the standard input) that are not empty."""
+    found = list(texts)
+    if file is not None:
+        try:
+            content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"--file must be a readable file of UTF-8 lines, {file} is not ({error})") from error
+        found += [line for line in content.splitlines() if line.strip()]
+    if not found:
+        raise InputError("there must be at least one text to fill, got none; write it behind the preset or pass --file")
+    return found
+
+
+def show_guesses(text: str, guesses: Sequence[Sequence[Any]]) -> list[str]:
+    """The text, and a line for each of its masks with the likeliest pieces as they read."""
     lines = [text]
     for number, best in enumerate(guesses, start=1):
         name = f"mask {number}" if len(guesses) > 1 else "mask"
-        lines.append(f"  {name}: " + ", ".join(f"{guess.piece} {guess.probability:.1%}" for guess in best))
+        lines.append(f"  {name}: " + ", ".join(f"{readable(guess)} {guess.probability:.1%}" for guess in best))
     return lines
+
+
+def readable(guess: Any) -> str:
+    """How a piece reads; one that shows nothing (a space) is shown as it stands in the vocabulary."""
+    return guess.text.strip() or guess.piece

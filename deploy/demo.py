@@ -132,7 +132,6 @@ def _train(directory: Path, dataset: Path, steps: int) -> tuple[Any, dict[str, f
 
 
 def _show_results(directory: Path, run: Any, metrics: dict[str, float], manifest: Manifest) -> float:
-    from clozekit.model.fill_mask import fill_mask
     from clozekit.model.training.log import METRICS_FILE, read_metrics
     from clozekit.model.training.report import REPORT_FILE, Filled, Report, run_tiles, write_report
 
@@ -143,7 +142,7 @@ def _show_results(directory: Path, run: Any, metrics: dict[str, float], manifest
         f"  commonest token  {baseline:.1%} would be right by always guessing {run.tokenizer.id_to_token(token_id)!r}"
     )
     print(f"  the model is right {metrics['accuracy'] / baseline:.1f} times as often\n")
-    filled = [Filled(text, fill_mask(run.task, run.tokenizer, text)) for text in TEXTS]
+    filled = [Filled(text, guesses) for text, guesses in zip(TEXTS, run.task.fill_mask(list(TEXTS)), strict=True)]
     for entry in filled:
         print("\n".join(f"  {line}" for line in show_guesses(entry.text, [list(best) for best in entry.guesses])))
     log = read_metrics(run.directory / METRICS_FILE)

@@ -107,7 +107,9 @@ class AlbertBackbone(Backbone):
         tokens = self.token_embedding(token_ids)
         segments = self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
         embedded = tokens + self.position_embedding(tokens, positions=positions) + segments
-        return self.embedding_projection(self.embeddings_dropout(self.embeddings_layer_norm(embedded), training=training))
+        return self.embedding_projection(
+            self.embeddings_dropout(self.embeddings_layer_norm(embedded), training=training)
+        )
 
     def encoder_layers(self) -> list[TransformerEncoder]:
         return [layer for group in self.transformer_groups for _ in range(self._repetitions) for layer in group]

@@ -96,7 +96,9 @@ def build_preprocessor(cls: type[Preprocessor], source: PresetSource, changes: d
     try:
         return cls(source.tokenizer(), **{**default, **settings, **changes})
     except TypeError as error:
-        raise InputError(f"{source.source} must hold the settings of a {cls.__name__}, it does not ({error})") from error
+        raise InputError(
+            f"{source.source} must hold the settings of a {cls.__name__}, it does not ({error})"
+        ) from error
 
 
 def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments: dict[str, Any]) -> Any:

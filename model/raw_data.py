@@ -37,9 +37,7 @@ def dataset(
     else:
         draws = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).repeat()
     zipped = tf.data.Dataset.zip((draws, batches))
-    preprocessed = zipped.map(
-        lambda draw, element: preprocess(draw, element), num_parallel_calls=tf.data.AUTOTUNE
-    )
+    preprocessed = zipped.map(lambda draw, element: preprocess(draw, element), num_parallel_calls=tf.data.AUTOTUNE)
     return preprocessed.prefetch(tf.data.AUTOTUNE)
 
 

@@ -43,7 +43,9 @@ class TextClassifier(Task):
             dtype=policy,
             name="logits",
         )
-        super().__init__(backbone, preprocessor, backbone.input, self.classify(backbone(backbone.input), None), **kwargs)
+        super().__init__(
+            backbone, preprocessor, backbone.input, self.classify(backbone(backbone.input), None), **kwargs
+        )
 
     def classify(self, output: Any, training: bool | None) -> Any:
         """Logits from what the backbone gives."""
@@ -52,9 +54,7 @@ class TextClassifier(Task):
     def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
         raise InputError("a text classifier gives one answer a row, it can't take packed rows (document_ids)")
 
-    def compile(
-        self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any
-    ) -> None:
+    def compile(self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any) -> None:
         """`keras.Model.compile`; "auto" is Adam, cross-entropy and accuracy."""
         if optimizer == "auto":
             optimizer = self.default_optimizer()

@@ -25,7 +25,10 @@ def check(rule: str, holds: bool, received: Any) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Family and dimensions; the defaults are BERT small's (Turc et al. 2019, arXiv 1908.08962) with 256 hidden."""
+    """Family and dimensions; the defaults are BERT small's (Turc et al. 2019, arXiv 1908.08962) with 256 hidden.
+
+    embedding_dim (128 if not given), num_groups and num_inner_repetitions are ALBERT's alone.
+    """
 
     family: str = "bert"
     num_layers: int = 4
@@ -33,9 +36,16 @@ class ModelConfig:
     hidden_dim: int = 256
     intermediate_dim: int = 1024
     dropout: float = 0.1
+    embedding_dim: int | None = None
+    num_groups: int = 1
+    num_inner_repetitions: int = 1
 
     def __post_init__(self) -> None:
-        check("model.family must be bert", self.family == "bert", repr(self.family))
+        families = ("bert", "roberta", "albert", "xlm_roberta")
+        check(f"model.family must be one of {', '.join(families)}", self.family in families, repr(self.family))
+        alone = (self.embedding_dim, self.num_groups, self.num_inner_repetitions)
+        rule = "model.embedding_dim, num_groups and num_inner_repetitions belong to the family albert"
+        check(rule, self.family == "albert" or alone == (None, 1, 1), f"{alone} for {self.family}")
         for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim"):
             check(f"model.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
         divides = self.hidden_dim % self.num_heads == 0
@@ -43,6 +53,19 @@ class ModelConfig:
             "model.hidden_dim must be a multiple of model.num_heads", divides, f"{self.hidden_dim} and {self.num_heads}"
         )
         check("model.dropout must be a rate from 0 to 1", 0 <= self.dropout < 1, self.dropout)
+
+    def dimensions(self) -> dict[str, Any]:
+        """Constructor arguments of the family's backbone."""
+        names = ["num_layers", "num_heads", "hidden_dim", "intermediate_dim", "dropout"]
+        shared = {name: getattr(self, name) for name in names}
+        if self.family != "albert":
+            return shared
+        return {
+            **shared,
+            "embedding_dim": 128 if self.embedding_dim is None else self.embedding_dim,
+            "num_groups": self.num_groups,
+            "num_inner_repetitions": self.num_inner_repetitions,
+        }
 
 
 @dataclass(frozen=True)

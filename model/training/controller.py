@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from clozekit.model.bert import BertBackbone, BertMaskedLM
+from clozekit.model.families import family_named
+from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masking import MaskingOptions
 from clozekit.model.presets import check_preset_target, save_preset
 from clozekit.model.reader import check_shards, damage_named, training_batches, validation_batches
@@ -24,8 +25,6 @@ from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
-
-FAMILY_TOKENIZERS = {"bert": "BertTokenizer"}
 
 
 def load_run_tokenizer(config: RunConfig, manifest: Manifest) -> Tokenizer:
@@ -42,20 +41,26 @@ def load_run_tokenizer(config: RunConfig, manifest: Manifest) -> Tokenizer:
     return tokenizer
 
 
-def build_task(config: RunConfig, vocabulary_size: int, sequence_length: int) -> BertMaskedLM:
+def build_task(config: RunConfig, vocabulary_size: int, sequence_length: int) -> MaskedLM:
     """A task with fresh weights that (config.seed, config.model) decide."""
     keras.utils.set_random_seed(config.seed)
-    model = config.model
-    backbone = BertBackbone(
-        vocabulary_size=vocabulary_size,
-        num_layers=model.num_layers,
-        num_heads=model.num_heads,
-        hidden_dim=model.hidden_dim,
-        intermediate_dim=model.intermediate_dim,
-        dropout=model.dropout,
-        max_sequence_length=sequence_length,
+    family = family_named(config.model.family)
+    backbone = family.backbone(
+        vocabulary_size=vocabulary_size, max_sequence_length=sequence_length, **config.model.dimensions()
     )
-    return BertMaskedLM(backbone)
+    return family.masked_lm(backbone, compile=False)
+
+
+def give_preprocessor(task: MaskedLM, tokenizer: Tokenizer, config: RunConfig) -> None:
+    """Makes the trained task one that takes raw text: masks as in evaluation, rows as long as the dataset's."""
+    preprocessor = family_named(config.model.family).masked_lm_preprocessor
+    task.preprocessor = preprocessor(
+        tokenizer,
+        sequence_length=task.backbone.max_sequence_length,
+        mask_selection_rate=config.masking.validation_rate,
+        mask_token_rate=config.masking.mask_token_rate,
+        random_token_rate=config.masking.random_token_rate,
+    )
 
 
 def masking_options(config: RunConfig, manifest: Manifest) -> MaskingOptions:
@@ -82,9 +87,10 @@ def check_splits(manifest: Manifest, dataset: str) -> None:
 
 def check_family(family: str, manifest: Manifest) -> None:
     """Raises InputError when the ids of the dataset are not those of the model's family."""
-    if manifest.tokenizer.class_name != FAMILY_TOKENIZERS[family]:
+    needed = family_named(family).tokenizer.__name__
+    if manifest.tokenizer.class_name != needed:
         raise InputError(
-            f"a model of the family {family} needs a dataset of {FAMILY_TOKENIZERS[family]}, this one was prepared with"
+            f"a model of the family {family} needs a dataset of {needed}, this one was prepared with"
             f" {manifest.tokenizer.class_name}; prepare it with a tokenizer of `clozekit vocab --family {family}`"
         )
 
@@ -104,6 +110,7 @@ class Run:
         strategy = tf.distribute.get_strategy()
         with strategy.scope():
             self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self.manifest.sequence_length)
+            give_preprocessor(self.task, self.tokenizer, config)
             self._optimizer = AdamW(self.task.trainable_variables, config.optimizer, config.train.xla)
         self._step = TrainStep(self.task, self._optimizer, config, strategy)
         self._masking = masking_options(config, self.manifest)
@@ -144,7 +151,7 @@ class Run:
             if position.global_step:
                 tqdm.write(f"  going on from step {position.global_step} of {config.train.steps}")
             metrics = self._train_from(position)
-        save_preset(self.task, self.tokenizer, self.preset_directory)
+        save_preset(self.preset_directory, self.task)
         return metrics
 
     def _train_from(self, position: Position) -> dict[str, float]:

@@ -19,7 +19,7 @@ class Evaluator:
         self._sums = tf.function(self._batch_sums, jit_compile=xla)
 
     def _batch_sums(self, batch: dict[str, tf.Tensor]) -> Sums:
-        return masked_sums(self._task.masked_logits(batch, training=False), batch["mask_ids"], batch["mask_weights"])
+        return masked_sums(self._task, batch, training=False)
 
     def run(self) -> dict[str, float]:
         """loss (nats a masked token), perplexity, accuracy (0 to 1), num_predictions; sums over sums, never a mean

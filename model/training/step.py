@@ -45,8 +45,7 @@ class TrainStep:
     def _summed_gradients(self, batch: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], Sums]:
         """Gradients of the summed (not mean) loss of one micro-batch, dense, and the sums."""
         with tf.GradientTape() as tape:
-            logits = self._task.masked_logits(batch, training=True)
-            sums = masked_sums(logits, batch["mask_ids"], batch["mask_weights"])
+            sums = masked_sums(self._task, batch, training=True)
         gradients = tape.gradient(sums.loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
