@@ -23,7 +23,7 @@ class PresetFiles:
         check_name(name)
         found = self._fetch(name)
         if found is None and required:
-            raise InputError(f"a preset must hold {name}, {self.source} does not; check that it is one, or complete it")
+            raise self._lacks(name)
         return found
 
     def required_path(self, name: str) -> Path:
@@ -42,6 +42,9 @@ class PresetFiles:
 
     def _fetch(self, name: str) -> Path | None:
         raise NotImplementedError
+
+    def _lacks(self, name: str) -> InputError:
+        return InputError(f"a preset must hold {name}, {self.source} does not; check that it is one, or complete it")
 
 
 class LocalFiles(PresetFiles):

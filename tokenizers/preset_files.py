@@ -7,7 +7,8 @@ from pathlib import Path
 from clozekit.tokenizers.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.download_errors import PATH_VARIABLE
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.hub_files import HuggingFaceFiles, KaggleFiles
+from clozekit.tokenizers.huggingface_preset import HuggingFaceFiles
+from clozekit.tokenizers.kaggle_files import KaggleFiles
 from clozekit.tokenizers.preset_directory import LocalFiles, PresetFiles
 from clozekit.tokenizers.url_files import UrlFiles
 

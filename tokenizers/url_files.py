@@ -29,7 +29,7 @@ from clozekit.tokenizers.preset_checksums import (
     write_json,
     write_record,
 )
-from clozekit.tokenizers.preset_directory import PresetFiles
+from clozekit.tokenizers.remote_files import RemoteFiles
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 4 << 20
@@ -51,13 +51,12 @@ def open_file_system(url: str) -> tuple[Any, str]:
     return file_system, str(root).rstrip("/")
 
 
-class UrlFiles(PresetFiles):
+class UrlFiles(RemoteFiles):
     """A preset below a URL. A cached file is used while the URL has the same version of it, or cannot be asked."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
+        super().__init__(url, url.rstrip("/").rsplit("/", 1)[-1])
         self._file_system, self._root = open_file_system(url)
-        self._last_id = self._root.rsplit("/", 1)[-1]
         # Another process may have written there since this one listed it.
         self._file_system.invalidate_cache()
         scheme, rest = url.split("://", 1)
