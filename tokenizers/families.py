@@ -1,5 +1,6 @@
 """The tokenizers of the families, and loading one from its directory."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ class BertTokenizer(WordPieceTokenizer):
         "start_token": "[CLS]",
         "end_token": "[SEP]",
     }
+    preset_families: ClassVar[tuple[str, ...]] = ("bert",)
 
 
 class RobertaTokenizer(BytePairTokenizer):
@@ -37,6 +39,7 @@ class RobertaTokenizer(BytePairTokenizer):
         "mask_token": "<mask>",
     }
     mask_takes_space_before: ClassVar[bool] = True
+    preset_families: ClassVar[tuple[str, ...]] = ("roberta",)
 
 
 class AlbertTokenizer(SentencePieceTokenizer):
@@ -55,6 +58,7 @@ class AlbertTokenizer(SentencePieceTokenizer):
         "end_token": "[SEP]",
     }
     mask_takes_space_before: ClassVar[bool] = True
+    preset_families: ClassVar[tuple[str, ...]] = ("albert",)
 
 
 class XLMRobertaTokenizer(SentencePieceTokenizer):
@@ -71,6 +75,7 @@ class XLMRobertaTokenizer(SentencePieceTokenizer):
         "mask_token": "<mask>",
     }
     mask_takes_space_before: ClassVar[bool] = True
+    preset_families: ClassVar[tuple[str, ...]] = ("xlm_roberta",)
 
     def _pieces_of_model(self, model: SentencePieceModel, source: str) -> list[str]:
         if model.pieces[:3] != ["<unk>", "<s>", "</s>"]:
@@ -86,28 +91,39 @@ _FAMILIES: dict[str, type[Tokenizer]] = {
 }
 
 
-def load_tokenizer(directory: str | Path) -> Tokenizer:
+def load_tokenizer(directory: str | Path, overrides: dict[str, Any] | None = None) -> Tokenizer:
     """The tokenizer of a directory: one that `Tokenizer.save` wrote, also inside a preset, or files of Hugging Face.
 
-    Raises InputError when the directory holds none, or one of a class we don't know.
+    overrides: constructor arguments that go before the stored settings.
+    Raises InputError when the directory holds none, or one of a class we don't know; TypeError for an unknown override.
     """
+    overrides = overrides or {}
     root = Path(directory)
     config_path = root / TOKENIZER_FILE
     described = _described(config_path) if config_path.is_file() else {}
     if "class_name" not in described:
         family, arguments = hugging_face_arguments(root)
-        return _FAMILIES[family](**arguments)
+        _check_overrides(_FAMILIES[family], overrides)
+        return _FAMILIES[family](**{**arguments, **overrides})
     name = described["class_name"]
     if name not in _FAMILIES:
         raise InputError(f"the tokenizer class must be one of {', '.join(_FAMILIES)}, {config_path} says {name!r}")
+    _check_overrides(_FAMILIES[name], overrides)
     try:
-        return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, dict(described["config"]))
+        return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, dict(described["config"]), overrides)
     except FileNotFoundError as error:
         raise InputError(f"a tokenizer must be whole, {root} misses {error.filename}; copy it again") from error
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"a tokenizer must be whole, the settings in {config_path} are not ({error})") from error
+
+
+def _check_overrides(family: type[Tokenizer], overrides: dict[str, Any]) -> None:
+    arguments = set(inspect.signature(family).parameters) - {"vocabulary", "merges", "proto"}
+    unknown = sorted(set(overrides) - arguments)
+    if unknown:
+        raise TypeError(f"{family.__name__} takes {', '.join(sorted(arguments))}, got {', '.join(unknown)}; check them")
 
 
 def _described(path: Path) -> dict[str, Any]:

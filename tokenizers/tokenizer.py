@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from clozekit.tokenizers import special_tokens
+from clozekit.tokenizers.builtin_presets import FAMILIES, BuiltinPreset, presets_of
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch
 
@@ -27,6 +29,13 @@ class TokenBatch(NamedTuple):
 
     token_ids: np.ndarray
     row_lengths: np.ndarray
+
+
+class _Presets:
+    """`presets` of a class, without an instance: what KerasHub calls a class property."""
+
+    def __get__(self, instance: object, owner: "type[Tokenizer]") -> dict[str, BuiltinPreset]:
+        return presets_of(owner.preset_families)
 
 
 class Tokenizer:
@@ -48,6 +57,9 @@ class Tokenizer:
     # The mask stands for a word and its space in the families whose pieces begin with the space.
     mask_takes_space_before: ClassVar[bool] = False
     unknown_token: str | None = None
+    # Families of the built-in presets that `presets` lists.
+    preset_families: ClassVar[tuple[str, ...]] = FAMILIES
+    presets = _Presets()
 
     def __init__(
         self, sequence_length: int | None = None, special_tokens_in_strings: bool = False, dtype: str = "int32"
@@ -111,15 +123,39 @@ class Tokenizer:
         return cls(**ours)
 
     @classmethod
-    def from_assets(cls, directory: str | Path, config: dict[str, Any]) -> Self:
-        """The tokenizer whose files `save_assets` wrote, with the arguments of `config`."""
-        tokenizer = cls.from_config(config)
-        options = Path(directory) / OPTIONS_FILE
-        if options.is_file():
-            for name, value in json.loads(options.read_text(encoding="utf-8")).items():
-                setattr(tokenizer, name, value)
+    def from_assets(
+        cls, directory: str | Path, config: dict[str, Any], overrides: dict[str, Any] | None = None
+    ) -> Self:
+        """The tokenizer whose files `save_assets` wrote, with the arguments of `config`; `overrides` go before them."""
+        options_path = Path(directory) / OPTIONS_FILE
+        options = json.loads(options_path.read_text(encoding="utf-8")) if options_path.is_file() else {}
+        tokenizer = cls.from_config({**config, **options, **(overrides or {})})
         tokenizer.load_assets(directory)
         return tokenizer
+
+    @classmethod
+    def from_preset(cls, preset: str | Path, **overrides: Any) -> Self:
+        """The tokenizer of a preset: a built-in id, a directory, `kaggle://`, `hf://` or a URL such as `gs://`.
+
+        overrides: constructor arguments that go before the stored ones, such as `sequence_length=128`.
+        Only the tokenizer's files are downloaded. Raises InputError when the preset's tokenizer is not a `cls`.
+        """
+        from clozekit.tokenizers.preset_tokenizer import tokenizer_of_preset
+
+        tokenizer = tokenizer_of_preset(cls, preset, overrides)
+        assert isinstance(tokenizer, cls)
+        return tokenizer
+
+    def save_to_preset(self, preset_directory: str | Path) -> None:
+        """`save` into a directory or below a URL such as `gs://bucket/preset`; other files there stay."""
+        if "://" not in str(preset_directory):
+            self.save(preset_directory)
+            return
+        from clozekit.tokenizers.preset_upload import upload_directory
+
+        with tempfile.TemporaryDirectory() as temporary:
+            self.save(temporary)
+            upload_directory(Path(temporary), str(preset_directory), keep_others=True)
 
     def save(self, directory: str | Path) -> None:
         """Writes `tokenizer.json` and the assets, the layout of a KerasHub preset."""

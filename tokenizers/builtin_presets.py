@@ -1,0 +1,105 @@
+"""The built-in presets: their ids, where Kaggle keeps them, the shape of their backbones."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
+
+
+@dataclass(frozen=True)
+class BuiltinPreset:
+    """One published backbone. `parameters` is the exact count; `config` holds the arguments of the backbone's class."""
+
+    name: str
+    family: str
+    handle: str
+    parameters: int
+    description: str
+    config: dict[str, Any]
+
+
+def _encoder(
+    vocabulary_size: int, layers: int, heads: int, hidden: int, intermediate: int, dropout: float
+) -> dict[str, Any]:
+    return {
+        "vocabulary_size": vocabulary_size,
+        "num_layers": layers,
+        "num_heads": heads,
+        "hidden_dim": hidden,
+        "intermediate_dim": intermediate,
+        "dropout": dropout,
+        # KerasHub's RoBERTa has 512 rows of positions too: it leaves out the two that fairseq never used.
+        "max_sequence_length": 512,
+    }
+
+
+# Layers, heads, hidden and intermediate width of the sizes that BERT's papers name.
+_TINY = (2, 2, 128, 512)
+_SMALL = (4, 8, 512, 2048)
+_MEDIUM = (8, 8, 512, 2048)
+_BASE = (12, 12, 768, 3072)
+_LARGE = (24, 16, 1024, 4096)
+_EXTRA_LARGE = (24, 16, 2048, 8192)
+_EXTRA_EXTRA_LARGE = (12, 64, 4096, 16384)
+
+_WIKIPEDIA_AND_BOOKS = "English Wikipedia and BooksCorpus"
+
+
+def _bert(
+    name: str, version: int, parameters: int, vocabulary_size: int, size: tuple[int, int, int, int], text: str
+) -> BuiltinPreset:
+    config = {**_encoder(vocabulary_size, *size, dropout=0.1), "num_segments": 2}
+    return BuiltinPreset(name, "bert", f"kaggle://keras/bert/keras/{name}/{version}", parameters, text, config)
+
+
+def _roberta(name: str, parameters: int, size: tuple[int, int, int, int], text: str) -> BuiltinPreset:
+    family, vocabulary_size = ("xlm_roberta", 250002) if name.startswith("xlm") else ("roberta", 50265)
+    config = _encoder(vocabulary_size, *size, dropout=0.1)
+    return BuiltinPreset(name, family, f"kaggle://keras/{family}/keras/{name}/3", parameters, text, config)
+
+
+def _albert(name: str, version: int, parameters: int, size: tuple[int, int, int, int]) -> BuiltinPreset:
+    config = _encoder(30000, *size, dropout=0.0)
+    config |= {"embedding_dim": 128, "num_groups": 1, "num_inner_repetitions": 1, "num_segments": 2}
+    text = f"ALBERT, {size[0]} passes through one layer, lowercased; {_WIKIPEDIA_AND_BOOKS}."
+    return BuiltinPreset(name, "albert", f"kaggle://keras/albert/keras/{name}/{version}", parameters, text, config)
+
+
+def _uncased(layers: int) -> str:
+    return f"BERT with {layers} layers, lowercased; {_WIKIPEDIA_AND_BOOKS}."
+
+
+def _cased(layers: int) -> str:
+    return f"BERT with {layers} layers, cased; {_WIKIPEDIA_AND_BOOKS}."
+
+
+_PRESETS = (
+    _bert("bert_tiny_en_uncased", 3, 4385920, 30522, _TINY, _uncased(2)),
+    _bert("bert_small_en_uncased", 3, 28763648, 30522, _SMALL, _uncased(4)),
+    _bert("bert_medium_en_uncased", 3, 41373184, 30522, _MEDIUM, _uncased(8)),
+    _bert("bert_base_en_uncased", 3, 109482240, 30522, _BASE, _uncased(12)),
+    _bert("bert_base_en", 3, 108310272, 28996, _BASE, _cased(12)),
+    _bert("bert_base_zh", 3, 102267648, 21128, _BASE, "BERT with 12 layers; Chinese Wikipedia."),
+    _bert("bert_base_multi", 3, 177853440, 119547, _BASE, "BERT with 12 layers, cased; Wikipedias in 104 languages."),
+    _bert("bert_large_en_uncased", 3, 335141888, 30522, _LARGE, _uncased(24)),
+    _bert("bert_large_en", 3, 333579264, 28996, _LARGE, _cased(24)),
+    _bert("bert_tiny_en_uncased_sst2", 5, 4385920, 30522, _TINY, "bert_tiny_en_uncased tuned to sentiment on SST-2."),
+    _roberta("roberta_base_en", 124052736, _BASE, "RoBERTa with 12 layers, cased; books, news and web in English."),
+    _roberta("roberta_large_en", 354307072, _LARGE, "RoBERTa with 24 layers, cased; books, news and web in English."),
+    _roberta("xlm_roberta_base_multi", 277450752, _BASE, "XLM-RoBERTa with 12 layers; CommonCrawl in 100 languages."),
+    _roberta("xlm_roberta_large_multi", 558837760, _LARGE, "XLM-RoBERTa with 24 layers; CommonCrawl in 100 languages."),
+    _albert("albert_base_en_uncased", 5, 11683584, _BASE),
+    _albert("albert_large_en_uncased", 3, 17683968, _LARGE),
+    _albert("albert_extra_large_en_uncased", 3, 58724864, _EXTRA_LARGE),
+    _albert("albert_extra_extra_large_en_uncased", 3, 222595584, _EXTRA_EXTRA_LARGE),
+)
+
+BUILTIN_PRESETS = MappingProxyType({preset.name: preset for preset in _PRESETS})
+
+
+def presets_of(families: Iterable[str]) -> dict[str, BuiltinPreset]:
+    """Id -> preset of those families, in the order of the tables."""
+    wanted = set(families)
+    return {name: preset for name, preset in BUILTIN_PRESETS.items() if preset.family in wanted}

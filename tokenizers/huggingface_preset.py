@@ -1,0 +1,117 @@
+"""Presets at Hugging Face: `hf://owner/model[@revision]`, through huggingface_hub."""
+
+import hashlib
+import json
+import logging
+import re
+from functools import cached_property
+from pathlib import Path
+
+from clozekit.tokenizers.download_errors import client_library, download_error, is_unreachable
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.preset_checksums import cache_directory, sha256_of, write_json
+from clozekit.tokenizers.preset_directory import relative_names
+from clozekit.tokenizers.remote_files import RemoteFiles
+
+_log = logging.getLogger(__name__)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# Weights of other frameworks, and pickles: never read here, so not worth gigabytes.
+_NOT_READ = ["*.bin", "*.ckpt*", "*.h5.index", "*.mlmodel*", "*.msgpack", "*.onnx", "*.ot", "*.pkl", "*.pt", "*.pth"]
+_NOT_READ += ["rust_model*", "tf_model*", "coreml/*", "onnx/*"]
+
+
+class HuggingFaceFiles(RemoteFiles):
+    """`hf://owner/model[@revision]`, in huggingface_hub's cache.
+
+    The revision is resolved once to a commit and the list of its files: all files of this object are of one commit, and
+    a file that the commit lacks costs no request.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._repository, _, revision = uri.removeprefix("hf://").partition("@")
+        if not re.fullmatch(r"[^/]+/[^/]+", self._repository):
+            raise InputError(f"a Hugging Face handle must be hf://owner/model[@revision], got {uri!r}; mend it")
+        super().__init__(uri, self._repository.split("/")[1])
+        self._revision = revision or "main"
+        self._client = client_library("huggingface_hub", "huggingface", "hf://")
+
+    def names(self) -> list[str]:
+        return self._commit_and_names[1]
+
+    def local_directory(self) -> Path:
+        commit, _ = self._commit_and_names
+        with self._named_errors("the snapshot"):
+            root = Path(self._client.snapshot_download(self._repository, revision=commit, ignore_patterns=_NOT_READ))
+            for name in relative_names(root):
+                self._checked(root / name, name)
+            return root
+
+    def _fetch(self, name: str) -> Path | None:
+        if name not in self._commit_and_names[1]:
+            return None
+        with self._named_errors(name):
+            return self._checked(self._download(name), name)
+
+    @cached_property
+    def _commit_and_names(self) -> tuple[str, list[str]]:
+        record = self._records / f"{self._revision.replace('/', '--')}.revision"
+        if _COMMIT.fullmatch(self._revision) and record.is_file():
+            return self._read_listing(record)
+        try:
+            info = self._client.HfApi().model_info(self._repository, revision=self._revision)
+        except Exception as error:
+            if is_unreachable(error) and (kept := self._kept_listing(record)) is not None:
+                _log.warning("Hugging Face can't be reached: the files of %s that are here are taken", self.source)
+                return kept
+            raise download_error(self.source, "the list of files", error, self._last_id) from error
+        names = sorted(sibling.rfilename for sibling in info.siblings or [])
+        write_json(record, {"commit": info.sha, "names": names})
+        return str(info.sha), names
+
+    def _read_listing(self, record: Path) -> tuple[str, list[str]]:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        return content["commit"], content["names"]
+
+    def _kept_listing(self, record: Path) -> tuple[str, list[str]] | None:
+        if record.is_file():
+            return self._read_listing(record)
+        # Somebody else may have filled huggingface_hub's cache, before the machine went off the network.
+        try:
+            root = self._client.snapshot_download(self._repository, revision=self._revision, local_files_only=True)
+        except self._client.errors.LocalEntryNotFoundError:
+            return None
+        return Path(root).name, relative_names(Path(root))
+
+    @property
+    def _records(self) -> Path:
+        return cache_directory() / "huggingface" / self._repository
+
+    def _download(self, name: str, again: bool = False) -> Path:
+        commit, _ = self._commit_and_names
+        return Path(
+            self._client.hf_hub_download(
+                self._repository, name, revision=commit, force_download=again, library_name="clozekit"
+            )
+        )
+
+    def _checked(self, path: Path, name: str) -> Path:
+        record_path = self._records / self._commit_and_names[0] / f"{name}.json"
+        return self._verified(path, record_path, lambda: self._download(name, again=True), _is_as_named)
+
+
+def _is_as_named(path: Path) -> bool:
+    """Whether a file of huggingface_hub's cache has the checksum that names it there.
+
+    The name is Hugging Face's ETag: the sha256 of a large file, the hash that git gives a small one.
+    """
+    if not path.is_symlink():
+        return True
+    target = path.readlink()
+    if target.parent.name != "blobs":
+        return True
+    if re.fullmatch(r"[0-9a-f]{64}", target.name):
+        return sha256_of(path) == target.name
+    if _COMMIT.fullmatch(target.name):
+        content = path.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == target.name
+    return True

@@ -1,0 +1,59 @@
+"""The tokenizer of a preset: fetches its files, and nothing of the weights."""
+
+from pathlib import Path
+from typing import Any
+
+from clozekit.tokenizers import byte_pair, sentence_piece, wordpiece
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.preset_directory import LocalFiles, PresetFiles, root_of
+from clozekit.tokenizers.preset_files import open_preset
+from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, OPTIONS_FILE, TOKENIZER_FILE, Tokenizer
+from clozekit.tokenizers.vocabulary_files import read_json
+
+_ASSETS = {
+    "BertTokenizer": [wordpiece.VOCABULARY_FILE],
+    "RobertaTokenizer": [byte_pair.VOCABULARY_FILE, byte_pair.MERGES_FILE],
+    "AlbertTokenizer": [sentence_piece.VOCABULARY_FILE],
+    "XLMRobertaTokenizer": [sentence_piece.VOCABULARY_FILE],
+}
+
+
+def tokenizer_of_preset(cls: type[Tokenizer], preset: str | Path | PresetFiles, overrides: dict[str, Any]) -> Tokenizer:
+    """The tokenizer of `preset`, which must be a `cls`, with `overrides` in the place of its settings."""
+    files = preset if isinstance(preset, PresetFiles) else open_preset(preset)
+    tokenizer = load_tokenizer(fetch_tokenizer_files(files), overrides)
+    if not isinstance(tokenizer, cls):
+        found = type(tokenizer).__name__
+        raise InputError(
+            f"the tokenizer of the preset must be a {cls.__name__}, {files.source} has a {found}; use {found}.from_preset"
+        )
+    return tokenizer
+
+
+def fetch_tokenizer_files(files: PresetFiles) -> Path:
+    """A directory for `load_tokenizer`, with the files of the tokenizer in it."""
+    if isinstance(files, LocalFiles):
+        return files.local_directory()
+    config = files.path(TOKENIZER_FILE, required=False)
+    described = read_json(config) if config is not None else {}
+    name = described.get("class_name") if isinstance(described, dict) else None
+    if config is not None and name is not None:
+        for asset in _ASSETS.get(name, []):
+            files.path(f"{ASSETS_FOLDER}/{asset}")
+        files.path(f"{ASSETS_FOLDER}/{OPTIONS_FILE}", required=False)
+        return config.parent
+    return _fetch_hugging_face(files)
+
+
+def _fetch_hugging_face(files: PresetFiles) -> Path:
+    """Whatever of `hugging_face_arguments`' files there is; a SentencePiece model makes the others needless."""
+    names = files.names() or []
+    models = [name for name in names if "/" not in name and name.endswith((".model", ".spm"))]
+    vocabularies = [TOKENIZER_FILE, "vocab.txt", "vocab.json", "merges.txt"]
+    wanted = ["tokenizer_config.json", "config.json", *(models or vocabularies)]
+    fetched = [(name, path) for name in wanted if (path := files.path(name, required=False)) is not None]
+    if not fetched:
+        raise InputError(f"a preset must hold {TOKENIZER_FILE} or the files of a tokenizer, {files.source} does not")
+    name, path = fetched[0]
+    return root_of(path, name)

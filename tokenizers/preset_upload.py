@@ -1,0 +1,145 @@
+"""Putting a finished preset where others can load it: a URL of fsspec, Kaggle, or Hugging Face."""
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+from clozekit.tokenizers.download_errors import client_library, named_upload_errors
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.preset_directory import relative_names
+from clozekit.tokenizers.url_files import open_file_system
+
+# The file by which a directory is known as a preset: the last to be written, the first to go.
+MARKER_FILE = "config.json"
+_WEIGHTS = ("model.weights.h5", "model.weights.json", "model.safetensors", "model.safetensors.index.json")
+# What presets consist of: only such files are ever removed from where an older preset was.
+_PRESET_FILES = (
+    "config.json",
+    "task.json",
+    "preprocessor.json",
+    "tokenizer.json",
+    "metadata.json",
+    "*.weights.h5",
+    "*.weights.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "assets/*",
+    "clozekit_*.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+def upload_directory(local: Path, url: str, keep_others: bool = False) -> None:
+    """Copies the preset in `local` below `url`; a preset that was there is replaced, as a whole.
+
+    The marker `config.json` goes first and comes last: whoever loads meanwhile finds no preset, never half of one.
+    keep_others: nothing is removed, for a part of a preset (a tokenizer).
+    Raises InputError when something that is no preset stands at `url`, or the writing fails.
+    """
+    names = relative_names(local)
+    if not keep_others and MARKER_FILE not in names:
+        raise InputError(f"a preset must hold {MARKER_FILE}, {local} does not; save one there first")
+    file_system, root = open_file_system(url)
+    with named_upload_errors(url):
+        file_system.invalidate_cache()
+        there = [str(path).removeprefix(f"{root}/") for path in file_system.find(root)]
+        if not keep_others:
+            _check_target(there, url)
+            if MARKER_FILE in there:
+                file_system.rm_file(f"{root}/{MARKER_FILE}")
+            for old in there:
+                if old not in names and old != MARKER_FILE and _is_of_preset(old):
+                    file_system.rm_file(f"{root}/{old}")
+        for name in sorted(names, key=lambda name: name == MARKER_FILE):
+            file_system.put_file(str(local / name), f"{root}/{name}")
+            size, written = (local / name).stat().st_size, file_system.info(f"{root}/{name}")["size"]
+            if size != written:
+                raise InputError(f"{url}/{name} must have {size} bytes as {local / name}, it has {written}; try again")
+
+
+def _check_target(there: list[str], url: str) -> None:
+    others = [name for name in there if not _is_of_preset(name)]
+    if others and MARKER_FILE not in there:
+        raise InputError(
+            f"a preset goes to a new place or replaces a preset, {url} holds {others[0]}; choose another URL"
+        )
+
+
+def _is_of_preset(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in _PRESET_FILES)
+
+
+def upload_preset(uri: str, preset: str | Path) -> None:
+    """Publishes the preset directory `preset` at `kaggle://...`, `hf://owner/model`, or a URL such as `gs://...`.
+
+    The login is the client's (`kagglehub.login()`, `hf auth login`). Raises InputError when the directory is no whole
+    preset, or the upload fails.
+    """
+    local = Path(preset)
+    names = relative_names(local) if local.is_dir() else []
+    if MARKER_FILE not in names or not set(_WEIGHTS) & set(names):
+        raise InputError(
+            f"a preset to publish must hold {MARKER_FILE} and one of {', '.join(_WEIGHTS)}, {local} does not;"
+            " save one with save_to_preset"
+        )
+    scheme = uri.split("://", 1)[0] if "://" in uri else None
+    if scheme == "kaggle":
+        _to_kaggle(uri, local)
+    elif scheme == "hf":
+        _to_hugging_face(uri, local, "README.md" in names)
+    elif scheme is not None:
+        upload_directory(local, uri)
+    else:
+        raise InputError(f"a preset is published at kaggle://, hf:// or a URL of fsspec, got {uri!r}; name the scheme")
+
+
+def _to_kaggle(uri: str, local: Path) -> None:
+    handle = uri.removeprefix("kaggle://")
+    if len(handle.split("/")) != 4:
+        raise InputError(
+            f"a preset is published at kaggle://owner/model/framework/variation, got {uri!r}; Kaggle counts versions"
+        )
+    client = client_library("kagglehub", "kaggle", "kaggle://")
+    with named_upload_errors(uri):
+        client.model_upload(handle, str(local))
+
+
+def _to_hugging_face(uri: str, local: Path, has_card: bool) -> None:
+    repository = uri.removeprefix("hf://")
+    if len(repository.split("/")) != 2 or "@" in repository:
+        raise InputError(f"a preset is published at hf://owner/model, got {uri!r}; mend it")
+    client = client_library("huggingface_hub", "huggingface", "hf://")
+    api = client.HfApi(library_name="clozekit")
+    with named_upload_errors(uri):
+        api.create_repo(repository, exist_ok=True)
+        # One commit: nobody sees half of it.
+        api.upload_folder(repo_id=repository, folder_path=local, commit_message="A preset saved by Clozekit")
+        if not has_card and not api.file_exists(repository, "README.md"):
+            api.upload_file(
+                path_or_fileobj=_model_card(local, uri).encode(),
+                path_in_repo="README.md",
+                repo_id=repository,
+                commit_message="A model card",
+            )
+
+
+def _model_card(local: Path, uri: str) -> str:
+    """What Hugging Face needs to know how a preset without a README.md is loaded."""
+    is_kerashub = any((local / name).is_file() for name in _WEIGHTS[:2])
+    if not is_kerashub:
+        return "---\nlibrary_name: transformers\npipeline_tag: fill-mask\n---\n"
+    task = "MaskedLM" if "MaskedLM" in _text(local / "task.json") else "Backbone"
+    tag = "pipeline_tag: fill-mask\n" if task == "MaskedLM" else ""
+    return (
+        f"---\nlibrary_name: keras-hub\n{tag}---\nA preset for Clozekit and KerasHub:\n\n"
+        f'```python\nfrom clozekit.model import {task}\n\nmodel = {task}.from_preset("{uri}")\n```\n'
+    )
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
