@@ -121,14 +121,14 @@ class AlbertBackbone(Backbone):
 class AlbertMaskedLMPreprocessor(MaskedLMPreprocessor):
     """[CLS] a [SEP] b [SEP], segments 0 and 1, then masking."""
 
-    tokenizer_cls = AlbertTokenizer
+    tokenizer_cls: ClassVar[type[Any]] = AlbertTokenizer
     has_segments = True
 
 
 class AlbertTextClassifierPreprocessor(TextClassifierPreprocessor):
     """[CLS] a [SEP] b [SEP], segments 0 and 1."""
 
-    tokenizer_cls = AlbertTokenizer
+    tokenizer_cls: ClassVar[type[Any]] = AlbertTokenizer
     has_segments = True
 
 

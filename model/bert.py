@@ -93,14 +93,14 @@ class BertBackbone(Backbone):
 class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
     """[CLS] a [SEP] b [SEP], segments 0 and 1, then masking."""
 
-    tokenizer_cls = BertTokenizer
+    tokenizer_cls: ClassVar[type[Any]] = BertTokenizer
     has_segments = True
 
 
 class BertTextClassifierPreprocessor(TextClassifierPreprocessor):
     """[CLS] a [SEP] b [SEP], segments 0 and 1."""
 
-    tokenizer_cls = BertTokenizer
+    tokenizer_cls: ClassVar[type[Any]] = BertTokenizer
     has_segments = True
 
 

@@ -1,6 +1,7 @@
 """The families side by side: which classes belong together."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from clozekit.model.albert import (
     AlbertBackbone,
@@ -125,13 +126,13 @@ def family_of(part: Backbone | Preprocessor | Task) -> Family:
     raise InputError(f"{type(part).__name__} belongs to no family of Clozekit")
 
 
-def families_of(cls: type) -> list[Family]:
+def families_of(cls: Any) -> list[Family]:
     """The families of which `cls` is, or is a base of, the class of its kind."""
     kind = getattr(cls, "kind", "")
     return [family for family in FAMILIES if not kind or issubclass(getattr(family, kind), cls)]
 
 
-def class_for(cls: type, family: Family, source: str) -> type:
+def class_for(cls: type, family: Family, source: str) -> Any:
     """`cls`, or the subclass of it that belongs to `family`. Raises InputError naming `source` if there is none."""
     kind = getattr(cls, "kind", "")
     if not kind:

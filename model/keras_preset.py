@@ -18,8 +18,8 @@ from clozekit.model.families import Family, family_of, family_of_backbone
 from clozekit.model.preprocessor import Preprocessor
 from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.preset_files import PresetFiles
+from clozekit.tokenizers.preset_tokenizer import tokenizer_of_preset
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
 
 CONFIG_FILE = "config.json"
@@ -100,7 +100,7 @@ class KerasPreset:
         described = self._json(TOKENIZER_FILE)
         if described is None:
             raise InputError(f"{self.source} must hold {TOKENIZER_FILE} to take raw text; or pass preprocessor=None")
-        return load_tokenizer(self._files.local_directory(weights=False))
+        return tokenizer_of_preset(self.family.tokenizer, self._files, {})
 
     def load_backbone_weights(self, backbone: Backbone) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
@@ -128,7 +128,7 @@ class KerasPreset:
             raise InputError(f"{self.source}: {SHARDED_WEIGHTS_FILE} is damaged ({error}); copy it again") from error
         for names in weight_map.values():
             for name in names if isinstance(names, list) else [names]:
-                self._files.path(name)
+                self._files.required_path(name)
         return index
 
     def load_head_weights(self, task: Any) -> None:

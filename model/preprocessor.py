@@ -19,7 +19,7 @@ class Preprocessor:
     `tf.data.Dataset`. All ids and masks are int32.
     """
 
-    tokenizer_cls: ClassVar[type[Tokenizer]]
+    tokenizer_cls: ClassVar[type[Any]]
     # Segments are told apart by segment_ids (BERT, ALBERT) or by a doubled separator (RoBERTa).
     has_segments: ClassVar[bool] = False
     num_separators: ClassVar[int] = 1

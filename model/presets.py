@@ -4,6 +4,7 @@ import inspect
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,8 @@ from clozekit.model.keras_preset import (
 from clozekit.model.preprocessor import Preprocessor
 from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.preset_files import open_preset, upload_directory
+from clozekit.tokenizers.preset_files import open_preset
+from clozekit.tokenizers.preset_upload import upload_directory
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 DEFAULT_SEQUENCE_LENGTH = 512
@@ -83,7 +85,7 @@ def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, d
 def load_preprocessor(cls: type[Preprocessor], preset: str | Path, changes: dict[str, Any]) -> Any:
     """The preprocessor of a preset, with `changes` to its settings."""
     source = open_source(preset)
-    found = class_for(cls, source.family, source.source)
+    found: type[Preprocessor] = class_for(cls, source.family, source.source)
     _check_arguments(found, changes, {"tokenizer"})
     return build_preprocessor(found, source, changes)
 
@@ -104,7 +106,7 @@ def build_preprocessor(cls: type[Preprocessor], source: PresetSource, changes: d
 def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments: dict[str, Any]) -> Any:
     """See `Task.from_preset`."""
     source = open_source(preset)
-    found = class_for(cls, source.family, source.source)
+    found: type[Task] = class_for(cls, source.family, source.source)
     _check_arguments(found, arguments, {"backbone"}, {"dtype"})
     head = source.head_settings(found.kind)
     settings = {**(head or {}), **arguments}
@@ -130,11 +132,12 @@ def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments
     return task
 
 
-def _check_arguments(cls: type, arguments: dict[str, Any], taken: set[str], more: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def _check_arguments(cls: type, arguments: dict[str, Any], taken: set[str], more: Iterable[str] = ()) -> None:
     known = set(more)
     for base in cls.__mro__:
-        if "__init__" in vars(base) and base.__module__.startswith("clozekit."):
-            parameters = inspect.signature(base.__init__).parameters.values()
+        constructor = vars(base).get("__init__")
+        if constructor is not None and base.__module__.startswith("clozekit."):
+            parameters = inspect.signature(constructor).parameters.values()
             known |= {parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD}
     known -= {"self", "inputs", "outputs", *taken}
     unknown = sorted(set(arguments) - known)
@@ -161,7 +164,7 @@ def save_preset(
     if "://" in str(preset_dir):
         with tempfile.TemporaryDirectory() as temporary:
             write_preset(Path(temporary), backbone, preprocessor, task, max_shard_size)
-            upload_directory(Path(temporary), str(preset_dir))
+            upload_directory(Path(temporary), str(preset_dir), keep_others=backbone is None)
         return
     target = Path(preset_dir)
     if backbone is None:

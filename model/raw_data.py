@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from clozekit.model.preprocessor import Preprocessor
@@ -26,9 +27,9 @@ def dataset(
     """
     batches = _batches(x, y, sample_weight, batch_size, shuffle)
 
-    def preprocess(draw: tf.Tensor, *element: Any) -> Any:
-        inner = keras.utils.unpack_x_y_sample_weight(element[0] if len(element) == 1 else element)
-        return preprocessor.preprocess(*inner, draw)
+    def preprocess(draw: tf.Tensor, element: Any) -> Any:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(element)
+        return preprocessor.preprocess(x, y, sample_weight, draw)
 
     if redraw:
         # One number a batch, drawn in order: parallel maps can't change what is masked.
@@ -37,7 +38,7 @@ def dataset(
     else:
         draws = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).repeat()
     zipped = tf.data.Dataset.zip((draws, batches))
-    preprocessed = zipped.map(lambda draw, element: preprocess(draw, element), num_parallel_calls=tf.data.AUTOTUNE)
+    preprocessed = zipped.map(preprocess, num_parallel_calls=tf.data.AUTOTUNE)
     return preprocessed.prefetch(tf.data.AUTOTUNE)
 
 
@@ -61,8 +62,6 @@ def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle
             f"x, y and sample_weight must be batches of one length, they are not ({error});"
             " wrap a single example in a list"
         ) from error
-    if isinstance(x, tuple):
-        rows = rows if y is not None else rows.map(lambda *segments: (segments,))
     if shuffle:
         rows = rows.shuffle(max(1, int(rows.cardinality())), reshuffle_each_iteration=True)
     return rows.batch(batch_size or DEFAULT_BATCH_SIZE)
@@ -77,10 +76,10 @@ def _slices(value: Any) -> Any:
         raise InputError("fit, evaluate and predict take several texts, got one string; wrap it in a list")
     if hasattr(value, "dtype") and not hasattr(value, "tolist"):
         value = keras.ops.convert_to_numpy(value)
-    return tf.convert_to_tensor(value.tolist() if getattr(value, "dtype", None) == object else value)
+    return tf.convert_to_tensor(value.tolist() if getattr(value, "dtype", None) == np.dtype(object) else value)
 
 
-def split(x: Any, y: Any, sample_weight: Any, validation_split: float) -> tuple[tuple[Any, Any, Any], Any]:
+def split(x: Any, y: Any, sample_weight: Any, validation_split: float) -> tuple[Any, Any]:
     """The first examples to train on and the last `validation_split` of them to validate on, as Keras splits."""
     if isinstance(x, tf.data.Dataset):
         raise InputError("validation_split needs data in memory, got a tf.data.Dataset; pass validation_data")
@@ -100,7 +99,7 @@ def split(x: Any, y: Any, sample_weight: Any, validation_split: float) -> tuple[
     train, validation = (
         tuple(cut(value, part) for value in values) for part in (slice(None, first), slice(first, None))
     )
-    return train, validation  # type: ignore[return-value]
+    return train, validation
 
 
 def validation_dataset(preprocessor: Preprocessor, data: Any, batch_size: int | None) -> tf.data.Dataset:

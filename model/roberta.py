@@ -82,14 +82,14 @@ class RobertaBackbone(Backbone):
 class RobertaMaskedLMPreprocessor(MaskedLMPreprocessor):
     """<s> a </s></s> b </s>, then masking."""
 
-    tokenizer_cls = RobertaTokenizer
+    tokenizer_cls: ClassVar[type[Any]] = RobertaTokenizer
     num_separators = 2
 
 
 class RobertaTextClassifierPreprocessor(TextClassifierPreprocessor):
     """<s> a </s></s> b </s>."""
 
-    tokenizer_cls = RobertaTokenizer
+    tokenizer_cls: ClassVar[type[Any]] = RobertaTokenizer
     num_separators = 2
 
 

@@ -1,6 +1,6 @@
 """XLM-RoBERTa (Conneau et al. 2019, arXiv 1911.02116): RoBERTa's architecture on a SentencePiece vocabulary."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 
@@ -24,7 +24,7 @@ class XLMRobertaBackbone(RobertaBackbone):
 class XLMRobertaMaskedLMPreprocessor(RobertaMaskedLMPreprocessor):
     """<s> a </s></s> b </s>, then masking."""
 
-    tokenizer_cls = XLMRobertaTokenizer
+    tokenizer_cls: ClassVar[type[Any]] = XLMRobertaTokenizer
     # KerasHub never masks <unk> in this family alone.
     unselectable_roles = (*RobertaMaskedLMPreprocessor.unselectable_roles, "unk_token")
 
@@ -32,7 +32,7 @@ class XLMRobertaMaskedLMPreprocessor(RobertaMaskedLMPreprocessor):
 class XLMRobertaTextClassifierPreprocessor(RobertaTextClassifierPreprocessor):
     """<s> a </s></s> b </s>."""
 
-    tokenizer_cls = XLMRobertaTokenizer
+    tokenizer_cls: ClassVar[type[Any]] = XLMRobertaTokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
