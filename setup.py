@@ -49,6 +49,7 @@ setup(
             "hypothesis",
             "kagglehub",
             "mypy",
+            "pydot",
             "pytest",
             "regex",
             "ruff",

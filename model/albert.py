@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from clozekit.model.backbone import Backbone
-from clozekit.model.layers import PositionEmbedding, TransformerEncoder, truncated_normal
+from clozekit.model.layers import FirstToken, PositionEmbedding, TransformerEncoder, truncated_normal
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.text_classifier import TextClassifier
@@ -79,6 +79,7 @@ class AlbertBackbone(Backbone):
             dtype=dtype,
             name="segment_embedding",
         )
+        self.embeddings_add = keras.layers.Add(dtype=dtype, name="embeddings_add")
         self.embeddings_layer_norm = keras.layers.LayerNormalization(
             epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
         )
@@ -94,6 +95,7 @@ class AlbertBackbone(Backbone):
             for group in range(num_groups)
         ]
         self._repetitions = num_layers // num_groups
+        self.first_token = FirstToken(dtype=dtype, name="first_token")
         self.pooled_dense = keras.layers.Dense(
             hidden_dim, activation="tanh", kernel_initializer=truncated_normal(), dtype=dtype, name="pooled_dense"
         )
@@ -106,7 +108,7 @@ class AlbertBackbone(Backbone):
     def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
         tokens = self.token_embedding(token_ids)
         segments = self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
-        embedded = tokens + self.position_embedding(tokens, positions=positions) + segments
+        embedded = self.embeddings_add([tokens, self.position_embedding(tokens, positions=positions), segments])
         return self.embedding_projection(
             self.embeddings_dropout(self.embeddings_layer_norm(embedded), training=training)
         )
@@ -115,7 +117,7 @@ class AlbertBackbone(Backbone):
         return [layer for group in self.transformer_groups for _ in range(self._repetitions) for layer in group]
 
     def outputs_of(self, hidden: Any) -> Any:
-        return {"sequence_output": hidden, "pooled_output": self.pooled_dense(hidden[:, 0, :])}
+        return {"sequence_output": hidden, "pooled_output": self.pooled_dense(self.first_token(hidden))}
 
 
 class AlbertMaskedLMPreprocessor(MaskedLMPreprocessor):

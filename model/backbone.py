@@ -6,8 +6,8 @@ import keras
 
 from clozekit.model.layers import (
     ACTIVATIONS,
+    AttentionMask,
     TransformerEncoder,
-    attention_mask,
     document_positions,
     truncated_normal,
 )
@@ -56,6 +56,7 @@ class Backbone(keras.Model):
 
     def __init__(self, settings: dict[str, Any], dtype: Any, **kwargs: Any) -> None:
         """Called by a family's constructor when its layers stand in `self`, and they are wired here."""
+        self.attention_mask = AttentionMask(name="attention_mask")
         inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in self.input_names()}
         outputs = self.outputs_of(self.encode(**inputs))
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
@@ -117,7 +118,7 @@ class Backbone(keras.Model):
         if document_ids is not None and positions is None:
             positions = document_positions(document_ids)
         hidden = self.embed(token_ids, segment_ids, positions, training)
-        mask = attention_mask(padding_mask, document_ids)
+        mask = self.attention_mask(padding_mask, document_ids)
         for layer in self.encoder_layers():
             hidden = layer(hidden, attention_mask=mask, training=training)
         return hidden

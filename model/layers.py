@@ -56,6 +56,20 @@ def attention_mask(padding_mask: Any, document_ids: Any = None) -> Any:
     return ops.equal(document_ids[:, None, :, None], document_ids[:, None, None, :])
 
 
+class AttentionMask(keras.layers.Layer):
+    """`attention_mask` as a layer, so that the summary of a model shows it by its name."""
+
+    def call(self, padding_mask: Any, document_ids: Any = None) -> Any:
+        return attention_mask(padding_mask, document_ids)
+
+
+class FirstToken(keras.layers.Layer):
+    """The hidden state of each row's first token: (B, T, H) -> (B, H)."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs[:, 0, :]
+
+
 def document_positions(document_ids: Any) -> Any:
     """int32 (B, T): the position of each token within its packed document, from document_ids (B, T)."""
     length = ops.shape(document_ids)[1]

@@ -49,16 +49,27 @@ class MaskedLM(Task):
         outputs = self.masked_lm_head(_hidden_states(backbone(backbone.input)), inputs["mask_positions"])
         super().__init__(backbone, preprocessor, inputs, outputs, **kwargs)
 
+    def _unused(self) -> list[Any]:
+        """The pooler's variables: no masked-LM loss reaches them, and Keras would warn of that in every `fit`."""
+        pooler = getattr(self.backbone, "pooled_dense", None)
+        return [] if pooler is None else pooler.trainable_weights
+
     @property
     def trainable_weights(self) -> list[Any]:
-        """Without the pooler's: no masked-LM loss reaches it, and Keras would warn of that in every `fit`."""
-        unused = getattr(self.backbone, "pooled_dense", None)
-        left_out = {id(variable) for variable in unused.variables} if unused is not None else set()
-        return [variable for variable in super().trainable_weights if id(variable) not in left_out]
+        unused = {id(variable) for variable in self._unused()}
+        return [variable for variable in super().trainable_weights if id(variable) not in unused]
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        return [*super().non_trainable_weights, *self._unused()]
 
     @property
     def trainable_variables(self) -> list[Any]:
         return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Any]:
+        return [*super().non_trainable_variables, *self._unused()]
 
     def compile(
         self, optimizer: Any = "auto", loss: Any = "auto", *, weighted_metrics: Any = "auto", **kwargs: Any

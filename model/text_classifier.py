@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import keras
 
 from clozekit.model.backbone import Backbone
-from clozekit.model.layers import truncated_normal
+from clozekit.model.layers import FirstToken, truncated_normal
 from clozekit.model.preprocessor import Preprocessor
 from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
@@ -100,6 +100,7 @@ class FirstTokenClassifier(TextClassifier):
     ) -> None:
         self.hidden_dim = hidden_dim
         policy = backbone.dtype_policy
+        self.first_token = FirstToken(dtype=policy, name="first_token")
         self.pooled_dropout = keras.layers.Dropout(dropout, dtype=policy, name="pooled_dropout")
         # KerasHub leaves this kernel at Keras's own initializer.
         self.pooled_dense = keras.layers.Dense(
@@ -108,7 +109,7 @@ class FirstTokenClassifier(TextClassifier):
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
 
     def classify(self, output: Any, training: bool | None) -> Any:
-        pooled = self.pooled_dense(self.pooled_dropout(output[:, 0, :], training=training))
+        pooled = self.pooled_dense(self.pooled_dropout(self.first_token(output), training=training))
         return self.output_dense(self.output_dropout(pooled, training=training))
 
     def head_config(self) -> dict[str, Any]:

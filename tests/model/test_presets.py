@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from clozekit.model import (
+    AlbertMaskedLM,
     BertBackbone,
     BertMaskedLM,
     BertMaskedLMPreprocessor,
@@ -18,7 +19,10 @@ from clozekit.model import (
     MaskedLM,
     RobertaMaskedLM,
     TextClassifier,
+    XLMRobertaTextClassifier,
 )
+from clozekit.model.families import family_named
+from clozekit.tokenizers.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer
 
@@ -230,3 +234,21 @@ def test_presets_go_to_object_stores_and_back(task: BertMaskedLM) -> None:
     url = "memory://bucket/of/presets/bert"
     task.save_to_preset(url)
     assert same_weights(MaskedLM.from_preset(url), task)
+
+
+def test_the_built_in_presets_have_the_parameters_of_the_seeds_tables() -> None:
+    """From shapes: nothing of these gigabytes is allocated."""
+    for preset in BUILTIN_PRESETS.values():
+        with keras.StatelessScope(initialize_variables=False):
+            backbone = family_named(preset.family).backbone(**preset.config)
+        assert backbone.count_params() == preset.parameters, preset.name
+
+
+@pytest.mark.parametrize(
+    ("cls", "number"),
+    [(MaskedLM, 18), (BertMaskedLM, 10), (RobertaMaskedLM, 4), (AlbertMaskedLM, 4), (XLMRobertaTextClassifier, 2)],
+)
+def test_a_class_lists_the_presets_it_can_load(cls: Any, number: int) -> None:
+    assert len(cls.presets.keys()) == number
+    if cls is not MaskedLM:
+        assert cls.preprocessor_cls.presets.keys() == cls.presets.keys()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clozekit.model.presets import load_preset
+from clozekit.model import MaskedLM
 from clozekit.model.training.config import (
     CheckpointConfig,
     EvaluateConfig,
@@ -24,7 +24,6 @@ from clozekit.model.training.config import (
 from clozekit.model.training.controller import Run, check_family
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.model.training.log import METRICS_FILE, MetricsLog, read_metrics
-from clozekit.model.training.loss import masked_sums
 from clozekit.pipelines.manifest import Manifest
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer
@@ -128,7 +127,7 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
         Run(config_for(dataset[0], uninterrupted, xla=True)).train()
     Run(config_for(dataset[0], directory, xla=xla)).train()
     assert curve(directory) == curve(uninterrupted)
-    a, b = (load_preset(path / "preset")[0].get_weights() for path in (directory, uninterrupted))
+    a, b = (MaskedLM.from_preset(path / "preset").get_weights() for path in (directory, uninterrupted))
     assert all((x == y).all() for x, y in zip(a, b, strict=True))
 
 
@@ -165,8 +164,9 @@ def test_a_run_goes_on_only_with_its_own_configuration(
 def test_evaluation_divides_summed_loss_by_summed_count(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
     run = Run(config_for(dataset[0], tmp_path / "run"))
     batches = run.evaluator._batches
-    sums = [masked_sums(run.task.masked_logits(b), b["mask_ids"], b["mask_weights"]) for b in batches]
-    loss = sum(float(s.loss) for s in sums) / sum(float(s.count) for s in sums)
+    losses = [tf.nn.sparse_softmax_cross_entropy_with_logits(b["mask_ids"], run.task.masked_logits(b)) for b in batches]
+    weights = [b["mask_weights"] for b in batches]
+    loss = sum(float(tf.reduce_sum(a * b)) for a, b in zip(losses, weights, strict=True)) / float(np.sum(weights))
     metrics = run.evaluator.run()
     assert metrics["loss"] == pytest.approx(loss, rel=1e-6)
     assert metrics["perplexity"] == pytest.approx(np.exp(loss), rel=1e-6)
