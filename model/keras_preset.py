@@ -33,6 +33,8 @@ TASK_WEIGHTS_FILE = "task.weights.h5"
 # Names that KerasHub exports twice, and the one we know.
 _ALIASES = {"Classifier": "TextClassifier", "Preprocessor": "TextClassifierPreprocessor"}
 _ALIASED_FAMILIES = ("Bert", "Roberta", "Albert", "XLMRoberta")
+# By name alone: a described function could be any code.
+_OUTPUT_ACTIVATIONS = ("linear", "softmax", "sigmoid", "tanh", "relu")
 _PASSED_OVER = ("name", "trainable", "dtype", "config_file", "compile_config", "build_config")
 
 
@@ -83,6 +85,12 @@ class KerasPreset:
             return None
         left_out = (*_PASSED_OVER, "backbone", "preprocessor")
         settings = {name: value for name, value in self._task["config"].items() if name not in left_out}
+        activation = settings.get("activation")
+        if activation is not None and activation not in _OUTPUT_ACTIVATIONS:
+            raise InputError(
+                f"{self.source}: the activation in {TASK_FILE} must be one of {', '.join(_OUTPUT_ACTIVATIONS)}, it is"
+                f" {activation!r}; code in a preset is never run"
+            )
         return {**settings, **self._own.get("task", {})}
 
     def preprocessor_settings(self, kind: str) -> dict[str, Any]:
