@@ -23,7 +23,7 @@ _PRESET_FILES = (
     "task.weights.h5",
     "model*.safetensors",
     "model.safetensors.index.json",
-    "clozekit_*.json",
+    "clozekit.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.txt",
