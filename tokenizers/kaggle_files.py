@@ -52,6 +52,8 @@ class KaggleFiles(RemoteFiles):
         try:
             with self._locked():
                 return self._checked(self._download(name), name)
+        except InputError:
+            raise
         except Exception as error:
             # Kaggle may refuse what isn't there; a preset that gives its config.json refuses nothing else.
             refused = kind_of(error) == REFUSED and name != "config.json" and self.path("config.json") is not None

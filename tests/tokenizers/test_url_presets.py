@@ -143,11 +143,28 @@ def test_a_copy_of_an_older_version_is_begun_anew(url: str) -> None:
     assert Recorded.reads == [("model.weights.h5", 0), ("model.weights.h5", 0)]
 
 
-def test_what_arrives_with_another_size_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Recorded, "info", lambda self, path: {"size": 3, "name": path, "type": "file"})
-    with pytest.raises(InputError, match="the checksum of what arrived is wrong .2 bytes arrived instead of 3"):
+@pytest.mark.parametrize(
+    ("promised", "cause"),
+    [
+        ({"size": 3}, "2 bytes arrived instead of 3"),
+        # crc32c as Google's storage tells it,.
+        ({"size": 2, "crc32c": "AAAAAA=="}, "crc32c .* arrived instead of AAAAAA=="),
+    ],
+)
+def test_what_arrives_otherwise_than_promised_is_refused(
+    promised: dict[str, Any], cause: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Recorded, "info", lambda self, path: promised)
+    with pytest.raises(InputError, match=f"the checksum of what arrived is wrong .{cause}"):
         content_of(url, "config.json")
     assert [path for path in cache_directory().rglob("config.json") if path.is_file()] == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("CLOZEKIT_CACHE", str(tmp_path / "a file"))
+    with pytest.raises(InputError, match="the cache of presets must be writable.*set CLOZEKIT_CACHE"):
+        content_of(url, "config.json")
 
 
 def test_a_file_that_is_not_there(url: str) -> None:
