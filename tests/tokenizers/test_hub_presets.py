@@ -139,6 +139,9 @@ def test_the_status_of_a_preset_is_named(scheme: str, status: int, cause: str, h
     hub.refused["/"] = status
     error = fetch(URIS[scheme], hub, tmp_path, "config.json")["error"]
     assert URIS[scheme] in error and cause in error and "CLOZEKIT_PRESET_PATH=DIR" in error and "\n" not in error
+    # Nothing of it is remembered: a login may have been missing.
+    hub.refused.clear()
+    assert fetch(URIS[scheme], hub, tmp_path, "config.json")["found"] == [sha256(FILES["config.json"])]
 
 
 @pytest.mark.parametrize("scheme", URIS)
@@ -161,6 +164,14 @@ def test_without_a_network(scheme: str, tmp_path: Path) -> None:
     assert fetch(URIS[scheme], hub, tmp_path / "used", "config.json")["found"] == [sha256(FILES["config.json"])]
     error = fetch(URIS[scheme], hub, tmp_path / "new", "config.json")["error"]
     assert URIS[scheme] in error and "no network" in error and "CLOZEKIT_PRESET_PATH=DIR" in error
+
+
+def test_a_file_that_kaggle_refuses_is_one_that_an_open_preset_lacks(hub: Hub, tmp_path: Path) -> None:
+    hub.refused["storage/task.json"] = 403
+    assert fetch(URIS["kaggle"], hub, tmp_path, "task.json?")["found"] == [None]
+    hub.refused["storage"] = 403
+    error = fetch(URIS["kaggle"], hub, tmp_path / "new", "task.json?")["error"]
+    assert "config.json" in error and "no permission (403)" in error
 
 
 def test_kaggle_takes_the_newest_version_and_keeps_to_it(tmp_path: Path) -> None:
