@@ -134,7 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"url": "http://localhost/", "id": 1})
         elif "/preupload/" in path:
             asked = json.loads(body)["files"]
-            self._json({"files": [{"path": one["path"], "uploadMode": "regular"} for one in asked]})
+            self._json(
+                {"files": [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in asked]}
+            )
         elif "/commit/" in path:
             self.hub.uploads += [json.loads(line) for line in body.splitlines()]
             self._json({"commitOid": COMMIT, "commitUrl": f"{self.hub.url}/ours/preset/commit/{COMMIT}"})

@@ -1,5 +1,6 @@
 """Presets at Kaggle and Hugging Face, through the hubs' real clients, against a stand-in on loopback."""
 
+import base64
 import hashlib
 import json
 import os
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 from stand_in_hubs import COMMIT, Hub, serve
+
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.preset_upload import upload_preset
 
 WEIGHTS = bytes(range(256)) * 4096
 FILES = {"config.json": b'{"a": 1}', "tokenizer.json": b"{}", "model.weights.h5": WEIGHTS}
@@ -135,6 +139,9 @@ def test_the_status_of_a_preset_is_named(scheme: str, status: int, cause: str, h
     hub.refused["/"] = status
     error = fetch(URIS[scheme], hub, tmp_path, "config.json")["error"]
     assert URIS[scheme] in error and cause in error and "CLOZEKIT_PRESET_PATH=DIR" in error and "\n" not in error
+    # Nothing of it is remembered: a login may have been missing.
+    hub.refused.clear()
+    assert fetch(URIS[scheme], hub, tmp_path, "config.json")["found"] == [sha256(FILES["config.json"])]
 
 
 @pytest.mark.parametrize("scheme", URIS)
@@ -157,6 +164,14 @@ def test_without_a_network(scheme: str, tmp_path: Path) -> None:
     assert fetch(URIS[scheme], hub, tmp_path / "used", "config.json")["found"] == [sha256(FILES["config.json"])]
     error = fetch(URIS[scheme], hub, tmp_path / "new", "config.json")["error"]
     assert URIS[scheme] in error and "no network" in error and "CLOZEKIT_PRESET_PATH=DIR" in error
+
+
+def test_a_file_that_kaggle_refuses_is_one_that_an_open_preset_lacks(hub: Hub, tmp_path: Path) -> None:
+    hub.refused["storage/task.json"] = 403
+    assert fetch(URIS["kaggle"], hub, tmp_path, "task.json?")["found"] == [None]
+    hub.refused["storage"] = 403
+    error = fetch(URIS["kaggle"], hub, tmp_path / "new", "task.json?")["error"]
+    assert "config.json" in error and "no permission (403)" in error
 
 
 def test_kaggle_takes_the_newest_version_and_keeps_to_it(tmp_path: Path) -> None:
@@ -186,3 +201,70 @@ def test_the_whole_preset_as_a_directory(scheme: str, hub: Hub, tmp_path: Path) 
     expected = [name for name in sorted(hub.files) if scheme == "kaggle" or name != "pytorch_model.bin"]
     assert [Path(path).name for path in found["paths"]] == expected
     assert found["found"] == [sha256(hub.files[name]) for name in expected]
+
+
+UPLOAD = """
+import json, sys
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.preset_upload import upload_preset
+try:
+    upload_preset(sys.argv[1], sys.argv[2])
+    print(json.dumps({}))
+except InputError as error:
+    print(json.dumps({"error": str(error)}))
+"""
+
+
+@pytest.fixture
+def preset(tmp_path: Path) -> Path:
+    directory = tmp_path / "ours"
+    directory.mkdir()
+    for name, content in FILES.items():
+        (directory / name).write_bytes(content[:5000])
+    return directory
+
+
+def test_publishing_at_hugging_face(preset: Path, hub: Hub, tmp_path: Path) -> None:
+    assert run(UPLOAD, hub.url, tmp_path, "hf://ours/preset", str(preset)) == {}
+    written = {
+        one["value"]["path"]: base64.b64decode(one["value"]["content"]) for one in hub.uploads if one["key"] == "file"
+    }
+    card = written.pop("README.md").decode()
+    assert written == {name: content[:5000] for name, content in FILES.items()}
+    assert "library_name: keras-hub" in card and 'from_preset("hf://ours/preset")' in card
+
+
+def test_publishing_at_kaggle(preset: Path, hub: Hub, tmp_path: Path) -> None:
+    assert run(UPLOAD, hub.url, tmp_path, "kaggle://ours/bert/keras/preset", str(preset)) == {}
+    blobs = {path.removeprefix("/blobs/"): content for path, content in hub.uploads if path.startswith("/blobs/")}
+    assert blobs == {name: content[:5000] for name, content in FILES.items()}
+    service, created = hub.uploads[-1]
+    assert service == "CreateModelInstance"
+    assert sorted(file["token"] for file in created["body"]["files"]) == sorted(f"token of {name}" for name in FILES)
+
+
+@pytest.mark.parametrize(
+    ("uri", "rule"),
+    [
+        ("hf://ours/preset@main", "a preset is published at hf://owner/model"),
+        ("kaggle://ours/bert/keras/preset/3", "a preset is published at kaggle://owner/model/framework/variation"),
+        ("ours", "a preset is published at kaggle://, hf:// or a URL"),
+    ],
+)
+def test_publishing_at_a_wrong_handle(uri: str, rule: str, preset: Path) -> None:
+    with pytest.raises(InputError, match=rule):
+        upload_preset(uri, preset)
+
+
+def test_half_a_preset_is_not_published(preset: Path) -> None:
+    (preset / "model.weights.h5").unlink()
+    with pytest.raises(InputError, match=r"must hold config\.json and one of model\.weights\.h5"):
+        upload_preset("hf://ours/preset", preset)
+
+
+@pytest.mark.parametrize("scheme", ["hf", "kaggle"])
+def test_publishing_that_is_refused(scheme: str, preset: Path, hub: Hub, tmp_path: Path) -> None:
+    hub.refused["/"] = 403
+    uri = {"hf": "hf://ours/preset", "kaggle": "kaggle://ours/bert/keras/preset"}[scheme]
+    error = run(UPLOAD, hub.url, tmp_path, uri, str(preset))["error"]
+    assert error.startswith(f"the preset must be written to {uri}, it was not: no permission (403)")
