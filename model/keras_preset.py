@@ -110,7 +110,7 @@ class KerasPreset:
             raise InputError(f"{self.source} must hold {TOKENIZER_FILE} to take raw text; or pass preprocessor=None")
         return tokenizer_of_preset(self.family.tokenizer, self._files, {})
 
-    def load_backbone_weights(self, backbone: Backbone) -> None:
+    def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
         path = self._files.path(WEIGHTS_FILE, required=False)
         if path is None:
