@@ -89,6 +89,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--tokenizer", default=None, metavar="DIRECTORY", help="decode with this one (default: the dataset's)"
     )
 
+    verify = _command(
+        commands,
+        "verify",
+        "Check every byte of a dataset: hashes, counts, records, ids, lengths; a line for each problem.",
+        "clozekit verify gs://bucket/dataset",
+    )
+    verify.add_argument("dataset", metavar="DATASET", help="a directory or any fsspec URL")
+
     train = _command(
         commands,
         "train",

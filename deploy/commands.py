@@ -83,14 +83,27 @@ def inspect(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.describe import describe_manifest, sample_rows
     from clozekit.pipelines.files import join
     from clozekit.pipelines.manifest import read_manifest
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, load_tokenizer_from
 
     if arguments.rows < 0:
         raise InputError(f"--rows must be at least 0, got {arguments.rows}")
     manifest = read_manifest(arguments.dataset)
-    tokenizer = load_tokenizer(arguments.tokenizer or join(arguments.dataset, "tokenizer"))
+    tokenizer = load_tokenizer_from(arguments.tokenizer or join(arguments.dataset, TOKENIZER_FOLDER))
     rows = list(sample_rows(manifest, arguments.dataset, tokenizer, arguments.rows))
     print("\n".join([*describe_manifest(manifest, arguments.dataset), "", *rows]))
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.verify import verify_dataset
+
+    verified = verify_dataset(arguments.dataset)
+    print("\n".join(map(str, verified.problems)), end="\n" if verified.problems else "")
+    if verified.problems:
+        raise InputError(
+            f"a dataset must be what its manifest says, {arguments.dataset} has {len(verified.problems)} problems (above);"
+            " copy it again or run `clozekit prepare --overwrite`"
+        )
+    print(f"whole: {verified.num_shards:,} shards, {verified.num_rows:,} rows, {verified.num_tokens:,} tokens")
 
 
 def train(arguments: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from clozekit.pipelines.manifest import (
     manifest_to_json,
 )
 from clozekit.pipelines.plan import GroupRows, ShardPlan
+from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, save_tokenizer_to
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 
@@ -131,6 +132,6 @@ class CommitDataset(beam.DoFn):
         shards: Sequence[tuple[str, int, ShardInfo]],
     ) -> Iterable[str]:
         manifest = assemble_manifest(self._build, counts, groups, plans, shards)
-        load_tokenizer(self._tokenizer_directory).save(join(self._directory, "tokenizer"))
+        save_tokenizer_to(load_tokenizer(self._tokenizer_directory), join(self._directory, TOKENIZER_FOLDER))
         write_bytes(join(self._directory, MANIFEST_FILE), manifest_to_json(manifest).encode())
         yield manifest.dataset_sha256
