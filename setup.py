@@ -38,7 +38,9 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "dev": ["hypothesis", "mypy", "pytest", "regex", "ruff", "types-PyYAML", "types-tqdm"],
+        "dev": ["hypothesis", "mypy", "pytest", "regex", "ruff", "tensorflow-datasets", "types-PyYAML", "types-tqdm"],
+        # What the benchmark of the pipeline compares with.
+        "bench": ["datasets", "psutil"],
         # The reference implementations that tests/parity and the benchmark compare with.
         "parity": ["keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
     },

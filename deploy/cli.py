@@ -97,6 +97,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("dataset", metavar="DATASET", help="a directory or any fsspec URL")
 
+    export = _command(
+        commands,
+        "export",
+        "Write a dataset in another format: padded TFRecords, Parquet, a folder for TensorFlow Datasets.",
+        "clozekit export dataset padded --to padded",
+    )
+    export.add_argument("dataset", metavar="DATASET")
+    export.add_argument("output", metavar="DST", help="a folder of its own, which appears when it is complete")
+    export.add_argument(
+        "--to",
+        choices=["padded", "parquet", "tfds"],
+        required=True,
+        help="padded: fixed-length TFRecords; parquet; tfds: for tensorflow_datasets.builder_from_directory",
+    )
+    _add_running(export)
+
     train = _command(
         commands,
         "train",

@@ -106,6 +106,19 @@ def verify(arguments: argparse.Namespace) -> None:
     print(f"whole: {verified.num_shards:,} shards, {verified.num_rows:,} rows, {verified.num_tokens:,} tokens")
 
 
+def export(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.export import export_dataset
+    from clozekit.pipelines.export_formats import reading_line
+
+    manifest = export_dataset(
+        arguments.dataset, arguments.output, arguments.to, overwrite=arguments.overwrite, **_running(arguments)
+    )
+    print(
+        f"exported {sum(split.rows for split in manifest.splits.values()):,} rows to {arguments.output}; read it with"
+    )
+    print(f"  {reading_line(arguments.to, arguments.output, manifest)}")
+
+
 def train(arguments: argparse.Namespace) -> None:
     load_tensorflow(arguments.debug)
     from clozekit.model.training.config import load_config

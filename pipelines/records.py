@@ -1,5 +1,7 @@
 """The record: what one row of a dataset is called and looks like in bytes, and how shards are named. No Beam."""
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder, RecordBatchToExamplesEncoder
 
@@ -13,19 +15,23 @@ _FEATURE = pa.large_list(pa.int64())
 
 
 def rows_to_records(token_ids: pa.Array, document_lengths: pa.Array, first_row: int) -> list[bytes]:
-    """The records (serialized tf.train.Example) of consecutive rows, the same bytes for the same rows always.
+    """The records of consecutive rows; token_ids, document_lengths: list<integer> arrays, an entry a row; row i gets the
+    id `first_row + i`."""
+    row_ids = pa.LargeListArray.from_arrays(
+        pa.array(range(len(token_ids) + 1), pa.int64()),
+        pa.array(range(first_row, first_row + len(token_ids)), pa.int64()),
+    )
+    return encode_examples({DOCUMENT_LENGTHS: document_lengths, ROW_ID: row_ids, TOKEN_IDS: token_ids})
 
-    token_ids, document_lengths: list<integer> arrays, an entry a row; row i gets the id `first_row + i`.
+
+def encode_examples(columns: Mapping[str, pa.Array]) -> list[bytes]:
+    """Serialized tf.train.Examples, the same bytes for the same values always; columns: list<integer>, an entry an Example.
+
     Encoded by tfx-bsl's C++ coder, six times faster than Python's `tf.train.Example`.
     """
-    num_rows = len(token_ids)
-    row_ids = pa.LargeListArray.from_arrays(
-        pa.array(range(num_rows + 1), pa.int64()), pa.array(range(first_row, first_row + num_rows), pa.int64())
-    )
-    columns = {DOCUMENT_LENGTHS: document_lengths.cast(_FEATURE), ROW_ID: row_ids, TOKEN_IDS: token_ids.cast(_FEATURE)}
     # A protobuf map is written in the order of a hash table that differs from process to process (seen with tfx-bsl
-    # 1.21), so each feature is encoded as an Example of its own, and the entries are joined in one fixed order.
-    encoded = [_map_entries(name, column) for name, column in columns.items()]
+    # 1.21), so each feature is encoded as an Example of its own, and the entries are joined in the order of the names.
+    encoded = [_map_entries(name, column.cast(_FEATURE)) for name, column in sorted(columns.items())]
     return [_example(b"".join(entries)) for entries in zip(*encoded, strict=True)]
 
 

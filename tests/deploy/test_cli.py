@@ -9,7 +9,7 @@ import pytest
 from clozekit.deploy.cli import build_parser, main
 from clozekit.pipelines.manifest import Manifest
 
-COMMANDS = ["demo", "vocab", "prepare", "inspect", "verify", "train", "fill"]
+COMMANDS = ["demo", "vocab", "prepare", "inspect", "verify", "export", "train", "fill"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
