@@ -57,26 +57,31 @@ def vocab(arguments: argparse.Namespace) -> None:
 def prepare(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.describe import describe_manifest
     from clozekit.pipelines.options import PrepareOptions
-    from clozekit.pipelines.prepare import prepare as prepare_dataset
+    from clozekit.pipelines.prepare import prepare_lengths
 
     options = PrepareOptions(
-        sequence_length=arguments.sequence_length,
         validation_rate=arguments.validation_rate,
         seed=arguments.seed,
         shard_size_mb=arguments.shard_size_mb,
         num_shards=arguments.num_shards,
+        long_documents=arguments.long_documents,
+        pairs=arguments.pairs,
+        packing=arguments.packing,
+        max_documents_per_row=arguments.max_documents_per_row,
     )
-    manifest, built = prepare_dataset(
+    results = prepare_lengths(
         _reading(arguments),
         options,
+        arguments.sequence_length,
         arguments.tokenizer,
         arguments.output,
         overwrite=arguments.overwrite,
         **_running(arguments),
     )
-    if not built:
-        print("already prepared from these inputs with these settings; nothing to do")
-    print("\n".join(describe_manifest(manifest, arguments.output)))
+    for directory, (manifest, built) in results.items():
+        if not built:
+            print("already prepared from these inputs with these settings; nothing to do")
+        print("\n".join(describe_manifest(manifest, directory)))
 
 
 def inspect(arguments: argparse.Namespace) -> None:

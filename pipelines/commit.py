@@ -83,6 +83,11 @@ def assemble_manifest(
 ) -> Manifest:
     """The manifest of a finished build. Raises InputError when nothing was kept, RuntimeError when shards are missing."""
     check_account(counts)
+    if not plans and counts.get("documents_of_other_lengths", 0) + counts.get("rejected_too_long", 0):
+        raise InputError(
+            f"rows of {build.sequence_length} tokens must hold at least one document, none has that length; leave it out of"
+            " --sequence-length, or cut long documents"
+        )
     if not plans:
         raise InputError(
             f"the inputs must hold at least one document with text, {counts.get('documents_in', 0)} were read and none"

@@ -11,12 +11,21 @@ import pyarrow.parquet
 
 from clozekit.pipelines.blocks import list_column, list_parts
 from clozekit.pipelines.manifest import Manifest, SplitInfo
-from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS, encode_examples, records_to_rows
+from clozekit.pipelines.records import (
+    DOCUMENT_LENGTHS,
+    PAIR_LABELS,
+    ROW_ID,
+    SEGMENT_LENGTHS,
+    TOKEN_IDS,
+    encode_examples,
+    records_to_rows,
+)
 from clozekit.pipelines.tfrecord import frame_records
 
 FORMATS = ("padded", "parquet", "tfds")
 TFDS_NAME = "clozekit"
 TFDS_VERSION = "1.0.0"
+PAIR_FEATURES = ("pair_labels", "segment_ids")
 PADDED_FEATURES = ("document_ids", "padding_mask", "positions", TOKEN_IDS)
 # Every file of an export, so that nothing else is ever removed to make room for one.
 EXPORTED_NAME = re.compile(
@@ -36,7 +45,8 @@ def exported_name(to: str, split: str, index: int, num_shards: int) -> str:
 def padded_rows(rows: pa.RecordBatch, sequence_length: int, pad_token_id: int) -> dict[str, np.ndarray]:
     """What a reader of padded rows needs, each int64 (num_rows, sequence_length); the same values as the trainer derives.
 
-    document_ids: 1.. per packed document, 0 = padding; positions: restart at each document; padding_mask: 1 = real.
+    document_ids: 1.. per packed document, 0 = padding; positions: restart at each document; padding_mask: 1 = real. Sentence
+    pairs have segment_ids too, and pair_labels: the label at the first token of its document, -1 elsewhere.
     """
     ids, num_tokens = list_parts(rows.column(TOKEN_IDS))
     lengths, num_documents = list_parts(rows.column(DOCUMENT_LENGTHS))
@@ -50,7 +60,14 @@ def padded_rows(rows: pa.RecordBatch, sequence_length: int, pad_token_id: int) -
         padded[real] = values
         return padded
 
+    pairs = {}
+    if SEGMENT_LENGTHS in rows.schema.names:
+        places = np.arange(len(ids)) - np.repeat(starts, lengths)
+        points, labels = (list_parts(rows.column(name))[0] for name in (SEGMENT_LENGTHS, PAIR_LABELS))
+        pairs["segment_ids"] = spread(places >= np.repeat(points, lengths), 0)
+        pairs["pair_labels"] = spread(np.where(places == 0, np.repeat(labels, lengths), -1), -1)
     return {
+        **pairs,
         "document_ids": spread(np.repeat(numbers, lengths), 0),
         "padding_mask": real.astype(np.int64),
         "positions": spread(np.arange(len(ids)) - np.repeat(starts, lengths), 0),
@@ -97,7 +114,8 @@ def describe_folder(to: str, manifest: Manifest) -> dict[str, bytes]:
 def reading_line(to: str, directory: str, manifest: Manifest) -> str:
     """The one line with which a stranger reads the folder."""
     if to == "padded":
-        names = ", ".join(f'"{name}"' for name in PADDED_FEATURES)
+        features = sorted([*PADDED_FEATURES, *(PAIR_FEATURES if manifest.has_pairs else ())])
+        names = ", ".join(f'"{name}"' for name in features)
         return (
             f"tf.io.parse_example(records, {{name: tf.io.FixedLenFeature([{manifest.sequence_length}], tf.int64)"
             f' for name in ({names})}} | {{"{ROW_ID}": tf.io.FixedLenFeature([], tf.int64)}})'
@@ -119,7 +137,7 @@ def tfds_features(manifest: Manifest) -> dict[str, Any]:
             "pythonClassName": f"{place}.sequence_feature.Sequence",
             "sequence": {"feature": inner, "length": "-1"},
         }
-        for name in (DOCUMENT_LENGTHS, TOKEN_IDS)
+        for name in (DOCUMENT_LENGTHS, TOKEN_IDS, *((SEGMENT_LENGTHS, PAIR_LABELS) if manifest.has_pairs else ()))
     }
     features[ROW_ID] = {"pythonClassName": f"{place}.scalar.Scalar", "tensor": scalar}
     return {"pythonClassName": f"{place}.features_dict.FeaturesDict", "featuresDict": {"features": features}}

@@ -11,9 +11,17 @@ import pyarrow as pa
 
 from clozekit.pipelines.blocks import list_parts
 from clozekit.pipelines.commit import length_histogram
+from clozekit.pipelines.cut_documents import NO_PAIR
 from clozekit.pipelines.files import join, read_bytes
 from clozekit.pipelines.manifest import Manifest, ShardInfo, read_manifest
-from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS, records_to_rows
+from clozekit.pipelines.records import (
+    DOCUMENT_LENGTHS,
+    PAIR_LABELS,
+    ROW_ID,
+    SEGMENT_LENGTHS,
+    TOKEN_IDS,
+    records_to_rows,
+)
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, load_tokenizer_from
 from clozekit.tokenizers.errors import InputError
@@ -135,6 +143,11 @@ def _parse(records: list[bytes], first: int) -> pa.RecordBatch:
 
 def row_problems(rows: pa.RecordBatch, first_row: int, manifest: Manifest) -> list[str]:
     """What breaks a rule in consecutive rows of a split, at most one line a rule with its first row."""
+    has_pairs = rows.num_columns > 3
+    if has_pairs != manifest.has_pairs:
+        return [
+            f"rows must {'' if manifest.has_pairs else 'not '}have segments of sentence pairs, as the manifest's settings say"
+        ]
     nulls = [name for name in rows.schema.names if rows.column(name).null_count]
     if nulls:
         return [f"every row must have the features {', '.join(rows.schema.names)}, some have no {', '.join(nulls)}"]
@@ -156,12 +169,22 @@ def row_problems(rows: pa.RecordBatch, first_row: int, manifest: Manifest) -> li
         ("the length of a document is below 1", _any_in(document_rows, lengths < 1, rows)),
         ("the lengths of its documents do not add up to its tokens", sums != num_tokens),
     ]
+    if has_pairs:
+        pair_lengths, num_pair_lengths = list_parts(rows.column(SEGMENT_LENGTHS))
+        labels, num_labels = list_parts(rows.column(PAIR_LABELS))
+        if (num_pair_lengths != num_documents).any() or (num_labels != num_documents).any():
+            return ["every document must have one segment length and one pair label, some have none or several"]
+        wrong = (pair_lengths < 2) | (pair_lengths > lengths) | (labels < -1) | (labels > 1)
+        wrong |= (labels == NO_PAIR) != (pair_lengths == lengths)
+        rules.append(("the second segment of a document begins outside of it", _any_in(document_rows, wrong, rows)))
     broken = [(rule, np.flatnonzero(which)) for rule, which in rules]
     if not any(len(which) for _, which in broken):
         # The lengths fit, so they say where documents begin and end.
         ends = np.cumsum(lengths)
         wrong = (ids[ends - lengths] != special["start_token"]) | (ids[ends - 1] != special["end_token"])
-        rule = "a document does not begin with the start token and end with the end token"
+        if has_pairs:
+            wrong |= ids[ends - lengths + pair_lengths - 1] != special["end_token"]
+        rule = "a document (or its first segment) does not begin with the start token and end with the end token"
         broken.append((rule, np.flatnonzero(_any_in(document_rows, wrong, rows))))
     return [
         f"row {first_row + which[0]}: {rule}" + (f" (and {len(which) - 1:,} more rows)" if len(which) > 1 else "")

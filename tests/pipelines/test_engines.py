@@ -2,6 +2,7 @@
 
 import base64
 import bz2
+import dataclasses
 import os
 import signal
 import socket
@@ -27,7 +28,7 @@ from apache_beam.runners.pipeline_context import PipelineContext
 
 from clozekit.pipelines.files import find_inputs
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
-from clozekit.pipelines.prepare import build_graph, describe_build, describe_tokenizer, prepare
+from clozekit.pipelines.prepare import Target, build_graph, describe_build, describe_tokenizer, prepare
 from clozekit.pipelines.runners import runner_options
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
@@ -141,7 +142,9 @@ def graph(corpus: Path, tokenizer_directory: str) -> protocol.Pipeline:
     inputs, reading = find_inputs((str(corpus),)), ReadOptions((str(corpus),))
     build = describe_build(inputs, reading, OPTIONS, describe_tokenizer(load_tokenizer(tokenizer_directory)), "")
     root = beam.Pipeline(options=PipelineOptions(["--runner=PortableRunner"]))
-    build_graph(root, inputs, reading, OPTIONS, tokenizer_directory, "/nowhere", build, None)
+    # Two lengths: stages that are made more than once must have names of their own.
+    targets = [Target("/nowhere", dataclasses.replace(OPTIONS, sequence_length=length), build) for length in (32, 64)]
+    build_graph(root, inputs, reading, targets, tokenizer_directory, "/nowhere", None)
     return root.to_runner_api()
 
 

@@ -125,7 +125,10 @@ def too_long(rows: list[Row]) -> None:
     [
         (unknown_id, r"row 0: an id is not in the vocabulary of 70 pieces"),
         (wrong_lengths, r"row 1: the lengths of its documents do not add up to its tokens"),
-        (no_end_token, r"row 2: a document does not begin with the start token and end with the end token"),
+        (
+            no_end_token,
+            r"row 2: a document .or its first segment. does not begin with the start token and end with the end token",
+        ),
         (lost_row, r"it must hold \d+ rows, it holds \d+"),
         (too_long, r"row 0: it holds more than 32 tokens"),
     ],
