@@ -55,7 +55,9 @@ def vocab(arguments: argparse.Namespace) -> None:
 
 
 def prepare(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.build_report import REPORT_FILE
     from clozekit.pipelines.describe import describe_manifest
+    from clozekit.pipelines.files import join
     from clozekit.pipelines.options import PrepareOptions
     from clozekit.pipelines.prepare import prepare_lengths
 
@@ -81,7 +83,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     for directory, (manifest, built) in results.items():
         if not built:
             print("already prepared from these inputs with these settings; nothing to do")
-        print("\n".join(describe_manifest(manifest, directory)))
+        print("\n".join([*describe_manifest(manifest, directory), "", f"report    {join(directory, REPORT_FILE)}"]))
 
 
 def inspect(arguments: argparse.Namespace) -> None:

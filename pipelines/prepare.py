@@ -13,10 +13,11 @@ import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
 from clozekit.pipelines.blocks import concatenate, from_bytes, list_parts, to_bytes
+from clozekit.pipelines.build_report import REPORT_FILE, write_build_report
 from clozekit.pipelines.commit import BuildInfo, CommitDataset, length_histogram
 from clozekit.pipelines.dead_letters import DEAD_LETTERS_FILE, WriteDeadLetters, check_bad_rate
 from clozekit.pipelines.encode_documents import EncodeDocuments, counts_tag, pieces_tag
-from clozekit.pipelines.files import InputFile, check_writable, find_inputs, join, list_names, remove
+from clozekit.pipelines.files import InputFile, check_writable, file_size, find_inputs, join, list_names, remove
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_lengths
@@ -298,6 +299,8 @@ def prepare_datasets(
     for directory in directories:
         manifest = read_manifest(directory)
         remove_leftovers(directory, manifest)
+        if directory in built or file_size(join(directory, REPORT_FILE)) is None:
+            write_build_report(directory, manifest, side_directory)
         results.append((manifest, directory in built))
     return results
 

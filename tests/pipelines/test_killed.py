@@ -72,7 +72,13 @@ def check_rerun(directory: Path, uninterrupted: tuple[ReadOptions, Manifest], to
     assert before == {name: (status.st_ino, status.st_mtime_ns) for name, status in after.items()}
     assert verify_dataset(str(directory)).problems == ()
     shards = {shard.name for split in manifest.splits.values() for shard in split.shards}
-    assert {path.name for path in directory.iterdir()} == {*shards, "manifest.json", "tokenizer"}
+    assert {path.name for path in directory.iterdir()} == {
+        *shards,
+        "data-card.md",
+        "manifest.json",
+        "report.html",
+        "tokenizer",
+    }
 
 
 def test_killed_at_random_moments_and_run_again(

@@ -84,7 +84,13 @@ def test_the_manifest_says_what_the_shards_hold(reference: tuple[str, Manifest])
         assert manifest.fill_rate(split) == info.tokens / (32 * info.rows)
     assert len(manifest.splits["train"].shards) == 3
     assert sorted(path.name for path in Path(directory).iterdir()) == sorted(
-        ["manifest.json", "tokenizer", *(shard.name for split in manifest.splits.values() for shard in split.shards)]
+        [
+            "data-card.md",
+            "manifest.json",
+            "report.html",
+            "tokenizer",
+            *(shard.name for split in manifest.splits.values() for shard in split.shards),
+        ]
     )
 
 
