@@ -176,7 +176,9 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
     different = differences(task, family)
     if different:
         listed = ", ".join(f"{part.name} {part.ours} becomes {part.theirs}" for part in different)
-        warnings.warn(f"transformers will compute this {type(task).__name__} a little otherwise: {listed}", stacklevel=2)
+        warnings.warn(
+            f"transformers will compute this {type(task).__name__} a little otherwise: {listed}", stacklevel=2
+        )
     write_whole(directory, lambda into: _write(task, family, into))
 
 

@@ -131,9 +131,9 @@ def _check_architecture(config: dict[str, Any], source: str) -> None:
     kind = config.get("position_embedding_type", "absolute")
     if kind not in (None, "absolute"):
         refused.append(f"position_embedding_type {kind!r}")
-    if config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size"):
-        if config["model_type"] != "albert":
-            refused.append("embedding_size")
+    is_factorized = config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size")
+    if is_factorized and config["model_type"] != "albert":
+        refused.append("embedding_size")
     if config.get("quantization_config"):
         refused.append("quantization_config")
     if refused:

@@ -194,7 +194,7 @@ class Checkpoint:
             f"{self._source} must hold {WEIGHTS_FILE}, it has {pickles[0]} alone, a pickle, which can run code when it is"
             " loaded; convert it where transformers and torch are installed: python -c 'from transformers import"
             f' AutoModelForMaskedLM as M; M.from_pretrained("{self._source.removeprefix("hf://")}")'
-            ".save_pretrained(\"converted\")' and copy its vocabulary files"
+            '.save_pretrained("converted")\' and copy its vocabulary files'
         )
 
     def _open(self, name: str) -> Any:

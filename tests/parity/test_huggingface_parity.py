@@ -135,7 +135,9 @@ def test_gradients_are_the_same(family: str, tmp_path: Path) -> None:
         else:
             assert_close(gradient, parameter.grad)
     # The padding row and the one before it are theirs alone, and no loss reaches them.
-    assert family in ("bert", "albert") or not parameters["roberta.embeddings.position_embeddings.weight"].grad[:1].any()
+    assert (
+        family in ("bert", "albert") or not parameters["roberta.embeddings.position_embeddings.weight"].grad[:1].any()
+    )
 
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -193,7 +195,9 @@ def our_task(family: str, kind: str, **arguments: Any) -> Any:
     """A task of ours as KerasHub's defaults have it, with random weights."""
     keras.utils.set_random_seed(5)
     sizes = {"vocabulary_size": VOCABULARY_SIZE, "num_layers": 2, "num_heads": 4, "hidden_dim": 16}
-    sizes |= {"intermediate_dim": 24, "max_sequence_length": LENGTH} | ({"embedding_dim": 8} if family == "albert" else {})
+    sizes |= {"intermediate_dim": 24, "max_sequence_length": LENGTH} | (
+        {"embedding_dim": 8} if family == "albert" else {}
+    )
     members = family_named(family)
     task = getattr(members, kind)(members.backbone(**sizes), **arguments)
     for variable in task.variables:
