@@ -226,6 +226,9 @@ def write_preset(
         with h5py.File(directory / TASK_WEIGHTS_FILE, "w") as file:
             for name, variable in task.head_variables().items():
                 file.create_dataset(name, data=keras.ops.convert_to_numpy(variable))
+            # A fresh optimizer, as Keras lays one out: without it KerasHub warns. Ours never reads it.
+            file.create_dataset("optimizer/vars/0", data=np.int64(0))
+            file.create_dataset("optimizer/vars/1", data=np.float32(task.default_learning_rate))
     own = {part: options for part, options in own.items() if options}
     if own:
         _write_json(directory / OWN_FILE, own)

@@ -11,7 +11,7 @@ from clozekit.deploy.cli import build_parser, main
 from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor, BertTokenizer
 from clozekit.pipelines.manifest import Manifest
 
-COMMANDS = ["demo", "vocab", "prepare", "inspect", "train", "fill"]
+COMMANDS = ["demo", "vocab", "prepare", "inspect", "verify", "export", "train", "fill"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
