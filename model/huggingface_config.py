@@ -131,8 +131,8 @@ def _check_architecture(config: dict[str, Any], source: str) -> None:
     kind = config.get("position_embedding_type", "absolute")
     if kind not in (None, "absolute"):
         refused.append(f"position_embedding_type {kind!r}")
-    has_projection = config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size")
-    if has_projection and config["model_type"] != "albert":
+    is_factorized = config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size")
+    if is_factorized and config["model_type"] != "albert":
         refused.append("embedding_size")
     if config.get("quantization_config"):
         refused.append("quantization_config")
