@@ -151,6 +151,27 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("config", metavar="CONFIG.YAML")
     train.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
 
+    convert = _command(
+        commands,
+        "convert",
+        "Turn a preset into another library's, or into a SavedModel.",
+        "clozekit convert hf://google-bert/bert-base-uncased bert-base --to clozekit",
+    )
+    convert.add_argument(
+        "source", metavar="SRC", help="a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
+    )
+    convert.add_argument(
+        "target", metavar="DST", help="where it goes: a new directory, an old preset, or a URL (gs://)"
+    )
+    convert.add_argument(
+        "--to",
+        choices=["clozekit", "keras_hub", "huggingface", "saved_model"],
+        required=True,
+        help="clozekit: a preset of ours; keras_hub: the same, refused where KerasHub would compute something else;"
+        " huggingface: config.json and model.safetensors for transformers; saved_model: TensorFlow's, which takes ids, and"
+        " strings where the tokenizer can be in a graph (albert, xlm_roberta; bert's and roberta's run in Python)",
+    )
+
     fill = _command(
         commands, "fill", "Fill the masks of a text.", 'clozekit fill clozekit-demo/preset "The [MASK] of the list."'
     )

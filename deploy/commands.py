@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clozekit.deploy.quiet import load_tensorflow
+from clozekit.deploy.quiet import load_tensorflow, quiet_stderr
 from clozekit.tokenizers.errors import InputError
 
 
@@ -144,6 +144,17 @@ def train(arguments: argparse.Namespace) -> None:
         f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"
         f" {metrics['accuracy']:.1%}\npreset {run.preset_directory}\nreport {report}"
     )
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    load_tensorflow(arguments.debug)
+    from clozekit.deploy.convert import convert as convert_preset
+
+    with quiet_stderr(arguments.debug):
+        converted = convert_preset(arguments.source, arguments.target, arguments.to)
+    for note in converted.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{converted.what}, from {arguments.source} to {arguments.target}\n{converted.load_with}")
 
 
 def fill(arguments: argparse.Namespace) -> None:

@@ -126,7 +126,8 @@ class Preprocessor:
 
     def described(self) -> dict[str, Any]:
         """Everything but the vocabulary, for a `.keras` file."""
-        tokenizer = {"class_name": type(self.tokenizer).__name__, "config": self.tokenizer.get_config()}
+        settings = {**self.tokenizer.get_config(), **self.tokenizer._own_options()}
+        tokenizer = {"class_name": type(self.tokenizer).__name__, "config": settings}
         return {"tokenizer": tokenizer, "config": {**self.get_config(), **self.own_options()}}
 
     @classmethod

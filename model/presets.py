@@ -207,11 +207,12 @@ def put_in_place(temporary: Path, target: Path) -> None:
 
 
 def check_preset_target(target: Path) -> None:
-    """Raises InputError unless `target` is free, empty, or a preset that may be replaced."""
+    """Raises InputError unless `target` is free, empty, or a preset or SavedModel that may be replaced."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     marks = (WEIGHTS_FILE, SHARDED_WEIGHTS_FILE, METADATA_FILE, "model.safetensors")
-    if not ((target / CONFIG_FILE).is_file() and any((target / mark).is_file() for mark in marks)):
+    is_preset = (target / CONFIG_FILE).is_file() and any((target / mark).is_file() for mark in marks)
+    if not is_preset and not (target / "saved_model.pb").is_file():
         raise InputError(
             f"a preset goes into a new directory or replaces a preset, {target} is something else; choose another `preset`"
         )
