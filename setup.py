@@ -40,7 +40,7 @@ setup(
     extras_require={
         "dev": ["hypothesis", "mypy", "pytest", "regex", "ruff", "tensorflow-datasets", "types-PyYAML", "types-tqdm"],
         # What the benchmark of the pipeline compares with.
-        "bench": ["datasets", "psutil"],
+        "bench": ["datasets", "tokenizers"],
         # The reference implementations that tests/parity and the benchmark compare with.
         "parity": ["keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
     },
