@@ -58,7 +58,7 @@ setup(
             "types-tqdm",
         ],
         # What the benchmark of the pipeline compares with.
-        "bench": ["datasets", "psutil"],
+        "bench": ["datasets", "tokenizers"],
         # The reference implementations that tests/parity and the benchmark compare with.
         "parity": ["keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
     },
