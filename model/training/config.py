@@ -211,8 +211,8 @@ class ClusterConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What the log needs to know of the machine. peak_teraflops: of all devices of the run together, at the precision
-    it trains in (an H200 in bfloat16: 989 by its data sheet); price_per_hour: of all workers together."""
+    """What the log needs to know of the machine. peak_teraflops: of one device, at the precision it trains in, for
+    MFU; price_per_hour: of all workers together, in any currency."""
 
     peak_teraflops: float | None = None
     price_per_hour: float | None = None
@@ -240,13 +240,15 @@ class RunConfig:
     """One run. dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
 
     tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
-    `directory`/preset when not given.
+    `directory`/preset when not given. init_from: a preset or a checkpoint of another run, whose weights this one begins
+    with; a run that has checkpoints of its own goes on from them and does not look at it.
     """
 
     dataset: str
     directory: str
     tokenizer: str | None = None
     preset: str | None = None
+    init_from: str | None = None
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)

@@ -8,15 +8,12 @@ import tensorflow as tf
 
 from clozekit.model.training.cluster import choose_strategy, resolve_cluster
 from clozekit.model.training.config import ClusterConfig
+from clozekit.model.training.endings import WorkerLostError
 from clozekit.model.training.worker_addresses import ClusterSpec
 from clozekit.tokenizers.errors import InputError
 
 # What the surviving workers get to see when another one is gone.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
-
-
-class WorkerLostError(RuntimeError):
-    """Another worker of the run is gone; all have to be started again, and go on from the last checkpoint."""
 
 
 class Workers:
@@ -169,4 +166,4 @@ def _tpu_strategy(name: str) -> tf.distribute.Strategy:
 
 def is_lost_worker(error: BaseException) -> bool:
     """Whether TensorFlow's error says that another worker is gone."""
-    return isinstance(error, _LOST)
+    return isinstance(error, _LOST) or "Collective ops is aborted" in str(error)
