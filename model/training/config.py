@@ -204,7 +204,11 @@ class ClusterConfig:
         environments = ("auto", "none", "vertex", "tf_config", "slurm", "jobset", "indexed_job", "tpu")
         rule = f"cluster.environment must be one of {', '.join(environments)}"
         check(rule, self.environment in environments, repr(self.environment))
-        check("cluster.num_workers must be at least 1", self.num_workers is None or self.num_workers >= 1, self.num_workers)
+        check(
+            "cluster.num_workers must be at least 1",
+            self.num_workers is None or self.num_workers >= 1,
+            self.num_workers,
+        )
         check("cluster.num_cpu_devices must be at least 1", self.num_cpu_devices >= 1, self.num_cpu_devices)
         check("cluster.port must be from 1 to 65535", self.port is None or 1 <= self.port <= 65535, self.port)
 

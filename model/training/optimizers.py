@@ -72,7 +72,9 @@ class AdamW(tf.Module):
             [v.read_value() for v in group] for group in (self._variables, self.first, self.second)
         )
         results, norm = self._compute(values, gradients, firsts, seconds, learning_rate, self.updates.read_value())
-        targets = [group[index] for index in range(len(results)) for group in (self._variables, self.first, self.second)]
+        targets = [
+            group[index] for index in range(len(results)) for group in (self._variables, self.first, self.second)
+        ]
         assign_everywhere(targets, [part for result in results for part in result])
         updates = self.updates.read_value() + tf.cast(tf.math.is_finite(norm), tf.int64)
         assign_everywhere([self.updates], [updates])

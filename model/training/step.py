@@ -60,9 +60,7 @@ class TrainStep:
         self._gradients = tf.function(self._summed_gradients, jit_compile=config.train.xla)
         self.run_loop = tf.function(self._run_loop)
 
-    def _summed_gradients(
-        self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]
-    ) -> tuple[list[tf.Tensor], Sums]:
+    def _summed_gradients(self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]) -> tuple[list[tf.Tensor], Sums]:
         """Gradients of the summed (not mean) loss of one micro-batch, dense, and the sums."""
         states = [(state, tf.cast(seed, state.dtype)) for state, seed in zip(self._dropout_states, seeds, strict=True)]
         # The random states are inputs here: what assigns to variables can neither be compiled nor run on replicas.

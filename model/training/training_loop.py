@@ -5,7 +5,6 @@ import math
 import time
 from typing import Any, Protocol
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from clozekit.model.training.checkpoints import Checkpoints, Position, Saved, best_of
@@ -53,9 +52,7 @@ class TrainingLoop:
         """Returns the last validation metrics. Raises StoppedError on a signal, when everything is saved."""
         steps, start = self._config.train.steps, self._position.global_step
         chief = self._run.workers.is_chief
-        with tqdm(
-            total=steps, initial=start, desc="training", unit=" steps", smoothing=0.05, disable=not chief
-        ) as bar:
+        with tqdm(total=steps, initial=start, desc="training", unit=" steps", smoothing=0.05, disable=not chief) as bar:
             while self._position.global_step < steps:
                 trouble = self._advance()
                 metrics = self._evaluate_if_due() if trouble is None else None
@@ -164,8 +161,8 @@ class TrainingLoop:
         run.checkpoints.wait()
         good_until = max(0, position.global_step - trouble.num_steps)
         if config.action == "stop" or position.num_returns >= config.max_returns:
-            good = [saved for saved in run.checkpoints.found() if saved.step <= good_until]
-            known = f"the last good checkpoint is {good[-1].path}" if good else "there is no checkpoint from before"
+            before = [saved for saved in run.checkpoints.found() if saved.step <= good_until]
+            known = f"the last good checkpoint is {before[-1].path}" if before else "there is no checkpoint from before"
             returned = f", after going back {position.num_returns} times" if position.num_returns else ""
             raise InputError(
                 f"{trouble.reason} (step {position.global_step}{returned}); {known}; begin a run in another `directory`"

@@ -70,9 +70,7 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
             variable.assign(value)
         batches = toy_batches(name == "overflow")
 
-        def batches_of(
-            worker: int, num_workers: int, batches: dict[str, np.ndarray] = batches
-        ) -> tf.data.Dataset:
+        def batches_of(worker: int, num_workers: int, batches: dict[str, np.ndarray] = batches) -> tf.data.Dataset:
             share = ROWS // num_workers
             mine = {name: values[:, worker * share : (worker + 1) * share] for name, values in batches.items()}
             return tf.data.Dataset.from_tensor_slices(mine).repeat()
