@@ -2,6 +2,7 @@
 
 import html
 import io
+import math
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clozekit.model.fill_mask import Guess
+from clozekit.model.training.files import write_text
 from clozekit.model.training.log import METRICS_FILE, read_metrics
 from clozekit.pipelines.manifest import Manifest, SplitInfo
 
@@ -41,7 +43,7 @@ class Report:
 def series(metrics: Sequence[dict[str, Any]], kind: str, name: str) -> tuple[list[int], list[float]]:
     """Steps and values of one number in the log."""
     entries = [entry for entry in metrics if entry["kind"] == kind]
-    return [entry["step"] for entry in entries], [entry[name] for entry in entries]
+    return [entry["step"] for entry in entries], [math.nan if entry[name] is None else entry[name] for entry in entries]
 
 
 def _svg(draw: Any, width: float = 6.2, height: float = 3.1) -> str:
@@ -170,11 +172,9 @@ def render_report(report: Report) -> str:
     )
 
 
-def write_report(path: Path, report: Report) -> Path:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(render_report(report), encoding="utf-8")
-    temporary.replace(path)
-    return path
+def write_report(path: str | Path, report: Report) -> str:
+    write_text(str(path), render_report(report))
+    return str(path)
 
 
 def run_tiles(metrics: dict[str, float], log: Sequence[dict[str, Any]], baseline: float) -> list[tuple[str, str]]:
@@ -192,9 +192,9 @@ def run_tiles(metrics: dict[str, float], log: Sequence[dict[str, Any]], baseline
     ]
 
 
-def write_run_report(run: Any, metrics: dict[str, float]) -> Path:
+def write_run_report(run: Any, metrics: dict[str, float]) -> str:
     """`report.html` in the directory of a `Run` that was trained."""
-    log = read_metrics(run.directory / METRICS_FILE)
+    log = read_metrics(f"{run.directory}/{METRICS_FILE}")
     baseline = run.evaluator.commonest_token_accuracy()[1]
     model = run.config.model
     summary = (
@@ -210,7 +210,7 @@ def write_run_report(run: Any, metrics: dict[str, float]) -> Path:
         run.manifest,
         run.config.to_yaml(),
     )
-    return write_report(run.directory / REPORT_FILE, report)
+    return write_report(f"{run.directory}/{REPORT_FILE}", report)
 
 
 _PAGE = string.Template("""<!doctype html>
