@@ -59,7 +59,13 @@ def interleave_position(num_rows: Sequence[int], open_shards: int, rows_read: in
 
 
 def block_order(
-    num_rows: tf.Tensor, seed: int, epoch: tf.Tensor, block: tf.Tensor, bins: tf.Tensor | None, head: tf.Tensor, batch: int
+    num_rows: tf.Tensor,
+    seed: int,
+    epoch: tf.Tensor,
+    block: tf.Tensor,
+    bins: tf.Tensor | None,
+    head: tf.Tensor,
+    batch: int,
 ) -> tf.Tensor:
     """The order of a block's rows, int32 (num_rows,).
 

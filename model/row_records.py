@@ -74,7 +74,9 @@ def derive(document_lengths: tf.RaggedTensor, sequence_length: int) -> dict[str,
     (1 = real), each int32 (B, T), from the lengths of the packed documents."""
     lengths = tf.cast(document_lengths.to_tensor(), tf.int32)
     ends = tf.cumsum(lengths, axis=1)
-    places = tf.broadcast_to(tf.constant(np.arange(sequence_length, dtype=np.int32)), [tf.shape(ends)[0], sequence_length])
+    places = tf.broadcast_to(
+        tf.constant(np.arange(sequence_length, dtype=np.int32)), [tf.shape(ends)[0], sequence_length]
+    )
     index = tf.searchsorted(ends, places, side="right")
     real = places < tf.reduce_sum(lengths, axis=1, keepdims=True)
     starts = tf.pad(ends, [[0, 0], [1, 0]])

@@ -62,7 +62,9 @@ def damage_named(directory: str, manifest: Manifest) -> Iterator[None]:
         raise
 
 
-def shard_records(path: tf.Tensor, num_rows: tf.Tensor, rows_done: tf.Tensor, on_damage: str, remote: bool) -> tf.data.Dataset:
+def shard_records(
+    path: tf.Tensor, num_rows: tf.Tensor, rows_done: tf.Tensor, on_damage: str, remote: bool
+) -> tf.data.Dataset:
     """The records of a shard from number `rows_done` on: exactly num_rows - rows_done of them.
 
     on_damage "stop": a record that can't be read, or too few of them, is an error. "skip": whatever is missing comes as
@@ -84,5 +86,7 @@ def shard_records(path: tf.Tensor, num_rows: tf.Tensor, rows_done: tf.Tensor, on
 
 
 def _too_few(path: tf.Tensor) -> tf.Tensor:
-    with tf.control_dependencies([tf.debugging.Assert(False, ["a shard has fewer rows than the manifest says:", path])]):
+    with tf.control_dependencies(
+        [tf.debugging.Assert(False, ["a shard has fewer rows than the manifest says:", path])]
+    ):
         return tf.constant(BLANK_RECORD)

@@ -50,7 +50,12 @@ def watch_loop(
     if num_bad_steps >= config.num_bad_steps:
         reason = f"the gradients must be numbers, those of the last {num_bad_steps} steps were not"
         return after, Trouble(reason, num_bad_steps)
-    if config.loss_factor is not None and mean is not None and lowest is not None and mean > config.loss_factor * lowest:
+    if (
+        config.loss_factor is not None
+        and mean is not None
+        and lowest is not None
+        and mean > config.loss_factor * lowest
+    ):
         reason = (
             f"the loss must not leave {config.loss_factor} times its lowest mean over {config.window_steps} steps,"
             f" {lowest:.3f}, it is {mean:.3f}"

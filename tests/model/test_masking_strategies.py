@@ -33,7 +33,9 @@ def packed_rows(num_rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return token_ids, document_ids
 
 
-def masked(options: MaskingOptions, num_rows: int = 64) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def masked(
+    options: MaskingOptions, num_rows: int = 64
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """token_ids, document_ids, selected (bool), all (B, T), and what `mask_rows` gives."""
     token_ids, document_ids = packed_rows(num_rows)
     row_ids = tf.range(num_rows, dtype=tf.int64)

@@ -18,7 +18,6 @@ from clozekit.model.shard_files import damage_named
 from clozekit.pipelines.manifest import Manifest, ShardInfo, SplitInfo
 from clozekit.tokenizers.errors import InputError
 
-
 SMALL = ReaderOptions(open_shards=2, shuffle_block_rows=16)
 
 
@@ -80,17 +79,16 @@ def rows_by_hand(num_rows: list[int], open_shards: int) -> list[tuple[int, int]]
 @pytest.mark.parametrize("num_rows", [[5], [3, 3, 3, 3], [4, 1, 7, 2, 2, 9], [1, 1, 1, 6, 1], [2, 0, 3]])
 def test_reading_goes_on_in_the_middle_of_open_shards(num_rows: list[int], open_shards: int) -> None:
     whole = rows_by_hand(num_rows, open_shards)
+    counts = tf.constant(num_rows, tf.int64)
+
+    def rest_of(part: tf.Tensor) -> tf.data.Dataset:
+        shard, done = tf.unstack(part)
+        return tf.data.Dataset.range(done, tf.gather(counts, shard)).map(lambda row: (shard, row))
+
     for read in range(len(whole) + 1):
         left = interleave_position(num_rows, open_shards, read)
         parts = tf.data.Dataset.from_tensor_slices(tf.constant(left, tf.int64, shape=[len(left), 2]))
-        rows = parts.interleave(
-            lambda part: tf.data.Dataset.range(part[1], tf.gather(tf.constant(num_rows, tf.int64), part[0])).map(
-                lambda row, shard=part[0]: (shard, row)
-            ),
-            cycle_length=open_shards,
-            block_length=1,
-            num_parallel_calls=None,
-        )
+        rows = parts.interleave(rest_of, cycle_length=open_shards, block_length=1, num_parallel_calls=None)
         assert [(int(shard), int(row)) for shard, row in rows] == whole[read:]
 
 
@@ -181,15 +179,11 @@ def plain_dataset(directory: Path, manifest: Manifest, lengths: list[list[int]],
 
 
 @pytest.mark.parametrize("encoding", ["int64", "<u2", "<i4"])
-def test_every_encoding_of_the_ids_reads_alike(
-    encoding: str, dataset: tuple[str, Manifest], tmp_path: Path
-) -> None:
+def test_every_encoding_of_the_ids_reads_alike(encoding: str, dataset: tuple[str, Manifest], tmp_path: Path) -> None:
     manifest = plain_dataset(tmp_path, dataset[1], [[3, 32, 7], [1, 12]], encoding)
     batches = list(validation_batches(str(tmp_path), manifest, masking(manifest), 5))
     shown = batches[0]["token_ids"].numpy()
-    np.put_along_axis(
-        shown, batches[0]["mask_positions"].numpy(), batches[0]["mask_ids"].numpy(), axis=1
-    )
+    np.put_along_axis(shown, batches[0]["mask_positions"].numpy(), batches[0]["mask_ids"].numpy(), axis=1)
     for row, length in enumerate([3, 32, 7, 1, 12]):
         # Position 0 of a row with unused slots was overwritten by them.
         assert shown[row, 1:length].tolist() == [5 + (row + i) % 30 for i in range(1, length)]
@@ -344,9 +338,7 @@ def test_what_can_not_be_read_is_left_empty_when_the_configuration_says_so(
 
 
 @pytest.mark.parametrize("damage", ["remove", "flip", "fewer"])
-def test_damage_in_the_middle_of_reading_is_named(
-    dataset: tuple[str, Manifest], tmp_path: Path, damage: str
-) -> None:
+def test_damage_in_the_middle_of_reading_is_named(dataset: tuple[str, Manifest], tmp_path: Path, damage: str) -> None:
     directory, shard = damaged_copy(dataset, tmp_path, "cut" if damage == "fewer" else damage)
     if damage == "fewer":
         # A whole TFRecord file, but without its last row.
@@ -354,7 +346,10 @@ def test_damage_in_the_middle_of_reading_is_named(
         with tf.io.TFRecordWriter(f"{directory}/{shard.name}") as writer:
             for record in records[:-1]:
                 writer.write(record.numpy())
-    with pytest.raises(InputError, match="set reader.on_damage=skip|is missing") as caught, damage_named(*dataset_at(directory, dataset)):
+    with (
+        pytest.raises(InputError, match="set reader.on_damage=skip|is missing") as caught,
+        damage_named(*dataset_at(directory, dataset)),
+    ):
         for _ in training_batches(directory, dataset[1], masking(dataset[1]), 8, 0, options=SMALL).take(99):
             pass
     assert shard.name in str(caught.value)

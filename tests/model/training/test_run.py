@@ -45,9 +45,7 @@ def config_for(dataset: str, directory: Path, steps: int = 12, xla: bool = False
 
 def curve(directory: Path) -> list[dict[str, object]]:
     """The log without what depends on the clock."""
-    return [
-        {k: v for k, v in entry.items() if k not in MEASURED} for entry in read_metrics(directory / METRICS_FILE)
-    ]
+    return [{k: v for k, v in entry.items() if k not in MEASURED} for entry in read_metrics(directory / METRICS_FILE)]
 
 
 @pytest.fixture(scope="module")
