@@ -1,11 +1,13 @@
 """The `clozekit` command: its subcommands and their help, one line for what went wrong, exit codes."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
 from clozekit.tokenizers.errors import InputError
 
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -97,6 +99,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("config", metavar="CONFIG.YAML")
     train.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
+    train.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train nothing: show the whole configuration, the parameters, FLOPs and memory, and compile one step",
+    )
 
     fill = _command(
         commands, "fill", "Fill the masks of a text.", 'clozekit fill clozekit-demo/preset "The [MASK] of the list."'
@@ -108,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     fill.add_argument("--file", default=None, metavar="FILE", help="more texts, one a line; - is the standard input")
     fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
+    add_model_commands(commands, _command)
     return parser
 
 
@@ -170,9 +178,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> None:
     # Loaded here, so that `--help` and a mistyped option answer at once.
-    from clozekit.deploy import commands
-
-    getattr(commands, arguments.command)(arguments)
+    name = "model_commands" if arguments.command in MODEL_COMMANDS else "commands"
+    getattr(importlib.import_module(f"clozekit.deploy.{name}"), arguments.command)(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -127,17 +127,17 @@ def fill(arguments: argparse.Namespace) -> None:
             print("\n".join(show_guesses(text, guesses)))
 
 
-def fill_texts(texts: Sequence[str], file: str | None) -> list[str]:
+def fill_texts(texts: Sequence[str], file: str | None, option: str = "--file") -> list[str]:
     """The texts of the command line, then the lines of `file` ("-" is the standard input) that are not empty."""
     found = list(texts)
     if file is not None:
         try:
             content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--file must be a readable file of UTF-8 lines, {file} is not ({error})") from error
+            raise InputError(f"{option} must be a readable file of UTF-8 lines, {file} is not ({error})") from error
         found += [line for line in content.splitlines() if line.strip()]
     if not found:
-        raise InputError("there must be at least one text to fill, got none; write it behind the preset or pass --file")
+        raise InputError(f"there must be at least one text, got none; write it behind the preset or pass {option}")
     return found
 
 
