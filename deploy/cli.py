@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("config", metavar="CONFIG.YAML")
     train.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
+    train.set_defaults(rest="changes")
     train.add_argument(
         "--dry-run",
         action="store_true",
@@ -112,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
         "preset", metavar="PRESET", help="a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
     )
     fill.add_argument("texts", nargs="*", metavar="TEXT", help="text with one or more mask tokens of the preset in it")
+    fill.set_defaults(rest="texts")
     fill.add_argument("--file", default=None, metavar="FILE", help="more texts, one a line; - is the standard input")
     fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
@@ -182,9 +184,21 @@ def run_command(arguments: argparse.Namespace) -> None:
     getattr(importlib.import_module(f"clozekit.deploy.{name}"), arguments.command)(arguments)
 
 
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses."""
+    parser = build_parser()
+    arguments, extra = parser.parse_known_args(argv)
+    rest = getattr(arguments, "rest", None)
+    if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    if extra:
+        getattr(arguments, str(rest)).extend(extra)
+    return arguments
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(argv)
     if not arguments.debug:
         # Both are read when TensorFlow is loaded.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -15,12 +15,12 @@ from clozekit.tokenizers.errors import InputError
 def evaluate(arguments: argparse.Namespace) -> None:
     texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts")
     load_tensorflow(arguments.debug)
-    from clozekit.model.training.evaluate import EvaluateOptions, evaluate_dataset, evaluate_texts
+    from clozekit.model.training.evaluate_preset import EvaluateOptions, evaluate_dataset, evaluate_texts
 
     if texts is not None:
         result = evaluate_texts(arguments.preset, texts)
     else:
-        options = EvaluateOptions(arguments.split, arguments.batch_size, arguments.max_rows, arguments.mask_rate)
+        options = EvaluateOptions(arguments.batch_size, arguments.max_rows, arguments.mask_rate)
         result = evaluate_dataset(arguments.preset, arguments.dataset, options)
     text = json.dumps(result, indent=2, ensure_ascii=False)
     if arguments.output is not None:

@@ -28,9 +28,12 @@ def add_model_commands(commands: Any, command: Callable[..., argparse.ArgumentPa
     )
     evaluate.add_argument("preset", metavar="PRESET", help=_PRESET)
     source = evaluate.add_mutually_exclusive_group(required=True)
-    source.add_argument("--dataset", metavar="DIRECTORY", help="a dataset that `clozekit prepare` wrote")
-    source.add_argument("--texts", metavar="FILE", help="texts, one a line, each token masked once; - is standard input")
-    evaluate.add_argument("--split", default="validation", help="rows of the dataset to use (default: %(default)s)")
+    source.add_argument(
+        "--dataset", metavar="DIRECTORY", help="a dataset that `clozekit prepare` wrote: its validation split"
+    )
+    source.add_argument(
+        "--texts", metavar="FILE", help="texts, one a line, each token masked once; - is standard input"
+    )
     evaluate.add_argument("--batch-size", type=int, default=32, help="rows at a time (default: %(default)s)")
     evaluate.add_argument("--max-rows", type=int, default=None, help="rows to look at (default: all of the split)")
     evaluate.add_argument(
@@ -50,12 +53,18 @@ def add_model_commands(commands: Any, command: Callable[..., argparse.ArgumentPa
         "config", nargs="?", metavar="CONFIG.YAML", help="a file or glue/NAME; none where the options say it all"
     )
     finetune.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
+    finetune.set_defaults(rest="changes")
     group = finetune.add_argument_group("short for keys of the configuration")
     group.add_argument("--init-from", metavar="PRESET", help=f"the model to start from: {_PRESET}")
     group.add_argument("--directory", help="where everything of the run goes")
     group.add_argument("--train", metavar="FILE", help="labelled texts: .tsv, .csv or .jsonl")
-    group.add_argument("--validation", metavar="FILE", nargs="+", help="the same, to measure on; the first one decides")
-    group.add_argument("--test", metavar="FILE", nargs="+", help="texts to predict, without labels")
+    group.add_argument(
+        "--validation",
+        metavar="FILE",
+        action="append",
+        help="the same, to measure on; given again, the first one decides",
+    )
+    group.add_argument("--test", metavar="FILE", action="append", help="texts to predict, without labels")
     group.add_argument("--text", metavar="COLUMN", help="the column of the texts: its name, or its number from 0")
     group.add_argument("--text-pair", metavar="COLUMN", help="the column of the second text, for pairs")
     group.add_argument("--label", metavar="COLUMN", help="the column of the labels")
@@ -68,6 +77,7 @@ def add_model_commands(commands: Any, command: Callable[..., argparse.ArgumentPa
     )
     predict.add_argument("preset", metavar="PRESET", help=_PRESET)
     predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts; with --pairs two by two")
+    predict.set_defaults(rest="texts")
     predict.add_argument("--file", default=None, metavar="FILE", help="more texts, one a line; - is the standard input")
     predict.add_argument("--pairs", action="store_true", help="texts are pairs; in a file a tab is between the two")
     predict.add_argument("--json", action="store_true", help="one JSON object a text, with all probabilities")

@@ -232,15 +232,20 @@ def apply_changes(fields: dict[str, Any], changes: Sequence[str]) -> None:
         key, equals, value = change.partition("=")
         if not equals:
             raise InputError(f"a change must look like key=value (train.steps=200), got {change!r}")
-        *groups, name = key.split(".")
-        place = fields
-        for group in groups:
-            place = place.setdefault(group, {})
-            check(f"{group} must be a group of keys", isinstance(place, dict), repr(place))
         try:
-            place[name] = yaml.safe_load(value)
+            set_key(fields, key, yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise InputError(f"the value of a change must be YAML, got {change!r}") from error
+
+
+def set_key(fields: dict[str, Any], key: str, value: Any) -> None:
+    """Puts a value under a dotted key into the nested `fields`."""
+    *groups, name = key.split(".")
+    place = fields
+    for group in groups:
+        place = place.setdefault(group, {})
+        check(f"{group} must be a group of keys", isinstance(place, dict), repr(place))
+    place[name] = value
 
 
 def config_from_dict(kind: type, fields: Mapping[str, Any], source: str, prefix: str = "") -> Any:

@@ -74,7 +74,7 @@ def encode_rows(examples: LabelledTexts, preprocessor: Preprocessor) -> EncodedR
         np.concatenate(token_ids),
         np.concatenate(segment_ids),
         np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
-        preprocessor.tokenizer.pad_token_id,  # type: ignore[attr-defined]
+        preprocessor.tokenizer.pad_token_id,
         preprocessor.sequence_length,
         names,
     )

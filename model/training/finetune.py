@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from clozekit.model.preprocessor import Preprocessor
 from clozekit.model.presets import check_preset_target, open_source, save_preset
 from clozekit.model.text_classifier import TextClassifier
 from clozekit.model.training.checkpoints import Checkpoints, Position
@@ -37,8 +38,7 @@ class FinetuneRun:
         self.directory = Path(config.directory)
         self.data: FinetuneData = read_finetune_data(config)
         check_preset_target(self.preset_directory)
-        self.task = build_classifier(config, self.data)
-        preprocessor = self.task.preprocessor
+        self.task, preprocessor = build_classifier(config, self.data)
         self._train_rows = encode_rows(self.data.train.examples, preprocessor)
         self._validation_rows = [encode_rows(split.examples, preprocessor) for split in self.data.validation]
         self._test_rows = [encode_rows(examples, preprocessor) for examples in self.data.test]
@@ -224,8 +224,8 @@ class FinetuneRun:
         (folder / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
 
 
-def build_classifier(config: FinetuneConfig, data: FinetuneData) -> TextClassifier:
-    """The backbone of the preset under a new head, whose weights (config.seed) decides."""
+def build_classifier(config: FinetuneConfig, data: FinetuneData) -> tuple[TextClassifier, Preprocessor]:
+    """The backbone of the preset under a new head, whose weights config.seed decides, and the preprocessor of both."""
     keras.utils.set_random_seed(config.seed)
     labels = list(data.labels) or None
     task = TextClassifier.from_preset(
@@ -236,8 +236,8 @@ def build_classifier(config: FinetuneConfig, data: FinetuneData) -> TextClassifi
         dtype=None if config.dtype == "float32" else config.dtype,
         compile=False,
     )
-    preprocessor, positions = task.preprocessor, task.backbone.max_sequence_length
-    assert preprocessor is not None
+    preprocessor: Any = task.preprocessor
+    positions = task.backbone.max_sequence_length
     preprocessor.sequence_length = config.sequence_length or min(DEFAULT_SEQUENCE_LENGTH, positions)
     preprocessor.check_fits(task.backbone.vocabulary_size, positions)
-    return task
+    return task, preprocessor

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from clozekit.model.training.config import OptimizerConfig, apply_changes, check, config_from_dict, read_yaml
+from clozekit.model.training.config import OptimizerConfig, apply_changes, check, config_from_dict, read_yaml, set_key
 from clozekit.model.training.labelled_texts import FORMATS, Columns
 from clozekit.model.training.task_metrics import check_metric
 from clozekit.tokenizers.errors import InputError
@@ -160,9 +160,7 @@ def load_finetune_config(
     fields = {} if name is None else read_yaml(config_path(name))
     apply_changes(fields, changes)
     for key, value in (values or {}).items():
-        *groups, last = key.split(".")
-        apply_changes(fields, [f"{group}={{}}" for group in groups if group not in fields])
-        (fields[groups[0]] if groups else fields)[last] = value
+        set_key(fields, key, value)
     return config_from_dict(FinetuneConfig, fields, "the command line" if name is None else name)
 
 

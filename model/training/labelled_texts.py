@@ -1,13 +1,13 @@
 """Labelled texts, or pairs of texts, from TSV, CSV and JSON-lines files: columns by name, one line for what is wrong."""
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -54,11 +54,11 @@ class LabelledTexts:
     def taken(self, places: Sequence[int]) -> "LabelledTexts":
         """The examples at `places`, in that order."""
 
-        def take(values: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple(values[place] for place in places) if values else ()
-
-        parts = (take(values) for values in (self.texts, self.pairs, self.labels, self.lines))
-        return LabelledTexts(self.source, *parts, self.num_skipped, self.sha256)
+        names = ("texts", "pairs", "labels", "lines")
+        fields = {name: getattr(self, name) for name in names}
+        return dataclasses.replace(
+            self, **{name: tuple(values[place] for place in places) for name, values in fields.items() if values}
+        )
 
 
 def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
@@ -92,7 +92,9 @@ def _content(path: str) -> bytes:
         with fsspec.open(path, "rb", compression="infer") as stream:
             return bytes(stream.read())
     except (OSError, EOFError, ImportError, ValueError) as error:
-        raise InputError(f"labelled texts must be in a readable file, {path} is not ({error}); check the path") from error
+        raise InputError(
+            f"labelled texts must be in a readable file, {path} is not ({error}); check the path"
+        ) from error
 
 
 def _format(path: str, file_format: str) -> str:
@@ -179,9 +181,15 @@ def _json_rows(text: str, columns: Columns) -> Iterator[tuple[int, list[str] | s
         if wrong:
             yield number, f"{wrong[0]!r} must hold text, it holds {json.dumps(fields[wrong[0]])[:40]}"
         elif columns.label is not None and not isinstance(fields[columns.label], str | int | float):
-            yield number, f"{columns.label!r} must hold a name or a number, it holds {json.dumps(fields[columns.label])[:40]}"
+            yield (
+                number,
+                f"{columns.label!r} must hold a name or a number, it holds {json.dumps(fields[columns.label])[:40]}",
+            )
         else:
-            yield number, [value if isinstance(value := fields[name], str) else json.dumps(value) for name in columns.used()]
+            yield (
+                number,
+                [value if isinstance(value := fields[name], str) else json.dumps(value) for name in columns.used()],
+            )
 
 
 def label_names(examples: LabelledTexts) -> tuple[str, ...]:
