@@ -104,6 +104,12 @@ def train(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.report import write_run_report
 
     config = load_config(arguments.config, arguments.changes)
+    if arguments.dry_run:
+        from clozekit.model.training.dry_run import dry_run
+
+        for line in dry_run(config):
+            print(line, flush=True)
+        return
     run = Run(config)
     metrics = run.train()
     report = write_run_report(run, metrics)

@@ -29,18 +29,16 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 
 def finetune(arguments: argparse.Namespace) -> None:
-    from clozekit.model.training.finetune_config import load_finetune_config
-
     name, changes = arguments.config, list(arguments.changes)
     if name is not None and "=" in name and not Path(name).exists():
         # No file was named: the first change stands in its place.
         name, changes = None, [name, *changes]
-    config = load_finetune_config(name, changes, options_as_keys(arguments))
     load_tensorflow(arguments.debug)
     from clozekit.model.training.finetune import FinetuneRun
+    from clozekit.model.training.finetune_config import load_finetune_config
     from clozekit.model.training.finetune_report import write_finetune_report
 
-    run = FinetuneRun(config)
+    run = FinetuneRun(load_finetune_config(name, changes, options_as_keys(arguments)))
     if run.data.num_skipped:
         print(f"{run.data.num_skipped:,} bad rows were left out (data.skip_bad_rows)")
     print(run.summary)

@@ -154,6 +154,17 @@ class Run:
         save_preset(self.preset_directory, self.task)
         return metrics
 
+    def training_shapes(self) -> dict[str, tf.TensorSpec]:
+        """The tensors of a training batch."""
+        config = self.config
+        batch = (config.dataset, self.manifest, self._masking, config.train.global_batch_size, config.seed)
+        return training_batches(*batch).element_spec
+
+    def try_step(self) -> None:
+        """One step on rows of padding: compiles what training compiles. What it changes is saved nowhere."""
+        zeros = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in self.training_shapes().items()}
+        self._run_loop(iter(tf.data.Dataset.from_tensors(zeros).repeat()), 0, 1)
+
     def _train_from(self, position: Position) -> dict[str, float]:
         config = self.config
         log = MetricsLog(self.directory, position.global_step)

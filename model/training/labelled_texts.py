@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -54,11 +55,11 @@ class LabelledTexts:
     def taken(self, places: Sequence[int]) -> "LabelledTexts":
         """The examples at `places`, in that order."""
 
-        names = ("texts", "pairs", "labels", "lines")
-        fields = {name: getattr(self, name) for name in names}
-        return dataclasses.replace(
-            self, **{name: tuple(values[place] for place in places) for name, values in fields.items() if values}
-        )
+        fields: dict[str, Any] = {name: getattr(self, name) for name in ("texts", "pairs", "labels", "lines")}
+        taken: dict[str, Any] = {
+            name: tuple(values[place] for place in places) for name, values in fields.items() if values
+        }
+        return dataclasses.replace(self, **taken)
 
 
 def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
