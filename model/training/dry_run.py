@@ -73,7 +73,17 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
 
 def describe_memory(memory: Memory, rows: int) -> Iterator[str]:
     """The estimate for one device."""
-    yield f"memory           about {memory.total / 1e9:,.2f} GB on a device, for micro-batches of {rows:,} rows:"
+    yield f"memory           about {readable_bytes(memory.total)} on a device, for micro-batches of {rows:,} rows:"
     for name in ("weights", "gradients", "optimizer", "activations"):
-        yield f"  {name:<14} {getattr(memory, name) / 1e9:,.3f} GB"
+        yield f"  {name:<14} {readable_bytes(getattr(memory, name))}"
     yield f"  {MEMORY_FORMULA}"
+
+
+def readable_bytes(value: int) -> str:
+    """Three digits and a unit: 1.23 GB."""
+    size, unit = float(value), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 999.5:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"
