@@ -63,14 +63,14 @@ def read_finetune_data(config: FinetuneConfig) -> FinetuneData:
         source = "data.labels" if data.labels else train.source
         return Split(name, examples, label_ids(examples, labels, source))
 
-    kept = train
+    kept, parts = train, validation
     if not validation:
         kept, part = validation_part(train, data.validation_rate, config.seed)
-        splits = [split_of(part, "validation")]
-    else:
-        splits = [split_of(examples, name) for examples, name in zip(validation, names, strict=False)]
+        parts, names = [part], ["validation"]
+    first = split_of(kept, "train")
+    splits = tuple(split_of(examples, name) for examples, name in zip(parts, names, strict=False))
     digest = hashlib.sha256(" ".join(file.sha256 for file in files).encode()).hexdigest()
-    return FinetuneData(split_of(kept, "train"), tuple(splits), test, labels, digest)
+    return FinetuneData(first, splits, test, labels, digest)
 
 
 def validation_part(examples: LabelledTexts, rate: float, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
