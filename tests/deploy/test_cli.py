@@ -9,7 +9,7 @@ import pytest
 from clozekit.deploy.cli import build_parser, main
 from clozekit.pipelines.manifest import Manifest
 
-COMMANDS = ["demo", "vocab", "prepare", "inspect", "train", "fill"]
+COMMANDS = ["demo", "vocab", "prepare", "inspect", "train", "fill", "evaluate", "finetune", "predict"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
