@@ -54,9 +54,12 @@ setup(
             "pytest",
             "regex",
             "ruff",
+            "tensorflow-datasets",
             "types-PyYAML",
             "types-tqdm",
         ],
+        # What the benchmark of the pipeline compares with.
+        "bench": ["datasets", "psutil"],
         # The reference implementations that tests/parity and the benchmark compare with.
         "parity": ["keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
     },

@@ -70,7 +70,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--tokenizer", required=True, metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made"
     )
     prepare.add_argument("--output", required=True, metavar="DIRECTORY", help="where the dataset goes")
-    prepare.add_argument("--sequence-length", type=int, default=512, help="tokens a row holds (default: %(default)s)")
+    prepare.add_argument(
+        "--sequence-length",
+        type=int,
+        nargs="+",
+        default=[512],
+        metavar="N",
+        help="tokens a row holds (default: 512); several make a dataset each in one pass, in OUTPUT/128, OUTPUT/512, ...",
+    )
     prepare.add_argument(
         "--validation-rate",
         type=float,
@@ -82,6 +89,28 @@ def build_parser() -> argparse.ArgumentParser:
         "--shard-size-mb", type=float, default=64.0, help="size a shard aims at (default: %(default)s)"
     )
     prepare.add_argument("--num-shards", type=int, default=None, help="train shards, in place of --shard-size-mb")
+    rows = prepare.add_argument_group("how documents become rows")
+    rows.add_argument(
+        "--long-documents",
+        choices=["tokens", "sentences", "drop"],
+        default="tokens",
+        help="cut those longer than a row into full rows, cut them between sentences, or drop them (default: %(default)s)",
+    )
+    rows.add_argument(
+        "--packing",
+        choices=["best_fit", "none"],
+        default="best_fit",
+        help="none: one document a row; with several lengths each goes to the shortest that holds it (default: %(default)s)",
+    )
+    rows.add_argument(
+        "--max-documents-per-row", type=int, default=None, metavar="N", help="documents packed together at most"
+    )
+    rows.add_argument(
+        "--pairs",
+        choices=["none", "next", "order"],
+        default="none",
+        help="sentence pairs: next, half with a second sentence of another document (BERT); order, half swapped (ALBERT)",
+    )
     _add_running(prepare)
 
     inspect = _command(commands, "inspect", "Say what a dataset holds.", "clozekit inspect dataset --rows 2")
@@ -90,6 +119,30 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument(
         "--tokenizer", default=None, metavar="DIRECTORY", help="decode with this one (default: the dataset's)"
     )
+
+    verify = _command(
+        commands,
+        "verify",
+        "Check every byte of a dataset: hashes, counts, records, ids, lengths; a line for each problem.",
+        "clozekit verify gs://bucket/dataset",
+    )
+    verify.add_argument("dataset", metavar="DATASET", help="a directory or any fsspec URL")
+
+    export = _command(
+        commands,
+        "export",
+        "Write a dataset in another format: padded TFRecords, Parquet, a folder for TensorFlow Datasets.",
+        "clozekit export dataset padded --to padded",
+    )
+    export.add_argument("dataset", metavar="DATASET")
+    export.add_argument("output", metavar="DST", help="a folder of its own, which appears when it is complete")
+    export.add_argument(
+        "--to",
+        choices=["padded", "parquet", "tfds"],
+        required=True,
+        help="padded: fixed-length TFRecords; parquet; tfds: for tensorflow_datasets.builder_from_directory",
+    )
+    _add_running(export)
 
     train = _command(
         commands,

@@ -59,42 +59,75 @@ def vocab(arguments: argparse.Namespace) -> None:
 
 
 def prepare(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.build_report import REPORT_FILE
     from clozekit.pipelines.describe import describe_manifest
+    from clozekit.pipelines.files import join
     from clozekit.pipelines.options import PrepareOptions
-    from clozekit.pipelines.prepare import prepare as prepare_dataset
+    from clozekit.pipelines.prepare import prepare_lengths
 
     options = PrepareOptions(
-        sequence_length=arguments.sequence_length,
         validation_rate=arguments.validation_rate,
         seed=arguments.seed,
         shard_size_mb=arguments.shard_size_mb,
         num_shards=arguments.num_shards,
+        long_documents=arguments.long_documents,
+        pairs=arguments.pairs,
+        packing=arguments.packing,
+        max_documents_per_row=arguments.max_documents_per_row,
     )
-    manifest, built = prepare_dataset(
+    results = prepare_lengths(
         _reading(arguments),
         options,
+        arguments.sequence_length,
         arguments.tokenizer,
         arguments.output,
         overwrite=arguments.overwrite,
         **_running(arguments),
     )
-    if not built:
-        print("already prepared from these inputs with these settings; nothing to do")
-    print("\n".join(describe_manifest(manifest, arguments.output)))
+    for directory, (manifest, built) in results.items():
+        if not built:
+            print("already prepared from these inputs with these settings; nothing to do")
+        print("\n".join([*describe_manifest(manifest, directory), "", f"report    {join(directory, REPORT_FILE)}"]))
 
 
 def inspect(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.describe import describe_manifest, sample_rows
     from clozekit.pipelines.files import join
     from clozekit.pipelines.manifest import read_manifest
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, load_tokenizer_from
 
     if arguments.rows < 0:
         raise InputError(f"--rows must be at least 0, got {arguments.rows}")
     manifest = read_manifest(arguments.dataset)
-    tokenizer = load_tokenizer(arguments.tokenizer or join(arguments.dataset, "tokenizer"))
+    tokenizer = load_tokenizer_from(arguments.tokenizer or join(arguments.dataset, TOKENIZER_FOLDER))
     rows = list(sample_rows(manifest, arguments.dataset, tokenizer, arguments.rows))
     print("\n".join([*describe_manifest(manifest, arguments.dataset), "", *rows]))
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.verify import verify_dataset
+
+    verified = verify_dataset(arguments.dataset)
+    print("\n".join(map(str, verified.problems)), end="\n" if verified.problems else "")
+    if verified.problems:
+        raise InputError(
+            f"a dataset must be what its manifest says, {arguments.dataset} has {len(verified.problems)} problems (above);"
+            " copy it again or run `clozekit prepare --overwrite`"
+        )
+    print(f"whole: {verified.num_shards:,} shards, {verified.num_rows:,} rows, {verified.num_tokens:,} tokens")
+
+
+def export(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.export import export_dataset
+    from clozekit.pipelines.export_formats import reading_line
+
+    manifest = export_dataset(
+        arguments.dataset, arguments.output, arguments.to, overwrite=arguments.overwrite, **_running(arguments)
+    )
+    print(
+        f"exported {sum(split.rows for split in manifest.splits.values()):,} rows to {arguments.output}; read it with"
+    )
+    print(f"  {reading_line(arguments.to, arguments.output, manifest)}")
 
 
 def train(arguments: argparse.Namespace) -> None:

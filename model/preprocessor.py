@@ -92,7 +92,7 @@ class Preprocessor:
 
     def named_inputs(self, rows: dict[str, Any]) -> dict[str, Any]:
         """The rows' tensors that the family's backbone takes, in KerasHub's order."""
-        names = ("token_ids", "segment_ids", "padding_mask") if self.has_segments else ("token_ids", "padding_mask")
+        names = ("token_ids", "padding_mask", "segment_ids") if self.has_segments else ("token_ids", "padding_mask")
         return {name: rows[name] for name in names}
 
     def check_fits(self, vocabulary_size: int, max_sequence_length: int) -> None:

@@ -13,7 +13,8 @@ from clozekit.pipelines import prepare as prepare_module
 from clozekit.pipelines import write_shards
 from clozekit.pipelines.blocks import from_bytes, to_bytes
 from clozekit.pipelines.commit import check_account
-from clozekit.pipelines.encode_documents import chunk_lengths, is_validation, wrap_pieces
+from clozekit.pipelines.cut_documents import chunk_lengths
+from clozekit.pipelines.encode_documents import is_validation, wrap_pieces
 from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.plan import GroupRows, cut_rows, plan_shards
@@ -83,7 +84,13 @@ def test_the_manifest_says_what_the_shards_hold(reference: tuple[str, Manifest])
         assert manifest.fill_rate(split) == info.tokens / (32 * info.rows)
     assert len(manifest.splits["train"].shards) == 3
     assert sorted(path.name for path in Path(directory).iterdir()) == sorted(
-        ["manifest.json", "tokenizer", *(shard.name for split in manifest.splits.values() for shard in split.shards)]
+        [
+            "data-card.md",
+            "manifest.json",
+            "report.html",
+            "tokenizer",
+            *(shard.name for split in manifest.splits.values() for shard in split.shards),
+        ]
     )
 
 
