@@ -19,7 +19,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clozekit",
         description="From raw text to a pretrained masked language model.",
-        epilog="Exit status: 0 done, 2 the input or an option breaks a rule (one line says which), 1 any other failure.",
+        epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 75 `train` was stopped by"
+        " SIGTERM or SIGUSR1 and has saved everything, 76 it has lost another worker: in both cases the same command goes"
+        " on; 1 any other failure.",
     )
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error and the libraries' messages"
@@ -263,6 +265,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_INPUT)
     except KeyboardInterrupt:
         return _report(f"clozekit {arguments.command}: interrupted; run it again to go on", False, EXIT_INTERRUPTED)
+    except RuntimeError as error:
+        # An EarlyEndError of the trainer, which is not loaded for every command.
+        status = getattr(error, "exit_status", None)
+        if status is None:
+            raise
+        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, status)
     except OSError as error:
         # A full disk, a folder that can't be written: nothing to learn from a traceback.
         return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_FAILURE)

@@ -131,20 +131,29 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    load_tensorflow(arguments.debug)
     from clozekit.model.training.config import load_config
+
+    config = load_config(arguments.config, arguments.changes)
+
+    def join_workers() -> Any:
+        from clozekit.model.training.workers import start_workers
+
+        return start_workers(config.cluster)
+
+    workers = load_tensorflow(arguments.debug, join_workers)
     from clozekit.model.training.controller import Run
     from clozekit.model.training.report import write_run_report
 
-    config = load_config(arguments.config, arguments.changes)
     if arguments.dry_run:
         from clozekit.model.training.dry_run import dry_run
 
-        for line in dry_run(config):
+        for line in dry_run(config, workers):
             print(line, flush=True)
         return
-    run = Run(config)
+    run = Run(config, workers)
     metrics = run.train()
+    if not workers.is_chief:
+        return
     report = write_run_report(run, metrics)
     print(
         f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"

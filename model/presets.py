@@ -209,8 +209,11 @@ def put_in_place(temporary: Path, target: Path) -> None:
         shutil.rmtree(old)
 
 
-def check_preset_target(target: Path) -> None:
-    """Raises InputError unless `target` is free, empty, or a preset that may be replaced."""
+def check_preset_target(preset_dir: str | Path) -> None:
+    """Raises InputError unless the directory is free, empty, or a preset that may be replaced; a URL may be."""
+    if "://" in str(preset_dir):
+        return
+    target = Path(preset_dir)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     marks = (WEIGHTS_FILE, SHARDED_WEIGHTS_FILE, METADATA_FILE, "model.safetensors")

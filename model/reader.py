@@ -77,18 +77,34 @@ def shard_paths(directory: str, split: SplitInfo) -> list[str]:
 
 
 def training_batches(
-    directory: str, manifest: Manifest, masking: MaskingOptions, batch_size: int, seed: int, start_row: int = 0
+    directory: str,
+    manifest: Manifest,
+    masking: MaskingOptions,
+    batch_size: int,
+    seed: int,
+    start_row: int = 0,
+    worker_index: int = 0,
+    num_workers: int = 1,
 ) -> tf.data.Dataset:
-    """Endless masked batches of the train split, from row number `start_row` over all epochs on.
+    """Endless masked batches of the train split, from row number `start_row` over all epochs on: of each global batch of
+    `batch_size` rows the part of worker `worker_index`.
 
     Each batch: token_ids, document_ids, positions, padding_mask (B, T), mask_positions, mask_ids, mask_weights (B, M),
     all of static shape.
     """
     rows = shuffled_rows(directory, manifest.splits["train"], seed, start_row)
-    batches = rows.batch(batch_size, drop_remainder=True)
-    return batches.map(
-        lambda records, epoch: masked_batch(records, epoch, manifest, masking), num_parallel_calls=tf.data.AUTOTUNE
-    ).prefetch(tf.data.AUTOTUNE)
+    share = batch_size // num_workers
+    mine = slice(worker_index * share, (worker_index + 1) * share)
+    return (
+        rows.batch(batch_size, drop_remainder=True)
+        .map(
+            lambda records, epoch: masked_batch(records[mine], epoch[mine], manifest, masking),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .prefetch(tf.data.AUTOTUNE)
+        # Else tf.distribute takes it for one that may end, and asks all workers before every step.
+        .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    )
 
 
 def validation_batches(

@@ -136,14 +136,95 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """How often a checkpoint is written, and how many are kept."""
+    """How often a checkpoint is written, how many are kept, whether a run goes on from them.
+
+    keep: the newest ones; keep_best: also the one with the lowest validation loss, written whenever an evaluation is
+    the best so far. background: files are written while training goes on, for a copy of the state in host memory.
+    resume: auto goes on from the newest checkpoint of `directory` if there is one, required refuses to begin anew,
+    never refuses to touch a directory that has checkpoints.
+    """
 
     every_steps: int = 500
     keep: int = 2
+    keep_best: bool = True
+    background: bool = True
+    resume: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("every_steps", "keep"):
             check(f"checkpoint.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        choices = ("auto", "required", "never")
+        check(f"checkpoint.resume must be one of {', '.join(choices)}", self.resume in choices, repr(self.resume))
+
+
+@dataclass(frozen=True)
+class DivergenceConfig:
+    """When training has gone wrong, and what is done then.
+
+    It has when every step of num_bad_steps in a row was skipped for a gradient that is no number, or when the mean loss
+    of the last window_steps is above loss_factor times the lowest such mean of the run (None: never). action: stop
+    names the last good checkpoint; go_back returns to it and goes on behind the rows that were read since, at most
+    max_returns times.
+    """
+
+    num_bad_steps: int = 20
+    loss_factor: float | None = 2.0
+    window_steps: int = 200
+    action: str = "stop"
+    max_returns: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("num_bad_steps", "window_steps", "max_returns"):
+            check(f"divergence.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        factor = self.loss_factor
+        check("divergence.loss_factor must be above 1", factor is None or factor > 1, factor)
+        choices = ("stop", "go_back")
+        check(f"divergence.action must be one of {', '.join(choices)}", self.action in choices, repr(self.action))
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """On which devices and workers a run trains; normally the environment says it all.
+
+    strategy: one_device, mirrored (all GPUs, or num_cpu_devices logical CPUs), multi_worker, tpu. environment: whose
+    variables to believe; none is a process alone. port: where workers listen, where the environment leaves it open.
+    num_workers: where the environment does not say how many there are (an Indexed Job).
+    """
+
+    strategy: str = "auto"
+    environment: str = "auto"
+    num_workers: int | None = None
+    num_cpu_devices: int = 1
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        strategies = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+        rule = f"cluster.strategy must be one of {', '.join(strategies)}"
+        check(rule, self.strategy in strategies, repr(self.strategy))
+        environments = ("auto", "none", "vertex", "tf_config", "slurm", "jobset", "indexed_job", "tpu")
+        rule = f"cluster.environment must be one of {', '.join(environments)}"
+        check(rule, self.environment in environments, repr(self.environment))
+        check(
+            "cluster.num_workers must be at least 1",
+            self.num_workers is None or self.num_workers >= 1,
+            self.num_workers,
+        )
+        check("cluster.num_cpu_devices must be at least 1", self.num_cpu_devices >= 1, self.num_cpu_devices)
+        check("cluster.port must be from 1 to 65535", self.port is None or 1 <= self.port <= 65535, self.port)
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What the log needs to know of the machine. peak_teraflops: of one device, at the precision it trains in, for
+    MFU; price_per_hour: of all workers together, in any currency."""
+
+    peak_teraflops: float | None = None
+    price_per_hour: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("peak_teraflops", "price_per_hour"):
+            value = getattr(self, name)
+            check(f"log.{name} must be above 0", value is None or value > 0, value)
 
 
 @dataclass(frozen=True)
@@ -163,13 +244,15 @@ class RunConfig:
     """One run. dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
 
     tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
-    `directory`/preset when not given.
+    `directory`/preset when not given. init_from: a preset or a checkpoint of another run, whose weights this one begins
+    with; a run that has checkpoints of its own goes on from them and does not look at it.
     """
 
     dataset: str
     directory: str
     tokenizer: str | None = None
     preset: str | None = None
+    init_from: str | None = None
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
@@ -177,6 +260,9 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    divergence: DivergenceConfig = field(default_factory=DivergenceConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
@@ -190,8 +276,21 @@ class RunConfig:
         return {
             key: value
             for key, value in _flatten(dataclasses.asdict(self)).items()
-            if key.split(".")[0] not in ("directory", "dataset", "tokenizer", "preset", "checkpoint", "evaluate")
+            if key.split(".")[0] not in _NO_PART_OF_THE_COURSE
         }
+
+
+_NO_PART_OF_THE_COURSE = (
+    "directory",
+    "dataset",
+    "tokenizer",
+    "preset",
+    "checkpoint",
+    "evaluate",
+    "divergence",
+    "cluster",
+    "log",
+)
 
 
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,31 +15,33 @@ from clozekit.model.training.flops import (
     training_flops_per_token,
     training_memory,
 )
+from clozekit.model.training.step import micro_batches_a_replica
+from clozekit.model.training.workers import Workers
 from clozekit.pipelines.manifest import Manifest
 from clozekit.tokenizers.errors import InputError
 
 
-def dry_run(config: RunConfig) -> Iterator[str]:
+def dry_run(config: RunConfig, workers: Workers | None = None) -> Iterator[str]:
     """Lines for people, each when it is known. Raises InputError where training would; writes nothing."""
     yield "configuration, with every default:"
     yield config.to_yaml().rstrip()
-    run = Run(config)
+    run = Run(config, workers)
     yield ""
     yield from describe_dataset(run.manifest, config)
     yield ""
-    shapes = run.training_shapes()
-    row_length, num_slots = (int(shapes[name].shape[1]) for name in ("token_ids", "mask_positions"))
-    yield from describe_model(run, row_length, num_slots)
-    yield ""
     started = time.monotonic()
     try:
-        run.try_step()
+        shapes = run.try_step()
     except tf.errors.OpError as error:
         raise InputError(
             f"one step must compile and run on this machine, it does not ({type(error).__name__}:"
             f" {str(error).strip().splitlines()[0][:200]}); lower train.micro_batch_size, or set train.xla=false"
         ) from error
-    yield f"compile check    one step on rows of padding, compilation included: {time.monotonic() - started:.1f} s"
+    seconds = time.monotonic() - started
+    row_length, num_slots = (int(shapes[name].shape[1]) for name in ("token_ids", "mask_positions"))
+    yield from describe_model(run, row_length, num_slots)
+    yield ""
+    yield f"compile check    one step on rows of padding, compilation included: {seconds:.1f} s"
 
 
 def describe_dataset(manifest: Manifest, config: RunConfig) -> Iterator[str]:
@@ -62,7 +64,9 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     config, sizes = run.config, Dimensions.of(run.task.backbone)
     flops = training_flops_per_token(sizes, row_length, num_slots / row_length)
     places = config.train.steps * config.train.global_batch_size * row_length
-    rows = config.train.global_batch_size // config.train.num_micro_batches
+    replicas = run.workers.num_replicas
+    rows = config.train.global_batch_size // replicas // micro_batches_a_replica(config, replicas)
+    yield f"devices          {replicas}, in {run.workers.spec.num_workers} processes"
     yield f"parameters       {run.task.count_params():,}"
     yield f"prediction slots {num_slots} a row of {row_length}"
     yield f"FLOPs a token    {flops:,.0f} = {FLOPS_FORMULA}"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from clozekit.model.preprocessor import Preprocessor
 from clozekit.model.presets import check_preset_target, open_source, save_preset
 from clozekit.model.text_classifier import TextClassifier
-from clozekit.model.training.checkpoints import Checkpoints, Position
+from clozekit.model.training.checkpoints import Checkpoints, Position, training_variables
 from clozekit.model.training.encoded_rows import EncodedRows, encode_rows, training_rows
 from clozekit.model.training.finetune_config import FinetuneConfig
 from clozekit.model.training.finetune_data import FinetuneData, read_finetune_data
@@ -51,7 +51,10 @@ class FinetuneRun:
         self._step = tf.function(self._train_step)
         self._logits = tf.function(self._batch_logits, jit_compile=config.xla)
         self._checkpoints = Checkpoints(
-            self.directory / "checkpoints", self.task, self._optimizer, config.course(), self.data.sha256, keep=1
+            str(self.directory / "checkpoints"),
+            training_variables(self.task, self._optimizer),
+            {**config.course(), "dataset_sha256": self.data.sha256},
+            keep=1,
         )
 
     @property
@@ -71,9 +74,7 @@ class FinetuneRun:
     def train(self) -> dict[str, Any]:
         """Trains to the last step or until nothing gets better; returns what `result.json` holds."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        position, damaged = self._checkpoints.restore_latest()
-        for problem in damaged:
-            tqdm.write(f"  damaged checkpoint left out: {problem}")
+        position = self._restore()
         (self.directory / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
         if position.global_step:
             tqdm.write(f"  going on from step {position.global_step} of {self.num_steps}")
@@ -86,6 +87,17 @@ class FinetuneRun:
             bar.close()
             log.close()
         return self._finish()
+
+    def _restore(self) -> Position:
+        """Where the run goes on: at its newest whole checkpoint, else at the start."""
+        saved, values, problems = self._checkpoints.newest()
+        self._checkpoints.set_aside(problems)
+        for problem in problems:
+            tqdm.write(f"  damaged checkpoint left out: {problem}")
+        if saved is None:
+            return Position()
+        self._checkpoints.assign(values)
+        return saved.position
 
     def history(self) -> list[dict[str, Any]]:
         """The evaluations so far: what is best and when to stop follow from them, also after a kill."""

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from clozekit.model.training.files import write_text
 from clozekit.model.training.finetune import FinetuneRun
 from clozekit.model.training.log import METRICS_FILE, read_metrics
 from clozekit.model.training.report import REPORT_FILE
 from clozekit.model.training.report_charts import TRAIN_COLOR, VALIDATION_COLOR, line, line_chart
-from clozekit.model.training.report_page import Card, Section, folded, render_page, table, write_page
+from clozekit.model.training.report_page import Card, Section, folded, render_page, table
 
 
 def write_finetune_report(run: FinetuneRun, result: dict[str, Any]) -> Path:
@@ -43,4 +44,6 @@ def write_finetune_report(run: FinetuneRun, result: dict[str, Any]) -> Path:
     tiles = [(name, f"{value:.4f}") for name, value in first.items()]
     title = f"Clozekit fine-tuning: {Path(run.data.train.examples.source).parent.name or 'run'}"
     page = render_page(title, run.summary, tiles, sections, f"files sha256 {run.data.sha256}")
-    return write_page(run.directory / REPORT_FILE, page)
+    path = run.directory / REPORT_FILE
+    write_text(str(path), page)
+    return path

@@ -12,7 +12,8 @@ FLOPS_FORMULA = (
     " where E is not H; 2 FLOPs a multiplication and addition, 3 for forward and backward"
 )
 MFU_FORMULA = (
-    "MFU = FLOPs a token x tokens a second / (devices x peak FLOPs a second of one). FLOPs a token = " + FLOPS_FORMULA
+    "MFU = FLOPs a token x tokens a second, padding included / (devices x peak FLOPs a second of one). FLOPs a token = "
+    + FLOPS_FORMULA
 )
 # Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1) count what a layer keeps for the backward pass, in bytes for
 # 2-byte values: 34 T B H + 5 a T^2 B. The same values, with the width and intermediate size left open, and one layer

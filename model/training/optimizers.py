@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from clozekit.model.training.config import OptimizerConfig
+from clozekit.model.training.workers import assign_everywhere
 
 
 def has_weight_decay(name: str) -> bool:
@@ -71,9 +72,10 @@ class AdamW(tf.Module):
             [v.read_value() for v in group] for group in (self._variables, self.first, self.second)
         )
         results, norm = self._compute(values, gradients, firsts, seconds, learning_rate, self.updates.read_value())
-        for index, (value, first, second) in enumerate(results):
-            self._variables[index].assign(value)
-            self.first[index].assign(first)
-            self.second[index].assign(second)
-        self.updates.assign_add(tf.cast(tf.math.is_finite(norm), tf.int64))
+        targets = [
+            group[index] for index in range(len(results)) for group in (self._variables, self.first, self.second)
+        ]
+        assign_everywhere(targets, [part for result in results for part in result])
+        updates = self.updates.read_value() + tf.cast(tf.math.is_finite(norm), tf.int64)
+        assign_everywhere([self.updates], [updates])
         return norm

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from clozekit.model.fill_mask import Guess
+from clozekit.model.training.files import write_text
 from clozekit.model.training.flops import MFU_FORMULA
 from clozekit.model.training.log import METRICS_FILE, read_metrics
 from clozekit.model.training.report_charts import TRAIN_COLOR, VALIDATION_COLOR, Line, bar_chart, line, line_chart
-from clozekit.model.training.report_page import Card, Section, folded, render_page, write_page
+from clozekit.model.training.report_page import Card, Section, folded, render_page, table
 from clozekit.pipelines.manifest import Manifest, SplitInfo
 
 REPORT_FILE = "report.html"
@@ -61,7 +62,7 @@ _SPEED = (
     ),
     Curve("data_wait_share", "Data wait", "share of the step's time", percent=True),
     Curve("step_seconds", "Step time", "milliseconds a step", scale=1e3),
-    Curve("mfu", "Model FLOPs utilisation", "MFU", percent=True, note=html.escape(MFU_FORMULA)),
+    Curve("model_flops_utilization", "Model FLOPs utilisation", "MFU", percent=True, note=html.escape(MFU_FORMULA)),
     Curve("memory_bytes", "Memory", "GB at most", scale=1e-9),
     Curve("cost", "Cost", "so far, in the price's currency"),
 )
@@ -84,10 +85,7 @@ def _both(metrics: Sequence[dict[str, Any]], name: str) -> list[Line]:
 
 
 def speed_chart(metrics: Sequence[dict[str, Any]]) -> str:
-    real = line(metrics, "train", "real_tokens_per_second", "real tokens")
-    if not real.steps:
-        # Logs of before padding was counted.
-        real = line(metrics, "train", "tokens_per_second", "real tokens")
+    real = line(metrics, "train", "tokens_per_second", "real tokens")
     padded = line(metrics, "train", "padded_tokens_per_second", "padding included", TRAIN_COLOR)
     return line_chart("Tokens a second", [padded, real], "tokens a second")
 
@@ -102,6 +100,16 @@ def curve_cards(metrics: Sequence[dict[str, Any]], curves: Sequence[Curve]) -> l
         else:
             cards.append(Card(curve.title, line_chart(curve.title, [found], curve.y_label, curve.percent), curve.note))
     return cards
+
+
+def events_card(metrics: Sequence[dict[str, Any]]) -> Card:
+    """What happened besides training: every event of the log with its fields."""
+    events = [entry for entry in metrics if entry["kind"] == "event"]
+    rows = []
+    for entry in events:
+        more = [f"{name} {value}" for name, value in entry.items() if name not in ("kind", "step", "event")]
+        rows.append([f"{entry['step']:,}", str(entry["event"]).replace("_", " "), ", ".join(more)])
+    return Card("Events", table(["step", "what", ""], rows) if rows else "")
 
 
 def histogram_chart(split: SplitInfo) -> str:
@@ -139,7 +147,7 @@ def render_report(report: Report) -> str:
     )
     curves = [Card("Loss", loss_chart(log)), Card("Masked accuracy", accuracy_chart(log, report.baseline_accuracy))]
     sections = [
-        Section("Training", [*curves, *curve_cards(log, _OPTIMIZATION)]),
+        Section("Training", [*curves, *curve_cards(log, _OPTIMIZATION), events_card(log)]),
         Section("Filled masks", [Card("", _filled_card(filled)) for filled in report.filled]),
         Section("Speed", [Card("Tokens a second", speed_chart(log)), *curve_cards(log, _SPEED)]),
         Section(
@@ -154,23 +162,21 @@ def render_report(report: Report) -> str:
     return render_page(report.title, report.summary, report.tiles, sections, footer)
 
 
-def write_report(path: Path, report: Report) -> Path:
-    return write_page(path, render_report(report))
+def write_report(path: str | Path, report: Report) -> str:
+    write_text(str(path), render_report(report))
+    return str(path)
 
 
 def run_tiles(metrics: dict[str, float], log: Sequence[dict[str, Any]], baseline: float) -> list[tuple[str, str]]:
     """The headline numbers of a run: of the last validation, and of what the log holds."""
     training = [entry for entry in log if entry["kind"] == "train"]
 
-    def middle(*names: str) -> float | None:
-        """The median of the first of the names that the log holds."""
-        for name in names:
-            values = sorted(entry[name] for entry in training if isinstance(entry.get(name), int | float))
-            if values:
-                return float(values[len(values) // 2])
-        return None
+    def middle(name: str) -> float | None:
+        """The median of what the log holds under this name."""
+        values = sorted(entry[name] for entry in training if isinstance(entry.get(name), int | float))
+        return float(values[len(values) // 2]) if values else None
 
-    speed, mfu = middle("real_tokens_per_second", "tokens_per_second"), middle("mfu")
+    speed, mfu = middle("tokens_per_second"), middle("model_flops_utilization")
     useful, wait = middle("useful_token_share"), middle("data_wait_share")
     skipped = sum(entry.get("skipped_steps", 0) for entry in training)
     costs = [entry["cost"] for entry in training if isinstance(entry.get("cost"), int | float)]
@@ -190,9 +196,9 @@ def run_tiles(metrics: dict[str, float], log: Sequence[dict[str, Any]], baseline
     return [(label, value) for label, value in tiles if value is not None]
 
 
-def write_run_report(run: Any, metrics: dict[str, float]) -> Path:
+def write_run_report(run: Any, metrics: dict[str, float]) -> str:
     """`report.html` in the directory of a `Run` that was trained."""
-    log = read_metrics(run.directory / METRICS_FILE)
+    log = read_metrics(f"{run.directory}/{METRICS_FILE}")
     baseline = run.evaluator.commonest_token_accuracy()[1]
     model = run.config.model
     summary = (
@@ -208,4 +214,4 @@ def write_run_report(run: Any, metrics: dict[str, float]) -> Path:
         run.manifest,
         run.config.to_yaml(),
     )
-    return write_report(run.directory / REPORT_FILE, report)
+    return write_report(f"{run.directory}/{REPORT_FILE}", report)
