@@ -111,6 +111,9 @@ def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments
     head = source.head_settings(found.kind)
     settings = {**(head or {}), **arguments}
     dtype = settings.pop("dtype", None)
+    if "num_classes" in arguments and "labels" not in arguments:
+        # A new head: the names of the old one's classes are not its own.
+        settings.pop("labels", None)
     if found.kind == "text_classifier" and "num_classes" not in settings:
         raise TypeError(
             f"{found.__name__}.from_preset needs num_classes: {source.source} was saved without a classifier"
