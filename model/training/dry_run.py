@@ -15,7 +15,6 @@ from clozekit.model.training.flops import (
     training_flops_per_token,
     training_memory,
 )
-from clozekit.model.training.step import micro_batches_a_replica
 from clozekit.model.training.workers import Workers
 from clozekit.pipelines.manifest import Manifest
 from clozekit.tokenizers.errors import InputError
@@ -65,7 +64,7 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     flops = training_flops_per_token(sizes, row_length, num_slots / row_length)
     places = config.train.steps * config.train.global_batch_size * row_length
     replicas = run.workers.num_replicas
-    rows = config.train.global_batch_size // replicas // micro_batches_a_replica(config, replicas)
+    rows = config.train.global_batch_size // replicas // run.stages[0].micro_batches(replicas)
     yield f"devices          {replicas}, in {run.workers.spec.num_workers} processes"
     yield f"parameters       {run.task.count_params():,}"
     yield f"prediction slots {num_slots} a row of {row_length}"

@@ -19,8 +19,8 @@ from clozekit.model.training.encoded_rows import EncodedRows, encode_rows, train
 from clozekit.model.training.finetune_config import FinetuneConfig
 from clozekit.model.training.finetune_data import FinetuneData, read_finetune_data
 from clozekit.model.training.log import METRICS_FILE, MetricsLog, read_metrics
-from clozekit.model.training.optimizers import AdamW
-from clozekit.model.training.schedules import linear_warmup_and_decay
+from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
 from clozekit.model.training.step import dropout_states
 from clozekit.model.training.task_metrics import classification_metrics, regression_metrics
 from clozekit.tokenizers.errors import InputError
@@ -44,7 +44,7 @@ class FinetuneRun:
         self._test_rows = [encode_rows(examples, preprocessor) for examples in self.data.test]
         self.num_steps = max(1, math.ceil(config.epochs * len(self._train_rows) / config.batch_size))
         self.evaluate_every = config.evaluate_every_steps or math.ceil(len(self._train_rows) / config.batch_size)
-        self._optimizer = AdamW(self.task.trainable_variables, config.optimizer(), config.xla)
+        self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer(), config.xla)
         self._variables = [variable.value for variable in self.task.trainable_variables]
         self._dropout_states = dropout_states(self.task)
         self._gradients = tf.function(self._batch_gradients, jit_compile=config.xla)
@@ -167,8 +167,9 @@ class FinetuneRun:
         for index, state in enumerate(self._dropout_states):
             state.assign(tf.cast(tf.stack([(self.config.seed * 1_000_003 + index) % 2**31, step]), state.dtype))
         gradients, loss = self._gradients(batch, labels)
-        warmup = round(self.config.warmup_rate * self.num_steps)
-        rate = linear_warmup_and_decay(self._optimizer.updates, self.config.learning_rate, warmup, self.num_steps)
+        options = self.config.optimizer()
+        progress = step_progress(self._optimizer.updates, self.num_steps)
+        rate = learning_rate(progress, warmup_share(options, self.num_steps), options)
         return loss, self._optimizer.apply(gradients, rate), rate
 
     def _batch_logits(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
