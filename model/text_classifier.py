@@ -29,6 +29,7 @@ class TextClassifier(Task):
         dropout: float = 0.1,
         **kwargs: Any,
     ) -> None:
+        self.check_parts(backbone, preprocessor)
         if num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
         self.num_classes = num_classes
@@ -43,7 +44,9 @@ class TextClassifier(Task):
             dtype=policy,
             name="logits",
         )
-        super().__init__(backbone, preprocessor, backbone.input, self.classify(backbone(backbone.input), None), **kwargs)
+        super().__init__(
+            backbone, preprocessor, backbone.input, self.classify(backbone(backbone.input), None), **kwargs
+        )
 
     def classify(self, output: Any, training: bool | None) -> Any:
         """Logits from what the backbone gives."""
@@ -52,9 +55,7 @@ class TextClassifier(Task):
     def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
         raise InputError("a text classifier gives one answer a row, it can't take packed rows (document_ids)")
 
-    def compile(
-        self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any
-    ) -> None:
+    def compile(self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any) -> None:
         """`keras.Model.compile`; "auto" is Adam, cross-entropy and accuracy."""
         if optimizer == "auto":
             optimizer = self.default_optimizer()
@@ -98,13 +99,12 @@ class FirstTokenClassifier(TextClassifier):
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        self.check_parts(backbone, preprocessor)
         self.hidden_dim = backbone.hidden_dim if hidden_dim is None else hidden_dim
         policy = backbone.dtype_policy
         self.pooled_dropout = keras.layers.Dropout(dropout, dtype=policy, name="pooled_dropout")
         # KerasHub leaves this kernel at Keras's own initializer.
-        self.pooled_dense = keras.layers.Dense(
-            self.hidden_dim, activation="tanh", dtype=policy, name="pooled_dense"
-        )
+        self.pooled_dense = keras.layers.Dense(self.hidden_dim, activation="tanh", dtype=policy, name="pooled_dense")
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
 
     def classify(self, output: Any, training: bool | None) -> Any:
