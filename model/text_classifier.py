@@ -32,6 +32,7 @@ class TextClassifier(Task):
         labels: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        self.check_parts(backbone, preprocessor)
         if num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
         if labels is not None and (len(labels) != num_classes or len(set(labels)) != num_classes):
@@ -104,6 +105,7 @@ class FirstTokenClassifier(TextClassifier):
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        self.check_parts(backbone, preprocessor)
         self.hidden_dim = backbone.hidden_dim if hidden_dim is None else hidden_dim
         policy = backbone.dtype_policy
         self.first_token = FirstToken(dtype=policy, name="first_token")
