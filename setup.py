@@ -30,6 +30,7 @@ setup(
         "pandas",
         "pyarrow",
         "pyyaml",
+        "safetensors",
         "sentencepiece",
         "tensorboard",
         "tensorflow",
