@@ -31,6 +31,7 @@ setup(
         "pandas",
         "pyarrow",
         "pyyaml",
+        "safetensors",
         "sentencepiece",
         "tensorboard",
         "tensorflow",
