@@ -52,7 +52,8 @@ def build_task(config: RunConfig, vocabulary_size: int, sequence_length: int) ->
     """A task with fresh weights that (config.seed, config.model) decide, its vocabulary filled up."""
     keras.utils.set_random_seed(config.seed)
     family = family_named(config.model.family)
-    backbone = family.backbone(
+    make_backbone: Any = family.backbone
+    backbone = make_backbone(
         vocabulary_size=padded_size(vocabulary_size, config.model.vocabulary_multiple),
         max_sequence_length=sequence_length,
         dtype=config.train.precision,
