@@ -24,7 +24,11 @@ class AlbertBackbone(Backbone):
 
     families: ClassVar[tuple[str, ...]] = ("albert",)
     setting_names = (*Backbone.setting_names, "num_groups", "num_inner_repetitions", "embedding_dim", "num_segments")
-    own_setting_defaults: ClassVar[dict[str, Any]] = {"activation": "gelu_approximate", "layer_norm_epsilon": 1e-12}
+    own_setting_defaults: ClassVar[dict[str, Any]] = {
+        "activation": "gelu_approximate",
+        "layer_norm_epsilon": 1e-12,
+        "attention_dropout": None,
+    }
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class AlbertBackbone(Backbone):
         num_segments: int = 2,
         activation: str = "gelu_approximate",
         layer_norm_epsilon: float = 1e-12,
+        attention_dropout: float | None = None,
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -58,6 +63,7 @@ class AlbertBackbone(Backbone):
             "num_segments": num_segments,
             "activation": activation,
             "layer_norm_epsilon": layer_norm_epsilon,
+            "attention_dropout": attention_dropout,
         }
         self.check_settings(settings)
         if num_layers % num_groups:

@@ -86,6 +86,7 @@ class Backbone(keras.Model):
             settings["intermediate_dim"],
             settings["num_heads"],
             dropout=settings["dropout"],
+            attention_dropout=settings["attention_dropout"],
             activation=ACTIVATIONS[settings["activation"]],
             layer_norm_epsilon=settings["layer_norm_epsilon"],
             kernel_initializer=truncated_normal(),

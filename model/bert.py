@@ -25,7 +25,11 @@ class BertBackbone(Backbone):
 
     families: ClassVar[tuple[str, ...]] = ("bert",)
     setting_names = (*Backbone.setting_names, "num_segments")
-    own_setting_defaults: ClassVar[dict[str, Any]] = {"activation": "gelu_approximate", "layer_norm_epsilon": 1e-12}
+    own_setting_defaults: ClassVar[dict[str, Any]] = {
+        "activation": "gelu_approximate",
+        "layer_norm_epsilon": 1e-12,
+        "attention_dropout": None,
+    }
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class BertBackbone(Backbone):
         num_segments: int = 2,
         activation: str = "gelu_approximate",
         layer_norm_epsilon: float = 1e-12,
+        attention_dropout: float | None = None,
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -53,6 +58,7 @@ class BertBackbone(Backbone):
             "num_segments": num_segments,
             "activation": activation,
             "layer_norm_epsilon": layer_norm_epsilon,
+            "attention_dropout": attention_dropout,
         }
         self.check_settings(settings)
         self.token_embedding = keras.layers.ReversibleEmbedding(

@@ -33,6 +33,8 @@ TASK_WEIGHTS_FILE = "task.weights.h5"
 # Names that KerasHub exports twice, and the one we know.
 _ALIASES = {"Classifier": "TextClassifier", "Preprocessor": "TextClassifierPreprocessor"}
 _ALIASED_FAMILIES = ("Bert", "Roberta", "Albert", "XLMRoberta")
+# By name alone: a described function could be any code.
+_OUTPUT_ACTIVATIONS = ("linear", "softmax", "sigmoid", "tanh", "relu")
 _PASSED_OVER = ("name", "trainable", "dtype", "config_file", "compile_config", "build_config")
 
 
@@ -83,6 +85,12 @@ class KerasPreset:
             return None
         left_out = (*_PASSED_OVER, "backbone", "preprocessor")
         settings = {name: value for name, value in self._task["config"].items() if name not in left_out}
+        activation = settings.get("activation")
+        if activation is not None and activation not in _OUTPUT_ACTIVATIONS:
+            raise InputError(
+                f"{self.source}: the activation in {TASK_FILE} must be one of {', '.join(_OUTPUT_ACTIVATIONS)}, it is"
+                f" {activation!r}; code in a preset is never run"
+            )
         return {**settings, **self._own.get("task", {})}
 
     def preprocessor_settings(self, kind: str) -> dict[str, Any]:
@@ -102,7 +110,7 @@ class KerasPreset:
             raise InputError(f"{self.source} must hold {TOKENIZER_FILE} to take raw text; or pass preprocessor=None")
         return tokenizer_of_preset(self.family.tokenizer, self._files, {})
 
-    def load_backbone_weights(self, backbone: Backbone) -> None:
+    def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
         path = self._files.path(WEIGHTS_FILE, required=False)
         if path is None:
@@ -218,6 +226,9 @@ def write_preset(
         with h5py.File(directory / TASK_WEIGHTS_FILE, "w") as file:
             for name, variable in task.head_variables().items():
                 file.create_dataset(name, data=keras.ops.convert_to_numpy(variable))
+            # A fresh optimizer, as Keras lays one out: without it KerasHub warns. Ours never reads it.
+            file.create_dataset("optimizer/vars/0", data=np.int64(0))
+            file.create_dataset("optimizer/vars/1", data=np.float32(task.default_learning_rate))
     own = {part: options for part, options in own.items() if options}
     if own:
         _write_json(directory / OWN_FILE, own)

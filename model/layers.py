@@ -194,12 +194,15 @@ class TransformerEncoder(keras.layers.Layer):
         activation: Any = "relu",
         layer_norm_epsilon: float = 1e-5,
         kernel_initializer: Any = "glorot_uniform",
+        attention_dropout: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.intermediate_dim = intermediate_dim
         self.num_heads = num_heads
         self.dropout = dropout
+        # Of the attention's probabilities; None is the rate of the rest.
+        self.attention_dropout = dropout if attention_dropout is None else attention_dropout
         self.activation = keras.activations.get(activation)
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -208,7 +211,7 @@ class TransformerEncoder(keras.layers.Layer):
         hidden_dim = int(input_shape[-1] or 0)
         policy = self.dtype_policy
         self._self_attention_layer = SelfAttention(
-            self.num_heads, self.dropout, self.kernel_initializer, dtype=policy, name="self_attention_layer"
+            self.num_heads, self.attention_dropout, self.kernel_initializer, dtype=policy, name="self_attention_layer"
         )
         self._self_attention_layer.build(input_shape)
         self._feedforward_intermediate_dense = keras.layers.Dense(

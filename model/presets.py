@@ -4,7 +4,7 @@ import inspect
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,7 +40,7 @@ class PresetSource(Protocol):
     def head_settings(self, kind: str) -> dict[str, Any] | None: ...
     def preprocessor_settings(self, kind: str) -> dict[str, Any]: ...
     def tokenizer(self) -> Tokenizer: ...
-    def load_backbone_weights(self, backbone: Backbone) -> None: ...
+    def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None: ...
     def load_head_weights(self, task: Any) -> None: ...
 
 
@@ -120,7 +120,7 @@ def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments
         settings["preprocessor"] = build_preprocessor(found.preprocessor_cls, source, {})
     task = found(backbone, **settings)
     if load_weights:
-        source.load_backbone_weights(backbone)
+        source.load_backbone_weights(backbone, needs_pooler=found.kind != "masked_lm")
         if head is not None and "num_classes" not in arguments:
             source.load_head_weights(task)
         elif found.kind == "masked_lm":
@@ -161,22 +161,38 @@ def save_preset(
     InputError when something that is no preset stands there.
     """
     backbone, preprocessor = parts_of(task, backbone, preprocessor)
+    if backbone is None and "://" not in str(preset_dir):
+        Path(preset_dir).mkdir(parents=True, exist_ok=True)
+        write_preset(Path(preset_dir), None, preprocessor)
+        return
+    write_whole(
+        preset_dir,
+        lambda directory: write_preset(directory, backbone, preprocessor, task, max_shard_size),
+        keep_others=backbone is None,
+    )
+
+
+def write_whole(preset_dir: str | Path, write: Callable[[Path], None], keep_others: bool = False) -> None:
+    """Has `write` fill a directory and puts that in the place of `preset_dir`, which may be a URL; or leaves nothing.
+
+    keep_others: below a URL, files that the new ones don't replace stay.
+    """
     if "://" in str(preset_dir):
         with tempfile.TemporaryDirectory() as temporary:
-            write_preset(Path(temporary), backbone, preprocessor, task, max_shard_size)
-            upload_directory(Path(temporary), str(preset_dir), keep_others=backbone is None)
+            write(Path(temporary))
+            upload_directory(Path(temporary), str(preset_dir), keep_others=keep_others)
         return
     target = Path(preset_dir)
-    if backbone is None:
-        target.mkdir(parents=True, exist_ok=True)
-        write_preset(target, None, preprocessor)
-        return
     check_preset_target(target)
     temporary_directory = target.with_name(target.name + ".tmp")
     if temporary_directory.exists():
         shutil.rmtree(temporary_directory)
     temporary_directory.mkdir(parents=True)
-    write_preset(temporary_directory, backbone, preprocessor, task, max_shard_size)
+    try:
+        write(temporary_directory)
+    except BaseException:
+        shutil.rmtree(temporary_directory)
+        raise
     put_in_place(temporary_directory, target)
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from clozekit.model.preprocessor import Preprocessor
@@ -76,7 +75,9 @@ def _slices(value: Any) -> Any:
         raise InputError("fit, evaluate and predict take several texts, got one string; wrap it in a list")
     if hasattr(value, "dtype") and not hasattr(value, "tolist"):
         value = keras.ops.convert_to_numpy(value)
-    return tf.convert_to_tensor(value.tolist() if getattr(value, "dtype", None) == np.dtype(object) else value)
+    # pandas and NumPy keep strings as objects.
+    is_objects = getattr(getattr(value, "dtype", None), "kind", None) == "O"
+    return tf.convert_to_tensor(value.tolist() if is_objects else value)
 
 
 def split(x: Any, y: Any, sample_weight: Any, validation_split: float) -> tuple[Any, Any]:

@@ -21,7 +21,11 @@ class RobertaBackbone(Backbone):
     """
 
     families: ClassVar[tuple[str, ...]] = ("roberta", "xlm_roberta")
-    own_setting_defaults: ClassVar[dict[str, Any]] = {"activation": "gelu", "layer_norm_epsilon": 1e-5}
+    own_setting_defaults: ClassVar[dict[str, Any]] = {
+        "activation": "gelu",
+        "layer_norm_epsilon": 1e-5,
+        "attention_dropout": None,
+    }
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class RobertaBackbone(Backbone):
         max_sequence_length: int = 512,
         activation: str = "gelu",
         layer_norm_epsilon: float = 1e-5,
+        attention_dropout: float | None = None,
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -47,6 +52,7 @@ class RobertaBackbone(Backbone):
             "max_sequence_length": max_sequence_length,
             "activation": activation,
             "layer_norm_epsilon": layer_norm_epsilon,
+            "attention_dropout": attention_dropout,
         }
         self.check_settings(settings)
         self.embeddings = TokenAndPositionEmbedding(

@@ -42,11 +42,9 @@ class Task(keras.Model):
                 f"{type(self).__name__} needs a {type(self).backbone_cls.__name__}, got a {type(backbone).__name__};"
                 " use the classes of one family"
             )
-        if preprocessor is not None:
-            preprocessor.check_fits(backbone.vocabulary_size, backbone.max_sequence_length)
         self.backbone = backbone
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
-        self._preprocessor = preprocessor
+        self.preprocessor = preprocessor
         if compile:
             self.compile()
 
@@ -57,6 +55,8 @@ class Task(keras.Model):
 
     @preprocessor.setter
     def preprocessor(self, value: Preprocessor | None) -> None:
+        if value is not None:
+            value.check_fits(self.backbone.vocabulary_size, self.backbone.max_sequence_length)
         self._preprocessor = value
 
     def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
@@ -160,9 +160,12 @@ class Task(keras.Model):
     def from_config(cls, config: dict[str, Any]) -> Self:
         config = dict(config)
         config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
-        if config.get("preprocessor") is not None:
-            config["preprocessor"] = cls.preprocessor_cls.from_description(config["preprocessor"])
-        return cls(**config)
+        described = config.pop("preprocessor", None)
+        task = cls(**config)
+        if described is not None:
+            # Its tokenizer has no vocabulary to be checked before `load_assets`.
+            task._preprocessor = cls.preprocessor_cls.from_description(described)
+        return task
 
     def save_assets(self, inner_path: str) -> None:
         """Part of a `.keras` file: the tokenizer's files."""
@@ -172,6 +175,7 @@ class Task(keras.Model):
     def load_assets(self, inner_path: str) -> None:
         if self._preprocessor is not None:
             self._preprocessor.tokenizer.load_assets(inner_path)
+            self.preprocessor = self._preprocessor
 
     @classproperty
     def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805

@@ -98,14 +98,12 @@ class FirstTokenClassifier(TextClassifier):
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        self.hidden_dim = hidden_dim
+        self.hidden_dim = backbone.hidden_dim if hidden_dim is None else hidden_dim
         policy = backbone.dtype_policy
         self.first_token = FirstToken(dtype=policy, name="first_token")
         self.pooled_dropout = keras.layers.Dropout(dropout, dtype=policy, name="pooled_dropout")
         # KerasHub leaves this kernel at Keras's own initializer.
-        self.pooled_dense = keras.layers.Dense(
-            hidden_dim or backbone.hidden_dim, activation="tanh", dtype=policy, name="pooled_dense"
-        )
+        self.pooled_dense = keras.layers.Dense(self.hidden_dim, activation="tanh", dtype=policy, name="pooled_dense")
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
 
     def classify(self, output: Any, training: bool | None) -> Any:

@@ -9,12 +9,19 @@ import json
 import random
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from clozekit.pipelines.manifest import Manifest
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.prepare import prepare
 from clozekit.tokenizers.families import BertTokenizer
+
+# No time limits: a first call compiles. The same examples in every run.
+hypothesis.settings.register_profile(
+    "clozekit", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("clozekit")
 
 WORDS = [
     "the",

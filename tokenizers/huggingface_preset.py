@@ -4,13 +4,14 @@ import hashlib
 import json
 import logging
 import re
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
 from clozekit.tokenizers.download_errors import client_library, download_error, is_unreachable
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.preset_checksums import cache_directory, sha256_of, write_json
-from clozekit.tokenizers.preset_directory import relative_names
+from clozekit.tokenizers.preset_directory import relative_names, root_of
 from clozekit.tokenizers.remote_files import RemoteFiles
 
 _log = logging.getLogger(__name__)
@@ -39,12 +40,10 @@ class HuggingFaceFiles(RemoteFiles):
         return self._commit_and_names[1]
 
     def local_directory(self) -> Path:
-        commit, _ = self._commit_and_names
-        with self._named_errors("the snapshot"):
-            root = Path(self._client.snapshot_download(self._repository, revision=commit, ignore_patterns=_NOT_READ))
-            for name in relative_names(root):
-                self._checked(root / name, name)
-            return root
+        names = [name for name in self.names() if not any(fnmatch(name, pattern) for pattern in _NOT_READ)]
+        if not names:
+            raise InputError(f"a preset must hold files, {self.source} holds none; check the handle")
+        return [root_of(self.required_path(name), name) for name in names][0]
 
     def _fetch(self, name: str) -> Path | None:
         if name not in self._commit_and_names[1]:

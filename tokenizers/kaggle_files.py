@@ -47,18 +47,22 @@ class KaggleFiles(RemoteFiles):
     def _fetch(self, name: str) -> Path | None:
         # Versions never change, so what one lacks it lacks for ever.
         absent = self._record_path(f"{name}.absent")
-        if absent.is_file():
+        if self._version is not None and absent.is_file():
             return None
         try:
             with self._locked():
                 return self._checked(self._download(name), name)
+        except InputError:
+            raise
         except Exception as error:
-            # Kaggle may refuse what isn't there; a preset that gives its config.json refuses nothing else.
-            refused = kind_of(error) == REFUSED and name != "config.json" and self.path("config.json") is not None
-            if kind_of(error) == ABSENT or refused:
-                if self._version is not None:
+            if (kind := kind_of(error)) in (ABSENT, REFUSED):
+                # Who isn't logged in may be told either, and so may who asks for a file that isn't there. Only a preset
+                # that gives its config.json is open to us: what it doesn't give, it lacks.
+                is_open = name != "config.json" and self._fetch("config.json") is not None
+                if is_open and self._version is not None:
                     write_json(self._record_path(f"{name}.absent"), {})
-                return None
+                if is_open or kind == ABSENT:
+                    return None
             raise download_error(self.source, name, error, self._last_id) from error
 
     @property

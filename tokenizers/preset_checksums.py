@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from clozekit.tokenizers.errors import InputError
+
 CACHE_VARIABLE = "CLOZEKIT_CACHE"
 
 
@@ -67,6 +69,16 @@ def write_json(path: Path, content: object) -> None:
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """One process at a time works on `directory`; the others wait for its files instead of fetching them twice."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory / ".lock"):
+    lock = FileLock(directory / ".lock")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise InputError(
+            f"the cache of presets must be writable, {directory} is not ({error.strerror});"
+            f" set {CACHE_VARIABLE} to a directory that is"
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()

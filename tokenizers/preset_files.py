@@ -27,6 +27,8 @@ def open_preset(preset: str | Path) -> PresetFiles:
     if Path(text).is_dir():
         return LocalFiles(text)
     name = text.rstrip("/")
+    if "://" in name and ".." in name.split("/"):
+        raise InputError(f"a preset's handle must not have '..' among its parts, got {text!r}; mend it")
     handle = BUILTIN_PRESETS[name].handle if name in BUILTIN_PRESETS else name
     for candidate in _candidates(name, handle):
         if candidate.is_dir():
@@ -50,8 +52,8 @@ def _candidates(name: str, handle: str) -> list[Path]:
     if "://" in handle:
         rest = handle.split("://", 1)[1]
         places += [rest, _last_id(handle)]
-    # A handle is a user's input: it must not lead out of the directory.
-    inside = [place for place in places if place and not place.startswith("/") and ".." not in place.split("/")]
+    # "/" in front would leave the directory: such a name is a path that does not exist.
+    inside = [place for place in places if place and not place.startswith("/")]
     return [directory / place for directory in directories for place in dict.fromkeys(inside)]
 
 

@@ -18,12 +18,12 @@ _PRESET_FILES = (
     "preprocessor.json",
     "tokenizer.json",
     "metadata.json",
-    "*.weights.h5",
-    "*.weights.json",
+    "model*.weights.h5",
+    "model.weights.json",
+    "task.weights.h5",
     "model*.safetensors",
     "model.safetensors.index.json",
-    "assets/*",
-    "clozekit_*.json",
+    "clozekit.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.txt",
@@ -71,7 +71,8 @@ def _check_target(there: list[str], url: str) -> None:
 
 
 def _is_of_preset(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in _PRESET_FILES)
+    # A "/" is never matched by a "*": below may be other presets.
+    return name.startswith("assets/") or ("/" not in name and any(fnmatch(name, one) for one in _PRESET_FILES))
 
 
 def upload_preset(uri: str, preset: str | Path) -> None:

@@ -7,17 +7,18 @@ import tensorflow as tf
 
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.training.checkpoints import STATE_FILE, DamagedCheckpointError, Saved, read_values, variable_kind
+from clozekit.model.vocabulary_padding import padded_size, with_vocabulary
 from clozekit.tokenizers.errors import InputError
 
 
-def begin_from(task: Any, source: str) -> None:
+def begin_from(task: Any, source: str, vocabulary_multiple: int) -> None:
     """Gives the task's weights the values in `source`: a checkpoint's folder (`.../checkpoints/step-00001000`), or a
     preset by name, handle or directory. Raises InputError when they are those of another model."""
     state_file = f"{source.rstrip('/')}/{STATE_FILE}"
     if tf.io.gfile.exists(state_file):
         _from_checkpoint(task, source.rstrip("/"), state_file)
     else:
-        _from_preset(task, source)
+        _from_preset(task, source, vocabulary_multiple)
 
 
 def _from_checkpoint(task: Any, source: str, state_file: str) -> None:
@@ -34,8 +35,10 @@ def _from_checkpoint(task: Any, source: str, state_file: str) -> None:
         weight.assign(values[f"model/{weight.path}"])
 
 
-def _from_preset(task: Any, source: str) -> None:
+def _from_preset(task: Any, source: str, multiple: int) -> None:
     other = MaskedLM.from_preset(source, compile=False)
+    if padded_size(other.backbone.vocabulary_size, multiple) == task.backbone.vocabulary_size:
+        other = with_vocabulary(other, task.backbone.vocabulary_size)
     shapes, needed = ([tuple(weight.shape) for weight in model.weights] for model in (other, task))
     if type(other) is not type(task) or shapes != needed:
         settings = {

@@ -22,13 +22,14 @@ _NAME = re.compile(r"step-(\d{8})")
 @dataclass(frozen=True)
 class Position:
     """Where a run stands: steps done, row number over all epochs, real tokens seen, rows left out when it went back and
-    how often it did, and what is watched of the loss."""
+    how often it did, hours it took (in seconds), and what is watched of the loss."""
 
     global_step: int = 0
     next_row: int = 0
     tokens_seen: int = 0
     rows_left_out: int = 0
     num_returns: int = 0
+    used_seconds: float = 0.0
     watch: Watch = field(default_factory=Watch)
 
 

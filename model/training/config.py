@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from clozekit.model.reader_options import ReaderOptions
+from clozekit.tokenizers.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.errors import InputError
 
 # Each draws its own random numbers for dropout from the room that a step has.
@@ -27,10 +29,15 @@ def check(rule: str, holds: bool, received: Any) -> None:
 class ModelConfig:
     """Family and dimensions; the defaults are BERT small's (Turc et al. 2019, arXiv 1908.08962) with 256 hidden.
 
-    embedding_dim (128 if not given), num_groups and num_inner_repetitions are ALBERT's alone.
+    embedding_dim (128 if not given), num_groups and num_inner_repetitions are ALBERT's alone. preset: the name of a
+    built-in preset, in a configuration file, stands for its family and dimensions, which may be changed beside it; no
+    weights come with it (see `init_from`). vocabulary_multiple: the vocabulary is filled up to a multiple of it inside
+    the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when the preset is saved.
     """
 
     family: str = "bert"
+    preset: str | None = None
+    vocabulary_multiple: int = 64
     num_layers: int = 4
     num_heads: int = 4
     hidden_dim: int = 256
@@ -46,7 +53,13 @@ class ModelConfig:
         alone = (self.embedding_dim, self.num_groups, self.num_inner_repetitions)
         rule = "model.embedding_dim, num_groups and num_inner_repetitions belong to the family albert"
         check(rule, self.family == "albert" or alone == (None, 1, 1), f"{alone} for {self.family}")
-        for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim"):
+        if self.preset is not None:
+            known = BUILTIN_PRESETS.get(self.preset)
+            rule = f"model.preset must be one of {', '.join(BUILTIN_PRESETS)}"
+            check(rule, known is not None, repr(self.preset))
+            rule = f"model.preset {self.preset} is of the family {known and known.family}"
+            check(rule, known is not None and known.family == self.family, f"model.family {self.family}")
+        for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "vocabulary_multiple"):
             check(f"model.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
         divides = self.hidden_dim % self.num_heads == 0
         check(
@@ -70,8 +83,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class MaskingConfig:
-    """Masking 30% in training and 15% in evaluation: Wettig et al. 2022 (arXiv 2202.08005) and the paper of BERT."""
+    """Masking 30% in training and 15% in evaluation: Wettig et al. 2022 (arXiv 2202.08005) and the paper of BERT.
 
+    strategy: what is masked in training: single tokens, whole_word, span (SpanBERT's) or ngram (ALBERT's); evaluation
+    masks single tokens always, so that runs compare. num_slots: predictions a row has room for; as many as the rate can
+    ask for if not given. What finds no room is counted in the log.
+    """
+
+    strategy: str = "token"
+    num_slots: int | None = None
     train_rate: float = 0.3
     validation_rate: float = 0.15
     mask_token_rate: float = 0.8
@@ -80,6 +100,10 @@ class MaskingConfig:
     def __post_init__(self) -> None:
         for name in ("train_rate", "validation_rate"):
             check(f"masking.{name} must be above 0 and at most 1", 0 < getattr(self, name) <= 1, getattr(self, name))
+        strategies = ("token", "whole_word", "span", "ngram")
+        rule = f"masking.strategy must be one of {', '.join(strategies)}"
+        check(rule, self.strategy in strategies, repr(self.strategy))
+        check("masking.num_slots must be at least 1", self.num_slots is None or self.num_slots >= 1, self.num_slots)
         for name in ("mask_token_rate", "random_token_rate"):
             check(f"masking.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
         both = self.mask_token_rate + self.random_token_rate
@@ -87,18 +111,68 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True)
+class PhaseConfig:
+    """A part of a run with a dataset of its own, such as one of rows of 128 tokens before one of 512.
+
+    What is not given is the run's own.
+    """
+
+    steps: int
+    dataset: str | None = None
+    global_batch_size: int | None = None
+    micro_batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check("the steps of a phase must be at least 1", self.steps >= 1, self.steps)
+
+
+@dataclass(frozen=True)
+class BatchRampConfig:
+    """Small batches first: from `first_batch_size` rows to the full batch in `num_sizes` equal steps of growth, over the
+    first `steps` steps. Each size is compiled anew, so a few are enough."""
+
+    first_batch_size: int
+    steps: int
+    num_sizes: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("first_batch_size", "steps"):
+            check(f"train.batch_ramp.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        check("train.batch_ramp.num_sizes must be from 1 to steps", 1 <= self.num_sizes <= self.steps, self.num_sizes)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """How long and in which portions. steps_per_loop: steps between two looks of the controller at the device."""
+    """How long and in which portions.
+
+    steps_per_loop: steps between two looks of the controller at the device. micro_batch_size: rows that a replica
+    computes at once. hours: ends the run, with the learning rate at its end, when it has trained that long, counted over
+    all its starts; `steps` is then the most it may do. phases: their steps add up to `steps`. precision: float32 or
+    mixed_bfloat16 (weights and the optimizer's state stay float32).
+    """
 
     steps: int = 1000
     global_batch_size: int = 64
     micro_batch_size: int | None = None
     steps_per_loop: int = 20
     xla: bool = True
+    precision: str = "float32"
+    hours: float | None = None
+    batch_ramp: BatchRampConfig | None = None
+    phases: tuple[PhaseConfig, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("steps", "global_batch_size", "steps_per_loop"):
             check(f"train.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        check("train.hours must be above 0", self.hours is None or self.hours > 0, self.hours)
+        precisions = ("float32", "mixed_bfloat16")
+        rule = f"train.precision must be one of {', '.join(precisions)}"
+        check(rule, self.precision in precisions, repr(self.precision))
+        if self.phases:
+            total = sum(phase.steps for phase in self.phases)
+            check(
+                "the steps of train.phases must add up to train.steps", total == self.steps, f"{total} and {self.steps}"
+            )
         micro = self.global_batch_size if self.micro_batch_size is None else self.micro_batch_size
         divides = micro >= 1 and self.global_batch_size % micro == 0
         check(
@@ -109,27 +183,41 @@ class TrainConfig:
         pieces = self.global_batch_size // micro
         check(f"a step has at most {MAX_MICRO_BATCHES} micro-batches", pieces <= MAX_MICRO_BATCHES, pieces)
 
-    @property
-    def num_micro_batches(self) -> int:
-        return self.global_batch_size // (self.micro_batch_size or self.global_batch_size)
+
+SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases."""
+    """AdamW or LAMB. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases.
 
+    schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
+    line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
+    1 - square root (warmup_stable_decay). one_cycle has its own rise.
+    """
+
+    name: str = "adamw"
     learning_rate: float = 1e-3
     beta_1: float = 0.9
     beta_2: float = 0.98
     epsilon: float = 1e-6
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    schedule: str = "linear"
     warmup_rate: float = 0.06
+    decay_power: float = 2.0
+    decay_rate: float = 0.1
+    final_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        check("optimizer.learning_rate must be above 0", self.learning_rate > 0, self.learning_rate)
-        check("optimizer.clip_norm must be above 0", self.clip_norm > 0, self.clip_norm)
-        check("optimizer.warmup_rate must be a rate from 0 to 1", 0 <= self.warmup_rate <= 1, self.warmup_rate)
+        check("optimizer.name must be adamw or lamb", self.name in ("adamw", "lamb"), repr(self.name))
+        rule = f"optimizer.schedule must be one of {', '.join(SCHEDULES)}"
+        check(rule, self.schedule in SCHEDULES, repr(self.schedule))
+        for name in ("learning_rate", "clip_norm", "decay_power", "epsilon"):
+            check(f"optimizer.{name} must be above 0", getattr(self, name) > 0, getattr(self, name))
+        check("optimizer.weight_decay must be at least 0", self.weight_decay >= 0, self.weight_decay)
+        for name in ("warmup_rate", "decay_rate", "final_rate"):
+            check(f"optimizer.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
         for name in ("beta_1", "beta_2"):
             check(f"optimizer.{name} must be in [0, 1)", 0 <= getattr(self, name) < 1, getattr(self, name))
 
@@ -255,6 +343,7 @@ class RunConfig:
     init_from: str | None = None
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
+    reader: ReaderOptions = field(default_factory=ReaderOptions)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -276,7 +365,7 @@ class RunConfig:
         return {
             key: value
             for key, value in _flatten(dataclasses.asdict(self)).items()
-            if key.split(".")[0] not in _NO_PART_OF_THE_COURSE
+            if key.split(".")[0] not in _NO_PART_OF_THE_COURSE and key != "reader.on_damage"
         }
 
 
@@ -296,6 +385,11 @@ _NO_PART_OF_THE_COURSE = (
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in fields.items():
+        if isinstance(value, tuple):
+            # As JSON has it. The dataset of a phase is known by its hash.
+            value = [
+                {k: v for k, v in part.items() if k != "dataset"} if isinstance(part, dict) else part for part in value
+            ]
         flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
     return flat
 
@@ -333,6 +427,8 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
 
 def config_from_dict(kind: type, fields: Mapping[str, Any], source: str, prefix: str = "") -> Any:
     hints = typing.get_type_hints(kind)
+    if kind is ModelConfig:
+        fields = _with_preset(fields)
     for name in fields:
         if name not in hints:
             meant = _nearest(kind, prefix, str(name))
@@ -342,6 +438,16 @@ def config_from_dict(kind: type, fields: Mapping[str, Any], source: str, prefix:
         if needed and entry.name not in fields:
             raise InputError(f"the key {prefix}{entry.name} is needed, {source} does not have it; add it")
     return kind(**{name: _convert(hints[name], value, source, prefix + str(name)) for name, value in fields.items()})
+
+
+def _with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model with those of the built-in preset that it names below them."""
+    preset = BUILTIN_PRESETS.get(str(fields.get("preset")))
+    if preset is None:
+        return dict(fields)
+    names = {entry.name for entry in dataclasses.fields(ModelConfig)}
+    dimensions = {name: value for name, value in preset.config.items() if name in names}
+    return {"family": preset.family, **dimensions, **fields}
 
 
 def _all_keys(kind: type, prefix: str = "") -> list[str]:
@@ -364,6 +470,14 @@ def _nearest(kind: type, prefix: str, name: str) -> str:
 
 
 def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
+    if typing.get_origin(hint) is tuple:
+        # One value is a list of one.
+        (kind, *_) = typing.get_args(hint)
+        return tuple(_convert(kind, part, source, key) for part in (value if isinstance(value, list) else [value]))
+    if isinstance(hint, types.UnionType) and any(map(dataclasses.is_dataclass, typing.get_args(hint))):
+        if value is None:
+            return None
+        hint = next(kind for kind in typing.get_args(hint) if dataclasses.is_dataclass(kind))
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise InputError(f"{key} must be a group of keys, {source} has {value!r}")

@@ -12,7 +12,7 @@ from clozekit.model.families import family_named
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masking import MaskingOptions, num_predictions
 from clozekit.model.presets import check_preset_target, save_preset
-from clozekit.model.reader import check_shards, damage_named, training_batches, validation_batches
+from clozekit.model.reader import check_shards, damage_named, shard_problems, training_batches, validation_batches
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.checkpoints import Checkpoints, Position, Saved, training_variables
 from clozekit.model.training.config import RunConfig
@@ -21,11 +21,13 @@ from clozekit.model.training.evaluate import Evaluator
 from clozekit.model.training.files import write_text
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.log import MetricsLog, NoLog
-from clozekit.model.training.optimizers import AdamW
+from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.stages import stages_of
 from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.model.training.stop_signals import StopSignals
 from clozekit.model.training.training_loop import TrainingLoop
 from clozekit.model.training.workers import Workers, is_lost_worker, start_workers
+from clozekit.model.vocabulary_padding import close_padding, padded_size, with_vocabulary
 from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
@@ -47,13 +49,18 @@ def load_run_tokenizer(config: RunConfig, manifest: Manifest) -> Tokenizer:
 
 
 def build_task(config: RunConfig, vocabulary_size: int, sequence_length: int) -> MaskedLM:
-    """A task with fresh weights that (config.seed, config.model) decide."""
+    """A task with fresh weights that (config.seed, config.model) decide, its vocabulary filled up."""
     keras.utils.set_random_seed(config.seed)
     family = family_named(config.model.family)
     backbone = family.backbone(
-        vocabulary_size=vocabulary_size, max_sequence_length=sequence_length, **config.model.dimensions()
+        vocabulary_size=padded_size(vocabulary_size, config.model.vocabulary_multiple),
+        max_sequence_length=sequence_length,
+        dtype=config.train.precision,
+        **config.model.dimensions(),
     )
-    return family.masked_lm(backbone, compile=False)
+    task = family.masked_lm(backbone, compile=False)
+    close_padding(task, vocabulary_size)
+    return task
 
 
 def give_preprocessor(task: MaskedLM, tokenizer: Tokenizer, config: RunConfig) -> None:
@@ -68,7 +75,7 @@ def give_preprocessor(task: MaskedLM, tokenizer: Tokenizer, config: RunConfig) -
     )
 
 
-def masking_options(config: RunConfig, manifest: Manifest) -> MaskingOptions:
+def masking_options(config: RunConfig, manifest: Manifest, tokenizer: Tokenizer) -> MaskingOptions:
     special = manifest.tokenizer.special_token_ids
     return MaskingOptions(
         mask_token_id=special["mask_token"],
@@ -78,6 +85,9 @@ def masking_options(config: RunConfig, manifest: Manifest) -> MaskingOptions:
         mask_token_rate=config.masking.mask_token_rate,
         random_token_rate=config.masking.random_token_rate,
         seed=config.seed,
+        num_slots=config.masking.num_slots,
+        strategy=config.masking.strategy,
+        word_starts=None if config.masking.strategy == "token" else tokenizer.word_starts(),
     )
 
 
@@ -113,23 +123,21 @@ class Run:
         check_splits(self.manifest, config.dataset)
         check_family(config.model.family, self.manifest)
         check_preset_target(self.preset_directory)
-        check_shards(config.dataset, self.manifest)
+        self.stages = stages_of(config)
+        self.manifests = self._check_datasets()
         self.tokenizer = load_run_tokenizer(config, self.manifest)
         self.workers = start_workers(config.cluster) if workers is None else workers
         strategy = self.workers.strategy
         with strategy.scope():
-            self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self.manifest.sequence_length)
+            self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self._longest_row())
             give_preprocessor(self.task, self.tokenizer, config)
-            self._optimizer = AdamW(self.task.trainable_variables, config.optimizer, config.train.xla)
+            self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer, config.train.xla)
         self._step = TrainStep(self.task, self._optimizer, config, strategy)
-        self._masking = masking_options(config, self.manifest)
-        length = self.manifest.sequence_length
-        predicted = num_predictions(length, config.masking.train_rate) / length
-        self.flops_per_token = training_flops_per_token(Dimensions.of(self.task.backbone), length, predicted)
+        self._masking = masking_options(config, self.manifest, self.tokenizer)
         self.checkpoints = Checkpoints(
             f"{self.directory}/checkpoints",
             training_variables(self.task, self._optimizer),
-            {**config.course(), "dataset_sha256": self.manifest.dataset_sha256},
+            {**config.course(), "dataset_sha256": "+".join(m.dataset_sha256 for m in self.manifests.values())},
             config.checkpoint.keep,
             config.checkpoint.keep_best,
             config.checkpoint.background,
@@ -140,9 +148,38 @@ class Run:
             self._masking.for_validation(config.masking.validation_rate),
             min(config.train.global_batch_size, self.manifest.splits["validation"].rows),
             config.evaluate.max_rows,
+            options=config.reader,
         )
         with damage_named(config.dataset, self.manifest):
             self.evaluator = Evaluator(self.task, batches, config.train.xla)
+
+    def _check_datasets(self) -> dict[str, Manifest]:
+        """The manifests of the datasets of all stages, by their directories. Raises InputError when one does not fit."""
+        manifests = {self.config.dataset: self.manifest}
+        for stage in self.stages:
+            if stage.dataset not in manifests:
+                manifests[stage.dataset] = read_manifest(stage.dataset)
+        for directory, manifest in manifests.items():
+            if manifest.tokenizer.sha256 != self.manifest.tokenizer.sha256:
+                raise InputError(
+                    f"all datasets of a run must be made with one tokenizer, {directory} was made with another than"
+                    f" {self.config.dataset}; prepare it with --tokenizer {self.config.dataset}/tokenizer"
+                )
+            if self.config.reader.on_damage == "stop":
+                check_shards(directory, manifest)
+                continue
+            for split in manifest.splits.values():
+                for problem in shard_problems(directory, split):
+                    tqdm.write(f"  {problem}; its rows are left out")
+        return manifests
+
+    def _longest_row(self) -> int:
+        return max(manifest.sequence_length for manifest in self.manifests.values())
+
+    def flops_per_token(self, stage: int) -> float:
+        config, length = self.config, self.manifests[self.stages[stage].dataset].sequence_length
+        slots = config.masking.num_slots or num_predictions(length, config.masking.train_rate)
+        return training_flops_per_token(Dimensions.of(self.task.backbone), length, slots / length)
 
     @property
     def preset_directory(self) -> str:
@@ -182,15 +219,16 @@ class Run:
             write_text(f"{self.directory}/config.yaml", config.to_yaml())
         log = MetricsLog(self.directory, position.global_step) if chief else NoLog()
         try:
-            if position.global_step == steps:
-                metrics = self.evaluate()
-            else:
-                metrics = TrainingLoop(self, position, log, signals).train()
+            metrics = TrainingLoop(self, position, log, signals).train()
         finally:
             log.close()
         if chief:
-            save_preset(self.preset_directory, self.task)
+            save_preset(self.preset_directory, self.finished_task())
         return metrics
+
+    def finished_task(self) -> MaskedLM:
+        """The task as it is saved: its vocabulary cut to the tokenizer's, its weights and arithmetic in float32."""
+        return with_vocabulary(self.task, self.manifest.tokenizer.vocabulary_size)
 
     def _begin(self) -> Position:
         """Where the run goes on: at its newest whole checkpoint, else at the start, with the weights of `init_from`."""
@@ -209,7 +247,7 @@ class Run:
                 " `directory`, or leave checkpoint.resume out to begin anew"
             )
         if self.config.init_from is not None:
-            begin_from(self.task, self.config.init_from)
+            begin_from(self.task, self.config.init_from, self.config.model.vocabulary_multiple)
         return Position()
 
     def restore(self, at_most_step: int | None = None) -> Saved | None:
@@ -230,27 +268,36 @@ class Run:
         self.checkpoints.assign(values)
         return saved
 
-    def batches_from(self, row: int) -> Any:
-        """An iterator over training batches from row number `row` over all epochs on."""
+    def batches_from(self, stage_index: int, row: int) -> Any:
+        """An iterator over training batches of a stage, from row number `row` of the whole run on."""
+        stage = self.stages[stage_index]
+        manifest = self.manifests[stage.dataset]
+        start_row = stage.start_row(row, manifest.splits["train"].rows)
 
         def batches_of(worker_index: int, num_workers: int) -> tf.data.Dataset:
-            config = self.config
             return training_batches(
-                config.dataset,
-                self.manifest,
+                stage.dataset,
+                manifest,
                 self._masking,
-                config.train.global_batch_size,
-                config.seed,
-                row,
+                stage.global_batch_size,
+                self.config.seed,
+                start_row,
                 worker_index,
                 num_workers,
+                self.config.reader,
             )
 
         return self.workers.deal(batches_of)
 
-    def run_loop(self, batches: Any, first_step: int, num_steps: int) -> LoopResult:
-        with damage_named(self.config.dataset, self.manifest):
-            return self._step.run_loop(batches, tf.constant(first_step), tf.constant(num_steps))
+    def run_loop(
+        self, batches: Any, first_step: int, num_steps: int, stage: int, time_share: tuple[float, float]
+    ) -> LoopResult:
+        """Runs steps of one stage; time_share: of `train.hours`, what is used before them, and what each will use."""
+        dataset = self.stages[stage].dataset
+        with damage_named(dataset, self.manifests[dataset]):
+            return self._step.run_loop(
+                batches, tf.constant(first_step), tf.constant(num_steps), *map(tf.constant, time_share), stage=stage
+            )
 
     def evaluate(self) -> dict[str, float]:
         return self.evaluator.run()

@@ -1,26 +1,38 @@
 """One training step: micro-batches, sums reduced over replicas, one division, one update."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from clozekit.model.masking import num_predictions
 from clozekit.model.training.config import RunConfig
 from clozekit.model.training.loss import Sums, masked_sums
-from clozekit.model.training.optimizers import AdamW
-from clozekit.model.training.schedules import linear_warmup_and_decay
+from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
+from clozekit.model.training.stages import stages_of
 from clozekit.model.training.workers import first_of
-from clozekit.tokenizers.errors import InputError
+
+
+class Counts(NamedTuple):
+    """What was read, int64: real tokens and places (padding too), rows that could not be read, slots for predictions,
+    and positions that found none."""
+
+    tokens: tf.Tensor
+    places: tf.Tensor
+    blank_rows: tf.Tensor
+    slots: tf.Tensor
+    overflow: tf.Tensor
 
 
 class LoopResult(NamedTuple):
-    """What several steps gave: the sums of those that were not skipped, real tokens and places (padding too) read, steps
-    skipped, the last norm and learning rate, and how long this worker waited for data."""
+    """What several steps gave: the sums of those that were not skipped, what they read, how many were skipped, the last
+    norm and learning rate, and how long this worker waited for data."""
 
     sums: Sums
-    tokens: tf.Tensor
-    places: tf.Tensor
+    counts: Counts
     skipped: tf.Tensor
     gradient_norm: tf.Tensor
     learning_rate: tf.Tensor
@@ -49,13 +61,15 @@ def dropout_seeds(seed: int, num_layers: int, step: tf.Tensor, micro_batch: tf.T
 class TrainStep:
     """The inner loop: so many steps on the device for each call from the controller."""
 
-    def __init__(self, task: Any, optimizer: AdamW, config: RunConfig, strategy: tf.distribute.Strategy) -> None:
+    def __init__(self, task: Any, optimizer: Optimizer, config: RunConfig, strategy: tf.distribute.Strategy) -> None:
         self._task = task
         self._optimizer = optimizer
         self._config = config
         self._strategy = strategy
         self._variables = [variable.value for variable in task.trainable_variables]
-        self._num_micro_batches = micro_batches_a_replica(config, strategy.num_replicas_in_sync)
+        self._stages = stages_of(config)
+        # Asked for here, so that a batch that can't be shared is refused before anything starts.
+        self._num_micro_batches = [stage.micro_batches(strategy.num_replicas_in_sync) for stage in self._stages]
         self._dropout_states = dropout_states(task)
         self._gradients = tf.function(self._summed_gradients, jit_compile=config.train.xla)
         self.run_loop = tf.function(self._run_loop)
@@ -69,39 +83,67 @@ class TrainStep:
         gradients = tape.gradient(sums.loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
-    def _replica_step(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> LoopResult:
-        replica = tf.distribute.get_replica_context()
-        pieces = self._num_micro_batches
-        split = {name: tf.split(value, pieces) for name, value in batch.items()}
+    def _binned_gradients(
+        self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]
+    ) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
+        """Those of a batch, cut to the length of its bin, one compiled program for each; and int64 (2,): the length and
+        the slots of the rows that it computed."""
+        length, slots = batch["token_ids"].shape[1], batch["mask_positions"].shape[1]
+        if "length_bin" not in batch:
+            return *self._gradients(batch, seeds), tf.constant([length, slots], tf.int64)
+        whole = {name: value for name, value in batch.items() if name != "length_bin"}
 
-        def piece_gradients(index: int) -> tuple[list[tf.Tensor], Sums]:
+        def of_bin(width: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
+            # A row of at most `width` tokens has no more predictions than this.
+            few = min(slots, num_predictions(width, self._config.masking.train_rate))
+            return *self._gradients(cut_to(whole, width, few), seeds), tf.constant([width, few], tf.int64)
+
+        bins = self._config.reader.bins_for(length)
+        return tf.switch_case(batch["length_bin"][0], [functools.partial(of_bin, width) for width in bins])
+
+    def _replica_step(
+        self, batch: dict[str, tf.Tensor], step: tf.Tensor, time_share: tf.Tensor, stage: int
+    ) -> LoopResult:
+        replica = tf.distribute.get_replica_context()
+        pieces = self._num_micro_batches[stage]
+        counted = {name: value for name, value in batch.items() if name != "mask_overflow"}
+        split = {name: tf.split(value, pieces) for name, value in counted.items()}
+
+        def piece_gradients(index: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
             number = replica.replica_id_in_sync_group * pieces + index
             seeds = dropout_seeds(self._config.seed, len(self._dropout_states), step, number)
-            return self._gradients({name: parts[index] for name, parts in split.items()}, seeds)
+            return self._binned_gradients({name: parts[index] for name, parts in split.items()}, seeds)
 
-        gradients, sums = piece_gradients(0)
+        gradients, sums, size = piece_gradients(0)
         for index in range(1, pieces):
-            more, more_sums = piece_gradients(index)
+            more, more_sums, _ = piece_gradients(index)
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             sums = Sums(*(a + b for a, b in zip(sums, more_sums, strict=True)))
-        padding_mask = tf.cast(batch["padding_mask"], tf.int64)
-        read = tf.stack([tf.reduce_sum(padding_mask), tf.size(padding_mask, out_type=tf.int64)])
+        real = tf.reduce_sum(tf.cast(batch["padding_mask"], tf.int64), axis=1)
+        places, slots = tf.unstack(size * batch["token_ids"].shape[0])
+        blank_rows = tf.reduce_sum(tf.cast(tf.equal(real, 0), tf.int64))
+        overflow = tf.cast(tf.reduce_sum(batch.get("mask_overflow", tf.zeros([1], tf.int32))), tf.int64)
+        read = tf.stack([tf.reduce_sum(real), places, blank_rows, slots, overflow])
         # One reduction of everything, then one division: the mean over all masked positions, wherever they were. What
         # follows is the same on every replica: the clipping, the finite check, the update.
         gradients, sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
         # Apart: what is reduced together is of one type, and counts of tokens are too big for float32.
-        tokens, places = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, read))
+        counts = Counts(*tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, read)))
         # A loss that is no number makes gradients that are none either, so that its step is skipped too.
         count = tf.where(tf.math.is_finite(sums.loss), tf.maximum(sums.count, 1.0), float("nan"))
-        train, optimizer = self._config.train, self._config.optimizer
-        rate = linear_warmup_and_decay(
-            self._optimizer.updates, optimizer.learning_rate, round(optimizer.warmup_rate * train.steps), train.steps
-        )
+        rate = self._learning_rate(time_share)
         norm = self._optimizer.apply([gradient / count for gradient in gradients], rate)
         finite = tf.math.is_finite(norm)
         used = Sums(*(tf.where(finite, part, 0.0) for part in sums))
         skipped = tf.cast(tf.logical_not(finite), tf.int32)
-        return LoopResult(used, tokens, places, skipped, norm, rate, tf.constant(0.0, tf.float64))
+        return LoopResult(used, counts, skipped, norm, rate, tf.constant(0.0, tf.float64))
+
+    def _learning_rate(self, time_share: tf.Tensor) -> tf.Tensor:
+        train, optimizer = self._config.train, self._config.optimizer
+        if train.hours is not None:
+            return learning_rate(time_share, optimizer.warmup_rate, optimizer)
+        progress = step_progress(self._optimizer.updates, train.steps)
+        return learning_rate(progress, warmup_share(optimizer, train.steps), optimizer)
 
     def _next_batch(self, batches: Iterator[Any], after: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """The next batch, asked for when `after` is there, and the seconds it took to come."""
@@ -112,16 +154,28 @@ class TrainStep:
         with tf.control_dependencies(tf.nest.flatten(first_of(self._strategy, batch))):
             return batch, tf.timestamp() - started
 
-    def _run_loop(self, batches: Iterator[Any], first_step: tf.Tensor, num_steps: tf.Tensor) -> LoopResult:
+    def _run_loop(
+        self,
+        batches: Iterator[Any],
+        first_step: tf.Tensor,
+        num_steps: tf.Tensor,
+        time_share: tf.Tensor | float = 0.0,
+        time_share_a_step: tf.Tensor | float = 0.0,
+        stage: int = 0,
+    ) -> LoopResult:
+        """Runs steps of one stage. time_share: of the hours that a run may take, what is used before the first step."""
         zero, none = tf.constant(0.0), tf.constant(0, tf.int64)
-        total = LoopResult(Sums(zero, zero, zero), none, none, tf.constant(0), zero, zero, tf.constant(0.0, tf.float64))
+        counts = Counts(none, none, none, none, none)
+        total = LoopResult(Sums(zero, zero, zero), counts, tf.constant(0), zero, zero, tf.constant(0.0, tf.float64))
         for index in tf.range(num_steps):
             batch, seconds = self._next_batch(batches, total.gradient_norm)
-            result = first_of(self._strategy, self._strategy.run(self._replica_step, (batch, first_step + index)))
+            share = time_share + time_share_a_step * (tf.cast(index, tf.float32) + 1.0)
+            replica_step = functools.partial(self._replica_step, stage=stage)
+            results = self._strategy.run(replica_step, (batch, first_step + index, share))
+            result = first_of(self._strategy, results)
             total = LoopResult(
                 Sums(*(a + b for a, b in zip(total.sums, result.sums, strict=True))),
-                total.tokens + result.tokens,
-                total.places + result.places,
+                Counts(*(a + b for a, b in zip(total.counts, result.counts, strict=True))),
                 total.skipped + result.skipped,
                 result.gradient_norm,
                 result.learning_rate,
@@ -130,14 +184,7 @@ class TrainStep:
         return total
 
 
-def micro_batches_a_replica(config: RunConfig, num_replicas: int) -> int:
-    """Micro-batches of one step on one replica. Raises InputError when the global batch can't be shared evenly."""
-    rows, micro = config.train.global_batch_size, config.train.micro_batch_size
-    share = rows // num_replicas
-    if rows % num_replicas or (micro is not None and share % micro):
-        unit = num_replicas * (micro or 1)
-        raise InputError(
-            f"train.global_batch_size must be a multiple of the replicas times train.micro_batch_size, got {rows} rows,"
-            f" {num_replicas} replicas and micro-batches of {micro or share}; take {max(1, rows // unit) * unit}"
-        )
-    return 1 if micro is None else share // micro
+def cut_to(batch: dict[str, tf.Tensor], width: int, slots: int) -> dict[str, tf.Tensor]:
+    """A batch of rows without their last columns and slots, where both are known to be empty."""
+    widths = {"mask_positions": slots, "mask_ids": slots, "mask_weights": slots}
+    return {name: value[:, : widths.get(name, width)] for name, value in batch.items()}

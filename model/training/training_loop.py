@@ -13,8 +13,10 @@ from clozekit.model.training.divergence import Trouble, watch_loop
 from clozekit.model.training.endings import StoppedError
 from clozekit.model.training.log import MetricsLog, NoLog
 from clozekit.model.training.measures import LoopTimes, peak_memory_bytes, speed
+from clozekit.model.training.stages import Stage, stage_at
 from clozekit.model.training.step import LoopResult
 from clozekit.model.training.stop_signals import StopSignals
+from clozekit.model.training.time_budget import TimeBudget
 from clozekit.model.training.workers import Workers
 from clozekit.tokenizers.errors import InputError
 
@@ -25,10 +27,13 @@ class Trained(Protocol):
     config: RunConfig
     workers: Workers
     checkpoints: Checkpoints
-    flops_per_token: float
+    stages: tuple[Stage, ...]
 
-    def batches_from(self, row: int) -> Any: ...
-    def run_loop(self, batches: Any, first_step: int, num_steps: int) -> LoopResult: ...
+    def flops_per_token(self, stage: int) -> float: ...
+    def batches_from(self, stage_index: int, row: int) -> Any: ...
+    def run_loop(
+        self, batches: Any, first_step: int, num_steps: int, stage: int, time_share: tuple[float, float]
+    ) -> LoopResult: ...
     def evaluate(self) -> dict[str, float]: ...
     def restore(self, at_most_step: int | None = None) -> Saved | None: ...
 
@@ -42,7 +47,8 @@ class TrainingLoop:
         self._log = log
         self._signals = signals
         self._position = position
-        self._batches = run.batches_from(position.next_row)
+        self._budget = TimeBudget(run.config.train.hours, position.used_seconds, run.workers)
+        self._open_batches()
         self._metrics: dict[str, float] = {}
         spent = [entry["cost"] for entry in log.entries if "cost" in entry]
         self._cost = spent[-1] if spent else 0.0
@@ -53,7 +59,7 @@ class TrainingLoop:
         steps, start = self._config.train.steps, self._position.global_step
         chief = self._run.workers.is_chief
         with tqdm(total=steps, initial=start, desc="training", unit=" steps", smoothing=0.05, disable=not chief) as bar:
-            while self._position.global_step < steps:
+            while not self._is_over():
                 trouble = self._advance()
                 metrics = self._evaluate_if_due() if trouble is None else None
                 if metrics is not None and not math.isfinite(metrics["loss"]):
@@ -67,31 +73,47 @@ class TrainingLoop:
                 bar.update(self._position.global_step - bar.n)
                 if self._log.entries:
                     bar.set_postfix_str(_described(self._log.entries), refresh=False)
-        return self._metrics
+        return self._metrics or self._run.evaluate()
+
+    def _is_over(self) -> bool:
+        return self._position.global_step == self._config.train.steps or self._budget.is_over
 
     def _due(self, every_steps: int) -> bool:
-        step = self._position.global_step
-        return step % every_steps == 0 or step == self._config.train.steps
+        return self._position.global_step % every_steps == 0 or self._is_over()
+
+    def _open_batches(self) -> None:
+        """Reads on where the run stands, in the dataset and the size of batch of the stage it is in."""
+        self._stage = stage_at(self._run.stages, self._position.global_step)
+        self._batches = self._run.batches_from(self._stage, self._position.next_row)
 
     def _advance(self) -> Trouble | None:
         """Runs steps up to the next thing to do, and logs them; says when the loss has gone wrong."""
         config, position = self._config, self._position
         ends = (config.train.steps_per_loop, config.evaluate.every_steps, config.checkpoint.every_steps)
         step = position.global_step
-        end = min([config.train.steps, *((step // every + 1) * every for every in ends)])
+        if step == self._run.stages[self._stage].end_step:
+            self._open_batches()
+        stage = self._run.stages[self._stage]
+        end = min([stage.end_step, *((step // every + 1) * every for every in ends)])
+        self._budget.look()
+        end = min(end, step + (self._budget.steps_left() or end))
         started = time.monotonic()
-        result = self._run.run_loop(self._batches, step, end - step)
+        result = self._run.run_loop(self._batches, step, end - step, self._stage, self._budget.share())
         loss, count, correct = (float(part) for part in result.sums)
-        tokens, skipped = int(result.tokens), int(result.skipped)
+        tokens, skipped = int(result.counts.tokens), int(result.skipped)
         times = LoopTimes(
-            end - step, tokens, int(result.places), time.monotonic() - started, float(result.wait_seconds)
+            end - step, tokens, int(result.counts.places), time.monotonic() - started, float(result.wait_seconds)
         )
+        self._budget.look(end - step, times.seconds)
+        if self._budget.is_over:
+            self._budget.use_up()
         watch, trouble = watch_loop(position.watch, config.divergence, end - step, skipped, loss, count)
         self._position = dataclasses.replace(
             position,
             global_step=end,
-            next_row=position.next_row + (end - step) * config.train.global_batch_size,
+            next_row=position.next_row + (end - step) * stage.global_batch_size,
             tokens_seen=position.tokens_seen + tokens,
+            used_seconds=self._budget.used_seconds,
             watch=watch,
         )
         values = {
@@ -102,13 +124,18 @@ class TrainingLoop:
             "gradient_norm": float(result.gradient_norm),
             "skipped_steps": skipped,
             "tokens_seen": self._position.tokens_seen,
+            "rows_seen": self._position.next_row,
+            # Of the slots for predictions: how many were used, and for how many positions there was none.
+            "slot_use": int(count) / max(1, int(result.counts.slots)),
+            "slot_overflow": int(result.counts.overflow),
+            "unreadable_rows": int(result.counts.blank_rows),
         }
         self._log.write("train", end, values | self._measured(times))
         return trouble
 
     def _measured(self, times: LoopTimes) -> dict[str, float]:
         run, config = self._run, self._config.log
-        values = speed(times, run.flops_per_token, run.workers.num_replicas, config)
+        values = speed(times, run.flops_per_token(self._stage), run.workers.num_replicas, config)
         values["memory_bytes"] = peak_memory_bytes()
         now = time.monotonic()
         if config.price_per_hour is not None:
@@ -141,7 +168,7 @@ class TrainingLoop:
             self._log.flush()
             if stop or self._due(config.every_steps) or (config.keep_best and self._is_best(loss)):
                 checkpoints.save(self._position, loss)
-        if stop and self._position.global_step < self._config.train.steps:
+        if stop and not self._is_over():
             checkpoints.wait()
             raise StoppedError(
                 f"stopped by {'another worker' if signal is None else signal.name}, saved at step"
@@ -182,6 +209,7 @@ class TrainingLoop:
             next_row=position.next_row,
             rows_left_out=good.rows_left_out + rows,
             num_returns=position.num_returns + 1,
+            used_seconds=position.used_seconds,
         )
         if run.workers.is_chief:
             run.checkpoints.remove_after(good.global_step)
@@ -192,7 +220,7 @@ class TrainingLoop:
         self._say(
             f"{trouble.reason}: went back from step {position.global_step} to {good.global_step}, {rows} rows left out"
         )
-        self._batches = run.batches_from(self._position.next_row)
+        self._open_batches()
 
     def _say(self, text: str) -> None:
         if self._run.workers.is_chief:

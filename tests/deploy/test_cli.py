@@ -1,5 +1,6 @@
 """The command: help with an example each, one line and exit status 2 for bad input, nothing half-written."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clozekit.deploy.cli import build_parser, main
+from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor, BertTokenizer
 from clozekit.pipelines.manifest import Manifest
 
 COMMANDS = ["demo", "vocab", "prepare", "inspect", "train", "fill"]
@@ -139,3 +141,43 @@ def test_inspect_shows_counts_histogram_and_rows(
 def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path), "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "##s"]
+    backbone = BertBackbone(len(pieces), 1, 2, 8, 16, max_sequence_length=16)
+    preprocessor = BertMaskedLMPreprocessor(BertTokenizer(pieces), sequence_length=16)
+    directory = str(tmp_path_factory.mktemp("preset") / "bert")
+    BertMaskedLM(backbone, preprocessor).save_to_preset(directory)
+    return directory
+
+
+def test_fill_takes_texts_from_a_file_and_gives_json(
+    preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts").write_text("the [MASK] sat\n\n[MASK] [MASK]\n", encoding="utf-8")
+    arguments = ["fill", preset, "[MASK] cats", "--file", str(tmp_path / "texts"), "--top-k", "2"]
+    assert main([*arguments, "--json"]) == 0
+    objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [entry["text"] for entry in objects] == ["[MASK] cats", "the [MASK] sat", "[MASK] [MASK]"]
+    assert [[len(best) for best in entry["masks"]] for entry in objects] == [[2], [2], [2, 2]]
+    assert set(objects[0]["masks"][0][0]) == {"piece", "probability", "token_id", "text"}
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7 and lines[-1].startswith("  mask 2: ") and lines[-1].count("%") == 2
+
+
+def test_fill_reads_the_standard_input(
+    preset: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("the [MASK]\n"))
+    assert main(["fill", preset, "--file", "-"]) == 0
+    assert capsys.readouterr().out.startswith("the [MASK]\n  mask: ")
+
+
+def test_fill_refuses_what_it_cannot_fill(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "at least one text to fill" in refused(["fill", preset], capsys)
+    assert "must be a readable file" in refused(["fill", preset, "--file", str(tmp_path / "none")], capsys)
+    assert "must hold [MASK] at least once, got 'the cat'" in refused(["fill", preset, "the cat"], capsys)
+    assert "did you mean bert_base_en" in refused(["fill", "bert_base_eng", "[MASK]"], capsys)

@@ -190,6 +190,17 @@ def test_a_classifier_takes_the_backbone_of_a_masked_lm(task: BertMaskedLM, tmp_
         MaskedLM.from_preset(again)
 
 
+def test_code_in_a_preset_is_refused(task: BertMaskedLM, tmp_path: Path) -> None:
+    preset = tmp_path / "preset"
+    BertTextClassifier(task.backbone, 2, activation="softmax").save_to_preset(str(preset))
+    assert TextClassifier.from_preset(str(preset), preprocessor=None).activation is keras.activations.softmax
+    described = json.loads((preset / "task.json").read_text(encoding="utf-8"))
+    described["config"]["activation"] = {"class_name": "__lambda__", "config": {"value": "4wEA"}}
+    (preset / "task.json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(InputError, match="must be one of linear, softmax.*code in a preset is never run"):
+        TextClassifier.from_preset(str(preset), preprocessor=None)
+
+
 def test_what_does_not_belong_is_named(task: BertMaskedLM, tmp_path: Path) -> None:
     preset = str(tmp_path / "preset")
     task.save_to_preset(preset)

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from clozekit.model.training.config import ClusterConfig, ModelConfig, OptimizerConfig, RunConfig, TrainConfig
 from clozekit.model.training.controller import build_task
-from clozekit.model.training.optimizers import AdamW
+from clozekit.model.training.optimizers import Optimizer
 from clozekit.model.training.step import TrainStep
 from clozekit.model.training.workers import Workers, start_workers
 
@@ -60,7 +60,7 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
     )
     with workers.strategy.scope():
         task = build_task(config, vocabulary_size=40, sequence_length=LENGTH)
-        optimizer = AdamW(task.trainable_variables, config.optimizer, xla)
+        optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
     step = TrainStep(task, optimizer, config, workers.strategy)
     variables = [*(weight.value for weight in task.weights), *optimizer.first, *optimizer.second, optimizer.updates]
     initial = [variable.numpy() for variable in variables]
