@@ -1,10 +1,11 @@
 """The configuration: defaults, changes, and one clear line for what is wrong in it."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from clozekit.model.training.config import RunConfig, TrainConfig, load_config
+from clozekit.model.training.config import BatchRampConfig, PhaseConfig, RunConfig, TrainConfig, load_config
 from clozekit.tokenizers.errors import InputError
 
 TEXT = "dataset: data\ndirectory: run\nmodel: {num_layers: 2}\noptimizer: {learning_rate: 1e-3}\n"
@@ -81,3 +82,40 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, m
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="must be a readable YAML file"):
         load_config(tmp_path / "missing.yaml")
+
+
+def test_lists_and_groups_that_may_be_missing(path: Path) -> None:
+    changes = [
+        "train.steps=30",
+        "train.phases=[{steps: 10, dataset: short}, {steps: 20, global_batch_size: 8}]",
+        "train.batch_ramp={first_batch_size: 8, steps: 4}",
+        "reader.length_bins=[8, 16]",
+    ]
+    config = load_config(path, changes)
+    assert config.train.phases == (PhaseConfig(10, "short"), PhaseConfig(20, None, 8))
+    assert config.train.batch_ramp == BatchRampConfig(8, 4)
+    assert config.reader.length_bins == (8, 16)
+    assert load_config(path, [*changes, "train.batch_ramp=null"]).train.batch_ramp is None
+    resolved = path.with_name("resolved.yaml")
+    resolved.write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(resolved) == config
+    # What a checkpoint keeps of it, through JSON, and without the places of things.
+    course = config.course()
+    assert json.loads(json.dumps(course)) == course
+    assert course["train.phases"][0]["steps"] == 10
+    moved = load_config(path, [*changes[:1], changes[1].replace("short", "elsewhere/short"), *changes[2:]])
+    assert moved.course() == course
+    assert load_config(path, [*changes, "reader.on_damage=skip"]).course() == course
+
+
+def test_a_built_in_preset_gives_its_dimensions(path: Path) -> None:
+    path.write_text("dataset: data\ndirectory: run\n", encoding="utf-8")
+    model = load_config(path, ["model.preset=albert_base_en_uncased", "model.dropout=0.2"]).model
+    assert (model.family, model.num_layers, model.hidden_dim, model.embedding_dim) == ("albert", 12, 768, 128)
+    assert model.dropout == 0.2
+    model = load_config(path, ["model.preset=bert_base_en"]).model
+    assert (model.family, model.num_heads, model.intermediate_dim, model.dropout) == ("bert", 12, 3072, 0.1)
+    with pytest.raises(InputError, match="model.preset must be one of bert_tiny_en_uncased, .* got 'bert_huge'"):
+        load_config(path, ["model.preset=bert_huge"])
+    with pytest.raises(InputError, match="bert_base_en is of the family bert, got model.family roberta"):
+        load_config(path, ["model.preset=bert_base_en", "model.family=roberta"])

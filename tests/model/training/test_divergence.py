@@ -132,12 +132,14 @@ def test_going_back_leaves_out_the_rows_and_gives_up_in_the_end(dataset: tuple[s
 class PoisonedRun(Run):
     """A run whose rows from 100 to 150 give no finite gradient, as far as the loop can tell."""
 
-    def batches_from(self, row: int) -> Any:
+    def batches_from(self, stage_index: int, row: int) -> Any:
         self.next_row = row
-        return super().batches_from(row)
+        return super().batches_from(stage_index, row)
 
-    def run_loop(self, batches: Any, first_step: int, num_steps: int) -> Any:
-        result = super().run_loop(batches, first_step, num_steps)
+    def run_loop(
+        self, batches: Any, first_step: int, num_steps: int, stage: int, time_share: tuple[float, float]
+    ) -> Any:
+        result = super().run_loop(batches, first_step, num_steps, stage, time_share)
         rows = range(self.next_row, self.next_row + 8 * num_steps)
         self.next_row = rows.stop
         if rows.start < 150 and rows.stop > 100:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clozekit.model.training.config import ModelConfig, OptimizerConfig, RunConfig, TrainConfig
+from clozekit.model.reader_options import ReaderOptions
+from clozekit.model.training.config import MaskingConfig, ModelConfig, OptimizerConfig, RunConfig, TrainConfig
 from clozekit.model.training.controller import build_task
 from clozekit.model.training.optimizers import Optimizer, has_weight_decay
 from clozekit.model.training.step import TrainStep
@@ -81,6 +82,37 @@ def test_adamw_is_the_papers() -> None:
         np.testing.assert_allclose(np.asarray(variable), expected, rtol=1e-5)
 
 
+def lamb_by_hand(value: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float, c: OptimizerConfig) -> Any:
+    """You et al. 2019, algorithm 2, in float64, with phi the identity."""
+    first = second = np.zeros_like(value)
+    for t, gradient in enumerate(gradients, start=1):
+        first = c.beta_1 * first + (1 - c.beta_1) * gradient
+        second = c.beta_2 * second + (1 - c.beta_2) * gradient**2
+        ratio = (first / (1 - c.beta_1**t)) / (np.sqrt(second / (1 - c.beta_2**t)) + c.epsilon)
+        change = ratio + decay * value
+        trust = np.linalg.norm(value) / np.linalg.norm(change) if np.linalg.norm(value) else 1.0
+        value = value - rate * trust * change
+    return value
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_lamb_is_the_papers(xla: bool) -> None:
+    config = OptimizerConfig(name="lamb", weight_decay=0.1, clip_norm=1e9)
+    dice = np.random.default_rng(0)
+    start = {"kernel": dice.normal(size=(3, 4)), "zero/kernel": np.zeros((2, 2)), "bias": dice.normal(size=4)}
+    variables = [keras.Variable(value, name=name.split("/")[-1], dtype="float32") for name, value in start.items()]
+    optimizer = Optimizer(variables, config, xla=xla)
+    gradients = [[dice.normal(size=value.shape) for value in start.values()] for _ in range(4)]
+    for step in gradients:
+        optimizer.apply([tf.constant(gradient, tf.float32) for gradient in step], tf.constant(0.01))
+    for index, (name, value) in enumerate(start.items()):
+        mine = [step[index] for step in gradients]
+        # Biases: no decay, no factor, as in the code of the authors.
+        by_hand = adamw_by_hand if name == "bias" else lamb_by_hand
+        expected = by_hand(value, mine, 0.01, 0.0 if name == "bias" else 0.1, config)
+        np.testing.assert_allclose(np.asarray(variables[index]), expected, rtol=2e-5, atol=1e-7)
+
+
 def test_gradients_are_clipped_to_their_global_norm() -> None:
     def after(scale: float) -> np.ndarray:
         variable = keras.Variable([1.0, 1.0], name="kernel")
@@ -113,3 +145,53 @@ def test_norms_and_biases_do_not_decay() -> None:
     decayed = sorted({v.path.rsplit("/", 1)[-1] for v in task.trainable_variables if has_weight_decay(v.path)})
     assert kept == ["beta", "bias", "gamma", "output_bias"]
     assert decayed == ["embeddings", "kernel"]
+
+
+def test_rows_in_a_short_bin_give_the_update_they_give_padded() -> None:
+    def after(bins: tuple[int, ...]) -> list[np.ndarray]:
+        reader = ReaderOptions(length_bins=bins)
+        train, masking = TrainConfig(steps=2, global_batch_size=8, xla=False), MaskingConfig(train_rate=0.5)
+        config = RunConfig("data", "run", model=MODEL, train=train, reader=reader, masking=masking)
+        task = build_task(config, vocabulary_size=40, sequence_length=12)
+        optimizer = Optimizer(task.trainable_variables, config.optimizer, False)
+        step = TrainStep(task, optimizer, config, tf.distribute.get_strategy())
+        dice = np.random.default_rng(0)
+        # One batch of rows of 5 tokens, one of 11.
+        padding = (np.arange(12) < np.array([5, 11])[:, None, None]).astype(np.int32) * np.ones((2, 8, 1), np.int32)
+        batches = {
+            "token_ids": dice.integers(5, 40, (2, 8, 12)).astype(np.int32) * padding,
+            "document_ids": padding,
+            "positions": np.arange(12, dtype=np.int32) * padding,
+            "padding_mask": padding,
+            "mask_positions": dice.integers(0, 5, (2, 8, 6)).astype(np.int32),
+            "mask_ids": dice.integers(5, 40, (2, 8, 6)).astype(np.int32),
+            "mask_weights": (np.arange(6) < 3).astype(np.float32) * np.ones((2, 8, 1), np.float32),
+        }
+        if bins:
+            batches["length_bin"] = np.array([[0] * 8, [1] * 8], np.int32)
+        result = step.run_loop(iter(tf.data.Dataset.from_tensor_slices(batches)), tf.constant(0), tf.constant(2))
+        widths = [6, 12] if bins else [12, 12]
+        assert int(result.counts.places) == sum(widths) * 8
+        assert int(result.counts.slots) == (sum(widths) * 8) // 2
+        return [np.asarray(variable) for variable in task.trainable_variables]
+
+    for a, b in zip(after(()), after((6,)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
+
+
+def test_bfloat16_keeps_weights_and_moments_in_float32() -> None:
+    config = RunConfig(
+        "data",
+        "run",
+        model=MODEL,
+        train=TrainConfig(steps=4, global_batch_size=8, xla=True, precision="mixed_bfloat16"),
+    )
+    task = build_task(config, vocabulary_size=40, sequence_length=12)
+    assert task.backbone.token_embedding.compute_dtype == "bfloat16"
+    optimizer = Optimizer(task.trainable_variables, config.optimizer, True)
+    step = TrainStep(task, optimizer, config, tf.distribute.get_strategy())
+    result = step.run_loop(iter(batches(4)), tf.constant(0), tf.constant(4))
+    kinds = {variable.dtype for variable in (*task.trainable_variables, *optimizer.first, *optimizer.second)}
+    assert {str(tf.as_dtype(kind).name) for kind in kinds} == {"float32"}
+    _, exact = trained(4, xla=True)
+    assert float(result.sums.loss) == pytest.approx(float(exact.sums.loss), rel=0.02)

@@ -1,0 +1,208 @@
+"""Courses of a run: phases, a growing batch, a time that is given, strategies; each stopped and gone on as if never."""
+
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clozekit.model import MaskedLM
+from clozekit.model.reader_options import ReaderOptions
+from clozekit.model.training.config import (
+    BatchRampConfig,
+    CheckpointConfig,
+    EvaluateConfig,
+    MaskingConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PhaseConfig,
+    RunConfig,
+    TrainConfig,
+)
+from clozekit.model.training.controller import Run
+from clozekit.model.training.log import METRICS_FILE, read_metrics
+from clozekit.pipelines.manifest import Manifest
+from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.prepare import prepare
+from clozekit.tokenizers.errors import InputError
+
+MODEL = ModelConfig(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def short_dataset(corpus: Path, tokenizer_directory: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The corpus as rows of 16 tokens."""
+    directory = str(tmp_path_factory.mktemp("short"))
+    options = PrepareOptions(sequence_length=16, validation_rate=0.1, num_shards=2)
+    prepare(ReadOptions((str(corpus),)), options, tokenizer_directory, directory)
+    return directory
+
+
+def config_for(dataset: str, directory: Path, train: dict[str, Any], **changes: Any) -> RunConfig:
+    fields = {
+        "model": MODEL,
+        "train": TrainConfig(**{"steps": STEPS, "global_batch_size": 8, "steps_per_loop": 2, "xla": False, **train}),
+        "optimizer": OptimizerConfig(learning_rate=0.01),
+        "checkpoint": CheckpointConfig(every_steps=4, keep=9, background=False),
+        "evaluate": EvaluateConfig(every_steps=6, max_rows=32),
+        "reader": ReaderOptions(open_shards=2, shuffle_block_rows=64),
+    }
+    return RunConfig(dataset, str(directory), **{**fields, **changes})
+
+
+def curve(directory: Path) -> list[dict[str, Any]]:
+    """The log without what depends on the clock."""
+    names = ("loss", "accuracy", "learning_rate", "gradient_norm", "tokens_seen", "rows_seen", "step", "kind")
+    return [{name: entry.get(name) for name in names} for entry in read_metrics(directory / METRICS_FILE)]
+
+
+def cut_back(directory: Path, step: int) -> None:
+    """What a run that was killed after the checkpoint of `step` leaves."""
+    shutil.rmtree(directory / "preset")
+    for path in (directory / "checkpoints").iterdir():
+        if int(path.name[len("step-") :][:8]) > step:
+            shutil.rmtree(path)
+
+
+COURSES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "phases": ({"phases": (PhaseConfig(7, "short", 16, 4), PhaseConfig(5))}, {}),
+    "ramp": ({"batch_ramp": BatchRampConfig(4, 6, 2), "global_batch_size": 12, "micro_batch_size": 4}, {}),
+    "bins": ({}, {"reader": ReaderOptions(open_shards=2, shuffle_block_rows=64, length_bins=(12, 24))}),
+    "lamb on spans": (
+        {},
+        {"optimizer": OptimizerConfig(name="lamb", schedule="cosine"), "masking": MaskingConfig(strategy="span")},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_gone_on_anywhere_it_is_as_if_never_stopped(
+    name: str, dataset: tuple[str, Manifest], short_dataset: str, tmp_path: Path
+) -> None:
+    train, changes = COURSES[name]
+    if "phases" in train:
+        first = dataclasses.replace(train["phases"][0], dataset=short_dataset)
+        train = {**train, "phases": (first, *train["phases"][1:])}
+    config = config_for(dataset[0], tmp_path / "whole", train, **changes)
+    Run(config).train()
+    whole = curve(tmp_path / "whole")
+    expected = MaskedLM.from_preset(str(tmp_path / "whole" / "preset")).get_weights()
+    for step in (4, 8):
+        directory = tmp_path / f"from-{step}"
+        shutil.copytree(tmp_path / "whole", directory)
+        cut_back(directory, step)
+        Run(dataclasses.replace(config, directory=str(directory))).train()
+        assert curve(directory) == whole
+        weights = MaskedLM.from_preset(str(directory / "preset")).get_weights()
+        assert all((a == b).all() for a, b in zip(weights, expected, strict=True))
+
+
+def test_the_rows_of_phases_and_of_a_growing_batch(
+    dataset: tuple[str, Manifest], short_dataset: str, tmp_path: Path
+) -> None:
+    phases = (PhaseConfig(6, short_dataset), PhaseConfig(6))
+    train = {"phases": phases, "batch_ramp": BatchRampConfig(4, 4, 1), "steps_per_loop": 3}
+    run = Run(config_for(dataset[0], tmp_path / "run", train))
+    run.train()
+    entries = [entry for entry in read_metrics(tmp_path / "run" / METRICS_FILE) if entry["kind"] == "train"]
+    # Rows of 16 and then of 32 tokens, at first 4 of them and then 8; a stage ends a loop, as a checkpoint does.
+    assert [(entry["step"], entry["rows_seen"]) for entry in entries] == [
+        (3, 12),
+        (4, 16),
+        (6, 32),
+        (8, 48),
+        (9, 56),
+        (12, 80),
+    ]
+    assert run.task.backbone.max_sequence_length == 32
+
+
+def test_a_run_ends_in_its_time_with_the_schedule_at_its_end(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    seconds = 8.0
+    train = {"steps": 1_000_000, "hours": seconds / 3600, "steps_per_loop": 5}
+    config = config_for(dataset[0], directory, train, evaluate=EvaluateConfig(every_steps=10**6, max_rows=8))
+    config = dataclasses.replace(config, checkpoint=CheckpointConfig(every_steps=10**6, background=False))
+    run = Run(config)
+    started = time.monotonic()
+    run.train()
+    # The last evaluation and the preset come on top.
+    assert time.monotonic() - started < seconds + 30
+    entries = read_metrics(directory / METRICS_FILE)
+    rates = [entry["learning_rate"] for entry in entries if entry["kind"] == "train"]
+    assert max(rates) == pytest.approx(0.01, rel=0.3)
+    assert rates[-1] < 0.1 * max(rates)
+    assert (directory / "preset").is_dir()
+    saved = run.checkpoints.found()[-1]
+    assert saved.position.used_seconds >= seconds
+    # Its time is used up: started again it has nothing left to do.
+    metrics = Run(config).train()
+    assert metrics["loss"] == pytest.approx(entries[-1]["loss"])
+    assert read_metrics(directory / METRICS_FILE) == entries
+
+
+def test_the_vocabulary_is_filled_up_inside_and_cut_when_it_is_saved(
+    dataset: tuple[str, Manifest], tmp_path: Path
+) -> None:
+    run = Run(config_for(dataset[0], tmp_path / "run", {"steps": 4}))
+    size = dataset[1].tokenizer.vocabulary_size
+    assert run.task.backbone.vocabulary_size == 64 * -(-size // 64) > size
+    run.train()
+    saved = MaskedLM.from_preset(str(tmp_path / "run" / "preset"))
+    assert saved.backbone.vocabulary_size == size
+    batch = {name: value for name, value in next(iter(run.evaluator._batches)).items() if name != "mask_overflow"}
+    padded, cut = run.task.masked_logits(batch), saved.masked_logits(batch)
+    np.testing.assert_allclose(padded[..., :size], cut, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(run.task.masked_sums(batch)[0], saved.masked_sums(batch)[0], rtol=1e-5)
+    # What no text reaches never changed.
+    assert (np.asarray(run.task.backbone.token_embedding.embeddings)[size:] == 0).all()
+
+
+def test_the_filled_up_vocabulary_trains_alike(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    preset = tmp_path / "begin" / "preset"
+    Run(config_for(dataset[0], tmp_path / "begin", {"steps": 1})).train()
+    results = []
+    for multiple in (1, 64):
+        model = dataclasses.replace(MODEL, vocabulary_multiple=multiple, dropout=0.0)
+        directory = tmp_path / f"multiple-{multiple}"
+        config = config_for(dataset[0], directory, {"steps": 6}, model=model, init_from=str(preset))
+        Run(config).train()
+        results.append(MaskedLM.from_preset(str(directory / "preset")).get_weights())
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
+
+
+def test_a_damaged_shard_is_left_out_and_counted_when_the_configuration_says_so(
+    dataset: tuple[str, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = shutil.copytree(dataset[0], tmp_path / "data")
+    shard = dataset[1].splits["train"].shards[0]
+    (directory / shard.name).unlink()
+    reader = ReaderOptions(open_shards=2, shuffle_block_rows=64, on_damage="skip")
+    steps = dataset[1].splits["train"].rows // 8
+    Run(config_for(str(directory), tmp_path / "run", {"steps": steps}, reader=reader)).train()
+    assert f"{shard.name} is missing" in capsys.readouterr().out
+    entries = [entry for entry in read_metrics(tmp_path / "run" / METRICS_FILE) if entry["kind"] == "train"]
+    lost = sum(entry["unreadable_rows"] for entry in entries)
+    assert shard.rows - 7 <= lost <= shard.rows
+
+
+def test_slots_that_are_too_few_show_in_the_log(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    Run(config_for(dataset[0], tmp_path / "run", {"steps": 4}, masking=MaskingConfig(num_slots=3))).train()
+    entries = [entry for entry in read_metrics(tmp_path / "run" / METRICS_FILE) if entry["kind"] == "train"]
+    assert all(entry["slot_overflow"] > 0 and entry["slot_use"] > 0.9 for entry in entries)
+
+
+def test_datasets_of_two_tokenizers_are_refused(dataset: tuple[str, Manifest], corpus: Path, tmp_path: Path) -> None:
+    from clozekit.tokenizers.families import BertTokenizer
+
+    BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the"]).save(tmp_path / "tokenizer")
+    options = PrepareOptions(sequence_length=16, validation_rate=0.1, num_shards=1)
+    prepare(ReadOptions((str(corpus),)), options, str(tmp_path / "tokenizer"), str(tmp_path / "other"))
+    train = {"steps": 4, "phases": (PhaseConfig(2, str(tmp_path / "other")), PhaseConfig(2))}
+    with pytest.raises(InputError, match="must be made with one tokenizer"):
+        Run(config_for(dataset[0], tmp_path / "run", train))
