@@ -44,12 +44,13 @@ class FinetuneRun:
         self._test_rows = [encode_rows(examples, preprocessor) for examples in self.data.test]
         self.num_steps = max(1, math.ceil(config.epochs * len(self._train_rows) / config.batch_size))
         self.evaluate_every = config.evaluate_every_steps or math.ceil(len(self._train_rows) / config.batch_size)
-        self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer(), config.xla)
+        xla = bool(tf.config.list_physical_devices("GPU")) if config.xla is None else config.xla
+        self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer(), xla)
         self._variables = [variable.value for variable in self.task.trainable_variables]
         self._dropout_states = dropout_states(self.task)
-        self._gradients = tf.function(self._batch_gradients, jit_compile=config.xla)
+        self._gradients = tf.function(self._batch_gradients, jit_compile=xla)
         self._step = tf.function(self._train_step)
-        self._logits = tf.function(self._batch_logits, jit_compile=config.xla)
+        self._logits = tf.function(self._batch_logits, jit_compile=xla)
         self._checkpoints = Checkpoints(
             str(self.directory / "checkpoints"),
             training_variables(self.task, self._optimizer),

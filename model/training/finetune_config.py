@@ -78,7 +78,8 @@ class FinetuneConfig:
     init_from: the preset to start from; directory: where everything goes; preset: where the best classifier goes,
     `directory`/preset if not given. task: "classification" or "regression" (labels are numbers). metric: what decides
     which weights are best; accuracy or pearson if not given. evaluate_every_steps: once an epoch if not given. patience:
-    evaluations without a better one after which it stops early.
+    evaluations without a better one after which it stops early. xla: compile the steps; on GPUs alone if not given (on
+    two busy cores a step of 4 layers x 256 took 0.70 s compiled and 0.43 s not).
     """
 
     init_from: str
@@ -98,7 +99,7 @@ class FinetuneConfig:
     evaluate_every_steps: int | None = None
     patience: int = 3
     checkpoint_every_steps: int = 500
-    xla: bool = True
+    xla: bool | None = None
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
