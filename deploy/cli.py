@@ -1,11 +1,13 @@
 """The `clozekit` command: its subcommands and their help, one line for what went wrong, exit codes."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
 from clozekit.tokenizers.errors import InputError
 
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -17,7 +19,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clozekit",
         description="From raw text to a pretrained masked language model.",
-        epilog="Exit status: 0 done, 2 the input or an option breaks a rule (one line says which), 1 any other failure.",
+        epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 75 `train` was stopped by"
+        " SIGTERM or SIGUSR1 and has saved everything, 76 it has lost another worker: in both cases the same command goes"
+        " on; 1 any other failure.",
     )
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error and the libraries' messages"
@@ -150,6 +154,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("config", metavar="CONFIG.YAML")
     train.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
+    train.set_defaults(rest="changes")
+    train.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train nothing: show the whole configuration, the parameters, FLOPs and memory, and compile one step",
+    )
 
     convert = _command(
         commands,
@@ -179,9 +189,11 @@ def build_parser() -> argparse.ArgumentParser:
         "preset", metavar="PRESET", help="a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
     )
     fill.add_argument("texts", nargs="*", metavar="TEXT", help="text with one or more mask tokens of the preset in it")
+    fill.set_defaults(rest="texts")
     fill.add_argument("--file", default=None, metavar="FILE", help="more texts, one a line; - is the standard input")
     fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
+    add_model_commands(commands, _command)
     return parser
 
 
@@ -244,14 +256,25 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> None:
     # Loaded here, so that `--help` and a mistyped option answer at once.
-    from clozekit.deploy import commands
+    name = "model_commands" if arguments.command in MODEL_COMMANDS else "commands"
+    getattr(importlib.import_module(f"clozekit.deploy.{name}"), arguments.command)(arguments)
 
-    getattr(commands, arguments.command)(arguments)
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses."""
+    parser = build_parser()
+    arguments, extra = parser.parse_known_args(argv)
+    rest = getattr(arguments, "rest", None)
+    if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    if extra:
+        getattr(arguments, str(rest)).extend(extra)
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(argv)
     if not arguments.debug:
         # Both are read when TensorFlow is loaded.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -263,6 +286,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_INPUT)
     except KeyboardInterrupt:
         return _report(f"clozekit {arguments.command}: interrupted; run it again to go on", False, EXIT_INTERRUPTED)
+    except RuntimeError as error:
+        # An EarlyEndError of the trainer, which is not loaded for every command.
+        status = getattr(error, "exit_status", None)
+        if status is None:
+            raise
+        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, status)
     except OSError as error:
         # A full disk, a folder that can't be written: nothing to learn from a traceback.
         return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_FAILURE)

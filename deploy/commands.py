@@ -131,14 +131,29 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    load_tensorflow(arguments.debug)
     from clozekit.model.training.config import load_config
+
+    config = load_config(arguments.config, arguments.changes)
+
+    def join_workers() -> Any:
+        from clozekit.model.training.workers import start_workers
+
+        return start_workers(config.cluster)
+
+    workers = load_tensorflow(arguments.debug, join_workers)
     from clozekit.model.training.controller import Run
     from clozekit.model.training.report import write_run_report
 
-    config = load_config(arguments.config, arguments.changes)
-    run = Run(config)
+    if arguments.dry_run:
+        from clozekit.model.training.dry_run import dry_run
+
+        for line in dry_run(config, workers):
+            print(line, flush=True)
+        return
+    run = Run(config, workers)
     metrics = run.train()
+    if not workers.is_chief:
+        return
     report = write_run_report(run, metrics)
     print(
         f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"
@@ -170,17 +185,17 @@ def fill(arguments: argparse.Namespace) -> None:
             print("\n".join(show_guesses(text, guesses)))
 
 
-def fill_texts(texts: Sequence[str], file: str | None) -> list[str]:
+def fill_texts(texts: Sequence[str], file: str | None, option: str = "--file") -> list[str]:
     """The texts of the command line, then the lines of `file` ("-" is the standard input) that are not empty."""
     found = list(texts)
     if file is not None:
         try:
             content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--file must be a readable file of UTF-8 lines, {file} is not ({error})") from error
+            raise InputError(f"{option} must be a readable file of UTF-8 lines, {file} is not ({error})") from error
         found += [line for line in content.splitlines() if line.strip()]
     if not found:
-        raise InputError("there must be at least one text to fill, got none; write it behind the preset or pass --file")
+        raise InputError(f"there must be at least one text, got none; write it behind the preset or pass {option}")
     return found
 
 

@@ -145,7 +145,7 @@ def _show_results(directory: Path, run: Any, metrics: dict[str, float], manifest
     filled = [Filled(text, guesses) for text, guesses in zip(TEXTS, run.task.fill_mask(list(TEXTS)), strict=True)]
     for entry in filled:
         print("\n".join(f"  {line}" for line in show_guesses(entry.text, [list(best) for best in entry.guesses])))
-    log = read_metrics(run.directory / METRICS_FILE)
+    log = read_metrics(f"{run.directory}/{METRICS_FILE}")
     report = Report(
         "Clozekit demo",
         f"A BERT of {run.task.count_params():,} parameters, trained from scratch on this machine's Python documentation:"

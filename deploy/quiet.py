@@ -2,8 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from clozekit.tokenizers.errors import InputError
 
 
 @contextmanager
@@ -17,6 +20,10 @@ def quiet_stderr(debug: bool) -> Iterator[None]:
         os.dup2(kept.fileno(), 2)
         try:
             yield
+        except InputError:
+            # Its one line says it all.
+            os.dup2(saved, 2)
+            raise
         except BaseException:
             os.dup2(saved, 2)
             kept.seek(0)
@@ -27,10 +34,13 @@ def quiet_stderr(debug: bool) -> Iterator[None]:
             os.close(saved)
 
 
-def load_tensorflow(debug: bool) -> None:
+def load_tensorflow(debug: bool, first: Callable[[], Any] | None = None) -> Any:
+    """Returns what `first` gives, which is called before TensorFlow looks for its devices."""
     with quiet_stderr(debug):
         import keras  # noqa: F401
         import tensorflow as tf
 
+        result = None if first is None else first()
         tf.constant(0)  # the first operation looks for devices, and says so
         tf.get_logger().setLevel("INFO" if debug else "ERROR")
+    return result

@@ -77,6 +77,7 @@ class MaskedLMPreprocessor(Preprocessor):
             seed=self.seed or 0,
             unselectable_token_ids=tuple(sorted(unselectable)),
             num_slots=self.mask_selection_length,
+            strategy="whole_word" if self.whole_word_masking else "token",
             word_starts=tokenizer.word_starts() if self.whole_word_masking else None,
         )
 
@@ -90,7 +91,8 @@ class MaskedLMPreprocessor(Preprocessor):
     def preprocess(self, x: Any, y: Any, sample_weight: Any, draw: Any) -> Any:
         import tensorflow as tf
 
-        from clozekit.model.masking import hash_rows, mask_rows
+        from clozekit.model.hashing import hash_rows
+        from clozekit.model.masking import mask_rows
 
         if y is not None and tf.convert_to_tensor(y).dtype == tf.string:
             raise InputError(

@@ -1,7 +1,8 @@
 """Masking in the tf.data graph: which positions, and what replaces them, as pure functions of seed, epoch and row.
 
 The rule is BERT's (Devlin et al. 2018, section 3.1): of the selected positions 80% show the mask token, 10% a random
-token, 10% themselves; the loss counts all of them.
+token, 10% themselves; the loss counts all of them. What is selected are tokens, whole words, spans of words as in
+SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1) or n-grams as in ALBERT (Lan et al. 2019, section 3.1).
 """
 
 import dataclasses
@@ -11,13 +12,27 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.hashing import hash_positions, row_keys
 from clozekit.tokenizers.errors import InputError
 
 VALIDATION_SEED = 0
 # Which decision a hash serves; two decisions about one position must not be correlated.
-_SELECT, _REPLACE, _RANDOM_TOKEN = 1, 2, 3
-# Rounds in which words that still fit are added; real text is full after two or three.
-MAX_PASSES = 6
+_SELECT, _REPLACE, _RANDOM_TOKEN, _LENGTH = 1, 2, 3, 4
+# Units that may fill the room that the last one left, and the rounds in which they do; real text is full after two.
+FILL_UNITS = 64
+MAX_PASSES = 5
+STRATEGIES = ("token", "whole_word", "span", "ngram")
+
+
+def _shares(weights: list[float]) -> tuple[float, ...]:
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+# Probability of 1 word, 2 words, ...: SpanBERT's geometric one with p = 0.2, at most 10; ALBERT's 1/n, at most 3.
+SPAN_LENGTHS = {
+    "span": _shares([0.2 * 0.8**n for n in range(10)]),
+    "ngram": _shares([1 / n for n in range(1, 4)]),
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +50,8 @@ class MaskingOptions:
     unselectable_token_ids: tuple[int, ...] | None = None
     # Prediction slots of a row; None means as many as the rate can ask for.
     num_slots: int | None = None
-    # bool (vocabulary_size,), True where a piece starts a word: words are then selected whole.
+    strategy: str = "token"
+    # bool (vocabulary_size,), True where a piece starts a word; all strategies but "token" need it.
     word_starts: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,10 +63,16 @@ class MaskingOptions:
                 "mask_token_rate + random_token_rate must be at most 1, got"
                 f" {self.mask_token_rate} + {self.random_token_rate}; lower one"
             )
+        if self.strategy not in STRATEGIES:
+            raise InputError(f"the masking strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
+        if self.strategy != "token" and self.word_starts is None:
+            raise InputError(f"the masking strategy {self.strategy} needs word_starts; pass tokenizer.word_starts()")
 
     def for_validation(self, mask_selection_rate: float) -> "MaskingOptions":
-        """The same with another rate and a fixed seed: runs of any seed are measured on the same masks."""
-        return dataclasses.replace(self, mask_selection_rate=mask_selection_rate, seed=VALIDATION_SEED)
+        """Single tokens at another rate with a fixed seed: runs of any seed and strategy are measured on the same masks."""
+        return dataclasses.replace(
+            self, mask_selection_rate=mask_selection_rate, seed=VALIDATION_SEED, strategy="token", num_slots=None
+        )
 
 
 def num_predictions(row_length: int, mask_selection_rate: float) -> int:
@@ -58,51 +80,21 @@ def num_predictions(row_length: int, mask_selection_rate: float) -> int:
     return max(1, math.ceil(row_length * mask_selection_rate))
 
 
-def _fmix32(x: tf.Tensor) -> tf.Tensor:
-    """The finaliser of MurmurHash3 (Appleby, public domain) on uint32."""
-    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
-    x *= tf.constant(0x85EBCA6B, tf.uint32)
-    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(13, tf.uint32)))
-    x *= tf.constant(0xC2B2AE35, tf.uint32)
-    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
-
-
-def hash_positions(row_ids: tf.Tensor, epoch: tf.Tensor, seed: int, stream: int, length: int) -> tf.Tensor:
-    """31 random bits (int32, 0 or more) for each position: a function of (seed, stream, epoch, row, position).
-
-    row_ids: int64 (B,); epoch: int64, one for all rows or (B,). Returns (B, length).
-    """
-    rows = tf.bitcast(tf.cast(row_ids, tf.int64), tf.uint32)  # (B, 2): lower and upper half
-    key = tf.constant((seed * 0x9E3779B1 + stream * 0x7FEB352D) & 0xFFFFFFFF, tf.uint32)
-    epochs = tf.broadcast_to(tf.cast(epoch, tf.uint32), tf.shape(rows)[:1]) * tf.constant(0x846CA68B, tf.uint32)
-    key = _fmix32(tf.bitwise.bitwise_xor(epochs, key))
-    key = _fmix32(tf.bitwise.bitwise_xor(rows[:, 0], key))
-    key = _fmix32(tf.bitwise.bitwise_xor(rows[:, 1] * tf.constant(0xC2B2AE3D, tf.uint32), key))
-    positions = tf.cast(tf.range(length), tf.uint32) * tf.constant(0x9E3779B1, tf.uint32)
-    mixed = _fmix32(_fmix32(key[:, None] + positions[None, :]) + key[:, None])
-    return tf.cast(tf.bitwise.right_shift(mixed, tf.constant(1, tf.uint32)), tf.int32)
-
-
-def hash_rows(token_ids: tf.Tensor) -> tf.Tensor:
-    """int64 (B,): a fingerprint of each row of ids (B, T) and of its place in the batch, in place of a row number."""
-    ids = tf.bitcast(token_ids, tf.uint32)
-    places = tf.cast(tf.range(tf.shape(ids)[1]), tf.uint32) * tf.constant(0x9E3779B1, tf.uint32)
-    mixed = _fmix32(_fmix32(ids + places[None, :]) + tf.constant(0x7FEB352D, tf.uint32))
-    # tf has no sum of uint32 on every device: sums of int32 wrap alike.
-    summed = tf.reduce_sum(tf.bitcast(mixed, tf.int32), axis=1)
-    order = tf.range(tf.shape(ids)[0])
-    return tf.bitcast(tf.stack([summed, order], axis=1), tf.int64)
-
-
 def mask_rows(
-    token_ids: tf.Tensor, row_ids: tf.Tensor, epoch: tf.Tensor, options: MaskingOptions
+    token_ids: tf.Tensor,
+    row_ids: tf.Tensor,
+    epoch: tf.Tensor,
+    options: MaskingOptions,
+    document_ids: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Masks rows of static length.
 
-    token_ids: int32 (B, T), padded with a special id; row_ids: int64 (B,). Returns token_ids (masked), mask_positions
-    (int32, ascending), mask_ids (int32, the original ids), mask_weights (float32, 1 or 0), the last three (B, M) with
-    M = options.num_slots. Of n selectable positions exactly round-up(rate * n) are selected, at most M, or with
-    word_starts as many as whole words fill; random replacements are never special.
+    token_ids: int32 (B, T), padded with a special id; row_ids: int64 (B,); document_ids: int32 (B, T), no word or span
+    goes from one document to the next. Returns token_ids (masked), mask_positions (int32, ascending), mask_ids (int32,
+    the original ids), mask_weights (float32, 1 or 0), the last three (B, M) with M = options.num_slots, and
+    mask_overflow (int32, (B,)): how many positions more the rate asks for than there are slots. Of n selectable positions
+    exactly round-up(rate * n) are selected, at most M, or as many as whole words or spans fill; random replacements are
+    never special.
     """
     length = token_ids.shape[1]
     slots = options.num_slots or num_predictions(length, options.mask_selection_rate)
@@ -111,75 +103,154 @@ def mask_rows(
     unselectable_table = special if unselectable is None else _table(unselectable, options.vocabulary_size)
     ordinary_ids = tf.constant(np.flatnonzero(~special), tf.int32)
     selectable = tf.logical_not(tf.gather(tf.constant(unselectable_table), token_ids))
-    wanted = tf.reduce_sum(tf.cast(selectable, tf.int32), axis=1)
+    num_selectable = tf.reduce_sum(tf.cast(selectable, tf.int32), axis=1)
     # float64: 0.15 * 100 is 15.000000000000002 in it and 15.000001 in float32, both above 15.
-    exact = tf.cast(wanted, tf.float64) * options.mask_selection_rate
-    wanted = tf.minimum(tf.cast(tf.math.ceil(exact - 1e-9), tf.int32), slots)
+    exact = tf.cast(num_selectable, tf.float64) * options.mask_selection_rate
+    asked_for = tf.cast(tf.math.ceil(exact - 1e-9), tf.int32)
+    wanted = tf.minimum(asked_for, slots)
 
-    scores = hash_positions(row_ids, epoch, options.seed, _SELECT, length)
-    if options.word_starts is None:
-        # The best `wanted` of them, in the order of the text; slots left over point to 0 with weight 0.
-        _, chosen = tf.math.top_k(tf.where(selectable, scores, -1), min(slots, length))
-        chosen = tf.pad(chosen, [[0, 0], [0, max(0, slots - length)]])
-        used = tf.range(slots)[None, :] < wanted[:, None]
-        positions = tf.sort(tf.where(used, chosen, length), axis=1)
+    everywhere = tf.range(length)[None, :]
+
+    def random_bits(stream: int, positions: tf.Tensor) -> tf.Tensor:
+        return hash_positions(row_keys(row_ids, epoch, options.seed, stream), positions)
+
+    scores = distinct(random_bits(_SELECT, everywhere))
+    begins = None
+    if options.strategy == "token":
+        selected = select_tokens(selectable, scores, wanted, min(slots, length))
     else:
         starts = tf.gather(tf.constant(np.asarray(options.word_starts, bool)), token_ids)
-        selected = select_words(starts, selectable, scores, wanted)
-        positions = tf.sort(tf.where(selected, tf.range(length)[None, :], length), axis=1)[:, :slots]
-        positions = tf.pad(positions, [[0, 0], [0, max(0, slots - length)]], constant_values=length)
-        used = positions < length
+        begins = unit_begins(starts, selectable, document_ids)
+        if options.strategy != "whole_word":
+            lengths = span_lengths(random_bits(_LENGTH, everywhere), SPAN_LENGTHS[options.strategy])
+            begins = join_words(begins, lengths, selectable, document_ids)
+        selected = select_units(begins, selectable, scores, wanted, min(slots, length))
+    # The position of the first selected one, the second, ...; slots left over point to 0 with weight 0.
+    numbers = tf.range(1, slots + 1)[None, :]
+    found = tf.cumsum(tf.cast(selected, tf.int32), axis=1)
+    positions = tf.searchsorted(found, tf.broadcast_to(numbers, [tf.shape(token_ids)[0], slots]), side="left")
+    used = positions < length
     positions = tf.where(used, positions, 0)
-    mask_ids = tf.where(used, tf.gather(token_ids, positions, batch_dims=1), 0)
+    originals = tf.gather(token_ids, positions, batch_dims=1)
 
-    dice = tf.cast(hash_positions(row_ids, epoch, options.seed, _REPLACE, length), tf.float32) / 2.0**31
-    random_index = hash_positions(row_ids, epoch, options.seed, _RANDOM_TOKEN, length) % tf.maximum(
-        tf.size(ordinary_ids), 1
-    )
-    replaced = tf.where(
-        dice < options.mask_token_rate,
-        options.mask_token_id,
-        tf.where(
-            dice < options.mask_token_rate + options.random_token_rate, tf.gather(ordinary_ids, random_index), token_ids
-        ),
-    )
+    # SpanBERT replaces a span as one.
+    decided_by = tf.gather(latest(begins), positions, batch_dims=1) if options.strategy == "span" else positions
+    dice = tf.cast(random_bits(_REPLACE, decided_by), tf.float32) / 2.0**31
+    random_index = random_bits(_RANDOM_TOKEN, positions) % tf.maximum(tf.size(ordinary_ids), 1)
+    both_rates = options.mask_token_rate + options.random_token_rate
+    shown = tf.where(dice < both_rates, tf.gather(ordinary_ids, random_index), originals)
+    shown = tf.where(dice < options.mask_token_rate, options.mask_token_id, shown)
     rows = tf.broadcast_to(tf.range(tf.shape(token_ids)[0])[:, None], tf.shape(positions))
-    hits = tf.scatter_nd(tf.stack([rows, positions], -1), tf.cast(used, tf.int32), tf.shape(token_ids))
+    # Differences are added, so that unused slots, which all name position 0, add nothing.
+    change = tf.where(used, shown - originals, 0)
     return {
-        "token_ids": tf.where(hits > 0, replaced, token_ids),
+        "token_ids": tf.tensor_scatter_nd_add(token_ids, tf.stack([rows, positions], -1), change),
         "mask_positions": positions,
-        "mask_ids": mask_ids,
+        "mask_ids": tf.where(used, originals, 0),
         "mask_weights": tf.cast(used, tf.float32),
+        "mask_overflow": asked_for - wanted,
     }
 
 
-def select_words(starts: tf.Tensor, selectable: tf.Tensor, scores: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-    """bool (B, T): the positions of words drawn at random, whole, as long as they fit into `wanted` positions (B,).
+def distinct(scores: tf.Tensor) -> tf.Tensor:
+    """scores (B, T) without ties within a row: their low bits give way to the position."""
+    length = scores.shape[1]
+    low = 2 ** max(1, (length - 1).bit_length()) - 1
+    return tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(scores, ~low), tf.range(length)[None, :])
 
-    starts, selectable: bool (B, T); scores: int32 (B, T), the first position's decides for its word. A word that does
-    not fit is passed over for one that does, as in BERT's own data preparation; the passes stop after MAX_PASSES.
-    """
-    length = starts.shape[1]
-    places = tf.range(length)[None, :]
+
+def select_tokens(selectable: tf.Tensor, scores: tf.Tensor, wanted: tf.Tensor, most: int) -> tf.Tensor:
+    """bool (B, T): the `wanted` (B,) selectable positions with the highest scores; wanted is at most `most`."""
+    scores = tf.where(selectable, scores, -1)
+    best = tf.pad(tf.math.top_k(scores, most).values, [[0, 0], [1, 0]], constant_values=tf.int32.max)
+    return scores >= tf.gather(best, wanted, batch_dims=1)[:, None]
+
+
+def unit_begins(starts: tf.Tensor, selectable: tf.Tensor, document_ids: tf.Tensor | None) -> tf.Tensor:
+    """bool (B, T): where a word begins; what is not selectable is a word of its own, and so is what follows it."""
     follows_word = tf.pad(selectable[:, :-1], [[0, 0], [1, 0]])
-    begins = tf.logical_or(starts, tf.logical_not(tf.logical_and(selectable, follows_word)))
+    if document_ids is not None:
+        same = tf.equal(document_ids[:, 1:], document_ids[:, :-1])
+        follows_word = tf.logical_and(follows_word, tf.pad(same, [[0, 0], [1, 0]]))
+    return tf.logical_or(starts, tf.logical_not(tf.logical_and(selectable, follows_word)))
+
+
+def span_lengths(random_bits: tf.Tensor, rates: tuple[float, ...]) -> tf.Tensor:
+    """Random numbers of words from 1 on, the shape of `random_bits` (31 bits); rates: the probability of each."""
+    # A table over the upper 16 bits: probabilities are right to 1/65536.
+    table = np.searchsorted(np.cumsum(rates)[:-1], (np.arange(2**16) + 0.5) / 2**16, side="right") + 1
+    return tf.gather(tf.constant(table, tf.int32), tf.bitwise.right_shift(random_bits, 15))
+
+
+def join_words(
+    begins: tf.Tensor, lengths: tf.Tensor, selectable: tf.Tensor, document_ids: tf.Tensor | None
+) -> tf.Tensor:
+    """bool (B, T): where a span begins, when the words of each row are cut into spans of `lengths` (B, T) words.
+
+    begins: of words. A span ends early where its document does, or at a special token.
+    """
     word_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
-    # Column k of these tells of word k: where it begins, how long it is, whether it may be drawn.
-    begin = tf.sort(tf.where(begins, places, length), axis=1)
-    size = tf.pad(begin[:, 1:], [[0, 0], [0, 1]], constant_values=length) - begin
-    first = tf.minimum(begin, length - 1)
-    drawable = tf.logical_and(begin < length, tf.gather(selectable, first, batch_dims=1))
-    score = tf.where(drawable, tf.gather(scores, first, batch_dims=1), -1)
-    order = tf.argsort(score, axis=1, direction="DESCENDING", stable=True)
-    size_in_order = tf.gather(tf.where(drawable, size, length + 1), order, batch_dims=1)
-    taken = tf.zeros_like(drawable)
+    span_of = tf.searchsorted(tf.cumsum(lengths, axis=1), word_of, side="right")
+    another = tf.pad(tf.not_equal(span_of[:, 1:], span_of[:, :-1]), [[0, 0], [1, 0]], constant_values=True)
+    return unit_begins(another, selectable, document_ids)
+
+
+def latest(begins: tf.Tensor) -> tf.Tensor:
+    """int32 (B, T): the position at which the unit of each position begins."""
+    unit_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
+    return tf.gather(tf.cumsum(unit_sizes(unit_of), axis=1, exclusive=True), unit_of, batch_dims=1)
+
+
+def unit_sizes(unit_of: tf.Tensor) -> tf.Tensor:
+    """int32 (B, T): column k is the number of positions of unit k of the row; unit_of: the unit of each position."""
+    shape = tf.shape(unit_of)
+    flat = tf.reshape(unit_of + tf.range(shape[0])[:, None] * shape[1], [-1])
+    return tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(flat), flat, shape[0] * shape[1]), shape)
+
+
+def select_units(
+    begins: tf.Tensor, selectable: tf.Tensor, scores: tf.Tensor, wanted: tf.Tensor, most: int
+) -> tf.Tensor:
+    """bool (B, T): the positions of words or spans drawn at random, whole, as long as they fit into `wanted` (B,).
+
+    begins: where they begin; scores: int32 (B, T), distinct, the first position's decides for all; wanted: at most
+    `most`. Units are taken in the order of their scores until one does not fit; it is passed over, and so are others of
+    the next FILL_UNITS, for those that do, as in BERT's own data preparation.
+    """
+    length = begins.shape[1]
+    unit_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
+    # Column k of these tells of unit k: how long it is, and its score if it may be drawn.
+    size = unit_sizes(unit_of)
+    first = tf.minimum(tf.cumsum(size, axis=1, exclusive=True), length - 1)
+    score = tf.gather(tf.where(selectable, scores, -1), first, batch_dims=1)
+    score = tf.where(size > 0, score, -1)
+    best, order = tf.math.top_k(score, min(length, most + FILL_UNITS))
+    # What can't be drawn fits nowhere.
+    size = tf.where(best >= 0, tf.gather(size, order, batch_dims=1), length + 1)
+    filled = tf.cumsum(size, axis=1)
+    num_taken = tf.reduce_sum(tf.cast(filled <= wanted[:, None], tf.int32), axis=1)
+    least = tf.gather(tf.pad(best, [[0, 0], [1, 0]], constant_values=tf.int32.max), num_taken, batch_dims=1)
+    taken = score >= least[:, None]
+    # The next ones: few columns, so that passing over costs little.
+    following = num_taken[:, None] + tf.range(FILL_UNITS)[None, :]
+    inside = tf.minimum(following, size.shape[1] - 1)
+    size = tf.where(following < size.shape[1], tf.gather(size, inside, batch_dims=1), length + 1)
+    left = wanted - tf.reduce_max(tf.where(filled <= wanted[:, None], filled, 0), axis=1)
+    more = tf.zeros_like(size, tf.bool)
     for _ in range(MAX_PASSES):
-        left = (wanted - tf.reduce_sum(tf.where(taken, size_in_order, 0), axis=1))[:, None]
-        fits = tf.logical_and(tf.logical_not(taken), size_in_order <= left)
-        filled = tf.cumsum(tf.where(fits, size_in_order, 0), axis=1)
-        taken = tf.logical_or(taken, tf.logical_and(fits, filled <= left))
-    by_word = tf.gather(taken, tf.argsort(order, axis=1), batch_dims=1)
-    return tf.logical_and(tf.gather(by_word, word_of, batch_dims=1), selectable)
+        room = (left - tf.reduce_sum(tf.where(more, size, 0), axis=1))[:, None]
+        fits = tf.logical_and(tf.logical_not(more), size <= room)
+        more = tf.logical_or(more, tf.logical_and(fits, tf.cumsum(tf.where(fits, size, 0), axis=1) <= room))
+    units = tf.where(more, tf.gather(order, inside, batch_dims=1), length)
+    return tf.logical_and(tf.gather(_add(taken, units), unit_of, batch_dims=1), selectable)
+
+
+def _add(taken: tf.Tensor, units: tf.Tensor) -> tf.Tensor:
+    """`taken` (B, T) with the columns that `units` (B, N) names set; a number behind the last column names none."""
+    num_rows, length = tf.shape(taken)[0], taken.shape[1]
+    flat = units + tf.range(num_rows)[:, None] * (length + 1)
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(flat), flat, num_rows * (length + 1))
+    return tf.logical_or(taken, tf.reshape(counts, [num_rows, length + 1])[:, :length] > 0)
 
 
 def _table(token_ids: tuple[int, ...], vocabulary_size: int) -> np.ndarray:

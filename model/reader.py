@@ -1,155 +1,185 @@
 """The reader: a dataset's rows in an order that only (seed, epoch) decides, as batches ready for the model."""
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import tensorflow as tf
 
 from clozekit.model.masking import MaskingOptions, mask_rows
+from clozekit.model.reader_options import ReaderOptions
+from clozekit.model.row_order import block_order, interleave_position, shard_order
+from clozekit.model.row_records import RecordFormat, parse_rows, record_format, row_lengths
+from clozekit.model.shard_files import (
+    BLANK_RECORD,
+    check_shards,
+    damage_named,
+    shard_paths,
+    shard_problems,
+    shard_records,
+)
 from clozekit.pipelines.manifest import Manifest, SplitInfo
-from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS
 from clozekit.tokenizers.errors import InputError
 
-# Shards read side by side, and rows shuffled together; part of the order, so fixed.
-OPEN_SHARDS = 8
-SHUFFLE_BLOCK_ROWS = 4096
+__all__ = [
+    "check_shards",
+    "damage_named",
+    "masked_batch",
+    "shard_problems",
+    "shuffled_rows",
+    "training_batches",
+    "validation_batches",
+]
+
+DEFAULTS = ReaderOptions()
 
 
-def parse_rows(records: tf.Tensor, sequence_length: int, pad_token_id: int) -> dict[str, tf.Tensor]:
-    """Rows of serialized records (B,): token_ids and what the graph derives from the document lengths, (B, T) each.
+def shuffled_rows(
+    directory: str,
+    split: SplitInfo,
+    seed: int,
+    start_row: int = 0,
+    options: ReaderOptions = DEFAULTS,
+    bins: tuple[int, ...] = (),
+    batch_size: int = 1,
+) -> tf.data.Dataset:
+    """Endless (record, epoch) pairs from row number `start_row` over all epochs on: row number n is row n % rows of
+    epoch n // rows.
 
-    document_ids: 1.. per packed document, 0 = padding; positions: restart at each document; padding_mask: 1 = real.
+    bins: where given, rows are put together so that batches of `batch_size` rows from `start_row` on are of neighbouring
+    lengths. Going on reads whole shards by their names only, jumps inside the open ones, and drops at most a block.
     """
-    features = {name: tf.io.RaggedFeature(tf.int64) for name in (TOKEN_IDS, DOCUMENT_LENGTHS)}
-    parsed = tf.io.parse_example(records, {**features, ROW_ID: tf.io.FixedLenFeature([], tf.int64)})
-    token_ids = tf.cast(parsed[TOKEN_IDS].to_tensor(pad_token_id, shape=[None, sequence_length]), tf.int32)
-    return {"token_ids": token_ids, "row_id": parsed[ROW_ID], **derive(parsed[DOCUMENT_LENGTHS], sequence_length)}
-
-
-def derive(document_lengths: tf.RaggedTensor, sequence_length: int) -> dict[str, tf.Tensor]:
-    """document_ids, positions and padding_mask, each int32 (B, T), from the lengths of the packed documents."""
-    lengths = tf.cast(document_lengths.to_tensor(), tf.int32)
-    ends = tf.cumsum(lengths, axis=1)
-    places = tf.broadcast_to(tf.range(sequence_length)[None, :], [tf.shape(ends)[0], sequence_length])
-    index = tf.searchsorted(ends, places, side="right")
-    used = tf.reduce_sum(lengths, axis=1, keepdims=True)
-    real = places < used
-    starts = tf.pad(ends, [[0, 0], [1, 0]])
-    positions = places - tf.gather(starts, tf.minimum(index, tf.shape(ends)[1]), batch_dims=1)
-    return {
-        "document_ids": tf.where(real, index + 1, 0),
-        "positions": tf.where(real, positions, 0),
-        "padding_mask": tf.cast(real, tf.int32),
-    }
-
-
-def shuffled_rows(directory: str, split: SplitInfo, seed: int, start_row: int = 0) -> tf.data.Dataset:
-    """Endless (record, epoch) pairs from row number `start_row` over all epochs on.
-
-    The order is a function of (seed, epoch) alone: shards in a random order, OPEN_SHARDS of them read in turn, rows
-    shuffled inside blocks of SHUFFLE_BLOCK_ROWS. Row number n is row n % rows of epoch n // rows.
-    """
-    paths = tf.constant(shard_paths(directory, split))
+    paths, remote = shard_paths(directory, split), "://" in directory
+    rows_of_shard = [shard.rows for shard in split.shards]
+    block_size = options.shuffle_block_rows
     first_epoch, first_row = divmod(start_row, split.rows)
+    first_block = first_row // block_size
 
-    def random_order(size: tf.Tensor, epoch: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
-        # int64 wraps on overflow; philox by name, since "auto" may differ from one kind of device to another.
-        key = tf.stack([tf.constant(seed, tf.int64) * 1_000_003 + epoch, block])
-        return tf.argsort(tf.random.stateless_uniform(size[None], key, alg="philox"), stable=True)
+    def records_of(shards: tf.Tensor, done: tf.Tensor) -> tf.data.Dataset:
+        parts = tf.data.Dataset.from_tensor_slices(
+            (tf.gather(tf.constant(paths), shards), tf.gather(tf.constant(rows_of_shard, tf.int64), shards), done)
+        )
+        return parts.interleave(
+            lambda path, rows, rows_done: shard_records(path, rows, rows_done, options.on_damage, remote),
+            cycle_length=options.open_shards,
+            block_length=1,
+            num_parallel_calls=None,
+        )
+
+    def shuffled(records: tf.data.Dataset, epoch: tf.Tensor, block_from: int) -> tf.data.Dataset:
+        def shuffle_block(block: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            block += block_from
+            begin = epoch * split.rows + block * block_size
+            in_bins = tf.searchsorted(tf.constant(bins), row_lengths(rows)) if bins else None
+            head = tf.cast((start_row - begin) % batch_size, tf.int32)
+            order = block_order(tf.size(rows), seed, epoch, block, in_bins, head, batch_size)
+            rows = tf.gather(rows, order)[tf.cast(tf.maximum(start_row - begin, 0), tf.int32) :]
+            return rows, tf.fill(tf.shape(rows), epoch)
+
+        return records.batch(block_size).enumerate().map(shuffle_block).unbatch()
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = random_order(tf.size(paths), epoch, tf.constant(-1, tf.int64))
-        rows = tf.data.Dataset.from_tensor_slices(tf.gather(paths, order)).interleave(
-            tf.data.TFRecordDataset, cycle_length=OPEN_SHARDS, block_length=1
-        )
-        skip = tf.where(tf.equal(epoch, first_epoch), tf.constant(first_row, tf.int64), 0)
-        blocks = rows.batch(SHUFFLE_BLOCK_ROWS).enumerate().skip(skip // SHUFFLE_BLOCK_ROWS)
-        shuffled = blocks.map(lambda block, records: tf.gather(records, random_order(tf.size(records), epoch, block)))
-        records = shuffled.unbatch().skip(skip % SHUFFLE_BLOCK_ROWS)
-        return records.map(lambda record: (record, epoch))
+        order = shard_order(len(paths), seed, epoch)
+        return shuffled(records_of(order, tf.zeros_like(order, tf.int64)), epoch, 0)
 
-    return tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(one_epoch)
-
-
-def shard_paths(directory: str, split: SplitInfo) -> list[str]:
-    return [f"{directory.rstrip('/')}/{shard.name}" for shard in split.shards]
+    order = shard_order(len(paths), seed, tf.constant(first_epoch, tf.int64)).numpy()
+    left = interleave_position([rows_of_shard[i] for i in order], options.open_shards, first_block * block_size)
+    begun = records_of(tf.constant([order[i] for i, _ in left]), tf.constant([done for _, done in left], tf.int64))
+    rest = tf.data.Dataset.range(first_epoch + 1, tf.int64.max).flat_map(one_epoch)
+    return shuffled(begun, tf.constant(first_epoch, tf.int64), first_block).concatenate(rest)
 
 
 def training_batches(
-    directory: str, manifest: Manifest, masking: MaskingOptions, batch_size: int, seed: int, start_row: int = 0
+    directory: str,
+    manifest: Manifest,
+    masking: MaskingOptions,
+    batch_size: int,
+    seed: int,
+    start_row: int = 0,
+    worker_index: int = 0,
+    num_workers: int = 1,
+    options: ReaderOptions = DEFAULTS,
 ) -> tf.data.Dataset:
     """Endless masked batches of the train split, from row number `start_row` over all epochs on.
 
+    batch_size: of the global batch. Worker w of W takes the w-th of W equal slices of each, so that together they see
+    the same global batches whatever W; the other rows are passed over before they are parsed.
+
     Each batch: token_ids, document_ids, positions, padding_mask (B, T), mask_positions, mask_ids, mask_weights (B, M),
-    all of static shape.
+    mask_overflow (B,), all of static shape. With length bins also length_bin (B,): the number of the bin, one for the
+    whole global batch, that all of its rows fit into.
     """
-    rows = shuffled_rows(directory, manifest.splits["train"], seed, start_row)
-    batches = rows.batch(batch_size, drop_remainder=True)
-    return batches.map(
-        lambda records, epoch: masked_batch(records, epoch, manifest, masking), num_parallel_calls=tf.data.AUTOTUNE
-    ).prefetch(tf.data.AUTOTUNE)
+    if batch_size % num_workers or not 0 <= worker_index < num_workers:
+        raise InputError(
+            f"the global batch must be a multiple of the workers, got {batch_size} rows for {num_workers} workers;"
+            " change train.global_batch_size"
+        )
+    split = manifest.splits["train"]
+    form = dataset_format(directory, manifest)
+    bins = options.bins_for(manifest.sequence_length)
+    share = batch_size // num_workers
+
+    def own_batch(records: tf.Tensor, epochs: tf.Tensor) -> dict[str, tf.Tensor]:
+        own = slice(worker_index * share, (worker_index + 1) * share)
+        batch = masked_batch(records[own], epochs[own], form, masking)
+        if bins:
+            longest = tf.reduce_max(row_lengths(records))
+            batch["length_bin"] = tf.fill([share], tf.searchsorted(tf.constant(bins), longest[None])[0])
+        return batch
+
+    rows = shuffled_rows(directory, split, seed, start_row, options, bins, batch_size)
+    batches = rows.batch(batch_size, drop_remainder=True).map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return _unsharded(batches.prefetch(tf.data.AUTOTUNE))
 
 
 def validation_batches(
-    directory: str, manifest: Manifest, masking: MaskingOptions, batch_size: int, max_rows: int | None = None
+    directory: str,
+    manifest: Manifest,
+    masking: MaskingOptions,
+    batch_size: int,
+    max_rows: int | None = None,
+    worker_index: int = 0,
+    num_workers: int = 1,
+    options: ReaderOptions = DEFAULTS,
 ) -> tf.data.Dataset:
     """Masked batches of the validation split in file order, the masks the same in every run; the last batch is filled
-    up with rows of weight 0, so that all shapes are static."""
-    records = tf.data.TFRecordDataset(shard_paths(directory, manifest.splits["validation"]))
+    up with rows of weight 0, so that all shapes are static. Workers share each global batch as in training."""
+    split = manifest.splits["validation"]
+    form, remote = dataset_format(directory, manifest), "://" in directory
+    share = batch_size // num_workers
+    counts = tf.constant([shard.rows for shard in split.shards], tf.int64)
+    none_done = tf.constant(0, tf.int64)
+    records = tf.data.Dataset.from_tensor_slices((shard_paths(directory, split), counts)).flat_map(
+        lambda path, rows: shard_records(path, rows, none_done, options.on_damage, remote)
+    )
     if max_rows is not None:
         records = records.take(max_rows)
 
-    def fill(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        missing = batch_size - tf.shape(batch["token_ids"])[0]
-        padded = {
-            name: tf.pad(value, [[0, missing]] + [[0, 0]] * (value.shape.rank - 1)) for name, value in batch.items()
-        }
-        return {name: tf.ensure_shape(value, [batch_size, *value.shape[1:]]) for name, value in padded.items()}
+    def own_batch(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        filled = tf.pad(records, [[0, batch_size - tf.size(records)]], constant_values=BLANK_RECORD)
+        own = tf.ensure_shape(filled, [batch_size])[worker_index * share : (worker_index + 1) * share]
+        return masked_batch(own, tf.constant(0, tf.int64), form, masking)
 
-    epoch = tf.constant(0, tf.int64)
-    return records.batch(batch_size).map(lambda batch: fill(masked_batch(batch, epoch, manifest, masking)))
+    return _unsharded(records.batch(batch_size).map(own_batch))
+
+
+def dataset_format(directory: str, manifest: Manifest) -> RecordFormat:
+    """How the records of a dataset are read, by the first one that can be."""
+    pad_token_id = manifest.tokenizer.special_token_ids["pad_token"]
+    for split in manifest.splits.values():
+        first_records = tf.data.TFRecordDataset([p for p in shard_paths(directory, split) if tf.io.gfile.exists(p)])
+        for record in first_records.ignore_errors().take(1):
+            return record_format(record.numpy(), manifest.sequence_length, pad_token_id)
+    return RecordFormat(manifest.sequence_length, pad_token_id)
 
 
 def masked_batch(
-    records: tf.Tensor, epoch: tf.Tensor, manifest: Manifest, masking: MaskingOptions
+    records: tf.Tensor, epoch: tf.Tensor, form: RecordFormat, masking: MaskingOptions
 ) -> dict[str, tf.Tensor]:
     """Serialized rows (B,) of `epoch` (scalar or (B,)), parsed, derived and masked."""
-    rows = parse_rows(records, manifest.sequence_length, manifest.tokenizer.special_token_ids["pad_token"])
+    rows = parse_rows(records, form)
     row_ids = rows.pop("row_id")
-    return {**rows, **mask_rows(rows["token_ids"], row_ids, epoch, masking)}
+    return {**rows, **mask_rows(rows["token_ids"], row_ids, epoch, masking, rows["document_ids"])}
 
 
-def check_shards(directory: str, manifest: Manifest, read_all: bool = False) -> None:
-    """Raises InputError naming the shard that is missing, has another size or, with `read_all`, other bytes."""
-    for split in manifest.splits.values():
-        for shard, path in zip(split.shards, shard_paths(directory, split), strict=True):
-            if not tf.io.gfile.exists(path):
-                raise InputError(
-                    f"every shard of the manifest must be there, {path} is missing; copy the dataset again"
-                )
-            size = tf.io.gfile.stat(path).length
-            if size != shard.num_bytes:
-                raise _damaged(path, f"{shard.num_bytes} bytes", f"{size}")
-            if read_all:
-                with tf.io.gfile.GFile(path, "rb") as stream:
-                    digest = hashlib.sha256(stream.read()).hexdigest()
-                if digest != shard.sha256:
-                    raise _damaged(path, f"sha256 {shard.sha256[:12]}", digest[:12])
-
-
-@contextmanager
-def damage_named(directory: str, manifest: Manifest) -> Iterator[None]:
-    """Turns TensorFlow's error about a shard, which does not say which, into an InputError that does."""
-    try:
-        yield
-    except (tf.errors.DataLossError, tf.errors.NotFoundError):
-        check_shards(directory, manifest, read_all=True)
-        raise
-
-
-def _damaged(path: str, expected: str, found: str) -> InputError:
-    return InputError(
-        f"a shard must be what the manifest says ({expected}), {path} is damaged (found {found});"
-        " copy it again or run `clozekit prepare --overwrite`"
-    )
+def _unsharded(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Workers already have their own rows: tf.distribute must not cut the dataset again."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.with_options(options)

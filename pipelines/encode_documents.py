@@ -8,6 +8,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from clozekit.pipelines.block_store import BlockStore, BlockWriter
 from clozekit.pipelines.blocks import gather_lists, list_column, to_bytes
 from clozekit.pipelines.cut_documents import NO_PAIR, chunk_lengths, cut_sentences, pair_point, split_sentences
 from clozekit.pipelines.options import PrepareOptions
@@ -208,14 +209,25 @@ class EncodeDocuments(beam.DoFn):
     options: one for each sequence length, alike in everything that decides the tokens.
     """
 
-    def __init__(self, tokenizer_directory: str, options: Sequence[PrepareOptions], progress: Progress | None) -> None:
+    def __init__(
+        self,
+        tokenizer_directory: str,
+        options: Sequence[PrepareOptions],
+        store: BlockStore,
+        progress: Progress | None,
+    ) -> None:
         self._tokenizer_directory = tokenizer_directory
         self._options = tuple(options)
+        self._store = store
         self._progress = progress
 
     def setup(self) -> None:
         self._tokenizer = load_tokenizer(self._tokenizer_directory)
+        self._blocks = BlockWriter(self._store)
         self._reporter = ProgressReporter(self._progress, "tokenized")
+
+    def teardown(self) -> None:
+        self._blocks.close()
 
     def process(self, documents: pa.RecordBatch) -> Iterable[Any]:
         encoded = encode_texts(documents.column("text"), self._tokenizer, self._options[0].by_sentence)
@@ -224,4 +236,6 @@ class EncodeDocuments(beam.DoFn):
             pieces, counts = encode_batch(documents, encoded, self._tokenizer, options)
             yield beam.pvalue.TaggedOutput(counts_tag(options.sequence_length), counts)
             for split, piece in pieces.items():
-                yield beam.pvalue.TaggedOutput(pieces_tag(options.sequence_length), (split, to_bytes(piece)))
+                yield beam.pvalue.TaggedOutput(
+                    pieces_tag(options.sequence_length), (split, self._blocks.put(to_bytes(piece)))
+                )

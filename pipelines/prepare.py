@@ -4,103 +4,53 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
-from apache_beam.pvalue import AsList, AsSingleton
+import fsspec
+from apache_beam.pvalue import AsSingleton
 
-from clozekit.pipelines.blocks import concatenate, from_bytes, list_parts, to_bytes
+from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.build_report import REPORT_FILE, write_build_report
-from clozekit.pipelines.commit import BuildInfo, CommitDataset, length_histogram
+from clozekit.pipelines.commit import BuildInfo
 from clozekit.pipelines.dead_letters import DEAD_LETTERS_FILE, WriteDeadLetters, check_bad_rate
 from clozekit.pipelines.encode_documents import EncodeDocuments, counts_tag, pieces_tag
-from clozekit.pipelines.files import InputFile, check_writable, file_size, find_inputs, join, list_names, remove
+from clozekit.pipelines.files import (
+    InputFile,
+    check_writable,
+    file_size,
+    find_inputs,
+    is_local,
+    join,
+    list_names,
+    remove,
+)
+from clozekit.pipelines.make_dataset import Target, add_dataset
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_lengths
-from clozekit.pipelines.pack import pack_group
-from clozekit.pipelines.plan import GroupRows, ShardPlan, cut_rows, group_of_keys, num_groups, plan_shards
-from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
+from clozekit.pipelines.progress import Progress, local_progress
 from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFiles, group_files
 from clozekit.pipelines.records import SPLITS
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
-from clozekit.pipelines.write_shards import PARTS_FOLDER, WriteShard
+from clozekit.pipelines.write_shards import PARTS_FOLDER
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.
 BUILD_VERSION = 1
-GROUP_ROWS = "group_rows"
 MAX_BAD_EXAMPLES = 1
+BLOCKS_FOLDER = "_blocks"
 _OUR_FILES = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{8}}\.tfrecord(\..*\.tmp)?")
-
-
-class AssignGroups(beam.DoFn):
-    """(split, block of pieces) -> ((split, group), block), once the counts tell how many groups there are."""
-
-    def __init__(self, group_size: int) -> None:
-        self._group_size = group_size
-
-    def process(self, element: tuple[str, bytes], counts: Mapping[str, int]) -> Iterable[tuple[tuple[str, int], bytes]]:
-        split, block = element
-        pieces = from_bytes(block)
-        groups = group_of_keys(pieces.column("key").to_numpy(), num_groups(counts, split, self._group_size))
-        for group in sorted(set(groups.tolist())):
-            yield (split, group), to_bytes(pieces.filter(pa.array(groups == group)))
-
-
-class PackGroup(beam.DoFn):
-    """((split, group), blocks of pieces) -> ((split, group), block of rows), and GroupRows."""
-
-    def __init__(self, options: PrepareOptions, progress: Progress | None) -> None:
-        self._options = options
-        self._progress = progress
-
-    def setup(self) -> None:
-        self._reporter = ProgressReporter(self._progress, "packed")
-
-    def process(self, element: tuple[tuple[str, int], Iterable[bytes]]) -> Iterable[Any]:
-        (split, group), blocks = element
-        rows = pack_group(concatenate(list(blocks)), self._options)
-        tokens = list_parts(rows.column("token_ids"))[0]
-        lengths = list_parts(rows.column("document_lengths"))[0]
-        self._reporter.add(rows.num_rows)
-        histogram = length_histogram(lengths, self._options.sequence_length)
-        packed = GroupRows(split, group, rows.num_rows, len(tokens), len(lengths), histogram)
-        yield beam.pvalue.TaggedOutput(GROUP_ROWS, packed)
-        yield (split, group), to_bytes(rows)
-
-
-class AssignShards(beam.DoFn):
-    """((split, group), block of rows) -> ((split, shard, num_shards), (first row, block)), by the shard plan."""
-
-    def process(
-        self, element: tuple[tuple[str, int], bytes], plans: Mapping[str, ShardPlan]
-    ) -> Iterable[tuple[tuple[str, int, int], tuple[int, bytes]]]:
-        (split, group), block = element
-        plan = plans[split]
-        rows = from_bytes(block)
-        start = plan.first_row_of_group[group]
-        for shard, first, end in cut_rows(start, rows.num_rows, plan.shard_bounds):
-            yield (split, shard, plan.num_shards), (first, to_bytes(rows.slice(first - start, end - first)))
 
 
 def check_counts(counts: Mapping[str, int], examples: Sequence[BadRecord], max_bad_rate: float) -> Mapping[str, int]:
     check_bad_rate(counts, examples, max_bad_rate)
     return counts
-
-
-@dataclass(frozen=True)
-class Target:
-    """One dataset of a build: where it goes, its settings, what is known of it before."""
-
-    directory: str
-    options: PrepareOptions
-    build: BuildInfo
 
 
 def build_graph(
@@ -110,6 +60,7 @@ def build_graph(
     targets: Sequence[Target],
     tokenizer_directory: str,
     directory: str,
+    store: BlockStore,
     progress: Progress | None,
 ) -> None:
     """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched.
@@ -123,7 +74,7 @@ def build_graph(
     )
     tags = [tag(target.options.sequence_length) for target in targets for tag in (counts_tag, pieces_tag)]
     encoded = read.documents | "Encode" >> beam.ParDo(
-        EncodeDocuments(tokenizer_directory, [target.options for target in targets], progress)
+        EncodeDocuments(tokenizer_directory, [target.options for target in targets], store, progress)
     ).with_outputs(*tags)
     _ = (
         read[BAD_RECORDS]
@@ -140,50 +91,7 @@ def build_graph(
             | f"SumCounts{length}" >> beam.CombineGlobally(MergeCounts())
             | f"CheckCounts{length}" >> beam.Map(check_counts, AsSingleton(examples), reading.max_bad_rate)
         )
-        add_dataset(root, encoded[pieces_tag(length)], counts, target, tokenizer_directory, progress)
-
-
-def add_dataset(
-    root: beam.Pipeline,
-    pieces: beam.PCollection,
-    counts: beam.PCollection,
-    target: Target,
-    tokenizer_directory: str,
-    progress: Progress | None,
-) -> None:
-    """Adds what makes one dataset of the pieces: groups, rows, shards, manifest."""
-    options, directory, build = target.options, target.directory, target.build
-    label = f"{options.sequence_length}"
-    packed = (
-        pieces
-        | f"AssignGroups{label}" >> beam.ParDo(AssignGroups(options.group_size), AsSingleton(counts))
-        | f"GroupPieces{label}" >> beam.GroupByKey()
-        | f"Pack{label}" >> beam.ParDo(PackGroup(options, progress)).with_outputs(GROUP_ROWS, main="rows")
-    )
-    groups = packed[GROUP_ROWS]
-    plans = (
-        root
-        | f"PlanOnce{label}" >> beam.Create([None])
-        | f"PlanShards{label}" >> beam.Map(lambda _, packed: plan_shards(packed, options), AsList(groups))
-    )
-    shards = (
-        packed.rows
-        | f"AssignShards{label}" >> beam.ParDo(AssignShards(), AsSingleton(plans))
-        | f"GroupRows{label}" >> beam.GroupByKey()
-        | f"WriteShards{label}" >> beam.ParDo(WriteShard(directory, build.build_id, progress))
-    )
-    _ = (
-        root
-        | f"CommitOnce{label}" >> beam.Create([None])
-        | f"Commit{label}"
-        >> beam.ParDo(
-            CommitDataset(directory, tokenizer_directory, build),
-            AsSingleton(counts),
-            AsList(groups),
-            AsSingleton(plans),
-            AsList(shards),
-        )
-    )
+        add_dataset(root, encoded[pieces_tag(length)], counts, target, tokenizer_directory, store, progress)
 
 
 def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
@@ -289,11 +197,12 @@ def prepare_datasets(
         # A dataset that is there stays whole until the new manifest takes the place of the old one.
         stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
         with (
+            local_blocks(side_directory, runner) as store,
             local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
             failures_in_one_line(),
             beam.Pipeline(options=beam_options) as root,
         ):
-            build_graph(root, inputs, reading, targets, tokenizer_directory, side_directory, progress)
+            build_graph(root, inputs, reading, targets, tokenizer_directory, side_directory, store, progress)
     built = {target.directory for target in targets}
     results = []
     for directory in directories:
@@ -303,6 +212,26 @@ def prepare_datasets(
             write_build_report(directory, manifest, side_directory)
         results.append((manifest, directory in built))
     return results
+
+
+@contextmanager
+def local_blocks(directory: str, runner: str) -> Iterator[BlockStore]:
+    """Where blocks wait while a local run lasts: beside the output when that is a local folder."""
+    if runner != LOCAL_RUNNER:
+        yield BlockStore()
+        return
+    filesystem, path = fsspec.core.url_to_fs(directory)
+    if not is_local(filesystem):
+        with tempfile.TemporaryDirectory(prefix="clozekit-blocks-") as folder:
+            yield BlockStore(folder)
+        return
+    folder = join(path, BLOCKS_FOLDER)
+    # What a run that was killed left.
+    remove(folder)
+    try:
+        yield BlockStore(folder)
+    finally:
+        remove(folder)
 
 
 def is_finished(target: Target, overwrite: bool) -> bool:

@@ -8,6 +8,7 @@ from typing import IO
 
 import apache_beam as beam
 
+from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.blocks import from_bytes, list_parts
 from clozekit.pipelines.files import file_size, join, read_bytes, write_bytes, write_whole
 from clozekit.pipelines.manifest import ShardInfo
@@ -36,9 +37,10 @@ def finished_shard(directory: str, part: str) -> ShardInfo | None:
 class WriteShard(beam.DoFn):
     """((split, index, num_shards), [(first_row, block of rows)]) -> ShardInfo, written or found finished."""
 
-    def __init__(self, directory: str, build_id: str, progress: Progress | None) -> None:
+    def __init__(self, directory: str, build_id: str, store: BlockStore, progress: Progress | None) -> None:
         self._directory = directory
         self._build_id = build_id
+        self._store = store
         self._progress = progress
 
     def setup(self) -> None:
@@ -62,7 +64,7 @@ class WriteShard(beam.DoFn):
         framed: list[bytes] = []
         rows = tokens = pieces = 0
         for first_row, block in blocks:
-            batch = from_bytes(block)
+            batch = from_bytes(self._store.take(block))
             columns = {name: batch.column(name) for name in batch.schema.names}
             records = frame_records(
                 rows_to_records(columns.pop(TOKEN_IDS), columns.pop(DOCUMENT_LENGTHS), first_row, columns)

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from clozekit.model.reader_options import ReaderOptions
+from clozekit.tokenizers.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.errors import InputError
 
 # Each draws its own random numbers for dropout from the room that a step has.
@@ -27,10 +29,15 @@ def check(rule: str, holds: bool, received: Any) -> None:
 class ModelConfig:
     """Family and dimensions; the defaults are BERT small's (Turc et al. 2019, arXiv 1908.08962) with 256 hidden.
 
-    embedding_dim (128 if not given), num_groups and num_inner_repetitions are ALBERT's alone.
+    embedding_dim (128 if not given), num_groups and num_inner_repetitions are ALBERT's alone. preset: the name of a
+    built-in preset, in a configuration file, stands for its family and dimensions, which may be changed beside it; no
+    weights come with it (see `init_from`). vocabulary_multiple: the vocabulary is filled up to a multiple of it inside
+    the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when the preset is saved.
     """
 
     family: str = "bert"
+    preset: str | None = None
+    vocabulary_multiple: int = 64
     num_layers: int = 4
     num_heads: int = 4
     hidden_dim: int = 256
@@ -46,7 +53,13 @@ class ModelConfig:
         alone = (self.embedding_dim, self.num_groups, self.num_inner_repetitions)
         rule = "model.embedding_dim, num_groups and num_inner_repetitions belong to the family albert"
         check(rule, self.family == "albert" or alone == (None, 1, 1), f"{alone} for {self.family}")
-        for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim"):
+        if self.preset is not None:
+            known = BUILTIN_PRESETS.get(self.preset)
+            rule = f"model.preset must be one of {', '.join(BUILTIN_PRESETS)}"
+            check(rule, known is not None, repr(self.preset))
+            rule = f"model.preset {self.preset} is of the family {known and known.family}"
+            check(rule, known is not None and known.family == self.family, f"model.family {self.family}")
+        for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "vocabulary_multiple"):
             check(f"model.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
         divides = self.hidden_dim % self.num_heads == 0
         check(
@@ -70,8 +83,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class MaskingConfig:
-    """Masking 30% in training and 15% in evaluation: Wettig et al. 2022 (arXiv 2202.08005) and the paper of BERT."""
+    """Masking 30% in training and 15% in evaluation: Wettig et al. 2022 (arXiv 2202.08005) and the paper of BERT.
 
+    strategy: what is masked in training: single tokens, whole_word, span (SpanBERT's) or ngram (ALBERT's); evaluation
+    masks single tokens always, so that runs compare. num_slots: predictions a row has room for; as many as the rate can
+    ask for if not given. What finds no room is counted in the log.
+    """
+
+    strategy: str = "token"
+    num_slots: int | None = None
     train_rate: float = 0.3
     validation_rate: float = 0.15
     mask_token_rate: float = 0.8
@@ -80,6 +100,10 @@ class MaskingConfig:
     def __post_init__(self) -> None:
         for name in ("train_rate", "validation_rate"):
             check(f"masking.{name} must be above 0 and at most 1", 0 < getattr(self, name) <= 1, getattr(self, name))
+        strategies = ("token", "whole_word", "span", "ngram")
+        rule = f"masking.strategy must be one of {', '.join(strategies)}"
+        check(rule, self.strategy in strategies, repr(self.strategy))
+        check("masking.num_slots must be at least 1", self.num_slots is None or self.num_slots >= 1, self.num_slots)
         for name in ("mask_token_rate", "random_token_rate"):
             check(f"masking.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
         both = self.mask_token_rate + self.random_token_rate
@@ -87,18 +111,68 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True)
+class PhaseConfig:
+    """A part of a run with a dataset of its own, such as one of rows of 128 tokens before one of 512.
+
+    What is not given is the run's own.
+    """
+
+    steps: int
+    dataset: str | None = None
+    global_batch_size: int | None = None
+    micro_batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check("the steps of a phase must be at least 1", self.steps >= 1, self.steps)
+
+
+@dataclass(frozen=True)
+class BatchRampConfig:
+    """Small batches first: from `first_batch_size` rows to the full batch in `num_sizes` equal steps of growth, over the
+    first `steps` steps. Each size is compiled anew, so a few are enough."""
+
+    first_batch_size: int
+    steps: int
+    num_sizes: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("first_batch_size", "steps"):
+            check(f"train.batch_ramp.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        check("train.batch_ramp.num_sizes must be from 1 to steps", 1 <= self.num_sizes <= self.steps, self.num_sizes)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """How long and in which portions. steps_per_loop: steps between two looks of the controller at the device."""
+    """How long and in which portions.
+
+    steps_per_loop: steps between two looks of the controller at the device. micro_batch_size: rows that a replica
+    computes at once. hours: ends the run, with the learning rate at its end, when it has trained that long, counted over
+    all its starts; `steps` is then the most it may do. phases: their steps add up to `steps`. precision: float32 or
+    mixed_bfloat16 (weights and the optimizer's state stay float32).
+    """
 
     steps: int = 1000
     global_batch_size: int = 64
     micro_batch_size: int | None = None
     steps_per_loop: int = 20
     xla: bool = True
+    precision: str = "float32"
+    hours: float | None = None
+    batch_ramp: BatchRampConfig | None = None
+    phases: tuple[PhaseConfig, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("steps", "global_batch_size", "steps_per_loop"):
             check(f"train.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        check("train.hours must be above 0", self.hours is None or self.hours > 0, self.hours)
+        precisions = ("float32", "mixed_bfloat16")
+        rule = f"train.precision must be one of {', '.join(precisions)}"
+        check(rule, self.precision in precisions, repr(self.precision))
+        if self.phases:
+            total = sum(phase.steps for phase in self.phases)
+            check(
+                "the steps of train.phases must add up to train.steps", total == self.steps, f"{total} and {self.steps}"
+            )
         micro = self.global_batch_size if self.micro_batch_size is None else self.micro_batch_size
         divides = micro >= 1 and self.global_batch_size % micro == 0
         check(
@@ -109,41 +183,136 @@ class TrainConfig:
         pieces = self.global_batch_size // micro
         check(f"a step has at most {MAX_MICRO_BATCHES} micro-batches", pieces <= MAX_MICRO_BATCHES, pieces)
 
-    @property
-    def num_micro_batches(self) -> int:
-        return self.global_batch_size // (self.micro_batch_size or self.global_batch_size)
+
+SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases."""
+    """AdamW or LAMB. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases.
 
+    schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
+    line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
+    1 - square root (warmup_stable_decay). one_cycle has its own rise.
+    """
+
+    name: str = "adamw"
     learning_rate: float = 1e-3
     beta_1: float = 0.9
     beta_2: float = 0.98
     epsilon: float = 1e-6
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    schedule: str = "linear"
     warmup_rate: float = 0.06
+    decay_power: float = 2.0
+    decay_rate: float = 0.1
+    final_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        check("optimizer.learning_rate must be above 0", self.learning_rate > 0, self.learning_rate)
-        check("optimizer.clip_norm must be above 0", self.clip_norm > 0, self.clip_norm)
-        check("optimizer.warmup_rate must be a rate from 0 to 1", 0 <= self.warmup_rate <= 1, self.warmup_rate)
+        check("optimizer.name must be adamw or lamb", self.name in ("adamw", "lamb"), repr(self.name))
+        rule = f"optimizer.schedule must be one of {', '.join(SCHEDULES)}"
+        check(rule, self.schedule in SCHEDULES, repr(self.schedule))
+        for name in ("learning_rate", "clip_norm", "decay_power", "epsilon"):
+            check(f"optimizer.{name} must be above 0", getattr(self, name) > 0, getattr(self, name))
+        check("optimizer.weight_decay must be at least 0", self.weight_decay >= 0, self.weight_decay)
+        for name in ("warmup_rate", "decay_rate", "final_rate"):
+            check(f"optimizer.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
         for name in ("beta_1", "beta_2"):
             check(f"optimizer.{name} must be in [0, 1)", 0 <= getattr(self, name) < 1, getattr(self, name))
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """How often a checkpoint is written, and how many are kept."""
+    """How often a checkpoint is written, how many are kept, whether a run goes on from them.
+
+    keep: the newest ones; keep_best: also the one with the lowest validation loss, written whenever an evaluation is
+    the best so far. background: files are written while training goes on, for a copy of the state in host memory.
+    resume: auto goes on from the newest checkpoint of `directory` if there is one, required refuses to begin anew,
+    never refuses to touch a directory that has checkpoints.
+    """
 
     every_steps: int = 500
     keep: int = 2
+    keep_best: bool = True
+    background: bool = True
+    resume: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("every_steps", "keep"):
             check(f"checkpoint.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        choices = ("auto", "required", "never")
+        check(f"checkpoint.resume must be one of {', '.join(choices)}", self.resume in choices, repr(self.resume))
+
+
+@dataclass(frozen=True)
+class DivergenceConfig:
+    """When training has gone wrong, and what is done then.
+
+    It has when every step of num_bad_steps in a row was skipped for a gradient that is no number, or when the mean loss
+    of the last window_steps is above loss_factor times the lowest such mean of the run (None: never). action: stop
+    names the last good checkpoint; go_back returns to it and goes on behind the rows that were read since, at most
+    max_returns times.
+    """
+
+    num_bad_steps: int = 20
+    loss_factor: float | None = 2.0
+    window_steps: int = 200
+    action: str = "stop"
+    max_returns: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("num_bad_steps", "window_steps", "max_returns"):
+            check(f"divergence.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        factor = self.loss_factor
+        check("divergence.loss_factor must be above 1", factor is None or factor > 1, factor)
+        choices = ("stop", "go_back")
+        check(f"divergence.action must be one of {', '.join(choices)}", self.action in choices, repr(self.action))
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """On which devices and workers a run trains; normally the environment says it all.
+
+    strategy: one_device, mirrored (all GPUs, or num_cpu_devices logical CPUs), multi_worker, tpu. environment: whose
+    variables to believe; none is a process alone. port: where workers listen, where the environment leaves it open.
+    num_workers: where the environment does not say how many there are (an Indexed Job).
+    """
+
+    strategy: str = "auto"
+    environment: str = "auto"
+    num_workers: int | None = None
+    num_cpu_devices: int = 1
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        strategies = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+        rule = f"cluster.strategy must be one of {', '.join(strategies)}"
+        check(rule, self.strategy in strategies, repr(self.strategy))
+        environments = ("auto", "none", "vertex", "tf_config", "slurm", "jobset", "indexed_job", "tpu")
+        rule = f"cluster.environment must be one of {', '.join(environments)}"
+        check(rule, self.environment in environments, repr(self.environment))
+        check(
+            "cluster.num_workers must be at least 1",
+            self.num_workers is None or self.num_workers >= 1,
+            self.num_workers,
+        )
+        check("cluster.num_cpu_devices must be at least 1", self.num_cpu_devices >= 1, self.num_cpu_devices)
+        check("cluster.port must be from 1 to 65535", self.port is None or 1 <= self.port <= 65535, self.port)
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What the log needs to know of the machine. peak_teraflops: of one device, at the precision it trains in, for
+    MFU; price_per_hour: of all workers together, in any currency."""
+
+    peak_teraflops: float | None = None
+    price_per_hour: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("peak_teraflops", "price_per_hour"):
+            value = getattr(self, name)
+            check(f"log.{name} must be above 0", value is None or value > 0, value)
 
 
 @dataclass(frozen=True)
@@ -163,20 +332,26 @@ class RunConfig:
     """One run. dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
 
     tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
-    `directory`/preset when not given.
+    `directory`/preset when not given. init_from: a preset or a checkpoint of another run, whose weights this one begins
+    with; a run that has checkpoints of its own goes on from them and does not look at it.
     """
 
     dataset: str
     directory: str
     tokenizer: str | None = None
     preset: str | None = None
+    init_from: str | None = None
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
+    reader: ReaderOptions = field(default_factory=ReaderOptions)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    divergence: DivergenceConfig = field(default_factory=DivergenceConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
@@ -190,13 +365,31 @@ class RunConfig:
         return {
             key: value
             for key, value in _flatten(dataclasses.asdict(self)).items()
-            if key.split(".")[0] not in ("directory", "dataset", "tokenizer", "preset", "checkpoint", "evaluate")
+            if key.split(".")[0] not in _NO_PART_OF_THE_COURSE and key != "reader.on_damage"
         }
+
+
+_NO_PART_OF_THE_COURSE = (
+    "directory",
+    "dataset",
+    "tokenizer",
+    "preset",
+    "checkpoint",
+    "evaluate",
+    "divergence",
+    "cluster",
+    "log",
+)
 
 
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in fields.items():
+        if isinstance(value, tuple):
+            # As JSON has it. The dataset of a phase is known by its hash.
+            value = [
+                {k: v for k, v in part.items() if k != "dataset"} if isinstance(part, dict) else part for part in value
+            ]
         flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
     return flat
 
@@ -206,6 +399,13 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
 
     Raises InputError naming the key for one that is unknown, missing or of another type.
     """
+    fields = read_yaml(path)
+    apply_changes(fields, changes)
+    return config_from_dict(RunConfig, fields, str(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises InputError when it can't be read or holds something else."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -216,24 +416,35 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
         raise InputError(f"a configuration must be YAML, {path} is not: {' '.join(str(error).split())}") from error
     if not isinstance(fields, dict):
         raise InputError(f"a configuration must be a mapping of keys to values, {path} holds {type(fields).__name__}")
+    return fields
+
+
+def apply_changes(fields: dict[str, Any], changes: Sequence[str]) -> None:
+    """Puts "group.key=value" into the nested `fields`; the value is YAML."""
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
             raise InputError(f"a change must look like key=value (train.steps=200), got {change!r}")
-        *groups, name = key.split(".")
-        place = fields
-        for group in groups:
-            place = place.setdefault(group, {})
-            check(f"{group} must be a group of keys", isinstance(place, dict), repr(place))
         try:
-            place[name] = yaml.safe_load(value)
+            set_key(fields, key, yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise InputError(f"the value of a change must be YAML, got {change!r}") from error
-    return config_from_dict(RunConfig, fields, str(path))
+
+
+def set_key(fields: dict[str, Any], key: str, value: Any) -> None:
+    """Puts a value under a dotted key into the nested `fields`."""
+    *groups, name = key.split(".")
+    place = fields
+    for group in groups:
+        place = place.setdefault(group, {})
+        check(f"{group} must be a group of keys", isinstance(place, dict), repr(place))
+    place[name] = value
 
 
 def config_from_dict(kind: type, fields: Mapping[str, Any], source: str, prefix: str = "") -> Any:
     hints = typing.get_type_hints(kind)
+    if kind is ModelConfig:
+        fields = _with_preset(fields)
     for name in fields:
         if name not in hints:
             meant = _nearest(kind, prefix, str(name))
@@ -243,6 +454,16 @@ def config_from_dict(kind: type, fields: Mapping[str, Any], source: str, prefix:
         if needed and entry.name not in fields:
             raise InputError(f"the key {prefix}{entry.name} is needed, {source} does not have it; add it")
     return kind(**{name: _convert(hints[name], value, source, prefix + str(name)) for name, value in fields.items()})
+
+
+def _with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model with those of the built-in preset that it names below them."""
+    preset = BUILTIN_PRESETS.get(str(fields.get("preset")))
+    if preset is None:
+        return dict(fields)
+    names = {entry.name for entry in dataclasses.fields(ModelConfig)}
+    dimensions = {name: value for name, value in preset.config.items() if name in names}
+    return {"family": preset.family, **dimensions, **fields}
 
 
 def _all_keys(kind: type, prefix: str = "") -> list[str]:
@@ -265,10 +486,22 @@ def _nearest(kind: type, prefix: str, name: str) -> str:
 
 
 def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
+    if typing.get_origin(hint) is tuple:
+        # One value is a list of one.
+        (kind, *_) = typing.get_args(hint)
+        return tuple(_convert(kind, part, source, key) for part in (value if isinstance(value, list) else [value]))
+    if isinstance(hint, types.UnionType) and any(map(dataclasses.is_dataclass, typing.get_args(hint))):
+        if value is None:
+            return None
+        hint = next(kind for kind in typing.get_args(hint) if dataclasses.is_dataclass(kind))
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise InputError(f"{key} must be a group of keys, {source} has {value!r}")
         return config_from_dict(typing.cast(type, hint), value, source, key + ".")
+    if typing.get_origin(hint) is tuple:
+        # One value is a list of one.
+        (kind, *_) = typing.get_args(hint)
+        return tuple(_convert(kind, part, source, key) for part in (value if isinstance(value, list) else [value]))
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, str) and float in kinds:
         # YAML reads 1e-3 (without a dot) as text.

@@ -1,50 +1,131 @@
-"""The log of a run: JSON lines first, TensorBoard events beside them."""
+"""The log of a run: JSON lines first, TensorBoard events made from them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from clozekit.model.training.files import write_text
+
 METRICS_FILE = "metrics.jsonl"
+# What the clock, the machine or the price decides; all else is the same in every run of one configuration.
+MEASURED = frozenset(
+    {
+        "tokens_per_second",
+        "padded_tokens_per_second",
+        "step_seconds",
+        "data_wait_share",
+        "model_flops_utilization",
+        "memory_bytes",
+        "cost",
+    }
+)
 
 
 class MetricsLog:
-    """Appends a JSON object for each look at the run, and the same numbers as TensorBoard events."""
+    """Appends a JSON object for each look at the run, and the same numbers as TensorBoard events.
 
-    def __init__(self, directory: Path, global_step: int) -> None:
+    kind of an entry: "train" (of the steps since the one before), "validation", or "event" (something that happened,
+    from `step` on). At a URL, where nothing can be appended, lines are written by `flush`.
+    """
+
+    def __init__(self, directory: str | Path, global_step: int) -> None:
         """Opens the log of a run that stands at `global_step`; lines of later steps, from a run that was cut off after
         its last checkpoint, are dropped, so that the log reads as if it had never stopped."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self._path = directory / METRICS_FILE
-        kept = [entry for entry in read_metrics(self._path) if entry["step"] <= global_step]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        temporary.replace(self._path)
-        self._writers = {
-            name: tf.summary.create_file_writer(str(directory / "tensorboard" / name))
-            for name in ("train", "validation")
-        }
+        self._directory = str(directory).rstrip("/")
+        tf.io.gfile.makedirs(self._directory)
+        self._path = f"{self._directory}/{METRICS_FILE}"
+        self._appends = "://" not in self._path
+        self._entries: list[dict[str, Any]] = []
+        self._writers: dict[str, Any] = {}
+        self._unwritten = False
+        entries = read_metrics(self._path)
+        self._keep(entries, [entry for entry in entries if entry["step"] <= global_step])
+
+    def go_back(self, global_step: int) -> None:
+        """Drops what was logged of later steps, from TensorBoard's events too; what happened has happened."""
+        kept = [entry for entry in self._entries if entry["step"] <= global_step or entry["kind"] == "event"]
+        self._keep(self._entries, kept)
+
+    def _keep(self, entries: list[dict[str, Any]], kept: list[dict[str, Any]]) -> None:
+        self._entries = kept
+        self._write_all()
+        for writer in self._writers.values():
+            writer.close()
+        events = f"{self._directory}/tensorboard"
+        anew = len(self._entries) < len(entries) or not tf.io.gfile.exists(events)
+        if anew and tf.io.gfile.exists(events):
+            # They can't be taken back one by one.
+            tf.io.gfile.rmtree(events)
+        self._writers = {name: tf.summary.create_file_writer(f"{events}/{name}") for name in ("train", "validation")}
+        for entry in self._entries if anew else []:
+            self._write_events(entry)
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        return list(self._entries)
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """kind: "train" or "validation"."""
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        with self._writers[kind].as_default():
-            for name, value in values.items():
-                tf.summary.scalar(name, value, step=step)
+        # JSON has no NaN: a number that is none is null.
+        entry = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
+        self._entries.append(entry)
+        if self._appends:
+            with open(self._path, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(entry) + "\n")
+        else:
+            self._unwritten = True
+        self._write_events(entry)
+
+    def flush(self) -> None:
+        """Writes what is not written yet."""
+        if self._unwritten:
+            self._write_all()
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _write_all(self) -> None:
+        write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in self._entries))
+        self._unwritten = False
+
+    def _write_events(self, entry: dict[str, Any]) -> None:
+        writer = self._writers.get(entry["kind"])
+        if writer is None:
+            return
+        with writer.as_default():
+            for name, value in entry.items():
+                if isinstance(value, int | float) and name != "step":
+                    tf.summary.scalar(name, value, step=entry["step"])
 
     def close(self) -> None:
+        self.flush()
         for writer in self._writers.values():
             writer.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+class NoLog:
+    """What the workers write that are not the chief: nothing."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        """Nothing, as the others."""
+
+    def go_back(self, global_step: int) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Entries of a log; a last line that a kill cut short is left out."""
-    if not path.exists():
+    if not tf.io.gfile.exists(str(path)):
         return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            entries.append(json.loads(line))
-    return entries
+    with tf.io.gfile.GFile(str(path)) as stream:
+        lines = stream.read().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]

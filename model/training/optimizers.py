@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) as plain tensor functions with variables around them.
+"""AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) and LAMB (You et al. 2019, arXiv 1904.00962).
 
 The arithmetic is a pure function that XLA fuses; the assignments stay outside of it, because XLA can't assign to the
 variables of several replicas.
@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from clozekit.model.training.config import OptimizerConfig
+from clozekit.model.training.workers import assign_everywhere
 
 
 def has_weight_decay(name: str) -> bool:
@@ -16,32 +17,32 @@ def has_weight_decay(name: str) -> bool:
     return name.rsplit("/", 1)[-1] not in ("bias", "gamma", "beta", "output_bias")
 
 
-def adamw_update(
-    value: tf.Tensor,
-    gradient: tf.Tensor,
-    first: tf.Tensor,
-    second: tf.Tensor,
-    learning_rate: tf.Tensor,
-    step: tf.Tensor,
-    weight_decay: float,
-    config: OptimizerConfig,
+def adam_direction(
+    gradient: tf.Tensor, first: tf.Tensor, second: tf.Tensor, step: tf.Tensor, config: OptimizerConfig
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """New value and moments. step: float32, 1 for the first update."""
+    """Adam's change for a learning rate of 1, and the new moments. step: float32, 1 for the first update."""
     first = config.beta_1 * first + (1 - config.beta_1) * gradient
     second = config.beta_2 * second + (1 - config.beta_2) * tf.square(gradient)
     first_unbiased = first / (1 - tf.pow(config.beta_1, step))
     second_unbiased = second / (1 - tf.pow(config.beta_2, step))
-    change = first_unbiased / (tf.sqrt(second_unbiased) + config.epsilon) + weight_decay * value
-    return value - learning_rate * change, first, second
+    return first_unbiased / (tf.sqrt(second_unbiased) + config.epsilon), first, second
 
 
-class AdamW(tf.Module):
-    """The moments of a list of Keras variables and the number of updates they had."""
+def trust_ratio(value: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
+    """LAMB's factor of a variable: norm of the weights over norm of the change (algorithm 2), 1 where one of them is 0."""
+    size, length = tf.norm(value), tf.norm(change)
+    usable = tf.logical_and(size > 0, length > 0)
+    return tf.where(usable, size / tf.where(usable, length, 1.0), 1.0)
+
+
+class Optimizer(tf.Module):
+    """The rule that the configuration names, with the moments of a list of Keras variables and the number of updates they had."""
 
     def __init__(self, variables: list[Any], config: OptimizerConfig, xla: bool) -> None:
         super().__init__()
         self._config = config
-        self._decays = [config.weight_decay if has_weight_decay(variable.path) else 0.0 for variable in variables]
+        # Norms and biases neither decay nor get LAMB's factor, as in the code of its authors.
+        self._decays = [has_weight_decay(variable.path) for variable in variables]
         self._variables = [variable.value for variable in variables]
         self.first = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
         self.second = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
@@ -57,8 +58,15 @@ class AdamW(tf.Module):
         scale = tf.where(finite, tf.minimum(1.0, self._config.clip_norm / tf.maximum(norm, 1e-12)), 0.0)
         step = tf.cast(updates, tf.float32) + 1.0
         results = []
-        for value, gradient, first, second, decay in zip(values, gradients, firsts, seconds, self._decays, strict=True):
-            new = adamw_update(value, gradient * scale, first, second, learning_rate, step, decay, self._config)
+        for value, gradient, first, second, decays in zip(
+            values, gradients, firsts, seconds, self._decays, strict=True
+        ):
+            decay = self._config.weight_decay if decays else 0.0
+            change, new_first, new_second = adam_direction(gradient * scale, first, second, step, self._config)
+            change += decay * value
+            if self._config.name == "lamb" and decays:
+                change *= trust_ratio(value, change)
+            new = (value - learning_rate * change, new_first, new_second)
             results.append(tuple(tf.where(finite, a, b) for a, b in zip(new, (value, first, second), strict=True)))
         return results, norm
 
@@ -71,9 +79,10 @@ class AdamW(tf.Module):
             [v.read_value() for v in group] for group in (self._variables, self.first, self.second)
         )
         results, norm = self._compute(values, gradients, firsts, seconds, learning_rate, self.updates.read_value())
-        for index, (value, first, second) in enumerate(results):
-            self._variables[index].assign(value)
-            self.first[index].assign(first)
-            self.second[index].assign(second)
-        self.updates.assign_add(tf.cast(tf.math.is_finite(norm), tf.int64))
+        targets = [
+            group[index] for index in range(len(results)) for group in (self._variables, self.first, self.second)
+        ]
+        assign_everywhere(targets, [part for result in results for part in result])
+        updates = self.updates.read_value() + tf.cast(tf.math.is_finite(norm), tf.int64)
+        assign_everywhere([self.updates], [updates])
         return norm

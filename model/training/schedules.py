@@ -1,15 +1,52 @@
-"""Learning rates as plain functions of the step."""
+"""Learning rates as plain functions of how far the run is, from 0 to 1: in steps, or in the time it may take."""
+
+import math
 
 import tensorflow as tf
 
+from clozekit.model.training.config import OptimizerConfig
 
-def linear_warmup_and_decay(step: tf.Tensor, peak: float, warmup_steps: int, num_steps: int) -> tf.Tensor:
-    """float32: rises to `peak` over `warmup_steps`, then falls in a straight line to 0 at `num_steps` (BERT's schedule).
+# Smith and Topin 2017 (arXiv 1708.07120): up from and down to a small rate in equal times, then far below it.
+ONE_CYCLE_LOWEST, ONE_CYCLE_HALF = 0.04, 0.45
 
-    step counts from 0; the first step has a rate above 0, the last one too.
-    """
-    done = tf.cast(step, tf.float32) + 1.0
-    warmup_steps = max(1, warmup_steps)
-    rising = done / float(warmup_steps)
-    falling = (num_steps + 1.0 - done) / float(max(1, num_steps + 1 - warmup_steps))
-    return peak * tf.clip_by_value(tf.minimum(rising, falling), 0.0, 1.0)
+
+def step_progress(step: tf.Tensor, num_steps: int) -> tf.Tensor:
+    """Above 0 at the first step (0), below 1 at the last: no step has a rate of 0."""
+    return (tf.cast(step, tf.float32) + 1.0) / (num_steps + 1.0)
+
+
+def warmup_share(config: OptimizerConfig, num_steps: int) -> float:
+    """Where the peak is, for the progress of `step_progress`: after a whole number of steps, at least one."""
+    return max(1, round(config.warmup_rate * num_steps)) / (num_steps + 1.0)
+
+
+def learning_rate(progress: tf.Tensor, warmup: float, config: OptimizerConfig) -> tf.Tensor:
+    """float32: the rate when a share of `progress` (float32, 0 to 1) of the run is done; `warmup` is that of the peak."""
+    progress = tf.clip_by_value(progress, 0.0, 1.0)
+    if config.schedule == "one_cycle":
+        return config.learning_rate * _one_cycle(progress)
+    # A share of 1 is a run that only warms up.
+    done = tf.clip_by_value((progress - warmup) / max(1.0 - warmup, 1e-9), 0.0, 1.0)
+    left = config.final_rate + (1.0 - config.final_rate) * _decay(done, warmup, config)
+    rising = progress / warmup if warmup > 0 else tf.ones_like(progress)
+    return config.learning_rate * tf.where(progress < warmup, rising, left)
+
+
+def _decay(done: tf.Tensor, warmup: float, config: OptimizerConfig) -> tf.Tensor:
+    """1 to 0 as `done`, the share of the run behind the warm-up, goes from 0 to 1."""
+    if config.schedule == "linear":
+        return 1.0 - done
+    if config.schedule == "polynomial":
+        return tf.pow(1.0 - done, config.decay_power)
+    if config.schedule == "cosine":
+        return 0.5 * (1.0 + tf.cos(math.pi * done))
+    # Warmup-stable-decay with 1 - sqrt, the best of those tried by Haegele et al. 2024 (arXiv 2405.18392).
+    share = min(1.0, config.decay_rate / max(1.0 - warmup, 1e-9))
+    return 1.0 - tf.sqrt(tf.clip_by_value((done - (1.0 - share)) / max(share, 1e-9), 0.0, 1.0))
+
+
+def _one_cycle(progress: tf.Tensor) -> tf.Tensor:
+    distance = tf.abs(progress - ONE_CYCLE_HALF) / ONE_CYCLE_HALF
+    cycle = 1.0 - (1.0 - ONE_CYCLE_LOWEST) * tf.minimum(distance, 1.0)
+    end = ONE_CYCLE_LOWEST * (1.0 - progress) / (1.0 - 2 * ONE_CYCLE_HALF)
+    return tf.where(progress <= 2 * ONE_CYCLE_HALF, cycle, end)

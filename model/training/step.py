@@ -1,91 +1,190 @@
 """One training step: micro-batches, sums reduced over replicas, one division, one update."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
-from clozekit.model.training.config import MAX_MICRO_BATCHES, RunConfig
+from clozekit.model.masking import num_predictions
+from clozekit.model.training.config import RunConfig
 from clozekit.model.training.loss import Sums, masked_sums
-from clozekit.model.training.optimizers import AdamW
-from clozekit.model.training.schedules import linear_warmup_and_decay
+from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
+from clozekit.model.training.stages import stages_of
+from clozekit.model.training.workers import first_of
+
+
+class Counts(NamedTuple):
+    """What was read, int64: real tokens and places (padding too), rows that could not be read, slots for predictions,
+    and positions that found none."""
+
+    tokens: tf.Tensor
+    places: tf.Tensor
+    blank_rows: tf.Tensor
+    slots: tf.Tensor
+    overflow: tf.Tensor
 
 
 class LoopResult(NamedTuple):
-    """What several steps gave: their sums, real tokens read, steps skipped, and the last norm and learning rate."""
+    """What several steps gave: the sums of those that were not skipped, what they read, how many were skipped, the last
+    norm and learning rate, and how long this worker waited for data."""
 
     sums: Sums
-    tokens: tf.Tensor
+    counts: Counts
     skipped: tf.Tensor
     gradient_norm: tf.Tensor
     learning_rate: tf.Tensor
+    wait_seconds: tf.Tensor
 
 
-def dropout_states(task: Any) -> list[tf.Variable]:
+def dropout_states(task: Any) -> list[Any]:
     """The random state of every layer of the task that has one, in a fixed order."""
     layers = task._flatten_layers(include_self=False, recursive=True)
     generators = [layer.seed_generator for layer in layers if getattr(layer, "seed_generator", None) is not None]
     # A layer that is reachable twice is listed twice.
-    return list({id(generator): generator.state.value for generator in generators}.values())
+    return list({id(generator): generator.state for generator in generators}.values())
+
+
+def dropout_seeds(seed: int, num_layers: int, step: tf.Tensor, micro_batch: tf.Tensor) -> list[tf.Tensor]:
+    """The random states of the layers in micro-batch number `micro_batch` of the whole global batch of `step`.
+
+    So a resumed run drops the same units, and the same ones however the micro-batches are dealt to replicas.
+    """
+    # 256: a layer that is used again and again (ALBERT's) counts up from its state.
+    count = tf.cast(step, tf.int64) * 256
+    keys = [seed * 1_000_003 + layer + tf.cast(micro_batch, tf.int64) * 65_537 for layer in range(num_layers)]
+    return [tf.stack([key % 2**31, count]) for key in keys]
 
 
 class TrainStep:
     """The inner loop: so many steps on the device for each call from the controller."""
 
-    def __init__(self, task: Any, optimizer: AdamW, config: RunConfig, strategy: tf.distribute.Strategy) -> None:
+    def __init__(self, task: Any, optimizer: Optimizer, config: RunConfig, strategy: tf.distribute.Strategy) -> None:
         self._task = task
         self._optimizer = optimizer
         self._config = config
         self._strategy = strategy
         self._variables = [variable.value for variable in task.trainable_variables]
+        self._stages = stages_of(config)
+        # Asked for here, so that a batch that can't be shared is refused before anything starts.
+        self._num_micro_batches = [stage.micro_batches(strategy.num_replicas_in_sync) for stage in self._stages]
         self._dropout_states = dropout_states(task)
         self._gradients = tf.function(self._summed_gradients, jit_compile=config.train.xla)
         self.run_loop = tf.function(self._run_loop)
 
-    def _summed_gradients(self, batch: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], Sums]:
+    def _summed_gradients(self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]) -> tuple[list[tf.Tensor], Sums]:
         """Gradients of the summed (not mean) loss of one micro-batch, dense, and the sums."""
-        with tf.GradientTape() as tape:
+        states = [(state, tf.cast(seed, state.dtype)) for state, seed in zip(self._dropout_states, seeds, strict=True)]
+        # The random states are inputs here: what assigns to variables can neither be compiled nor run on replicas.
+        with keras.StatelessScope(states), tf.GradientTape() as tape:
             sums = masked_sums(self._task, batch, training=True)
         gradients = tape.gradient(sums.loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
-    def _replica_step(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> LoopResult:
-        # Each layer's random state is set from (seed, layer, step), so a resumed run drops the same units.
-        for index, state in enumerate(self._dropout_states):
-            key = self._config.seed * 1_000_003 + index
-            state.assign(tf.cast(tf.stack([key % 2**31, step * MAX_MICRO_BATCHES]), state.dtype))
-        pieces = self._config.train.num_micro_batches
-        split = {name: tf.split(value, pieces) for name, value in batch.items()}
-        gradients, sums = self._gradients({name: parts[0] for name, parts in split.items()})
+    def _binned_gradients(
+        self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]
+    ) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
+        """Those of a batch, cut to the length of its bin, one compiled program for each; and int64 (2,): the length and
+        the slots of the rows that it computed."""
+        length, slots = batch["token_ids"].shape[1], batch["mask_positions"].shape[1]
+        if "length_bin" not in batch:
+            return *self._gradients(batch, seeds), tf.constant([length, slots], tf.int64)
+        whole = {name: value for name, value in batch.items() if name != "length_bin"}
+
+        def of_bin(width: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
+            # A row of at most `width` tokens has no more predictions than this.
+            few = min(slots, num_predictions(width, self._config.masking.train_rate))
+            return *self._gradients(cut_to(whole, width, few), seeds), tf.constant([width, few], tf.int64)
+
+        bins = self._config.reader.bins_for(length)
+        return tf.switch_case(batch["length_bin"][0], [functools.partial(of_bin, width) for width in bins])
+
+    def _replica_step(
+        self, batch: dict[str, tf.Tensor], step: tf.Tensor, time_share: tf.Tensor, stage: int
+    ) -> LoopResult:
+        replica = tf.distribute.get_replica_context()
+        pieces = self._num_micro_batches[stage]
+        counted = {name: value for name, value in batch.items() if name != "mask_overflow"}
+        split = {name: tf.split(value, pieces) for name, value in counted.items()}
+
+        def piece_gradients(index: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
+            number = replica.replica_id_in_sync_group * pieces + index
+            seeds = dropout_seeds(self._config.seed, len(self._dropout_states), step, number)
+            return self._binned_gradients({name: parts[index] for name, parts in split.items()}, seeds)
+
+        gradients, sums, size = piece_gradients(0)
         for index in range(1, pieces):
-            more, more_sums = self._gradients({name: parts[index] for name, parts in split.items()})
+            more, more_sums, _ = piece_gradients(index)
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             sums = Sums(*(a + b for a, b in zip(sums, more_sums, strict=True)))
-        tokens = tf.cast(tf.reduce_sum(batch["padding_mask"]), tf.int64)
-        # One reduction of everything, then one division: the mean over all masked positions, wherever they were.
-        replica = tf.distribute.get_replica_context()
-        gradients, sums, tokens = replica.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums, tokens))
-        count = tf.maximum(sums.count, 1.0)
-        train, optimizer = self._config.train, self._config.optimizer
-        rate = linear_warmup_and_decay(
-            self._optimizer.updates, optimizer.learning_rate, round(optimizer.warmup_rate * train.steps), train.steps
-        )
+        real = tf.reduce_sum(tf.cast(batch["padding_mask"], tf.int64), axis=1)
+        places, slots = tf.unstack(size * batch["token_ids"].shape[0])
+        blank_rows = tf.reduce_sum(tf.cast(tf.equal(real, 0), tf.int64))
+        overflow = tf.cast(tf.reduce_sum(batch.get("mask_overflow", tf.zeros([1], tf.int32))), tf.int64)
+        read = tf.stack([tf.reduce_sum(real), places, blank_rows, slots, overflow])
+        # One reduction of everything, then one division: the mean over all masked positions, wherever they were. What
+        # follows is the same on every replica: the clipping, the finite check, the update.
+        gradients, sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
+        # Apart: what is reduced together is of one type, and counts of tokens are too big for float32.
+        counts = Counts(*tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, read)))
+        # A loss that is no number makes gradients that are none either, so that its step is skipped too.
+        count = tf.where(tf.math.is_finite(sums.loss), tf.maximum(sums.count, 1.0), float("nan"))
+        rate = self._learning_rate(time_share)
         norm = self._optimizer.apply([gradient / count for gradient in gradients], rate)
-        skipped = tf.cast(tf.logical_not(tf.math.is_finite(norm)), tf.int32)
-        return LoopResult(Sums(*sums), tokens, skipped, norm, rate)
+        finite = tf.math.is_finite(norm)
+        used = Sums(*(tf.where(finite, part, 0.0) for part in sums))
+        skipped = tf.cast(tf.logical_not(finite), tf.int32)
+        return LoopResult(used, counts, skipped, norm, rate, tf.constant(0.0, tf.float64))
+
+    def _learning_rate(self, time_share: tf.Tensor) -> tf.Tensor:
+        train, optimizer = self._config.train, self._config.optimizer
+        if train.hours is not None:
+            return learning_rate(time_share, optimizer.warmup_rate, optimizer)
+        progress = step_progress(self._optimizer.updates, train.steps)
+        return learning_rate(progress, warmup_share(optimizer, train.steps), optimizer)
+
+    def _next_batch(self, batches: Iterator[Any], after: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """The next batch, asked for when `after` is there, and the seconds it took to come."""
+        with tf.control_dependencies([after]):
+            started = tf.timestamp()
+        with tf.control_dependencies([started]):
+            batch = next(batches)
+        with tf.control_dependencies(tf.nest.flatten(first_of(self._strategy, batch))):
+            return batch, tf.timestamp() - started
 
     def _run_loop(
-        self, batches: Iterator[dict[str, tf.Tensor]], first_step: tf.Tensor, num_steps: tf.Tensor
+        self,
+        batches: Iterator[Any],
+        first_step: tf.Tensor,
+        num_steps: tf.Tensor,
+        time_share: tf.Tensor | float = 0.0,
+        time_share_a_step: tf.Tensor | float = 0.0,
+        stage: int = 0,
     ) -> LoopResult:
-        zero = tf.constant(0.0)
-        total = LoopResult(Sums(zero, zero, zero), tf.constant(0, tf.int64), tf.constant(0), zero, zero)
+        """Runs steps of one stage. time_share: of the hours that a run may take, what is used before the first step."""
+        zero, none = tf.constant(0.0), tf.constant(0, tf.int64)
+        counts = Counts(none, none, none, none, none)
+        total = LoopResult(Sums(zero, zero, zero), counts, tf.constant(0), zero, zero, tf.constant(0.0, tf.float64))
         for index in tf.range(num_steps):
-            result = self._strategy.run(self._replica_step, (next(batches), first_step + index))
+            batch, seconds = self._next_batch(batches, total.gradient_norm)
+            share = time_share + time_share_a_step * (tf.cast(index, tf.float32) + 1.0)
+            replica_step = functools.partial(self._replica_step, stage=stage)
+            results = self._strategy.run(replica_step, (batch, first_step + index, share))
+            result = first_of(self._strategy, results)
             total = LoopResult(
                 Sums(*(a + b for a, b in zip(total.sums, result.sums, strict=True))),
-                total.tokens + result.tokens,
+                Counts(*(a + b for a, b in zip(total.counts, result.counts, strict=True))),
                 total.skipped + result.skipped,
                 result.gradient_norm,
                 result.learning_rate,
+                total.wait_seconds + seconds,
             )
         return total
+
+
+def cut_to(batch: dict[str, tf.Tensor], width: int, slots: int) -> dict[str, tf.Tensor]:
+    """A batch of rows without their last columns and slots, where both are known to be empty."""
+    widths = {"mask_positions": slots, "mask_ids": slots, "mask_weights": slots}
+    return {name: value[:, : widths.get(name, width)] for name, value in batch.items()}

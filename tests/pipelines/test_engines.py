@@ -26,9 +26,11 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.portability.api import beam_runner_api_pb2 as protocol
 from apache_beam.runners.pipeline_context import PipelineContext
 
+from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.files import find_inputs
+from clozekit.pipelines.make_dataset import Target
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
-from clozekit.pipelines.prepare import Target, build_graph, describe_build, describe_tokenizer, prepare
+from clozekit.pipelines.prepare import build_graph, describe_build, describe_tokenizer, prepare
 from clozekit.pipelines.runners import runner_options
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
@@ -144,7 +146,7 @@ def graph(corpus: Path, tokenizer_directory: str) -> protocol.Pipeline:
     root = beam.Pipeline(options=PipelineOptions(["--runner=PortableRunner"]))
     # Two lengths: stages that are made more than once must have names of their own.
     targets = [Target("/nowhere", dataclasses.replace(OPTIONS, sequence_length=length), build) for length in (32, 64)]
-    build_graph(root, inputs, reading, targets, tokenizer_directory, "/nowhere", None)
+    build_graph(root, inputs, reading, targets, tokenizer_directory, "/nowhere", BlockStore(), None)
     return root.to_runner_api()
 
 

@@ -45,7 +45,7 @@ def test_the_fingerprint_is_of_what_decides_the_run() -> None:
         (["steps=5"], r"has steps; did you mean train\.steps\?"),
         (["learning_rate=5"], r"did you mean optimizer\.learning_rate\?"),
         (["train.learning_rate=5"], r"has train\.learning_rate; did you mean optimizer\.learning_rate\?"),
-        (["optimizer.lr=5"], r"has optimizer\.lr; the keys there are learning_rate, beta_1"),
+        (["optimizer.lr=5"], r"has optimizer\.lr; the keys there are name, learning_rate, beta_1"),
         (["train.steps=["], r"must be YAML, got 'train\.steps=\['"),
         (["seed=-1"], "seed must be from 0 to"),
         (["masking.random_token_rate=0.5"], "must be at most 1, got 1.3"),

@@ -1,0 +1,58 @@
+"""Random numbers in the graph as hashes: pure functions of what they are for, the same on every device and version."""
+
+from typing import Any
+
+import tensorflow as tf
+
+_GOLDEN = 0x9E3779B1
+
+
+def fmix32(x: tf.Tensor) -> tf.Tensor:
+    """The finaliser of MurmurHash3 (Appleby, public domain) on uint32."""
+    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
+    x *= tf.constant(0x85EBCA6B, tf.uint32)
+    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(13, tf.uint32)))
+    x *= tf.constant(0xC2B2AE35, tf.uint32)
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
+
+
+def row_keys(row_ids: tf.Tensor, epoch: tf.Tensor, seed: int, stream: int) -> tf.Tensor:
+    """uint32 (B,): what the random bits of a row's positions are drawn from; row_ids: int64 (B,), epoch: one or (B,)."""
+    rows = tf.bitcast(tf.cast(row_ids, tf.int64), tf.uint32)  # (B, 2): lower and upper half
+    key = tf.constant((seed * _GOLDEN + stream * 0x7FEB352D) & 0xFFFFFFFF, tf.uint32)
+    epochs = tf.broadcast_to(tf.cast(epoch, tf.uint32), tf.shape(rows)[:1]) * tf.constant(0x846CA68B, tf.uint32)
+    key = fmix32(tf.bitwise.bitwise_xor(epochs, key))
+    key = fmix32(tf.bitwise.bitwise_xor(rows[:, 0], key))
+    return fmix32(tf.bitwise.bitwise_xor(rows[:, 1] * tf.constant(0xC2B2AE3D, tf.uint32), key))
+
+
+def hash_positions(keys: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """31 random bits (int32, 0 or more) for each position: a function of the row's key and the position alone.
+
+    keys: uint32 (B,); positions: int32 (B, M) or (1, M). Returns (B, M).
+    """
+    places = tf.cast(positions, tf.uint32) * tf.constant(_GOLDEN, tf.uint32)
+    mixed = fmix32(fmix32(keys[:, None] + places) + keys[:, None])
+    return tf.cast(tf.bitwise.right_shift(mixed, tf.constant(1, tf.uint32)), tf.int32)
+
+
+def hash_rows(token_ids: tf.Tensor) -> tf.Tensor:
+    """int64 (B,): a fingerprint of each row of ids (B, T) and of its place in the batch, in place of a row number."""
+    ids = tf.bitcast(token_ids, tf.uint32)
+    places = tf.cast(tf.range(tf.shape(ids)[1]), tf.uint32) * tf.constant(_GOLDEN, tf.uint32)
+    mixed = fmix32(fmix32(ids + places[None, :]) + tf.constant(0x7FEB352D, tf.uint32))
+    # tf has no sum of uint32 on every device: sums of int32 wrap alike.
+    summed = tf.reduce_sum(tf.bitcast(mixed, tf.int32), axis=1)
+    order = tf.range(tf.shape(ids)[0])
+    return tf.bitcast(tf.stack([summed, order], axis=1), tf.int64)
+
+
+def random_order(size: Any, seed: int, epoch: Any, part: Any) -> tf.Tensor:
+    """int32 (size,): 0 to size - 1 in an order that (seed, epoch, part) decides; epoch and part: integers."""
+    key = fmix32(tf.constant((seed * _GOLDEN + (seed >> 32) * 0x846CA68B) & 0xFFFFFFFF, tf.uint32))
+    for number in (epoch, part):
+        halves = tf.bitcast(tf.cast(number, tf.int64), tf.uint32)
+        key = fmix32(tf.bitwise.bitwise_xor(fmix32(tf.bitwise.bitwise_xor(key, halves[0])), halves[1]))
+    places = tf.cast(tf.range(size), tf.uint32) * tf.constant(_GOLDEN, tf.uint32)
+    mixed = fmix32(fmix32(places + key) + key)
+    return tf.argsort(tf.cast(tf.bitwise.right_shift(mixed, tf.constant(1, tf.uint32)), tf.int32), stable=True)

@@ -1,0 +1,95 @@
+"""From records to tensors: token ids, and what the graph derives from the lengths of the packed documents."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS
+
+# Where sentence B starts in each document; only datasets of sentence pairs have it.
+SEGMENT_LENGTHS = "segment_lengths"
+# The row number of a record that could not be read.
+NO_ROW = -1
+
+
+@dataclass(frozen=True)
+class RecordFormat:
+    """How the records of a dataset are read.
+
+    bytes_per_id: None for int64 lists, 2 or 4 for little-endian uint16 or int32 in one string of bytes.
+    """
+
+    sequence_length: int
+    pad_token_id: int
+    bytes_per_id: int | None = None
+    has_segments: bool = False
+
+
+def record_format(record: bytes, sequence_length: int, pad_token_id: int) -> RecordFormat:
+    """The format that one record of a dataset shows."""
+    features = tf.train.Example.FromString(record).features.feature
+    bytes_per_id = None
+    if features[TOKEN_IDS].WhichOneof("kind") == "bytes_list":
+        num_ids = sum(features[DOCUMENT_LENGTHS].int64_list.value)
+        bytes_per_id = len(features[TOKEN_IDS].bytes_list.value[0]) // num_ids
+    return RecordFormat(sequence_length, pad_token_id, bytes_per_id, SEGMENT_LENGTHS in features)
+
+
+def parse_rows(records: tf.Tensor, form: RecordFormat) -> dict[str, tf.Tensor]:
+    """Rows of serialized records (B,): row_id (B,), and int32 (B, T): token_ids, document_ids, positions, padding_mask,
+    and segment_ids where the dataset has them. An empty record is a row of padding."""
+    lists = [DOCUMENT_LENGTHS, *([SEGMENT_LENGTHS] if form.has_segments else [])]
+    features: dict[str, object] = {name: tf.io.RaggedFeature(tf.int64) for name in lists}
+    features[ROW_ID] = tf.io.FixedLenFeature([], tf.int64, default_value=NO_ROW)
+    if form.bytes_per_id is None:
+        features[TOKEN_IDS] = tf.io.RaggedFeature(tf.int64)
+    else:
+        features[TOKEN_IDS] = tf.io.FixedLenFeature([], tf.string, default_value=b"")
+    parsed = tf.io.parse_example(records, features)
+    derived = derive(parsed[DOCUMENT_LENGTHS], form.sequence_length)
+    if form.has_segments:
+        firsts = tf.cast(parsed[SEGMENT_LENGTHS].to_tensor(), tf.int32)
+        derived["segment_ids"] = segment_ids(firsts, derived)
+    return {"token_ids": _token_ids(parsed[TOKEN_IDS], derived, form), "row_id": parsed[ROW_ID], **derived}
+
+
+def row_lengths(records: tf.Tensor) -> tf.Tensor:
+    """int32 (B,): how many tokens each record holds."""
+    lengths = tf.io.parse_example(records, {DOCUMENT_LENGTHS: tf.io.RaggedFeature(tf.int64)})[DOCUMENT_LENGTHS]
+    return tf.cast(tf.reduce_sum(lengths, axis=1), tf.int32)
+
+
+def _token_ids(column: tf.Tensor | tf.RaggedTensor, derived: dict[str, tf.Tensor], form: RecordFormat) -> tf.Tensor:
+    if form.bytes_per_id is None:
+        return tf.cast(column.to_tensor(form.pad_token_id, shape=[None, form.sequence_length]), tf.int32)
+    width = tf.uint16 if form.bytes_per_id == 2 else tf.int32
+    decoded = tf.io.decode_raw(column, width, little_endian=True, fixed_length=form.sequence_length * form.bytes_per_id)
+    # What the bytes were filled up with is 0, whatever the padding of the family.
+    return tf.where(derived["padding_mask"] > 0, tf.cast(decoded, tf.int32), form.pad_token_id)
+
+
+def derive(document_lengths: tf.RaggedTensor, sequence_length: int) -> dict[str, tf.Tensor]:
+    """document_ids (1.. per packed document, 0 = padding), positions (restart at each document) and padding_mask
+    (1 = real), each int32 (B, T), from the lengths of the packed documents."""
+    lengths = tf.cast(document_lengths.to_tensor(), tf.int32)
+    ends = tf.cumsum(lengths, axis=1)
+    places = tf.broadcast_to(
+        tf.constant(np.arange(sequence_length, dtype=np.int32)), [tf.shape(ends)[0], sequence_length]
+    )
+    index = tf.searchsorted(ends, places, side="right")
+    real = places < tf.reduce_sum(lengths, axis=1, keepdims=True)
+    starts = tf.pad(ends, [[0, 0], [1, 0]])
+    positions = places - tf.gather(starts, tf.minimum(index, tf.shape(ends)[1]), batch_dims=1)
+    return {
+        "document_ids": tf.where(real, index + 1, 0),
+        "positions": tf.where(real, positions, 0),
+        "padding_mask": tf.cast(real, tf.int32),
+    }
+
+
+def segment_ids(firsts: tf.Tensor, derived: dict[str, tf.Tensor]) -> tf.Tensor:
+    """int32 (B, T): 1 from position `firsts` (B, D) of each document on, 0 before and in padding."""
+    begins = tf.gather(tf.pad(firsts, [[0, 0], [1, 0]]), derived["document_ids"], batch_dims=1)
+    second = tf.logical_and(derived["positions"] >= begins, derived["document_ids"] > 0)
+    return tf.cast(second, tf.int32)

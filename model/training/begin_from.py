@@ -1,0 +1,53 @@
+"""`init_from`: a new run that begins with the weights of a preset or of another run's checkpoint, and nothing else."""
+
+import json
+from typing import Any
+
+import tensorflow as tf
+
+from clozekit.model.masked_lm import MaskedLM
+from clozekit.model.training.checkpoints import STATE_FILE, DamagedCheckpointError, Saved, read_values, variable_kind
+from clozekit.model.vocabulary_padding import padded_size, with_vocabulary
+from clozekit.tokenizers.errors import InputError
+
+
+def begin_from(task: Any, source: str, vocabulary_multiple: int) -> None:
+    """Gives the task's weights the values in `source`: a checkpoint's folder (`.../checkpoints/step-00001000`), or a
+    preset by name, handle or directory. Raises InputError when they are those of another model."""
+    state_file = f"{source.rstrip('/')}/{STATE_FILE}"
+    if tf.io.gfile.exists(state_file):
+        _from_checkpoint(task, source.rstrip("/"), state_file)
+    else:
+        _from_preset(task, source, vocabulary_multiple)
+
+
+def _from_checkpoint(task: Any, source: str, state_file: str) -> None:
+    kinds = {f"model/{weight.path}": variable_kind(weight) for weight in task.weights}
+    try:
+        with tf.io.gfile.GFile(state_file) as stream:
+            values = read_values(Saved(source, json.loads(stream.read())), kinds)
+    except (DamagedCheckpointError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise InputError(
+            f"init_from must be a whole checkpoint of a model like this one, {source} is not"
+            f" ({' '.join(str(error).split())[:300]}); take another one or the dimensions it was made with"
+        ) from error
+    for weight in task.weights:
+        weight.assign(values[f"model/{weight.path}"])
+
+
+def _from_preset(task: Any, source: str, multiple: int) -> None:
+    other = MaskedLM.from_preset(source, compile=False)
+    if padded_size(other.backbone.vocabulary_size, multiple) == task.backbone.vocabulary_size:
+        other = with_vocabulary(other, task.backbone.vocabulary_size)
+    shapes, needed = ([tuple(weight.shape) for weight in model.weights] for model in (other, task))
+    if type(other) is not type(task) or shapes != needed:
+        settings = {
+            name: (value, task.backbone.settings().get(name))
+            for name, value in other.backbone.settings().items()
+            if value != task.backbone.settings().get(name)
+        }
+        raise InputError(
+            f"init_from must hold the weights of a model like this one, {source} is a {type(other).__name__} and this a"
+            f" {type(task).__name__}; they differ in {settings or 'their heads'} (there, here)"
+        )
+    task.set_weights(other.get_weights())

@@ -1,0 +1,237 @@
+"""The loop of a run: steps, then what is due at their end: log, evaluate, save, stop, go back."""
+
+import dataclasses
+import math
+import time
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from clozekit.model.training.checkpoints import Checkpoints, Position, Saved, best_of
+from clozekit.model.training.config import RunConfig
+from clozekit.model.training.divergence import Trouble, watch_loop
+from clozekit.model.training.endings import StoppedError
+from clozekit.model.training.log import MetricsLog, NoLog
+from clozekit.model.training.measures import LoopTimes, peak_memory_bytes, speed
+from clozekit.model.training.stages import Stage, stage_at
+from clozekit.model.training.step import LoopResult
+from clozekit.model.training.stop_signals import StopSignals
+from clozekit.model.training.time_budget import TimeBudget
+from clozekit.model.training.workers import Workers
+from clozekit.tokenizers.errors import InputError
+
+
+class Trained(Protocol):
+    """What the loop needs of a run."""
+
+    config: RunConfig
+    workers: Workers
+    checkpoints: Checkpoints
+    stages: tuple[Stage, ...]
+
+    def flops_per_token(self, stage: int) -> float: ...
+    def batches_from(self, stage_index: int, row: int) -> Any: ...
+    def run_loop(
+        self, batches: Any, first_step: int, num_steps: int, stage: int, time_share: tuple[float, float]
+    ) -> LoopResult: ...
+    def evaluate(self) -> dict[str, float]: ...
+    def restore(self, at_most_step: int | None = None) -> Saved | None: ...
+
+
+class TrainingLoop:
+    """Trains a run from a position to its last step. All workers go through it alike; the chief alone writes."""
+
+    def __init__(self, run: Trained, position: Position, log: MetricsLog | NoLog, signals: StopSignals) -> None:
+        self._run = run
+        self._config = run.config
+        self._log = log
+        self._signals = signals
+        self._position = position
+        self._budget = TimeBudget(run.config.train.hours, position.used_seconds, run.workers)
+        self._open_batches()
+        self._metrics: dict[str, float] = {}
+        spent = [entry["cost"] for entry in log.entries if "cost" in entry]
+        self._cost = spent[-1] if spent else 0.0
+        self._logged = time.monotonic()
+
+    def train(self) -> dict[str, float]:
+        """Returns the last validation metrics. Raises StoppedError on a signal, when everything is saved."""
+        steps, start = self._config.train.steps, self._position.global_step
+        chief = self._run.workers.is_chief
+        with tqdm(total=steps, initial=start, desc="training", unit=" steps", smoothing=0.05, disable=not chief) as bar:
+            while not self._is_over():
+                trouble = self._advance()
+                metrics = self._evaluate_if_due() if trouble is None else None
+                if metrics is not None and not math.isfinite(metrics["loss"]):
+                    # Only weights that are no numbers give such a loss, and since they are none every step was skipped.
+                    reason = f"the validation loss must be a number, it is {metrics['loss']}"
+                    trouble = Trouble(reason, self._position.watch.num_bad_steps)
+                if trouble is not None:
+                    self._mend(trouble)
+                else:
+                    self._save_if_due(metrics)
+                bar.update(self._position.global_step - bar.n)
+                if self._log.entries:
+                    bar.set_postfix_str(_described(self._log.entries), refresh=False)
+        return self._metrics or self._run.evaluate()
+
+    def _is_over(self) -> bool:
+        return self._position.global_step == self._config.train.steps or self._budget.is_over
+
+    def _due(self, every_steps: int) -> bool:
+        return self._position.global_step % every_steps == 0 or self._is_over()
+
+    def _open_batches(self) -> None:
+        """Reads on where the run stands, in the dataset and the size of batch of the stage it is in."""
+        self._stage = stage_at(self._run.stages, self._position.global_step)
+        self._batches = self._run.batches_from(self._stage, self._position.next_row)
+
+    def _advance(self) -> Trouble | None:
+        """Runs steps up to the next thing to do, and logs them; says when the loss has gone wrong."""
+        config, position = self._config, self._position
+        ends = (config.train.steps_per_loop, config.evaluate.every_steps, config.checkpoint.every_steps)
+        step = position.global_step
+        if step == self._run.stages[self._stage].end_step:
+            self._open_batches()
+        stage = self._run.stages[self._stage]
+        end = min([stage.end_step, *((step // every + 1) * every for every in ends)])
+        self._budget.look()
+        end = min(end, step + (self._budget.steps_left() or end))
+        started = time.monotonic()
+        result = self._run.run_loop(self._batches, step, end - step, self._stage, self._budget.share())
+        loss, count, correct = (float(part) for part in result.sums)
+        tokens, skipped = int(result.counts.tokens), int(result.skipped)
+        times = LoopTimes(
+            end - step, tokens, int(result.counts.places), time.monotonic() - started, float(result.wait_seconds)
+        )
+        self._budget.look(end - step, times.seconds)
+        if self._budget.is_over:
+            self._budget.use_up()
+        watch, trouble = watch_loop(position.watch, config.divergence, end - step, skipped, loss, count)
+        self._position = dataclasses.replace(
+            position,
+            global_step=end,
+            next_row=position.next_row + (end - step) * stage.global_batch_size,
+            tokens_seen=position.tokens_seen + tokens,
+            used_seconds=self._budget.used_seconds,
+            watch=watch,
+        )
+        values = {
+            # Of the steps that were not skipped; no number when all were.
+            "loss": loss / count if count else math.nan,
+            "accuracy": correct / count if count else math.nan,
+            "learning_rate": float(result.learning_rate),
+            "gradient_norm": float(result.gradient_norm),
+            "skipped_steps": skipped,
+            "tokens_seen": self._position.tokens_seen,
+            "rows_seen": self._position.next_row,
+            # Of the slots for predictions: how many were used, and for how many positions there was none.
+            "slot_use": int(count) / max(1, int(result.counts.slots)),
+            "slot_overflow": int(result.counts.overflow),
+            "unreadable_rows": int(result.counts.blank_rows),
+        }
+        self._log.write("train", end, values | self._measured(times))
+        return trouble
+
+    def _measured(self, times: LoopTimes) -> dict[str, float]:
+        run, config = self._run, self._config.log
+        values = speed(times, run.flops_per_token(self._stage), run.workers.num_replicas, config)
+        values["memory_bytes"] = peak_memory_bytes()
+        now = time.monotonic()
+        if config.price_per_hour is not None:
+            # Evaluations and checkpoints cost too; what was lost by a kill is not known here.
+            self._cost += config.price_per_hour * (now - self._logged) / 3600
+            values["cost"] = self._cost
+        self._logged = now
+        return values
+
+    def _evaluate_if_due(self) -> dict[str, float] | None:
+        if not self._due(self._config.evaluate.every_steps):
+            return None
+        self._metrics = metrics = self._run.evaluate()
+        step = self._position.global_step
+        self._log.write("validation", step, metrics)
+        self._say(
+            f"step {step}: validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
+            f" accuracy {metrics['accuracy']:.1%}"
+        )
+        return metrics
+
+    def _save_if_due(self, metrics: dict[str, float] | None) -> None:
+        """Saves when it is time, when the evaluation was the best so far, and before it stops."""
+        signal = self._signals.received
+        stop = self._run.workers.any(signal is not None)
+        checkpoints, config = self._run.checkpoints, self._config.checkpoint
+        loss = None if metrics is None else metrics["loss"]
+        if self._run.workers.is_chief:
+            # Lines of the steps before a checkpoint must be there when it is.
+            self._log.flush()
+            if stop or self._due(config.every_steps) or (config.keep_best and self._is_best(loss)):
+                checkpoints.save(self._position, loss)
+        if stop and not self._is_over():
+            checkpoints.wait()
+            raise StoppedError(
+                f"stopped by {'another worker' if signal is None else signal.name}, saved at step"
+                f" {self._position.global_step} of {self._config.train.steps}; run it again to go on"
+            )
+
+    def _is_best(self, loss: float | None) -> bool:
+        if loss is None:
+            return False
+        self._run.checkpoints.wait()
+        best = best_of(self._run.checkpoints.found())
+        return best is None or best.validation_loss is None or loss < best.validation_loss
+
+    def _mend(self, trouble: Trouble) -> None:
+        """Goes back to the last good checkpoint and on behind the rows read since, or raises InputError naming it."""
+        run, config, position = self._run, self._config.divergence, self._position
+        run.checkpoints.wait()
+        good_until = max(0, position.global_step - trouble.num_steps)
+        if config.action == "stop" or position.num_returns >= config.max_returns:
+            before = [saved for saved in run.checkpoints.found() if saved.step <= good_until]
+            known = f"the last good checkpoint is {before[-1].path}" if before else "there is no checkpoint from before"
+            returned = f", after going back {position.num_returns} times" if position.num_returns else ""
+            raise InputError(
+                f"{trouble.reason} (step {position.global_step}{returned}); {known}; begin a run in another `directory`"
+                " from it (init_from) with a lower optimizer.learning_rate, or go on with divergence.action=go_back,"
+                " which leaves out the rows read since"
+            )
+        saved = run.restore(good_until)
+        if saved is None:
+            raise InputError(
+                f"{trouble.reason} (step {position.global_step}), and there is no checkpoint from before to go back to;"
+                " lower optimizer.learning_rate or checkpoint.every_steps"
+            )
+        good = saved.position
+        rows = position.next_row - good.next_row
+        self._position = dataclasses.replace(
+            good,
+            next_row=position.next_row,
+            rows_left_out=good.rows_left_out + rows,
+            num_returns=position.num_returns + 1,
+            used_seconds=position.used_seconds,
+        )
+        if run.workers.is_chief:
+            run.checkpoints.remove_after(good.global_step)
+        self._log.go_back(good.global_step)
+        # The step after: a run that goes on from that very checkpoint comes here again.
+        event = {"event": "went_back", "from_step": position.global_step, "rows_left_out": rows}
+        self._log.write("event", good.global_step + 1, {**event, "reason": trouble.reason})
+        self._say(
+            f"{trouble.reason}: went back from step {position.global_step} to {good.global_step}, {rows} rows left out"
+        )
+        self._open_batches()
+
+    def _say(self, text: str) -> None:
+        if self._run.workers.is_chief:
+            tqdm.write(f"  {text}")
+
+
+def _described(entries: list[dict[str, Any]]) -> str:
+    last = next((entry for entry in reversed(entries) if entry["kind"] == "train"), None)
+    if last is None or last["loss"] is None:
+        return "every step skipped"
+    return (
+        f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.1%}, {last['tokens_per_second']:,.0f} tokens/s,"
+        f" data wait {last['data_wait_share']:.1%}"
+    )

@@ -1,0 +1,128 @@
+"""One step is one step: on 1, 2 or 4 replicas, in 1 or 2 processes, as N micro-batches or one batch."""
+
+import json
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from processes import finished, free_ports, started
+
+SCRIPT = Path(__file__).parent / "replica_runs.py"
+# Number of replicas -> what is trained on them.
+SETTINGS: dict[int, list[dict[str, Any]]] = {
+    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}],
+    2: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"micro_batch_size": 1, "xla": True}],
+    4: [{}, {"dropout": 0.2}],
+}
+# "sound" or "overflow" -> name -> value.
+Results = dict[str, dict[str, np.ndarray]]
+
+
+def loaded(path: Path) -> list[Results]:
+    with np.load(path) as file:
+        results: dict[int, Results] = {}
+        for key in file.files:
+            number, kind, name = key.split("/")
+            results.setdefault(int(number), {}).setdefault(kind, {})[name] = file[key]
+    return [results[number] for number in range(len(results))]
+
+
+def assert_same_training(result: Results, expected: Results) -> None:
+    for kind in ("sound", "overflow"):
+        got, wanted = result[kind], expected[kind]
+        assert got.keys() == wanted.keys()
+        for name in ("tokens", "places", "skipped", "updates", "count", "correct"):
+            assert got[name] == wanted[name], name
+        for name in wanted:
+            np.testing.assert_allclose(got[name], wanted[name], rtol=2e-3, atol=2e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Results]]:
+    """Number of replicas -> the results for each of its settings."""
+    directory = tmp_path_factory.mktemp("replicas")
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                started(str(SCRIPT), str(directory / f"{replicas}.npz"), str(replicas), json.dumps(settings))
+            )
+            for replicas, settings in SETTINGS.items()
+        ]
+        finished(*processes)
+    return {replicas: loaded(directory / f"{replicas}.npz") for replicas in SETTINGS}
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_train_as_one(trained: dict[int, list[Results]], replicas: int) -> None:
+    assert_same_training(trained[replicas][0], trained[1][0])
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_an_overflow_on_one_replica_skips_the_step_on_all(trained: dict[int, list[Results]], replicas: int) -> None:
+    sound, result = trained[replicas][0]["sound"], trained[replicas][0]["overflow"]
+    assert (sound["skipped"], sound["updates"]) == (0, 10)
+    assert (result["skipped"], result["updates"]) == (1, 9)
+    assert all(np.isfinite(value).all() for value in result.values())
+
+
+def test_micro_batches_drop_the_same_units_wherever_they_are(trained: dict[int, list[Results]]) -> None:
+    """Four micro-batches on one replica, two on each of two, one on each of four."""
+    assert np.abs(trained[1][1]["sound"]["w00"] - trained[1][0]["sound"]["w00"]).max() > 1e-3
+    for replicas in (2, 4):
+        assert_same_training(trained[replicas][1], trained[1][1])
+
+
+def test_compiled_micro_batches_on_replicas_train_as_one(trained: dict[int, list[Results]]) -> None:
+    assert_same_training(trained[2][2], trained[1][0])
+
+
+def tf_config(ports: list[int], index: int) -> dict[str, str]:
+    cluster = {"chief": [f"127.0.0.1:{ports[0]}"], "worker": [f"127.0.0.1:{ports[1]}"]}
+    task = {"type": ("chief", "worker")[index], "index": 0}
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+
+
+def slurm(ports: list[int], index: int) -> dict[str, str]:
+    """Two tasks on one node; the job's number decides the ports, so it is chosen until they are free."""
+    return {
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURM_PROCID": str(index),
+        "SLURM_JOB_ID": str(ports[0]),
+        "SLURMD_NODENAME": "localhost",
+    }
+
+
+def free_slurm_job() -> int:
+    """A job number whose first two ports are free."""
+    for job in range(780):
+        with ExitStack() as stack:
+            try:
+                for local in range(2):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", 20_000 + job * 16 + local))
+            except OSError:
+                continue
+            return job
+    raise AssertionError("no free ports")
+
+
+@pytest.mark.parametrize("source", ["tf_config", "slurm"])
+def test_two_processes_train_as_one(source: str, trained: dict[int, list[Results]], tmp_path: Path) -> None:
+    ports = free_ports(2) if source == "tf_config" else [free_slurm_job()]
+    variables = tf_config if source == "tf_config" else slurm
+    files = [tmp_path / f"{index}.npz" for index in range(2)]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(started(str(SCRIPT), str(file), "1", "[{}]", **variables(ports, index)))
+            for index, file in enumerate(files)
+        ]
+        finished(*processes)
+    for file in files:
+        assert_same_training(loaded(file)[0], trained[1][0])
+    # Both workers hold the very same weights.
+    first, second = (loaded(file)[0]["sound"] for file in files)
+    assert all((first[name] == second[name]).all() for name in first)
