@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clozekit.deploy.quiet import load_tensorflow, quiet_stderr
+from clozekit.deploy.quiet import load_tensorflow
 from clozekit.tokenizers.errors import InputError
 
 
@@ -165,8 +165,7 @@ def convert(arguments: argparse.Namespace) -> None:
     load_tensorflow(arguments.debug)
     from clozekit.deploy.convert import convert as convert_preset
 
-    with quiet_stderr(arguments.debug):
-        converted = convert_preset(arguments.source, arguments.target, arguments.to)
+    converted = convert_preset(arguments.source, arguments.target, arguments.to)
     for note in converted.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"{converted.what}, from {arguments.source} to {arguments.target}\n{converted.load_with}")

@@ -47,7 +47,7 @@ def convert(source: str, target: str, to: str) -> Converted:
             save_preset(target, task=task, backbone=backbone, preprocessor=preprocessor)
     notes += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     part = backbone if task is None else task
-    what = f"{type(part).__name__} of {backbone.count_params():,} parameters"
+    what = f"{type(part).__name__} of {part.count_params():,} parameters"
     return Converted(what, notes, _load_with(part, target, to))
 
 

@@ -148,3 +148,12 @@ def test_a_keras_file_takes_raw_strings(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.predict(small.TEXTS, verbose=0), task.predict(small.TEXTS, verbose=0))
     text = f"the {loaded.preprocessor.tokenizer.mask_token} dog"
     assert loaded.fill_mask(text) == task.fill_mask(text)
+
+
+def test_a_keras_file_keeps_the_options_that_keras_hub_has_not(tmp_path: Path) -> None:
+    pieces = small.tokenizer("bert").get_vocabulary()
+    tokenizer = small.clozekit.model.BertTokenizer(pieces, split_on_cjk=False, special_tokens_in_strings=True)
+    preprocessor = small.family("bert").text_classifier_preprocessor(tokenizer, sequence_length=16)
+    small.text_classifier("bert", preprocessor).save(tmp_path / "classifier.keras")
+    loaded = keras.saving.load_model(tmp_path / "classifier.keras").preprocessor.tokenizer
+    assert loaded.sha256() == tokenizer.sha256()

@@ -14,6 +14,7 @@ import tensorflow as tf
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from clozekit.deploy.convert import keras_hub_differences  # noqa: E402
 from clozekit.model import Backbone, MaskedLM, TextClassifier  # noqa: E402
 from clozekit.model.families import family_named  # noqa: E402
 from clozekit.model.huggingface import save_huggingface  # noqa: E402
@@ -213,7 +214,7 @@ def test_our_default_roberta_is_wholly_expressible(family: str, tmp_path: Path) 
     assert_same_masked_lm(family, ours, assert_exported(family, "ForMaskedLM", ours, tmp_path / "preset"))
 
 
-@pytest.mark.parametrize(("family", "largest"), [("bert", 2e-3), ("albert", 1e-3)])
+@pytest.mark.parametrize(("family", "largest"), [("bert", 1e-3), ("albert", 2e-4)])
 def test_our_default_head_is_named_as_different_and_differs_little(family: str, largest: float, tmp_path: Path) -> None:
     ours = our_task(family, "masked_lm")
     with pytest.warns(UserWarning, match="head_layer_norm_epsilon 1e-05 becomes 1e-12"):
@@ -302,3 +303,29 @@ def test_a_head_of_its_own_matrix_is_refused(tmp_path: Path) -> None:
     rows = batch("bert")
     logits = theirs(**their_inputs(rows)).logits[0, rows["mask_positions"][0]]
     assert_close(ours.masked_logits(rows)[0], logits)
+
+
+@pytest.mark.parametrize(
+    ("family", "activation", "tolerance"),
+    # gelu_new is KerasHub's BERT body, but not its head; RoBERTa's settings are KerasHub's all over.
+    [("bert", "gelu", 1e-3), ("bert", "gelu_new", 1e-3), ("albert", "gelu_new", 2e-4), ("roberta", "gelu", 1e-5)],
+)
+def test_a_checkpoint_of_theirs_goes_to_keras_hub(
+    family: str, activation: str, tolerance: float, tmp_path: Path
+) -> None:
+    keras_hub = pytest.importorskip("keras_hub")
+    epsilon = 1e-5 if family == "roberta" else 1e-12
+    theirs = their_model(family, "ForMaskedLM", hidden_act=activation, layer_norm_eps=epsilon)
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = MaskedLM.from_preset(str(tmp_path / "theirs"), preprocessor=None)
+    notes = keras_hub_differences(ours, ours.backbone)
+    assert bool(notes) == (family != "roberta")
+    ours.save_to_preset(str(tmp_path / "preset"))
+    hub = keras_hub.models.MaskedLM.from_preset(str(tmp_path / "preset"), preprocessor=None)
+    rows = batch(family)
+    logits = theirs(**their_inputs(rows)).logits.detach().numpy()
+    expected = np.take_along_axis(logits, rows["mask_positions"][..., None], axis=1)
+    found = keras.ops.convert_to_numpy(hub({**our_inputs(rows), "mask_positions": rows["mask_positions"]}))
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    print(f"{family} {activation}: KerasHub's logits differ by {difference:.1e} of the largest")
+    assert difference < tolerance
