@@ -62,6 +62,6 @@ setup(
         # What the benchmark of the pipeline compares with.
         "bench": ["datasets", "tokenizers"],
         # The reference implementations that tests/parity and the benchmark compare with.
-        "parity": ["keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
+        "parity": ["jax", "keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
     },
 )

@@ -1,5 +1,6 @@
 """What the backbones of all families share: inputs and outputs, packed rows, settings, presets."""
 
+import re
 from typing import Any, ClassVar, Self
 
 import keras
@@ -25,12 +26,28 @@ class classproperty:  # noqa: N801 - used like `property`
         return self._function(owner)
 
 
+def default_name(cls: type) -> str:
+    """`BertMaskedLM` -> `bert_masked_lm`. Keras counts names up, and a preset's bytes would tell how many came before."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+
+
 def is_packed(inputs: Any) -> bool:
     """Whether the inputs of a model say more of its rows than the functional graph takes."""
     return isinstance(inputs, dict) and any(inputs.get(name) is not None for name in ("document_ids", "positions"))
 
 
-class Backbone(keras.Model):
+class FunctionalModel(keras.Model):
+    """A functional Keras model whose layers stand in attributes before the model itself is made."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torch takes no layers before its Module.__init__; they are tracked when the functional model is made of them.
+        if keras.backend.backend() == "torch" and "_parameters" not in self.__dict__:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+
+class Backbone(FunctionalModel):
     """Base of the families' encoders.
 
     As a Keras model it takes a dict of int32 (B, T) tensors: token_ids, padding_mask (1 = real) and, where the family
@@ -59,7 +76,7 @@ class Backbone(keras.Model):
         self.attention_mask = AttentionMask(name="attention_mask")
         inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in self.input_names()}
         outputs = self.outputs_of(self.encode(**inputs))
-        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        super().__init__(inputs=inputs, outputs=outputs, name=name or default_name(type(self)), trainable=trainable)
         self.dtype_policy = keras.dtype_policies.get(dtype)
         for name, value in settings.items():
             setattr(self, name, value)

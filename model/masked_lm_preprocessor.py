@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from clozekit.model.masking_options import MaskingOptions, num_predictions
 from clozekit.model.preprocessor import Preprocessor
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
@@ -50,19 +51,13 @@ class MaskedLMPreprocessor(Preprocessor):
     @property
     def mask_selection_length(self) -> int:
         """Prediction slots of a row."""
-        from clozekit.model.masking import num_predictions
-
         return self._mask_selection_length or num_predictions(self.sequence_length, self.mask_selection_rate)
 
     def _checked_rates(self) -> None:
-        from clozekit.model.masking import MaskingOptions
-
         MaskingOptions(0, 1, (), self.mask_selection_rate, self.mask_token_rate, self.random_token_rate)
 
-    def masking_options(self) -> Any:
+    def masking_options(self) -> MaskingOptions:
         """The settings as `mask_rows` takes them."""
-        from clozekit.model.masking import MaskingOptions
-
         tokenizer: Any = self.tokenizer
         names = tokenizer.special_token_names
         special = tuple(sorted({tokenizer.token_to_id(piece) for piece in names.values()}))

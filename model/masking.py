@@ -5,23 +5,17 @@ token, 10% themselves; the loss counts all of them. What is selected are tokens,
 SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1) or n-grams as in ALBERT (Lan et al. 2019, section 3.1).
 """
 
-import dataclasses
-import math
-from dataclasses import dataclass
-
 import numpy as np
 import tensorflow as tf
 
 from clozekit.model.hashing import hash_positions, row_keys
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.masking_options import MaskingOptions, num_predictions
 
-VALIDATION_SEED = 0
 # Which decision a hash serves; two decisions about one position must not be correlated.
 _SELECT, _REPLACE, _RANDOM_TOKEN, _LENGTH = 1, 2, 3, 4
 # Units that may fill the room that the last one left, and the rounds in which they do; real text is full after two.
 FILL_UNITS = 64
 MAX_PASSES = 5
-STRATEGIES = ("token", "whole_word", "span", "ngram")
 
 
 def _shares(weights: list[float]) -> tuple[float, ...]:
@@ -33,51 +27,6 @@ SPAN_LENGTHS = {
     "span": _shares([0.2 * 0.8**n for n in range(10)]),
     "ngram": _shares([1 / n for n in range(1, 4)]),
 }
-
-
-@dataclass(frozen=True)
-class MaskingOptions:
-    """Rates from 0 to 1, seed, and what the vocabulary says: its size, the mask token, the ids never touched."""
-
-    mask_token_id: int
-    vocabulary_size: int
-    special_token_ids: tuple[int, ...]
-    mask_selection_rate: float = 0.15
-    mask_token_rate: float = 0.8
-    random_token_rate: float = 0.1
-    seed: int = 0
-    # Ids that are never selected; None means the special ones.
-    unselectable_token_ids: tuple[int, ...] | None = None
-    # Prediction slots of a row; None means as many as the rate can ask for.
-    num_slots: int | None = None
-    strategy: str = "token"
-    # bool (vocabulary_size,), True where a piece starts a word; all strategies but "token" need it.
-    word_starts: np.ndarray | None = dataclasses.field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        for name in ("mask_selection_rate", "mask_token_rate", "random_token_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must be a rate from 0 to 1, got {getattr(self, name)}")
-        if self.mask_token_rate + self.random_token_rate > 1 + 1e-9:
-            raise InputError(
-                "mask_token_rate + random_token_rate must be at most 1, got"
-                f" {self.mask_token_rate} + {self.random_token_rate}; lower one"
-            )
-        if self.strategy not in STRATEGIES:
-            raise InputError(f"the masking strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
-        if self.strategy != "token" and self.word_starts is None:
-            raise InputError(f"the masking strategy {self.strategy} needs word_starts; pass tokenizer.word_starts()")
-
-    def for_validation(self, mask_selection_rate: float) -> "MaskingOptions":
-        """Single tokens at another rate with a fixed seed: runs of any seed and strategy are measured on the same masks."""
-        return dataclasses.replace(
-            self, mask_selection_rate=mask_selection_rate, seed=VALIDATION_SEED, strategy="token", num_slots=None
-        )
-
-
-def num_predictions(row_length: int, mask_selection_rate: float) -> int:
-    """Prediction slots of a row: as many as the rate can ask for, so that none ever overflows."""
-    return max(1, math.ceil(row_length * mask_selection_rate))
 
 
 def mask_rows(

@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from clozekit.model.masking import MaskingOptions, mask_rows
+from clozekit.model.masking import mask_rows
+from clozekit.model.masking_options import MaskingOptions
 from clozekit.model.reader_options import ReaderOptions
 from clozekit.model.row_order import block_order, interleave_position, shard_order
 from clozekit.model.row_records import RecordFormat, parse_rows, record_format, row_lengths

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 import keras
 import numpy as np
 
-from clozekit.model.backbone import Backbone, classproperty, is_packed
+from clozekit.model.backbone import Backbone, FunctionalModel, classproperty, default_name, is_packed
 from clozekit.model.preprocessor import Preprocessor
 from clozekit.tokenizers.builtin_presets import BuiltinPreset, presets_of
 from clozekit.tokenizers.errors import InputError
@@ -13,7 +13,7 @@ from clozekit.tokenizers.errors import InputError
 ALL_FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
 
 
-class Task(keras.Model):
+class Task(FunctionalModel):
     """A backbone with a head and, if given, a preprocessor that takes raw strings.
 
     With a preprocessor, `fit`, `evaluate`, `predict` and their `*_on_batch` twins take strings (lists, arrays or a
@@ -38,7 +38,7 @@ class Task(keras.Model):
         trainable: bool = True,
     ) -> None:
         self.backbone = backbone
-        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        super().__init__(inputs=inputs, outputs=outputs, name=name or default_name(type(self)), trainable=trainable)
         self.preprocessor = preprocessor
         if compile:
             self.compile()

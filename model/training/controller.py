@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from clozekit.model.families import family_named
 from clozekit.model.masked_lm import MaskedLM
-from clozekit.model.masking import MaskingOptions, num_predictions
+from clozekit.model.masking_options import MaskingOptions, num_predictions
 from clozekit.model.presets import check_preset_target, save_preset
 from clozekit.model.reader import check_shards, damage_named, shard_problems, training_batches, validation_batches
 from clozekit.model.training.begin_from import begin_from

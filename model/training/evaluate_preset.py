@@ -7,7 +7,7 @@ from typing import Any
 
 from clozekit.model.fill_mask import encode_texts, tokenizer_of
 from clozekit.model.masked_lm import MaskedLM
-from clozekit.model.masking import MaskingOptions
+from clozekit.model.masking_options import MaskingOptions
 from clozekit.model.presets import open_source
 from clozekit.model.reader import check_shards, damage_named, validation_batches
 from clozekit.model.training.config import MaskingConfig, check

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from clozekit.model.masking import num_predictions
+from clozekit.model.masking_options import num_predictions
 from clozekit.model.training.config import RunConfig
 from clozekit.model.training.loss import Sums, masked_sums
 from clozekit.model.training.optimizers import Optimizer

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clozekit.model.masking import MaskingOptions, mask_rows, num_predictions
+from clozekit.model.masking import mask_rows
+from clozekit.model.masking_options import MaskingOptions, num_predictions
 from clozekit.tokenizers.errors import InputError
 
 VOCABULARY_SIZE = 1000
@@ -134,3 +135,18 @@ def test_pinned_masks() -> None:
 def test_rates_are_checked(fields: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         dataclasses.replace(OPTIONS, **fields)  # type: ignore[arg-type]
+
+
+def test_slots_and_unselectable_ids_can_be_given() -> None:
+    options = dataclasses.replace(
+        OPTIONS, mask_selection_rate=1.0, num_slots=7, unselectable_token_ids=(0, 2, 3, *range(500, VOCABULARY_SIZE))
+    )
+    token_ids, result = masked(options)
+    used = result["mask_weights"] == 1
+    assert result["mask_positions"].shape == (64, 7)
+    may_be = ((token_ids > 3) & (token_ids < 500)).sum(axis=1)
+    assert used.sum(axis=1).tolist() == np.minimum(may_be, 7).tolist()
+    assert (result["mask_ids"][used] < 500).all()
+    # More slots than the row has positions.
+    wide = dataclasses.replace(OPTIONS, num_slots=LENGTH + 5)
+    assert masked(wide)[1]["mask_positions"].shape == (64, LENGTH + 5)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clozekit.model.masking import SPAN_LENGTHS, MaskingOptions, join_words, mask_rows, span_lengths
+from clozekit.model.masking import SPAN_LENGTHS, join_words, mask_rows, span_lengths
+from clozekit.model.masking_options import MaskingOptions
 from clozekit.tokenizers.errors import InputError
 
 SPECIAL = (0, 1, 2, 3, 4)

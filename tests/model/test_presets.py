@@ -253,6 +253,8 @@ def test_the_built_in_presets_have_the_parameters_of_the_seeds_tables() -> None:
         with keras.StatelessScope(initialize_variables=False):
             backbone = family_named(preset.family).backbone(**preset.config)
         assert backbone.count_params() == preset.parameters, preset.name
+        # Keras would make these variables up for later, with the next ones that are initialized: gigabytes.
+        keras.utils.clear_session()
 
 
 @pytest.mark.parametrize(

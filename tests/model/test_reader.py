@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clozekit.model.masking import MaskingOptions
+from clozekit.model.masking_options import MaskingOptions
 from clozekit.model.reader import check_shards, shuffled_rows, training_batches, validation_batches
 from clozekit.model.reader_options import ReaderOptions
 from clozekit.model.row_order import interleave_position
