@@ -10,13 +10,14 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
-from clozekit.pipelines.dead_letters import check_bad_rate
-from clozekit.pipelines.files import check_writable, find_inputs, join, list_names, read_bytes, remove, write_bytes
+from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
+from clozekit.pipelines.files import check_writable, join, list_names, read_bytes, remove, write_bytes
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
-from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFiles, group_files
+from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.select_documents import SelectDocuments
 
 NUM_PARTITIONS = 64
 WORDS_FOLDER = "_words"
@@ -48,7 +49,7 @@ def write_word_counts(element: tuple[int, dict[str, int]], _gate: Any, directory
     return partition
 
 
-def note_counts(counts: dict[str, int], examples: Sequence[BadRecord], max_bad_rate: float, directory: str) -> None:
+def note_counts(counts: dict[str, int], examples: Sequence[DeadLetter], max_bad_rate: float, directory: str) -> None:
     check_bad_rate(counts, examples, max_bad_rate)
     write_bytes(join(directory, READ_COUNTS_FILE), json.dumps(counts).encode())
 
@@ -66,7 +67,7 @@ def count_corpus_words(
 
     Raises InputError for inputs or options that break a rule.
     """
-    inputs = find_inputs(reading.inputs)
+    inputs = find_sources(reading)
     options = runner_options(runner, num_workers, beam_arguments)
     check_writable(directory)
     folder = join(directory, WORDS_FOLDER)
@@ -78,15 +79,10 @@ def count_corpus_words(
         failures_in_one_line(),
         beam.Pipeline(options=options) as root,
     ):
-        read = (
-            root
-            | "Inputs" >> beam.Create(group_files(inputs))
-            | "Read"
-            >> beam.ParDo(ReadFiles(reading, progress)).with_outputs(BAD_RECORDS, READ_COUNTS, main="documents")
-        )
-        examples = read[BAD_RECORDS] | "BadExamples" >> beam.combiners.Top.Smallest(1)
+        read = root | "SelectDocuments" >> SelectDocuments(split_files(inputs, reading), reading, progress=progress)
+        examples = read.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(1)
         gate = (
-            read[READ_COUNTS]
+            read.counts
             | "SumCounts" >> beam.CombineGlobally(MergeCounts())
             | "CheckCounts" >> beam.Map(note_counts, AsSingleton(examples), reading.max_bad_rate, folder)
         )

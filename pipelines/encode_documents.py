@@ -1,6 +1,5 @@
 """Encoding: batches of documents to pieces (token ids of at most a row, special tokens around), with their keys."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,28 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from clozekit.pipelines.blocks import list_column, to_bytes
+from clozekit.pipelines.documents import hash64
 from clozekit.pipelines.options import PrepareOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter
+from clozekit.pipelines.split import TRAIN, VALIDATION
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 ENCODE_COUNTS = "encode_counts"
-VALIDATION = "validation"
-TRAIN = "train"
-
-
-def hash64(*parts: bytes) -> int:
-    """64 bits that depend on the parts and on where one ends and the next begins."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return int.from_bytes(digest.digest(), "little")
-
-
-def is_validation(identifier: str, seed: int, validation_rate: float) -> bool:
-    """Whether the document belongs to validation: a function of its id, so adding documents never moves another."""
-    return hash64(b"split", seed.to_bytes(8, "little"), identifier.encode()) < validation_rate * 2**64
 
 
 def chunk_lengths(num_tokens: int, longest: int) -> list[int]:
@@ -72,13 +57,13 @@ def encode_batch(
     pieces: list[int] = []
     keys: list[int] = []
     validation: list[bool] = []
-    for identifier, num_tokens in zip(documents.column("id").to_pylist(), batch.row_lengths.tolist(), strict=True):
+    columns = (documents.column(name).to_pylist() for name in ("id", VALIDATION))
+    for identifier, in_validation, num_tokens in zip(*columns, batch.row_lengths.tolist(), strict=True):
         lengths = chunk_lengths(num_tokens, options.sequence_length - 2)
         pieces += lengths
         keys += [
             hash64(b"order", seed, identifier.encode(), index.to_bytes(8, "little")) for index in range(len(lengths))
         ]
-        in_validation = is_validation(identifier, options.seed, options.validation_rate)
         validation += [in_validation] * len(lengths)
         if lengths:
             name = f"documents_{VALIDATION if in_validation else TRAIN}"

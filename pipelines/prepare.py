@@ -13,18 +13,20 @@ from apache_beam.pvalue import AsList, AsSingleton
 
 from clozekit.pipelines.blocks import concatenate, from_bytes, list_parts, to_bytes
 from clozekit.pipelines.commit import BuildInfo, CommitDataset, length_histogram
-from clozekit.pipelines.dead_letters import DEAD_LETTERS_FILE, WriteDeadLetters, check_bad_rate
+from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
 from clozekit.pipelines.encode_documents import ENCODE_COUNTS, EncodeDocuments
-from clozekit.pipelines.files import InputFile, check_writable, find_inputs, join, list_names, remove
+from clozekit.pipelines.files import InputFile, check_writable, join, list_names, remove
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.pack import pack_group
 from clozekit.pipelines.plan import GroupRows, ShardPlan, cut_rows, group_of_keys, num_groups, plan_shards
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
-from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFiles, group_files
+from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.records import SPLITS
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.select_documents import SelectDocuments, num_parts
+from clozekit.pipelines.stage import SIDE_FOLDERS, WriteSideLines
 from clozekit.pipelines.write_shards import PARTS_FOLDER, WriteShard
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
@@ -87,7 +89,7 @@ class AssignShards(beam.DoFn):
             yield (split, shard, plan.num_shards), (first, to_bytes(rows.slice(first - start, end - first)))
 
 
-def check_counts(counts: Mapping[str, int], examples: Sequence[BadRecord], max_bad_rate: float) -> Mapping[str, int]:
+def check_counts(counts: Mapping[str, int], examples: Sequence[DeadLetter], max_bad_rate: float) -> Mapping[str, int]:
     check_bad_rate(counts, examples, max_bad_rate)
     return counts
 
@@ -103,23 +105,17 @@ def build_graph(
     progress: Progress | None,
 ) -> None:
     """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched."""
-    read = (
-        root
-        | "Inputs" >> beam.Create(group_files(inputs))
-        | "Read" >> beam.ParDo(ReadFiles(reading, progress)).with_outputs(BAD_RECORDS, READ_COUNTS, main="documents")
+    items = split_files(inputs, reading)
+    selected = root | "SelectDocuments" >> SelectDocuments(
+        items, reading, options.seed, options.validation_rate, progress
     )
-    encoded = read.documents | "Encode" >> beam.ParDo(
+    encoded = selected.documents | "Encode" >> beam.ParDo(
         EncodeDocuments(tokenizer_directory, options, progress)
     ).with_outputs(ENCODE_COUNTS, main="pieces")
-    _ = (
-        read[BAD_RECORDS]
-        | "KeyBad" >> beam.Map(lambda record: (None, record))
-        | "GroupBad" >> beam.GroupByKey()
-        | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(directory))
-    )
-    examples = read[BAD_RECORDS] | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
+    side_files = selected.side_lines | "WriteSideLines" >> WriteSideLines(directory, num_parts(items))
+    examples = selected.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
     counts = (
-        (read[READ_COUNTS], encoded[ENCODE_COUNTS])
+        (selected.counts, encoded[ENCODE_COUNTS])
         | "AllCounts" >> beam.Flatten()
         | "SumCounts" >> beam.CombineGlobally(MergeCounts())
         | "CheckCounts" >> beam.Map(check_counts, AsSingleton(examples), reading.max_bad_rate)
@@ -152,6 +148,7 @@ def build_graph(
             AsList(groups),
             AsSingleton(plans),
             AsList(shards),
+            AsList(side_files),
         )
     )
 
@@ -166,9 +163,10 @@ def describe_build(
 ) -> BuildInfo:
     """The build and its id: two builds with one id give the same bytes, so one may finish what the other began."""
     # Neither how the inputs were spelled nor how many bad records are bearable changes the bytes.
-    read = {
-        name: value for name, value in dataclasses.asdict(reading).items() if name not in ("inputs", "max_bad_rate")
-    }
+    read = dataclasses.asdict(reading)
+    for name in ("inputs", "max_bad_rate"):
+        del read[name]
+    read["sources"] = [{"name": source.name, "weight": source.weight} for source in reading.sources]
     settings = {"read": read, "prepare": options.to_dict()}
     described_inputs = tuple(dataclasses.asdict(file) for file in inputs)
     decides = [BUILD_VERSION, settings, described_inputs, tokenizer.sha256]
@@ -192,7 +190,7 @@ def prepare(
     A finished dataset of the same build is left as it is; a different one is refused unless `overwrite`. Raises
     InputError for inputs, a tokenizer or options that break a rule.
     """
-    inputs = find_inputs(reading.inputs)
+    inputs = find_sources(reading)
     build = describe_build(inputs, reading, options, describe_tokenizer(load_tokenizer(tokenizer_directory)), runner)
     beam_options = runner_options(runner, num_workers, beam_arguments)
     if has_manifest(directory):
@@ -205,10 +203,12 @@ def prepare(
                 f"{directory} holds a dataset of other inputs or settings ({describe_difference(manifest, build)});"
                 " pass --overwrite to replace it, or another --output"
             )
-        # Asked to do it again: nothing of the finished build is trusted.
-        remove(join(directory, PARTS_FOLDER))
+        if manifest.build_id == build.build_id:
+            # Asked to do it again: nothing of the finished build is trusted.
+            remove(join(directory, PARTS_FOLDER))
     check_writable(directory)
-    remove(join(directory, DEAD_LETTERS_FILE))
+    for folder in SIDE_FOLDERS:
+        remove(join(directory, folder))
     # A dataset that is there stays whole until the new manifest takes the place of the old one.
     stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
     with (
