@@ -5,6 +5,8 @@ from setuptools import setup
 # `clozekit` is the repository root, so an installed Clozekit never takes the top-level names `model` or `tokenizers`.
 # `clozekit` itself and `clozekit.tokenizers` have no `__init__.py` on purpose (see CONTRIBUTING.md, "Layout").
 PACKAGES = ["pipelines", "model", "model.training", "tokenizers", "deploy"]
+CLEAN = ["ftfy", "py3langid"]
+WARC = ["fastwarc", "resiliparse"]
 
 setup(
     name="clozekit",
@@ -38,7 +40,11 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "dev": ["hypothesis", "mypy", "pytest", "regex", "ruff", "types-PyYAML", "types-tqdm"],
+        # Mojibake and languages in `prepare`; its other cleaning needs nothing.
+        "clean": CLEAN,
+        # WARC and WET files as inputs.
+        "warc": WARC,
+        "dev": ["hypothesis", "mypy", "pytest", "regex", "ruff", "types-PyYAML", "types-tqdm", *CLEAN, *WARC],
         # The reference implementations that tests/parity and the benchmark compare with.
         "parity": ["keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
     },

@@ -67,7 +67,7 @@ def check_side_files(counts: Mapping[str, int], side_files: Sequence[tuple[str, 
         # What has no tokens is found behind the stages that keep lines.
         REJECTS: rejected - counts.get("rejected_no_tokens", 0),
         DUPLICATES: counts.get("duplicates_exact", 0) + counts.get("duplicates_near", 0),
-        CONTAMINATED: counts.get("contaminated", 0),
+        CONTAMINATED: counts.get("contaminated", 0) + counts.get("reported_contaminated", 0),
     }
     for folder, number in expected.items():
         written = sum(lines for name, lines in side_files if name == folder)

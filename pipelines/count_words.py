@@ -10,6 +10,8 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
+from clozekit.pipelines.clean import check_filter
+from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
 from clozekit.pipelines.files import check_writable, join, list_names, read_bytes, remove, write_bytes
 from clozekit.pipelines.merge_counts import MergeCounts
@@ -62,11 +64,13 @@ def count_corpus_words(
     num_workers: int = 1,
     beam_arguments: Sequence[str] = (),
     show_progress: bool = False,
+    corpus: CorpusOptions = AS_READ,
 ) -> tuple[Counter[str], dict[str, int]]:
     """Word -> count over all documents by `count` (a function of a module, which workers import), and the counts of what was read; `directory` holds the parts while it runs.
 
     Raises InputError for inputs or options that break a rule.
     """
+    check_filter(corpus.filter)
     inputs = find_sources(reading)
     options = runner_options(runner, num_workers, beam_arguments)
     check_writable(directory)
@@ -79,7 +83,9 @@ def count_corpus_words(
         failures_in_one_line(),
         beam.Pipeline(options=options) as root,
     ):
-        read = root | "SelectDocuments" >> SelectDocuments(split_files(inputs, reading), reading, progress=progress)
+        read = root | "SelectDocuments" >> SelectDocuments(
+            split_files(inputs, reading), reading, corpus, progress=progress
+        )
         examples = read.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(1)
         gate = (
             read.counts

@@ -124,7 +124,7 @@ def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
                 text = (
                     body.decode("utf-8")
                     if not html
-                    else bytes_to_str(body, record.http_charset or detect_encoding(body))
+                    else bytes_to_str(body, record.http_charset or detect_encoding(body) or "utf-8")
                 )
                 content = Document(record.record_id, extract_plain_text(text, main_content=True) if html else text)
             except Exception as error:

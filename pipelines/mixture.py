@@ -11,7 +11,7 @@ import pyarrow as pa
 from clozekit.pipelines.documents import hash64, replace_column
 from clozekit.pipelines.options import Source
 from clozekit.pipelines.split import VALIDATION
-from clozekit.pipelines.stage import REJECTS, StageOutputs, counts_output, run_stage, side_output
+from clozekit.pipelines.stage import REJECTS, counts_output, run_stage, side_output
 
 
 def num_copies(identifier: str, weight: float, seed: int) -> int:
@@ -80,7 +80,7 @@ class ThinSources(beam.PTransform):
         super().__init__()
         self._work = _Thin(sources, seed, paths)
 
-    def expand(self, documents: Any) -> StageOutputs:
+    def expand(self, documents: Any) -> Any:
         return run_stage(documents, self._work, "Thin")
 
 
@@ -94,5 +94,5 @@ class RepeatSources(beam.PTransform):
         super().__init__()
         self._work = _Repeat(sources, seed)
 
-    def expand(self, documents: Any) -> StageOutputs:
+    def expand(self, documents: Any) -> Any:
         return run_stage(documents, self._work, "Repeat")

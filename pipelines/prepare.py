@@ -12,8 +12,11 @@ import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
 from clozekit.pipelines.blocks import concatenate, from_bytes, list_parts, to_bytes
+from clozekit.pipelines.clean import check_filter
 from clozekit.pipelines.commit import BuildInfo, CommitDataset, length_histogram
+from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
+from clozekit.pipelines.decontaminate import evaluation_reading
 from clozekit.pipelines.encode_documents import ENCODE_COUNTS, EncodeDocuments
 from clozekit.pipelines.files import InputFile, check_writable, join, list_names, remove
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
@@ -98,6 +101,7 @@ def build_graph(
     root: beam.Pipeline,
     inputs: Sequence[InputFile],
     reading: ReadOptions,
+    corpus: CorpusOptions,
     options: PrepareOptions,
     tokenizer_directory: str,
     directory: str,
@@ -107,7 +111,7 @@ def build_graph(
     """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched."""
     items = split_files(inputs, reading)
     selected = root | "SelectDocuments" >> SelectDocuments(
-        items, reading, options.seed, options.validation_rate, progress
+        items, reading, corpus, options.seed, options.validation_rate, progress
     )
     encoded = selected.documents | "Encode" >> beam.ParDo(
         EncodeDocuments(tokenizer_directory, options, progress)
@@ -159,7 +163,12 @@ def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
 
 
 def describe_build(
-    inputs: Sequence[InputFile], reading: ReadOptions, options: PrepareOptions, tokenizer: TokenizerInfo, runner: str
+    inputs: Sequence[InputFile],
+    reading: ReadOptions,
+    corpus: CorpusOptions,
+    options: PrepareOptions,
+    tokenizer: TokenizerInfo,
+    runner: str,
 ) -> BuildInfo:
     """The build and its id: two builds with one id give the same bytes, so one may finish what the other began."""
     # Neither how the inputs were spelled nor how many bad records are bearable changes the bytes.
@@ -167,7 +176,10 @@ def describe_build(
     for name in ("inputs", "max_bad_rate"):
         del read[name]
     read["sources"] = [{"name": source.name, "weight": source.weight} for source in reading.sources]
-    settings = {"read": read, "prepare": options.to_dict()}
+    settings = {"read": read, "corpus": corpus.to_dict(), "prepare": options.to_dict()}
+    if corpus.decontaminate.inputs:
+        files = find_sources(evaluation_reading(corpus.decontaminate))
+        settings["corpus"]["decontaminate"]["inputs"] = [dataclasses.asdict(file) for file in files]
     described_inputs = tuple(dataclasses.asdict(file) for file in inputs)
     decides = [BUILD_VERSION, settings, described_inputs, tokenizer.sha256]
     build_id = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -184,14 +196,17 @@ def prepare(
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
     show_progress: bool = False,
+    corpus: CorpusOptions = AS_READ,
 ) -> tuple[Manifest, bool]:
     """Builds the dataset in `directory`; returns its manifest and whether anything had to be done.
 
     A finished dataset of the same build is left as it is; a different one is refused unless `overwrite`. Raises
     InputError for inputs, a tokenizer or options that break a rule.
     """
+    check_filter(corpus.filter)
     inputs = find_sources(reading)
-    build = describe_build(inputs, reading, options, describe_tokenizer(load_tokenizer(tokenizer_directory)), runner)
+    tokenizer = describe_tokenizer(load_tokenizer(tokenizer_directory))
+    build = describe_build(inputs, reading, corpus, options, tokenizer, runner)
     beam_options = runner_options(runner, num_workers, beam_arguments)
     if has_manifest(directory):
         manifest = read_manifest(directory)
@@ -216,7 +231,7 @@ def prepare(
         failures_in_one_line(),
         beam.Pipeline(options=beam_options) as root,
     ):
-        build_graph(root, inputs, reading, options, tokenizer_directory, directory, build, progress)
+        build_graph(root, inputs, reading, corpus, options, tokenizer_directory, directory, build, progress)
     manifest = read_manifest(directory)
     remove_leftovers(directory, manifest)
     return manifest, True

@@ -19,7 +19,6 @@ from clozekit.pipelines.stage import (
     REJECTS,
     SIDE_LINES,
     SideLines,
-    StageOutputs,
     counts_output,
     dead_letter_outputs,
     run_stage,
@@ -185,7 +184,7 @@ class ReadDocuments(beam.PTransform):
         self._options = options
         self._progress = progress
 
-    def expand(self, root: beam.Pipeline | beam.pvalue.PBegin) -> StageOutputs:
+    def expand(self, root: Any) -> Any:
         return run_stage(
             root | "Items" >> beam.Create(group_items(self._items)), _ReadItems(self._options, self._progress), "Read"
         )

@@ -31,20 +31,34 @@ class SideLines(NamedTuple):
 
 
 class StageOutputs(NamedTuple):
-    """What a stage gives: batches of documents, counts (name -> number), SideLines, DeadLetters."""
+    """What a stage gives: batches of documents, counts (name -> number), SideLines, DeadLetters, and what else it has."""
 
     documents: Any
     counts: Any
     side_lines: Any
     dead_letters: Any
+    extra: Mapping[str, Any] = {}
+
+    def joined_with(self, *earlier: "StageOutputs") -> "StageOutputs":
+        """These documents, and the other outputs of this stage and of the earlier ones together."""
+        rest = (
+            tuple(getattr(stage, name) for stage in (self, *earlier)) | f"Join_{name}" >> beam.Flatten()
+            for name in (COUNTS, SIDE_LINES, DEAD_LETTERS)
+        )
+        return StageOutputs(self.documents, *rest)
 
 
-def run_stage(inputs: Any, work: beam.DoFn, label: str, *side_inputs: Any) -> StageOutputs:
+def run_stage(
+    inputs: Any, work: beam.DoFn, label: str, extra_tags: Sequence[str] = (), side_inputs: Sequence[Any] = ()
+) -> StageOutputs:
     """Applies `work`, whose outputs are tagged as the functions below do."""
     outputs = inputs | label >> beam.ParDo(work, *side_inputs).with_outputs(
-        COUNTS, SIDE_LINES, DEAD_LETTERS, main=DOCUMENTS_OUT
+        COUNTS, SIDE_LINES, DEAD_LETTERS, *extra_tags, main=DOCUMENTS_OUT
     )
-    return StageOutputs(outputs[DOCUMENTS_OUT], outputs[COUNTS], outputs[SIDE_LINES], outputs[DEAD_LETTERS])
+    return StageOutputs(
+        *(outputs[tag] for tag in (DOCUMENTS_OUT, COUNTS, SIDE_LINES, DEAD_LETTERS)),
+        {tag: outputs[tag] for tag in extra_tags},
+    )
 
 
 def counts_output(counts: Mapping[str, int]) -> beam.pvalue.TaggedOutput:
