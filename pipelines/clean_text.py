@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clozekit.pipelines.corpus_options import CleanOptions
+from clozekit.pipelines.normalize_unicode import normalize_unicode
 from clozekit.tokenizers.errors import InputError
 
 # Characters that say nothing in a plain text: control codes but tab and line feed, invisible spaces, direction marks,
@@ -28,7 +29,7 @@ MASKS = {
     r"|\b(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}\b"
     r"|\b(?:[0-9A-Fa-f]{1,4}:){2,6}(?::[0-9A-Fa-f]{1,4}){1,5}\b",
     # With a country's code, or as North America writes them.
-    "phone": r"\+\d{1,3}(?:[ .\-]?\(?\d{1,4}\)?){2,5}\b|\(\d{3}\) ?\d{3}[ .\-]\d{4}\b|\b\d{3}[.\-]\d{3}[.\-]\d{4}\b",
+    "phone": r"\+\d{1,3}(?:[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?\d{2,4}){2,4}\b|\(\d{3}\) ?\d{3}[ .\-]\d{4}\b|\b\d{3}[.\-]\d{3}[.\-]\d{4}\b",
 }
 
 
@@ -51,7 +52,7 @@ def clean_texts(texts: pa.Array, options: CleanOptions) -> pa.Array:
 def clean_unicode(texts: pa.Array) -> pa.Array:
     """Line ends as line feeds, without control and invisible characters, in the composed form NFC."""
     texts = pc.replace_substring_regex(texts, _LINE_ENDS, "\n")
-    return pc.utf8_normalize(pc.replace_substring_regex(texts, _CONTROLS, ""), form="NFC")
+    return normalize_unicode(pc.replace_substring_regex(texts, _CONTROLS, ""), "NFC")
 
 
 def fix_encoding(texts: pa.Array) -> pa.Array:

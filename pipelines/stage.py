@@ -41,11 +41,12 @@ class StageOutputs(NamedTuple):
 
     def joined_with(self, *earlier: "StageOutputs") -> "StageOutputs":
         """These documents, and the other outputs of this stage and of the earlier ones together."""
-        rest = (
-            tuple(getattr(stage, name) for stage in (self, *earlier)) | f"Join_{name}" >> beam.Flatten()
-            for name in (COUNTS, SIDE_LINES, DEAD_LETTERS)
-        )
-        return StageOutputs(self.documents, *rest)
+        stages = (self, *earlier)
+
+        def together(name: str) -> Any:
+            return tuple(getattr(stage, name) for stage in stages) | f"Join_{name}" >> beam.Flatten()
+
+        return StageOutputs(self.documents, together(COUNTS), together(SIDE_LINES), together(DEAD_LETTERS))
 
 
 def run_stage(
@@ -56,7 +57,10 @@ def run_stage(
         COUNTS, SIDE_LINES, DEAD_LETTERS, *extra_tags, main=DOCUMENTS_OUT
     )
     return StageOutputs(
-        *(outputs[tag] for tag in (DOCUMENTS_OUT, COUNTS, SIDE_LINES, DEAD_LETTERS)),
+        outputs[DOCUMENTS_OUT],
+        outputs[COUNTS],
+        outputs[SIDE_LINES],
+        outputs[DEAD_LETTERS],
         {tag: outputs[tag] for tag in extra_tags},
     )
 

@@ -52,7 +52,7 @@ def fold_texts(data, offsets, properties, lower, folded, folded_offsets):
                 code_point, size = decode_at(data, position, end)
                 position += size
             if properties[code_point] & SPACE:
-                gap = position_out > begin
+                gap = bool(position_out > begin)
                 continue
             if gap:
                 folded[position_out] = 32

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from clozekit.pipelines import word_kernels
+from clozekit.pipelines.normalize_unicode import normalize_unicode
 from clozekit.tokenizers.text_batch import TextBatch, as_text_batch
 from clozekit.tokenizers.unicode_tables import NUM_CODE_POINTS, unicode_tables
 
@@ -32,9 +32,7 @@ def _lower_table() -> np.ndarray:
 
 def fold_texts(texts: pa.Array) -> TextBatch:
     """Texts as they are compared: NFKC, lower case, a run of white space as one space."""
-    batch = as_text_batch(texts)
-    if (batch.data >= 0x80).any():
-        batch = as_text_batch(pc.utf8_normalize(texts, form="NFKC"))
+    batch = as_text_batch(normalize_unicode(texts, "NFKC"))
     # A lower-case letter has at most one byte more than its capital of two.
     used = int(batch.offsets[-1] - batch.offsets[0])
     folded = np.empty(2 * used + 8, np.uint8)
@@ -46,7 +44,7 @@ def fold_texts(texts: pa.Array) -> TextBatch:
 
 def text_hashes(folded: TextBatch) -> np.ndarray:
     """128 bits of each text: uint64 (num_texts, 2)."""
-    content = memoryview(folded.data)
+    content = folded.data.data
     bounds = folded.offsets.tolist()
     digests = [
         hashlib.blake2b(content[start:end], digest_size=16).digest()
