@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from clozekit.pipelines import tags
 from clozekit.pipelines.blocks import from_bytes, to_bytes
-from clozekit.pipelines.clean_text import clean_texts
-from clozekit.pipelines.corpus_options import CleanOptions, FilterOptions
+from clozekit.pipelines.clean_text import clean_texts, load_ftfy
+from clozekit.pipelines.corpus_options import CleanOptions, CorpusOptions, FilterOptions
 from clozekit.pipelines.documents import replace_column
 from clozekit.pipelines.files import file_size, join, read_bytes, write_bytes
 from clozekit.pipelines.stage import REJECTS, GuardedDoFn, counts_output, run_stage, side_output
@@ -25,8 +25,12 @@ _TAG = "tag."
 EMPTY = "empty"
 
 
-def check_filter(options: FilterOptions) -> None:
-    """Raises InputError for a rule on a tag that does not exist, and for a language that is not known."""
+def check_corpus(corpus: CorpusOptions) -> None:
+    """Raises InputError for a rule on a tag that does not exist, a language that is not known, and an extra that is not
+    installed: here, before any worker starts."""
+    options = corpus.filter
+    if corpus.clean.fix_encoding:
+        load_ftfy()
     for tag in options.rules:
         if tag not in tags.TAGS:
             raise InputError(f"a rule must name a tag ({', '.join(tags.TAGS)}), got {tag!r}")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,14 +56,20 @@ def clean_unicode(texts: pa.Array) -> pa.Array:
     return normalize_unicode(pc.replace_substring_regex(texts, _CONTROLS, ""), "NFC")
 
 
-def fix_encoding(texts: pa.Array) -> pa.Array:
-    """Text that was decoded with the wrong charset ("cafÃ©") as it was meant, by ftfy; ASCII has nothing to fix."""
+def load_ftfy() -> Any:
+    """The module ftfy. Raises InputError when it is not installed."""
     try:
         import ftfy
     except ImportError as error:
         raise InputError(
             f"mojibake needs the extra 'clean', it is not installed ({error}); run: pip install 'clozekit[clean]'"
         ) from error
+    return ftfy
+
+
+def fix_encoding(texts: pa.Array) -> pa.Array:
+    """Text that was decoded with the wrong charset ("cafÃ©") as it was meant, by ftfy; ASCII has nothing to fix."""
+    ftfy = load_ftfy()
     config = ftfy.TextFixerConfig(
         unescape_html=False,
         uncurl_quotes=False,

@@ -10,7 +10,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
-from clozekit.pipelines.clean import check_filter
+from clozekit.pipelines.clean import check_corpus
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
 from clozekit.pipelines.files import check_writable, join, list_names, read_bytes, remove, write_bytes
@@ -70,7 +70,7 @@ def count_corpus_words(
 
     Raises InputError for inputs or options that break a rule.
     """
-    check_filter(corpus.filter)
+    check_corpus(corpus)
     inputs = find_sources(reading)
     options = runner_options(runner, num_workers, beam_arguments)
     check_writable(directory)

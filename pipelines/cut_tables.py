@@ -99,16 +99,24 @@ def cut_examples(stream: IO[bytes], text_key: str, id_key: str, source: str) -> 
         yield Piece(number, number + 1, content)
 
 
-def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
-    """The texts of a WET file and the visible text of the HTML and plain-text answers of a WARC file."""
+def check_web() -> None:
+    """Raises InputError when the extra that reads web archives is not installed."""
     try:
-        from fastwarc.warc import ArchiveIterator, WarcRecordType
-        from resiliparse.extract.html2text import extract_plain_text
-        from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+        import fastwarc  # noqa: F401
+        import resiliparse  # noqa: F401
     except ImportError as error:
         raise InputError(
             f"WARC files need the extra 'warc', it is not installed ({error}); run: pip install 'clozekit[warc]'"
         ) from error
+
+
+def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
+    """The texts of a WET file and the visible text of the HTML and plain-text answers of a WARC file."""
+    check_web()
+    from fastwarc.warc import ArchiveIterator, WarcRecordType
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+
     kinds = WarcRecordType.conversion | WarcRecordType.response
     for number, record in enumerate(ArchiveIterator(stream, record_types=kinds, parse_http=True), start=1):
         html = False

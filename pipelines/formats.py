@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import orjson
 
-from clozekit.pipelines.cut_tables import cut_examples, cut_parquet, cut_table, cut_web
+from clozekit.pipelines.cut_tables import check_web, cut_examples, cut_parquet, cut_table, cut_web
 from clozekit.pipelines.cut_text import Piece, cut_blocks, cut_lines, cut_text_lines, cut_whole
 from clozekit.pipelines.documents import Document
 from clozekit.pipelines.files import bare_name, is_compressed
@@ -97,6 +97,7 @@ def format_of(path: str, options: ReadOptions) -> Format:
         )
     if name == "tfrecord":
         return Format(lambda stream, *_: cut_examples(stream, text_key, id_key, path), parse_fields, "record")
+    check_web()
     return Format(lambda stream, *_: cut_web(stream, limit, path), _given, "record")
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
 from clozekit.pipelines.blocks import concatenate, from_bytes, list_parts, to_bytes
-from clozekit.pipelines.clean import check_filter
+from clozekit.pipelines.clean import check_corpus
 from clozekit.pipelines.commit import BuildInfo, CommitDataset, length_histogram
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
@@ -203,7 +203,7 @@ def prepare(
     A finished dataset of the same build is left as it is; a different one is refused unless `overwrite`. Raises
     InputError for inputs, a tokenizer or options that break a rule.
     """
-    check_filter(corpus.filter)
+    check_corpus(corpus)
     inputs = find_sources(reading)
     tokenizer = describe_tokenizer(load_tokenizer(tokenizer_directory))
     build = describe_build(inputs, reading, corpus, options, tokenizer, runner)

@@ -8,10 +8,16 @@ import pytest
 
 from clozekit.pipelines import clean as clean_module
 from clozekit.pipelines import tags as tags_module
-from clozekit.pipelines.clean import check_filter, first_broken_rules, wanted_tags
+from clozekit.pipelines.clean import check_corpus, first_broken_rules, wanted_tags
 from clozekit.pipelines.clean_text import clean_texts
 from clozekit.pipelines.config import build_options, load_fields, parse_rule, parse_source
-from clozekit.pipelines.corpus_options import CleanOptions, DecontaminateOptions, DeduplicateOptions, FilterOptions
+from clozekit.pipelines.corpus_options import (
+    CleanOptions,
+    CorpusOptions,
+    DecontaminateOptions,
+    DeduplicateOptions,
+    FilterOptions,
+)
 from clozekit.pipelines.dead_letters import batch_or_rows
 from clozekit.pipelines.decontaminate import count_shared, evaluation_ngrams
 from clozekit.pipelines.documents import make_batch
@@ -203,6 +209,6 @@ def test_sources_and_rules_of_the_command_line() -> None:
     with pytest.raises(InputError, match="must look like num_words=50"):
         parse_rule("num_words=5")
     with pytest.raises(InputError, match="a rule must name a tag .*, got 'words'"):
-        check_filter(FilterOptions(rules={"words": (1, None)}))
+        check_corpus(CorpusOptions(filter=FilterOptions(rules={"words": (1, None)})))
     with pytest.raises(InputError, match="a language must be one of .*, got 'english'"):
-        check_filter(FilterOptions(languages=("english",)))
+        check_corpus(CorpusOptions(filter=FilterOptions(languages=("english",))))
