@@ -5,6 +5,8 @@ from setuptools import setup
 # `clozekit` is the repository root, so an installed Clozekit never takes the top-level names `model` or `tokenizers`.
 # `clozekit` itself and `clozekit.tokenizers` have no `__init__.py` on purpose (see CONTRIBUTING.md, "Layout").
 PACKAGES = ["pipelines", "model", "model.training", "tokenizers", "deploy"]
+CLEAN = ["ftfy", "py3langid"]
+WARC = ["fastwarc", "resiliparse"]
 
 setup(
     name="clozekit",
@@ -41,6 +43,10 @@ setup(
         "tqdm",
     ],
     extras_require={
+        # Mojibake and languages in `prepare`; its other cleaning needs nothing.
+        "clean": CLEAN,
+        # WARC and WET files as inputs.
+        "warc": WARC,
         # Presets at kaggle:// and hf://.
         "kaggle": ["kagglehub"],
         "huggingface": ["huggingface_hub"],
@@ -58,6 +64,8 @@ setup(
             "tensorflow-datasets",
             "types-PyYAML",
             "types-tqdm",
+            *CLEAN,
+            *WARC,
         ],
         # What the benchmark of the pipeline compares with.
         "bench": ["datasets", "tokenizers"],

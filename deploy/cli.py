@@ -41,8 +41,10 @@ def build_parser() -> argparse.ArgumentParser:
         "vocab",
         "Learn a vocabulary from text.",
         "clozekit vocab --input 'docs/*.jsonl' --output tokenizer --vocabulary-size 16000",
+        "clozekit vocab --input PATH ... --output DIRECTORY [OPTIONS] [-- BEAM OPTIONS]",
     )
     _add_reading(vocab)
+    _add_selecting(vocab)
     vocab.add_argument("--output", required=True, metavar="DIRECTORY", help="where the tokenizer goes")
     vocab.add_argument(
         "--family",
@@ -65,14 +67,20 @@ def build_parser() -> argparse.ArgumentParser:
         commands,
         "prepare",
         "Turn text into a dataset of packed rows (TFRecord shards and a manifest).",
-        "clozekit prepare --input 'docs/*.jsonl' --tokenizer tokenizer --output dataset --sequence-length 256",
+        "clozekit prepare --input 'docs/*.jsonl' --tokenizer tokenizer --output dataset --sequence-length 256\n"
+        "  clozekit prepare --source 'web=crawl/*.jsonl.zst:0.5' --source 'books=books/:2' --clean --quality gopher \\\n"
+        "      --language en --deduplicate near --decontaminate benchmark.jsonl --tokenizer tokenizer --output dataset",
+        # The list of every option would fill the screen before the first word of help.
+        "clozekit prepare --input PATH ... --tokenizer DIRECTORY --output DIRECTORY [OPTIONS] [-- BEAM OPTIONS]",
     )
-    _add_reading(prepare)
     prepare.add_argument(
         "--tokenizer", required=True, metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made"
     )
     prepare.add_argument("--output", required=True, metavar="DIRECTORY", help="where the dataset goes")
-    prepare.add_argument(
+    _add_reading(prepare)
+    _add_selecting(prepare)
+    rows = prepare.add_argument_group("rows and shards")
+    rows.add_argument(
         "--sequence-length",
         type=int,
         nargs="+",
@@ -80,17 +88,15 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="tokens a row holds (default: 512); several make a dataset each in one pass, in OUTPUT/128, OUTPUT/512, ...",
     )
-    prepare.add_argument(
+    rows.add_argument(
         "--validation-rate",
         type=float,
         default=0.01,
         help="share of documents kept for validation (default: %(default)s)",
     )
-    prepare.add_argument("--seed", type=int, default=0, help="decides the order of the rows (default: %(default)s)")
-    prepare.add_argument(
-        "--shard-size-mb", type=float, default=64.0, help="size a shard aims at (default: %(default)s)"
-    )
-    prepare.add_argument("--num-shards", type=int, default=None, help="train shards, in place of --shard-size-mb")
+    rows.add_argument("--seed", type=int, default=0, help="decides the order of the rows (default: %(default)s)")
+    rows.add_argument("--shard-size-mb", type=float, default=64.0, help="size a shard aims at (default: %(default)s)")
+    rows.add_argument("--num-shards", type=int, default=None, help="train shards, in place of --shard-size-mb")
     rows = prepare.add_argument_group("how documents become rows")
     rows.add_argument(
         "--long-documents",
@@ -197,9 +203,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, summary: str, example: str, usage: str | None = None) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
+        usage=usage,
         help=summary,
         description=summary,
         epilog=f"example:\n  {example}",
@@ -214,35 +221,90 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(_READING)
     group.add_argument(
         "--input",
-        required=True,
         nargs="+",
         action="extend",
         metavar="PATH",
-        help="files, globs in quotes, or directories; text or JSON lines, plain or .gz",
+        help="files, globs in quotes, or directories: text, JSON lines, CSV, TSV, Parquet, TFRecord, WARC or WET; plain,"
+        " .gz, .bz2 or .zst",
+    )
+    group.add_argument(
+        "--source",
+        action="append",
+        metavar="NAME=PATH[:WEIGHT]",
+        help="one part of a mixture; weight 0.5 takes half of its documents, 2 each twice; the first source is preferred"
+        " among duplicates",
     )
     group.add_argument(
         "--input-format",
-        choices=["auto", "text", "jsonl"],
-        default="auto",
-        help="auto: .jsonl and .json are JSON lines, the rest is text (default: %(default)s)",
+        choices=["auto", "text", "jsonl", "csv", "tsv", "parquet", "tfrecord", "warc"],
+        help="default: auto, by the suffix; what has no known one is text",
     )
     group.add_argument(
         "--document",
         choices=["file", "line", "block"],
-        default="file",
-        help="what one document is in a text file; block: between blank lines (default: %(default)s)",
+        help="what one document is in a text file; block: between blank lines (default: file)",
     )
+    group.add_argument("--text-key", help="field, column or feature that holds the text (default: text)")
+    group.add_argument("--id-key", help="the one that names the document, if there is one (default: id)")
     group.add_argument(
-        "--text-key", default="text", help="field of a JSON line that holds the text (default: %(default)s)"
-    )
-    group.add_argument(
-        "--id-key", default="id", help="field that names the document, if there is one (default: %(default)s)"
+        "--max-document-mb", type=float, help="a longer record is a bad one, set aside unread (default: 32)"
     )
     group.add_argument(
         "--max-bad-rate",
         type=float,
-        default=0.0,
-        help="share of records that may be unreadable and are set aside (default: %(default)s, none)",
+        help="share of records that may be bad and are set aside in deadletter/ (default: 0, none)",
+    )
+
+
+def _add_selecting(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "which documents, and how clean", "By default every document as it is. What is dropped is kept in rejects/."
+    )
+    group.add_argument(
+        "--config",
+        metavar="FILE.YAML",
+        help="sources, read, clean, filter, decontaminate and deduplicate in full; options here come before it",
+    )
+    group.add_argument(
+        "--clean",
+        action="store_true",
+        default=None,
+        help="Unicode NFC, line feeds, no control or invisible characters",
+    )
+    group.add_argument(
+        "--fix-encoding", action="store_true", default=None, help="undo wrong charsets (cafÃ© -> café), by ftfy"
+    )
+    group.add_argument(
+        "--drop-boilerplate", action="store_true", default=None, help="drop lines about cookies, terms and the like"
+    )
+    group.add_argument(
+        "--mask", nargs="+", choices=["email", "ip", "phone"], help="personal data to replace, as in <email>"
+    )
+    group.add_argument(
+        "--quality", nargs="+", choices=["gopher", "gopher-repetition", "c4"], help="sets of rules to keep to"
+    )
+    group.add_argument(
+        "--rule",
+        nargs="+",
+        action="extend",
+        metavar="TAG=LEAST..MOST",
+        help="a rule of your own, or another bound of one of the sets: num_words=20.. mean_word_length=3..12",
+    )
+    group.add_argument("--language", nargs="+", metavar="CODE", help="languages to keep: en de")
+    group.add_argument(
+        "--keep-tags", metavar="DIRECTORY", help="keep what the rules look at, so that other bounds take no new look"
+    )
+    twins = parser.add_argument_group("duplicates and evaluation texts")
+    twins.add_argument(
+        "--deduplicate",
+        choices=["none", "exact", "near"],
+        help="exact: but for case and white space; near: MinHash too (default: none); see duplicates/",
+    )
+    twins.add_argument(
+        "--decontaminate",
+        nargs="+",
+        metavar="PATH",
+        help="drop documents that share 13 words in a row with these texts (a line or record each); see contaminated/",
     )
 
 

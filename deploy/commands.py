@@ -18,17 +18,41 @@ def demo(arguments: argparse.Namespace) -> None:
     run_demo(Path(arguments.directory), arguments.steps, arguments.debug)
 
 
-def _reading(arguments: argparse.Namespace) -> Any:
-    from clozekit.pipelines.options import ReadOptions
+def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """What is read and what is selected of it: the file of --config, with the other options before it."""
+    from clozekit.pipelines.config import build_options, load_fields, parse_rule, parse_source
 
-    return ReadOptions(
-        inputs=tuple(arguments.input),
-        input_format=arguments.input_format,
-        document_kind=arguments.document,
-        text_key=arguments.text_key,
-        id_key=arguments.id_key,
-        max_bad_rate=arguments.max_bad_rate,
-    )
+    fields = load_fields(arguments.config)
+    given = {
+        "read": {
+            "inputs": arguments.input,
+            "sources": arguments.source and tuple(map(parse_source, arguments.source)),
+            "input_format": arguments.input_format,
+            "document_kind": arguments.document,
+            "text_key": arguments.text_key,
+            "id_key": arguments.id_key,
+            "max_document_mb": arguments.max_document_mb,
+            "max_bad_rate": arguments.max_bad_rate,
+        },
+        "clean": {
+            "unicode": arguments.clean,
+            "fix_encoding": arguments.fix_encoding,
+            "boilerplate_lines": arguments.drop_boilerplate,
+            "mask": arguments.mask,
+        },
+        "filter": {
+            "rule_sets": arguments.quality,
+            "rules": arguments.rule
+            and {**(fields["filter"].get("rules") or {}), **dict(map(parse_rule, arguments.rule))},
+            "languages": arguments.language,
+            "tags": arguments.keep_tags,
+        },
+        "decontaminate": {"inputs": arguments.decontaminate},
+        "deduplicate": {"kind": arguments.deduplicate},
+    }
+    for section, values in given.items():
+        fields[section].update({name: value for name, value in values.items() if value is not None})
+    return build_options(fields)
 
 
 def _running(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -46,10 +70,12 @@ def vocab(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report, make_vocabulary
 
     options = VocabularyOptions(arguments.family, arguments.vocabulary_size, arguments.lowercase)
+    reading, corpus = _selection(arguments)
     _, report, num_bad = make_vocabulary(
-        _reading(arguments),
+        reading,
         arguments.output,
         options,
+        corpus=corpus,
         overwrite=arguments.overwrite,
         **_running(arguments),
     )
@@ -75,13 +101,15 @@ def prepare(arguments: argparse.Namespace) -> None:
         packing=arguments.packing,
         max_documents_per_row=arguments.max_documents_per_row,
     )
+    reading, corpus = _selection(arguments)
     results = prepare_lengths(
-        _reading(arguments),
+        reading,
         options,
         arguments.sequence_length,
         arguments.tokenizer,
         arguments.output,
         overwrite=arguments.overwrite,
+        corpus=corpus,
         **_running(arguments),
     )
     for directory, (manifest, built) in results.items():

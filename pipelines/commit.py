@@ -20,6 +20,7 @@ from clozekit.pipelines.manifest import (
     manifest_to_json,
 )
 from clozekit.pipelines.plan import GroupRows, ShardPlan
+from clozekit.pipelines.stage import CONTAMINATED, DEADLETTER, DUPLICATES, REJECTS
 from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, save_tokenizer_to
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
@@ -50,14 +51,29 @@ def length_histogram(lengths: np.ndarray, sequence_length: int) -> tuple[int, ..
 
 
 def check_account(counts: Mapping[str, int]) -> None:
-    """Raises RuntimeError unless documents in = kept + rejected by rule + dead-lettered, exactly."""
-    kept = sum(number for name, number in counts.items() if name.startswith("documents_") and name != "documents_in")
+    """Raises RuntimeError unless documents in = kept + rejected by rule + duplicates + contaminated + dead-lettered,
+    exactly. Copies that a weight above 1 adds count as documents that came in."""
+    came_in = counts.get("documents_in", 0) + counts.get("copies_added", 0)
+    left = ("documents_", "rejected_", "duplicates_", "contaminated", "dead_lettered")
+    total = sum(number for name, number in counts.items() if name.startswith(left) and name != "documents_in")
+    if total != came_in:
+        raise RuntimeError(f"documents were lost or doubled: {came_in} in, {total} accounted for: {counts}")
+
+
+def check_side_files(counts: Mapping[str, int], side_files: Sequence[tuple[str, int]]) -> None:
+    """Raises RuntimeError unless the files beside the dataset hold a line for every document that left the build."""
     rejected = sum(number for name, number in counts.items() if name.startswith("rejected_"))
-    total = kept + rejected + counts.get("dead_lettered", 0)
-    if total != counts.get("documents_in", 0):
-        raise RuntimeError(
-            f"documents were lost or doubled: {counts.get('documents_in', 0)} in, {total} accounted for: {counts}"
-        )
+    expected = {
+        DEADLETTER: counts.get("dead_lettered", 0),
+        # What has no tokens, or too many, is found behind the stages that keep lines.
+        REJECTS: rejected - counts.get("rejected_no_tokens", 0) - counts.get("rejected_too_long", 0),
+        DUPLICATES: counts.get("duplicates_exact", 0) + counts.get("duplicates_near", 0),
+        CONTAMINATED: counts.get("contaminated", 0) + counts.get("reported_contaminated", 0),
+    }
+    for folder, number in expected.items():
+        written = sum(lines for name, lines in side_files if name == folder)
+        if written != number:
+            raise RuntimeError(f"{folder}/ must hold {number} lines, {written} were written: {counts}")
 
 
 def check_nothing_lost(split: str, pieces: int, groups: Sequence[GroupRows], shards: Sequence[ShardInfo]) -> None:
@@ -135,7 +151,9 @@ class CommitDataset(beam.DoFn):
         groups: Sequence[GroupRows],
         plans: Mapping[str, ShardPlan],
         shards: Sequence[tuple[str, int, ShardInfo]],
+        side_files: Sequence[tuple[str, int]],
     ) -> Iterable[str]:
+        check_side_files(counts, side_files)
         manifest = assemble_manifest(self._build, counts, groups, plans, shards)
         save_tokenizer_to(load_tokenizer(self._tokenizer_directory), join(self._directory, TOKENIZER_FOLDER))
         write_bytes(join(self._directory, MANIFEST_FILE), manifest_to_json(manifest).encode())

@@ -10,13 +10,16 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
-from clozekit.pipelines.dead_letters import check_bad_rate
-from clozekit.pipelines.files import check_writable, find_inputs, join, list_names, read_bytes, remove, write_bytes
+from clozekit.pipelines.clean import check_corpus
+from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
+from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
+from clozekit.pipelines.files import check_writable, join, list_names, read_bytes, remove, write_bytes
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
-from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFiles, group_files
+from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.select_documents import SelectDocuments
 
 NUM_PARTITIONS = 64
 WORDS_FOLDER = "_words"
@@ -48,7 +51,7 @@ def write_word_counts(element: tuple[int, dict[str, int]], _gate: Any, directory
     return partition
 
 
-def note_counts(counts: dict[str, int], examples: Sequence[BadRecord], max_bad_rate: float, directory: str) -> None:
+def note_counts(counts: dict[str, int], examples: Sequence[DeadLetter], max_bad_rate: float, directory: str) -> None:
     check_bad_rate(counts, examples, max_bad_rate)
     write_bytes(join(directory, READ_COUNTS_FILE), json.dumps(counts).encode())
 
@@ -61,12 +64,14 @@ def count_corpus_words(
     num_workers: int = 1,
     beam_arguments: Sequence[str] = (),
     show_progress: bool = False,
+    corpus: CorpusOptions = AS_READ,
 ) -> tuple[Counter[str], dict[str, int]]:
     """Word -> count over all documents by `count` (a function of a module, which workers import), and the counts of what was read; `directory` holds the parts while it runs.
 
     Raises InputError for inputs or options that break a rule.
     """
-    inputs = find_inputs(reading.inputs)
+    check_corpus(corpus)
+    inputs = find_sources(reading)
     options = runner_options(runner, num_workers, beam_arguments)
     check_writable(directory)
     folder = join(directory, WORDS_FOLDER)
@@ -78,15 +83,12 @@ def count_corpus_words(
         failures_in_one_line(),
         beam.Pipeline(options=options) as root,
     ):
-        read = (
-            root
-            | "Inputs" >> beam.Create(group_files(inputs))
-            | "Read"
-            >> beam.ParDo(ReadFiles(reading, progress)).with_outputs(BAD_RECORDS, READ_COUNTS, main="documents")
+        read = root | "SelectDocuments" >> SelectDocuments(
+            split_files(inputs, reading), reading, corpus, progress=progress
         )
-        examples = read[BAD_RECORDS] | "BadExamples" >> beam.combiners.Top.Smallest(1)
+        examples = read.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(1)
         gate = (
-            read[READ_COUNTS]
+            read.counts
             | "SumCounts" >> beam.CombineGlobally(MergeCounts())
             | "CheckCounts" >> beam.Map(note_counts, AsSingleton(examples), reading.max_bad_rate, folder)
         )

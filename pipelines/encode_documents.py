@@ -1,6 +1,5 @@
 """Encoding: batches of documents to pieces (token ids of at most a row, special tokens around), with their keys."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,27 +10,12 @@ import pyarrow as pa
 from clozekit.pipelines.block_store import BlockStore, BlockWriter
 from clozekit.pipelines.blocks import gather_lists, list_column, to_bytes
 from clozekit.pipelines.cut_documents import NO_PAIR, chunk_lengths, cut_sentences, pair_point, split_sentences
+from clozekit.pipelines.documents import hash64
 from clozekit.pipelines.options import PrepareOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter
+from clozekit.pipelines.split import TRAIN, VALIDATION
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
-
-VALIDATION = "validation"
-TRAIN = "train"
-
-
-def hash64(*parts: bytes) -> int:
-    """64 bits that depend on the parts and on where one ends and the next begins."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return int.from_bytes(digest.digest(), "little")
-
-
-def is_validation(identifier: str, seed: int, validation_rate: float) -> bool:
-    """Whether the document belongs to validation: a function of its id, so adding documents never moves another."""
-    return hash64(b"split", seed.to_bytes(8, "little"), identifier.encode()) < validation_rate * 2**64
 
 
 class Encoded(NamedTuple):
@@ -90,8 +74,8 @@ def encode_batch(
     keys: list[int] = []
     validation: list[bool] = []
     first = 0
-    for identifier, cut in zip(documents.column("id").to_pylist(), cuts, strict=True):
-        in_validation = is_validation(identifier, options.seed, options.validation_rate)
+    documents_columns = (documents.column(name).to_pylist() for name in ("id", VALIDATION))
+    for identifier, in_validation, cut in zip(*documents_columns, cuts, strict=True):
         name = f"documents_{VALIDATION if in_validation else TRAIN}"
         if not cut:
             name = "rejected_no_tokens"

@@ -1,5 +1,8 @@
-"""Files, local or in an object store: finding inputs, reading them plain or gzip, writing a file whole or not at all."""
+"""Files, local or in an object store: finding inputs, reading them plain or compressed, writing one whole or not at all."""
 
+import bz2
+import gzip
+import io
 import os
 import posixpath
 import uuid
@@ -9,21 +12,24 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import fsspec
+import pyarrow as pa
 
 from clozekit.tokenizers.errors import InputError
 
 # What a directory given as an input is searched for.
-TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json")
-GZIP_SUFFIX = ".gz"
+TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".wet", ".warc")
+COMPRESSION_SUFFIXES = (".gz", ".bz2", ".zst")
+_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One input file: its path or URL, its size in bytes, and what changes when its content does."""
+    """One input file: its path or URL, its size in bytes, what changes when its content does, and its source's name."""
 
     path: str
     num_bytes: int
     version: str
+    source: str = ""
 
 
 def is_local(filesystem: Any) -> bool:
@@ -34,7 +40,18 @@ def join(directory: str, *names: str) -> str:
     return posixpath.join(directory, *names)
 
 
-def find_inputs(patterns: tuple[str, ...]) -> tuple[InputFile, ...]:
+def bare_name(path: str) -> str:
+    """`path` without the suffix of its compression."""
+    for suffix in COMPRESSION_SUFFIXES:
+        path = path.removesuffix(suffix)
+    return path
+
+
+def is_compressed(path: str) -> bool:
+    return path.endswith(COMPRESSION_SUFFIXES)
+
+
+def find_inputs(patterns: tuple[str, ...], source: str = "") -> tuple[InputFile, ...]:
     """The files that paths, globs and directories name, each once, sorted by path.
 
     Raises InputError for a pattern that matches nothing, a directory without text files, an unreadable file.
@@ -46,16 +63,16 @@ def find_inputs(patterns: tuple[str, ...]) -> tuple[InputFile, ...]:
             info = filesystem.info(name)
             url = name if is_local(filesystem) else filesystem.unstrip_protocol(name)
             _check_readable(filesystem, name, url)
-            found[url] = InputFile(url, int(info["size"]), str(info.get("mtime") or info.get("etag") or ""))
+            found[url] = InputFile(url, int(info["size"]), str(info.get("mtime") or info.get("etag") or ""), source)
     return tuple(found[url] for url in sorted(found))
 
 
 def _matches(filesystem: Any, path: str, pattern: str) -> list[str]:
     if filesystem.isdir(path):
-        names = [name for name in filesystem.find(path) if name.removesuffix(GZIP_SUFFIX).endswith(TEXT_SUFFIXES)]
+        names = [name for name in filesystem.find(path) if bare_name(name).endswith(TEXT_SUFFIXES)]
         if not names:
             raise InputError(
-                f"an input directory must hold text ({', '.join(TEXT_SUFFIXES)}, plain or {GZIP_SUFFIX}), {pattern}"
+                f"an input directory must hold text ({', '.join(TEXT_SUFFIXES)}, plain or {', '.join(COMPRESSION_SUFFIXES)}), {pattern}"
                 " holds none; name the files with a glob such as 'docs/*.txt'"
             )
         return names
@@ -79,10 +96,34 @@ def _check_readable(filesystem: Any, name: str, url: str) -> None:
 
 
 @contextmanager
+def open_plain(path: str) -> Iterator[IO[bytes]]:
+    """The bytes of a file as they are."""
+    filesystem, name = fsspec.core.url_to_fs(path)
+    if is_local(filesystem):
+        # fsspec's local file reads a line byte by byte in Python.
+        with open(name, "rb", _BUFFER_BYTES) as local:
+            yield local
+    else:
+        with filesystem.open(name, "rb") as stream:
+            yield stream
+
+
+@contextmanager
 def open_input(path: str) -> Iterator[IO[bytes]]:
-    """The bytes of a plain or gzip (by suffix) file."""
-    with fsspec.open(path, "rb", compression="gzip" if path.endswith(GZIP_SUFFIX) else None) as stream:
-        yield stream
+    """The bytes of a plain or compressed (by suffix) file; `COMPRESSION_ERRORS` come from a damaged one."""
+    with open_plain(path) as stream:
+        if path.endswith(".gz"):
+            with gzip.open(stream) as plain:
+                yield plain  # type: ignore[misc]
+        elif path.endswith(".bz2"):
+            with bz2.open(stream) as plain:
+                yield plain
+        elif path.endswith(".zst"):
+            # Arrow's reader notices a file that was cut short; those of zstandard end in silence.
+            with pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd") as plain:
+                yield io.BufferedReader(plain, _BUFFER_BYTES)
+        else:
+            yield stream
 
 
 def write_whole(path: str, write: Callable[[IO[bytes]], None]) -> None:

@@ -109,6 +109,7 @@ def add_dataset(
     counts: beam.PCollection,
     target: Target,
     tokenizer_directory: str,
+    side_files: beam.PCollection,
     store: BlockStore,
     progress: Progress | None,
 ) -> None:
@@ -143,5 +144,6 @@ def add_dataset(
             AsList(groups),
             AsSingleton(plans),
             AsList(shards),
+            AsList(side_files),
         )
     )

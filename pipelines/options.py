@@ -9,7 +9,7 @@ import numpy as np
 
 from clozekit.tokenizers.errors import InputError
 
-INPUT_FORMATS = ("auto", "text", "jsonl")
+INPUT_FORMATS = ("auto", "text", "jsonl", "csv", "tsv", "parquet", "tfrecord", "warc")
 DOCUMENT_KINDS = ("file", "line", "block")
 LONG_DOCUMENTS = ("tokens", "sentences", "drop")
 PAIRS = ("none", "next", "order")
@@ -17,28 +17,67 @@ PACKINGS = ("best_fit", "none")
 
 
 @dataclass(frozen=True)
+class Source:
+    """Some of the inputs under one name: paths, globs or directories, and how often each of their documents is taken.
+
+    weight: 1 takes every document once, 0.25 a quarter of them, 2.5 each twice and half of them once more. Which ones is
+    decided by the hash of the seed and the document's id, so it is the same in every run.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise InputError(
+                f"a source must name at least one input, source {self.name!r} names none; add paths or globs"
+            )
+        if not 0 <= self.weight <= 1000:
+            raise InputError(f"the weight of a source must be from 0 to 1000, {self.name!r} has {self.weight}")
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """How documents are found in files.
 
-    input_format: "text", "jsonl" (a JSON object a line), or "auto" (.jsonl and .json are JSON lines, the rest text).
+    inputs: one source without a name; sources: a mixture of several, the first ones preferred among duplicates.
+    input_format: "auto" goes by the suffix: .jsonl, .ndjson and .json are JSON lines, .csv, .tsv, .parquet, .tfrecord,
+        .warc and .wet what they say, the rest is text; .gz, .bz2 and .zst behind it are decompressed.
     document_kind: what a document is in a text file: the "file", a "line", or a "block" between blank lines.
-    text_key, id_key: the fields of a JSON line; a line without the id field is known by the hash of its text.
+    text_key, id_key: the fields, columns or features of a record; one without the id is known by the hash of its text.
+    max_document_mb: a longer record is a bad one: it is set aside before it fills the memory of a worker.
     """
 
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
     input_format: str = "auto"
     document_kind: str = "file"
     text_key: str = "text"
     id_key: str = "id"
     # 0: every record that can't be read fails the build, so that nothing is lost without a word.
     max_bad_rate: float = 0.0
+    sources: tuple[Source, ...] = ()
+    max_document_mb: float = 32.0
 
     def __post_init__(self) -> None:
-        if not self.inputs:
+        if not self.inputs and not self.sources:
             raise InputError("at least one input is needed, got none; pass --input FILE, DIRECTORY or GLOB")
+        names = [source.name for source in self.all_sources]
+        if len(set(names)) < len(names):
+            raise InputError(f"every source needs a name of its own, got {names}; rename one")
         check_choice("input_format", self.input_format, INPUT_FORMATS)
         check_choice("document_kind", self.document_kind, DOCUMENT_KINDS)
         check_rate("max_bad_rate", self.max_bad_rate)
+        if not 0 < self.max_document_mb <= 1024:
+            raise InputError(f"max_document_mb must be above 0 and at most 1024, got {self.max_document_mb}")
+
+    @property
+    def all_sources(self) -> tuple[Source, ...]:
+        return (*((Source("", self.inputs),) if self.inputs else ()), *self.sources)
+
+    @property
+    def max_document_bytes(self) -> int:
+        return int(self.max_document_mb * 2**20)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,16 @@ from apache_beam.pvalue import AsSingleton
 
 from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.build_report import REPORT_FILE, write_build_report
+from clozekit.pipelines.clean import check_corpus
 from clozekit.pipelines.commit import BuildInfo
-from clozekit.pipelines.dead_letters import DEAD_LETTERS_FILE, WriteDeadLetters, check_bad_rate
+from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
+from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
+from clozekit.pipelines.decontaminate import evaluation_reading
 from clozekit.pipelines.encode_documents import EncodeDocuments, counts_tag, pieces_tag
 from clozekit.pipelines.files import (
     InputFile,
     check_writable,
     file_size,
-    find_inputs,
     is_local,
     join,
     list_names,
@@ -33,9 +35,11 @@ from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, r
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_lengths
 from clozekit.pipelines.progress import Progress, local_progress
-from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFiles, group_files
+from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.records import SPLITS
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.select_documents import SelectDocuments, num_parts
+from clozekit.pipelines.stage import SIDE_FOLDERS, WriteSideLines
 from clozekit.pipelines.write_shards import PARTS_FOLDER
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
@@ -48,7 +52,7 @@ BLOCKS_FOLDER = "_blocks"
 _OUR_FILES = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{8}}\.tfrecord(\..*\.tmp)?")
 
 
-def check_counts(counts: Mapping[str, int], examples: Sequence[BadRecord], max_bad_rate: float) -> Mapping[str, int]:
+def check_counts(counts: Mapping[str, int], examples: Sequence[DeadLetter], max_bad_rate: float) -> Mapping[str, int]:
     check_bad_rate(counts, examples, max_bad_rate)
     return counts
 
@@ -57,6 +61,7 @@ def build_graph(
     root: beam.Pipeline,
     inputs: Sequence[InputFile],
     reading: ReadOptions,
+    corpus: CorpusOptions,
     targets: Sequence[Target],
     tokenizer_directory: str,
     directory: str,
@@ -65,33 +70,29 @@ def build_graph(
 ) -> None:
     """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched.
 
-    targets: the datasets, one for each sequence length; directory: where what is left out of all of them goes.
+    targets: the datasets, one for each sequence length, of one seed and validation rate; directory: where what is left
+    out of all of them goes.
     """
-    read = (
-        root
-        | "Inputs" >> beam.Create(group_files(inputs))
-        | "Read" >> beam.ParDo(ReadFiles(reading, progress)).with_outputs(BAD_RECORDS, READ_COUNTS, main="documents")
+    items = split_files(inputs, reading)
+    shared = targets[0].options
+    selected = root | "SelectDocuments" >> SelectDocuments(
+        items, reading, corpus, shared.seed, shared.validation_rate, progress
     )
     tags = [tag(target.options.sequence_length) for target in targets for tag in (counts_tag, pieces_tag)]
-    encoded = read.documents | "Encode" >> beam.ParDo(
+    encoded = selected.documents | "Encode" >> beam.ParDo(
         EncodeDocuments(tokenizer_directory, [target.options for target in targets], store, progress)
     ).with_outputs(*tags)
-    _ = (
-        read[BAD_RECORDS]
-        | "KeyBad" >> beam.Map(lambda record: (None, record))
-        | "GroupBad" >> beam.GroupByKey()
-        | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(directory))
-    )
-    examples = read[BAD_RECORDS] | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
+    side_files = selected.side_lines | "WriteSideLines" >> WriteSideLines(directory, num_parts(items))
+    examples = selected.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
     for target in targets:
         length = target.options.sequence_length
         counts = (
-            (read[READ_COUNTS], encoded[counts_tag(length)])
+            (selected.counts, encoded[counts_tag(length)])
             | f"AllCounts{length}" >> beam.Flatten()
             | f"SumCounts{length}" >> beam.CombineGlobally(MergeCounts())
             | f"CheckCounts{length}" >> beam.Map(check_counts, AsSingleton(examples), reading.max_bad_rate)
         )
-        add_dataset(root, encoded[pieces_tag(length)], counts, target, tokenizer_directory, store, progress)
+        add_dataset(root, encoded[pieces_tag(length)], counts, target, tokenizer_directory, side_files, store, progress)
 
 
 def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
@@ -100,14 +101,23 @@ def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
 
 
 def describe_build(
-    inputs: Sequence[InputFile], reading: ReadOptions, options: PrepareOptions, tokenizer: TokenizerInfo, runner: str
+    inputs: Sequence[InputFile],
+    reading: ReadOptions,
+    corpus: CorpusOptions,
+    options: PrepareOptions,
+    tokenizer: TokenizerInfo,
+    runner: str,
 ) -> BuildInfo:
     """The build and its id: two builds with one id give the same bytes, so one may finish what the other began."""
     # Neither how the inputs were spelled nor how many bad records are bearable changes the bytes.
-    read = {
-        name: value for name, value in dataclasses.asdict(reading).items() if name not in ("inputs", "max_bad_rate")
-    }
-    settings = {"read": read, "prepare": options.to_dict()}
+    read = dataclasses.asdict(reading)
+    for name in ("inputs", "max_bad_rate"):
+        del read[name]
+    read["sources"] = [{"name": source.name, "weight": source.weight} for source in reading.sources]
+    settings = {"read": read, "corpus": corpus.to_dict(), "prepare": options.to_dict()}
+    if corpus.decontaminate.inputs:
+        files = find_sources(evaluation_reading(corpus.decontaminate))
+        settings["corpus"]["decontaminate"]["inputs"] = [dataclasses.asdict(file) for file in files]
     described_inputs = tuple(dataclasses.asdict(file) for file in inputs)
     decides = [BUILD_VERSION, settings, described_inputs, tokenizer.sha256]
     build_id = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -124,6 +134,7 @@ def prepare(
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
     show_progress: bool = False,
+    corpus: CorpusOptions = AS_READ,
 ) -> tuple[Manifest, bool]:
     """Builds the dataset in `directory`; returns its manifest and whether anything had to be done.
 
@@ -141,6 +152,7 @@ def prepare(
         beam_arguments,
         overwrite,
         show_progress,
+        corpus,
     )
     return result
 
@@ -181,19 +193,22 @@ def prepare_datasets(
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
     show_progress: bool = False,
+    corpus: CorpusOptions = AS_READ,
 ) -> list[tuple[Manifest, bool]]:
     """`prepare` for several datasets of one pass; those that are finished are left as they are."""
-    inputs = find_inputs(reading.inputs)
+    check_corpus(corpus)
+    inputs = find_sources(reading)
     tokenizer = describe_tokenizer(load_tokenizer(tokenizer_directory))
     beam_options = runner_options(runner, num_workers, beam_arguments)
     targets = []
     for directory, options in directories.items():
         check_pairs(options, tokenizer)
-        target = Target(directory, options, describe_build(inputs, reading, options, tokenizer, runner))
+        target = Target(directory, options, describe_build(inputs, reading, corpus, options, tokenizer, runner))
         if not is_finished(target, overwrite):
             targets.append(target)
     if targets:
-        remove(join(side_directory, DEAD_LETTERS_FILE))
+        for folder in SIDE_FOLDERS:
+            remove(join(side_directory, folder))
         # A dataset that is there stays whole until the new manifest takes the place of the old one.
         stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
         with (
@@ -202,7 +217,7 @@ def prepare_datasets(
             failures_in_one_line(),
             beam.Pipeline(options=beam_options) as root,
         ):
-            build_graph(root, inputs, reading, targets, tokenizer_directory, side_directory, store, progress)
+            build_graph(root, inputs, reading, corpus, targets, tokenizer_directory, side_directory, store, progress)
     built = {target.directory for target in targets}
     results = []
     for directory in directories:
@@ -246,8 +261,9 @@ def is_finished(target: Target, overwrite: bool) -> bool:
                 f"{directory} holds a dataset of other inputs or settings"
                 f" ({describe_difference(manifest, target.build)}); pass --overwrite to replace it, or another --output"
             )
-        # Asked to do it again: nothing of the finished build is trusted.
-        remove(join(directory, PARTS_FOLDER))
+        if manifest.build_id == target.build.build_id:
+            # Asked to do it again: nothing of the finished build is trusted.
+            remove(join(directory, PARTS_FOLDER))
     check_writable(directory)
     return False
 

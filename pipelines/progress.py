@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from clozekit.pipelines.files import GZIP_SUFFIX, InputFile
+from clozekit.pipelines.files import InputFile, is_compressed
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def local_progress(show: bool, inputs: Sequence[InputFile], stages: dict[str, st
     if not show:
         yield None
         return
-    # How much text a gzip file holds is not known before it was read.
-    is_plain = not any(file.path.endswith(GZIP_SUFFIX) for file in inputs)
+    # How much text a compressed file holds is not known before it was read.
+    is_plain = not any(is_compressed(file.path) for file in inputs)
     with tempfile.TemporaryDirectory(prefix="clozekit-progress-") as directory:
         total_bytes = sum(file.num_bytes for file in inputs) if is_plain else None
         with draw_progress(directory, stages, total_bytes):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.count_words import count_corpus_words
 from clozekit.pipelines.options import ReadOptions, check_at_least, check_choice
 from clozekit.pipelines.runners import LOCAL_RUNNER
@@ -66,6 +67,7 @@ def make_vocabulary(
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
     show_progress: bool = False,
+    corpus: CorpusOptions = AS_READ,
 ) -> tuple[Tokenizer, VocabularyReport, int]:
     """Learns a vocabulary and saves its tokenizer in `directory`; returns it, what it does to the words it was learned
     from, and the number of records that could not be read.
@@ -75,7 +77,7 @@ def make_vocabulary(
     if (Path(directory) / TOKENIZER_FILE).exists() and not overwrite:
         raise InputError(f"{directory} holds a tokenizer already; pass --overwrite to replace it, or another --output")
     counts, read_counts = count_corpus_words(
-        reading, options.word_counter(), directory, runner, num_workers, beam_arguments, show_progress
+        reading, options.word_counter(), directory, runner, num_workers, beam_arguments, show_progress, corpus
     )
     tokenizer = options.learn(counts)
     tokenizer.save(directory)

@@ -26,14 +26,14 @@ def compile_kernel(function: Callable[..., Any]) -> Any:
         # Neither the package's folder nor the user's cache folder can be written: compile in each process.
         return numba.njit(**_OPTIONS)(function)
     # Numba compares the age of the kernel's own file only, and would run old machine code after a change in a file
-    # that the kernel calls (seen: a crash). Ours is the content of this folder.
-    kernel._cache._cache_file._source_stamp = _sources_hash()
+    # that the kernel calls (seen: a crash). Ours is the content of this folder and of the kernel's own file.
+    kernel._cache._cache_file._source_stamp = _sources_hash(function.__code__.co_filename)
     return kernel
 
 
 @functools.cache
-def _sources_hash() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+def _sources_hash(kernel_file: str) -> str:
+    sources = sorted({*Path(__file__).parent.glob("*.py"), Path(kernel_file)})
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 

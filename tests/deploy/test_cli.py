@@ -60,6 +60,11 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("good", ["--input", "{}/docs", "--tokenizer", "{}/docs"], "a tokenizer directory must hold tokenizer.json"),
         ("good", ["--input", "{}/docs", "--num-workers", "0"], "num_workers must be at least 1, got 0"),
         ("good", ["--input", "{}/docs", "--", "--nonsense"], "it does not know --nonsense"),
+        ("good", [], "at least one input is needed"),
+        ("good", ["--source", "docs"], "--source must look like NAME=PATH"),
+        ("good", ["--input", "{}/docs", "--rule", "words=1.."], "a rule must name a tag"),
+        ("good", ["--input", "{}/docs", "--config", "{}/none.yaml"], "must be a readable YAML file"),
+        ("good", ["--input", "{}/docs", "--decontaminate", "{}/*.none"], "matches no file"),
     ],
 )
 def test_prepare_refuses_bad_input_in_one_line_and_leaves_no_dataset(
@@ -105,6 +110,29 @@ def test_the_commands_refuse_what_is_no_dataset_preset_or_configuration(
     line = refused(["train", str(config), "train.step=5"], capsys)
     assert "has train.step; did you mean train.steps?" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_prepare_selects_as_its_options_and_its_file_say(
+    tokenizer_directory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("name,body\n1,the cat sat on the mat\n2,THE CAT sat on  the mat\n3,the dog\n")
+    (tmp_path / "b.txt").write_text("the red bird flew\nit was a cat of x@y.org\n", encoding="utf-8")
+    config = tmp_path / "corpus.yaml"
+    config.write_text("read: {text_key: body, document_kind: line}\nfilter: {rules: {num_words: [3, null]}}\n")
+    out = tmp_path / "out"
+    arguments = ["--source", f"table={tmp_path}/a.csv", "--source", f"lines={tmp_path}/b.txt:1", "--id-key", "name"]
+    selecting = ["--config", str(config), "--clean", "--mask", "email", "--deduplicate", "exact"]
+    common = ["--tokenizer", tokenizer_directory, "--output", str(out), "--validation-rate", "0"]
+    assert main(["prepare", *arguments, *selecting, *common]) == 0
+    counts = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["counts"]
+    assert {name: number for name, number in counts.items() if number} == {
+        "documents_in": 5,
+        "documents_train": 3,
+        "pieces_train": 3,
+        "rejected_num_words": 1,
+        "duplicates_exact": 1,
+    }
+    assert f"duplicates_exact{1:>20}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

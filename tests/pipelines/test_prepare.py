@@ -13,13 +13,14 @@ from clozekit.pipelines import make_dataset, write_shards
 from clozekit.pipelines.blocks import from_bytes, to_bytes
 from clozekit.pipelines.commit import check_account
 from clozekit.pipelines.cut_documents import chunk_lengths
-from clozekit.pipelines.encode_documents import is_validation, wrap_pieces
+from clozekit.pipelines.encode_documents import wrap_pieces
 from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.plan import GroupRows, cut_rows, plan_shards
 from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.records import records_to_rows
 from clozekit.pipelines.runners import failures_in_one_line
+from clozekit.pipelines.split import is_validation
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer, load_tokenizer
@@ -314,7 +315,7 @@ def test_bad_records_fail_the_build_or_are_set_aside_exactly(tokenizer_directory
     manifest, _ = prepare(ReadOptions((str(path),), max_bad_rate=0.03), options, tokenizer_directory, out)
     assert manifest.counts["documents_in"] == 100
     assert manifest.counts["dead_lettered"] == 3
-    letters = [json.loads(line) for line in Path(out, "deadletter/dead-letters.jsonl").read_text().splitlines()]
+    letters = [json.loads(line) for line in Path(out, "deadletter/part-00000.jsonl").read_text().splitlines()]
     assert len(letters) == 3
     assert {letter["position"] for letter in letters} == {"line 51", "line 99", "line 100"}
 

@@ -1,0 +1,159 @@
+"""Which documents are duplicates: signatures of a batch, groups of equal ones, the survivor of each. No Beam."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from clozekit.pipelines.corpus_options import DeduplicateOptions
+from clozekit.pipelines.documents import hash64
+from clozekit.pipelines.words import fold_texts, hash_ngrams, hash_words, minhash_bands, text_hashes
+
+# Who survives: the smallest of these. Two documents equal in the first three are the same in every byte of the dataset.
+_RANK = ("source", "id", "content", "number")
+_MEMBER_COLUMNS = ("number", "batch", "source", "id", "content", "validation", "first")
+EXACT, NEAR = "exact", "near"
+
+
+class Verdict(NamedTuple):
+    """What became of a document: the id of the one kept for it (None: it is kept itself), how they are alike, and
+    whether its cluster may be validation."""
+
+    number: int
+    kept: str | None
+    kind: str
+    validation: bool
+
+
+def sign_documents(documents: pa.RecordBatch, options: DeduplicateOptions) -> pa.RecordBatch:
+    """What is compared of each document, a row each: hashes of its folded text, and with "near" its MinHash bands.
+
+    batch: the number of the batch's first document, which finds the batch again.
+    """
+    folded = fold_texts(documents.column("text"))
+    exact = text_hashes(folded)
+    contents = [hash64(text.encode()) for text in documents.column("text").to_pylist()]
+    first = documents.column("number")[0].as_py() if documents.num_rows else 0
+    columns = {
+        "number": documents.column("number"),
+        "batch": pa.array(np.full(documents.num_rows, first, np.uint64)),
+        "source": documents.column("source"),
+        "id": documents.column("id"),
+        "content": pa.array(contents, pa.uint64()),
+        "validation": documents.column("validation"),
+        "exact_0": pa.array(exact[:, 0]),
+        "exact_1": pa.array(exact[:, 1]),
+    }
+    if options.is_near:
+        # Shorter than a shingle: all words together are one. Without a word there is nothing to compare.
+        shingles = hash_ngrams(hash_words(folded), options.shingle_words, 1)
+        bands = minhash_bands(shingles, options.num_bands, options.rows_per_band)
+        columns["bands"] = pa.FixedSizeListArray.from_arrays(pa.array(bands.reshape(-1)), options.num_bands)
+        columns["has_words"] = pa.array(shingles.counts > 0)
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def spread(values: np.ndarray, num_parts: int) -> np.ndarray:
+    """The part of each uint64 value, 0 to num_parts - 1."""
+    mixed = values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+    return (mixed * np.uint64(num_parts) >> np.uint64(32)).astype(np.int64)
+
+
+def cut_parts(batch: pa.RecordBatch, parts: np.ndarray) -> Iterator[tuple[int, pa.RecordBatch]]:
+    for part in np.unique(parts).tolist():
+        yield part, batch.filter(pa.array(parts == part))
+
+
+class Groups(NamedTuple):
+    """Rows sorted so that those of a group stand together, the survivor first; begins: row -> its group's first row."""
+
+    rows: pa.RecordBatch
+    begins: np.ndarray
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Row -> how many rows its group has."""
+        return np.bincount(self.begins, minlength=len(self.begins))[self.begins]
+
+    def validation(self) -> np.ndarray:
+        """Row -> whether every row of its group is validation."""
+        own = self.rows.column("validation").to_numpy(zero_copy_only=False)
+        lowered = np.ones(len(own), bool)
+        np.logical_and.at(lowered, self.begins, own)
+        return lowered[self.begins]
+
+
+def group_rows(rows: pa.RecordBatch, by: tuple[str, ...]) -> Groups:
+    table = pa.Table.from_batches([rows]).sort_by([(name, "ascending") for name in (*by, *_RANK)]).combine_chunks()
+    ordered = table.to_batches()[0] if table.num_rows else rows
+    begins_group = np.zeros(ordered.num_rows, bool)
+    begins_group[:1] = True
+    for name in by:
+        values = ordered.column(name).to_numpy()
+        begins_group[1:] |= values[1:] != values[:-1]
+    begins = np.flatnonzero(begins_group)
+    return Groups(ordered, begins[np.cumsum(begins_group) - 1] if len(begins) else begins)
+
+
+def group_verdicts(groups: Groups, is_first: np.ndarray) -> dict[int, list[Verdict]]:
+    """Batch -> verdicts on its documents that have twins; is_first: row -> whether only near ones precede it."""
+    found: dict[int, list[Verdict]] = {}
+    own = groups.rows.column("validation").to_numpy(zero_copy_only=False)
+    validation = groups.validation()
+    is_dropped = groups.begins != np.arange(len(own))
+    concerned = np.flatnonzero(is_dropped | (validation != own))
+    numbers, batches, ids = (groups.rows.column(name) for name in ("number", "batch", "id"))
+    for row in concerned.tolist():
+        kept = ids[int(groups.begins[row])].as_py() if is_dropped[row] else None
+        verdict = Verdict(numbers[row].as_py(), kept, NEAR if is_first[row] else EXACT, bool(validation[row]))
+        found.setdefault(batches[row].as_py(), []).append(verdict)
+    return found
+
+
+def exact_verdicts(signatures: pa.RecordBatch) -> dict[int, list[Verdict]]:
+    """Batch -> verdicts, from all signatures of some exact hashes."""
+    groups = group_rows(signatures, ("exact_0", "exact_1"))
+    return group_verdicts(groups, np.zeros(signatures.num_rows, bool))
+
+
+def exact_members(signatures: pa.RecordBatch) -> tuple[pa.RecordBatch, tuple[np.ndarray, np.ndarray], pa.RecordBatch]:
+    """From all signatures of some exact hashes: the members of clusters to be (column `first`: the first of its exact
+    group), edges between equal documents, and (band, number) rows of the first ones."""
+    groups = group_rows(signatures, ("exact_0", "exact_1"))
+    rows, begins = groups.rows, groups.begins
+    is_first = begins == np.arange(len(begins))
+    numbers = rows.column("number").to_numpy()
+    edges = (numbers[~is_first], numbers[begins[~is_first]])
+    members = rows.append_column("first", pa.array(is_first)).select(_MEMBER_COLUMNS)
+    compared = rows.filter(pa.array(is_first & rows.column("has_words").to_numpy(zero_copy_only=False)))
+    bands = compared.column("bands").flatten().to_numpy()
+    repeated = np.repeat(compared.column("number").to_numpy(), len(bands) // max(1, compared.num_rows))
+    return members, edges, pa.RecordBatch.from_pydict({"band": pa.array(bands), "number": pa.array(repeated)})
+
+
+def band_edges(rows: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Edges from each document to the smallest number with the same band: a star, where pairs would explode."""
+    bands, numbers = rows.column("band").to_numpy(), rows.column("number").to_numpy()
+    order = np.lexsort((numbers, bands))
+    bands, numbers = bands[order], numbers[order]
+    begins = np.flatnonzero(np.concatenate([[True], bands[1:] != bands[:-1]]) if len(bands) else [])
+    centres = np.repeat(numbers[begins], np.diff(np.append(begins, len(bands))))
+    apart = numbers != centres
+    return numbers[apart], centres[apart]
+
+
+def label_members(members: pa.RecordBatch, nodes: np.ndarray, labels: np.ndarray) -> pa.RecordBatch:
+    """The members that belong to a component, with its label; nodes are sorted."""
+    numbers = members.column("number").to_numpy()
+    if not len(nodes):
+        return members.slice(0, 0).append_column("label", pa.array([], pa.uint64()))
+    places = np.minimum(np.searchsorted(nodes, numbers), len(nodes) - 1)
+    found = nodes[places] == numbers
+    return members.filter(pa.array(found)).append_column("label", pa.array(labels[places[found]]))
+
+
+def cluster_verdicts(members: pa.RecordBatch) -> dict[int, list[Verdict]]:
+    """Batch -> verdicts, from all labelled members of some components."""
+    groups = group_rows(members, ("label",))
+    return group_verdicts(groups, groups.rows.column("first").to_numpy(zero_copy_only=False))

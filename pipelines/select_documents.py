@@ -1,0 +1,81 @@
+"""Selecting: everything between the files and the tokenizer, in one transform that `vocab` and `prepare` share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from clozekit.pipelines.clean import CleanDocuments, FilterDocuments, TagDocuments, wanted_tags
+from clozekit.pipelines.corpus_options import CorpusOptions
+from clozekit.pipelines.decontaminate import Decontaminate
+from clozekit.pipelines.deduplicate import Deduplicate
+from clozekit.pipelines.files import is_compressed
+from clozekit.pipelines.mixture import RepeatSources, ThinSources
+from clozekit.pipelines.options import ReadOptions
+from clozekit.pipelines.progress import Progress
+from clozekit.pipelines.read import ReadDocuments, WorkItem
+from clozekit.pipelines.split import SplitDocuments
+
+# Side files and the parts of joins are planned for this much input each: a compressed file is taken for four times its
+# size, as text is. More parts than the highest cost more than they spread.
+PART_BYTES = 64_000_000
+MAX_PARTS = 1024
+
+
+def num_parts(items: Sequence[WorkItem]) -> int:
+    """In how many parts what is joined or kept aside is cut; no output depends on it but the names of side files."""
+    num_bytes = sum(item.num_bytes * (4 if is_compressed(item.file.path) else 1) for item in items)
+    return min(MAX_PARTS, 1 + num_bytes // PART_BYTES)
+
+
+class SelectDocuments(beam.PTransform):
+    """Reads, thins, cleans, filters, decontaminates, splits, deduplicates and repeats, as far as the options ask for it."""
+
+    def __init__(
+        self,
+        items: Sequence[WorkItem],
+        reading: ReadOptions,
+        corpus: CorpusOptions,
+        seed: int = 0,
+        validation_rate: float = 0.0,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        self._items = items
+        self._reading = reading
+        self._corpus = corpus
+        self._seed = seed
+        self._validation_rate = validation_rate
+        self._progress = progress
+
+    def expand(self, root: Any) -> Any:
+        sources = self._reading.all_sources
+        paths = [item.file.path for item in self._items]
+        names = [source.name for source in sources]
+        parts = num_parts(self._items)
+        weights = [source.weight for source in sources]
+        stages = [root | "ReadDocuments" >> ReadDocuments(self._items, self._reading, self._progress)]
+        documents = stages[-1].documents
+
+        def then(label: str, transform: beam.PTransform) -> None:
+            nonlocal documents
+            stages.append(documents | label >> transform)
+            documents = stages[-1].documents
+
+        if min(weights) < 1:
+            then("ThinSources", ThinSources(sources, self._seed, paths))
+        corpus = self._corpus
+        if corpus.clean.is_on:
+            then("CleanDocuments", CleanDocuments(corpus.clean, paths))
+        if tags := wanted_tags(corpus.filter):
+            then("TagDocuments", TagDocuments(tags, paths, corpus.filter.tags))
+        if corpus.clean.is_on or corpus.filter.is_on:
+            then("FilterDocuments", FilterDocuments(corpus.filter, names, paths))
+        if corpus.decontaminate.inputs:
+            then("Decontaminate", Decontaminate(corpus.decontaminate, names, paths))
+        documents = documents | "SplitDocuments" >> SplitDocuments(self._seed, self._validation_rate)
+        if corpus.deduplicate.kind != "none":
+            then("Deduplicate", Deduplicate(corpus.deduplicate, parts, names, paths))
+        if max(weights) > 1:
+            then("RepeatSources", RepeatSources(sources, self._seed))
+        return stages[-1]._replace(documents=documents).joined_with(*stages[:-1])

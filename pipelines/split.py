@@ -1,0 +1,38 @@
+"""Splitting: which documents are the validation split's, by the hash of their id."""
+
+import apache_beam as beam
+import pyarrow as pa
+
+from clozekit.pipelines.documents import hash64
+from clozekit.pipelines.options import check_rate
+
+VALIDATION = "validation"
+TRAIN = "train"
+
+
+def is_validation(identifier: str, seed: int, validation_rate: float) -> bool:
+    """Whether the document belongs to validation: a function of its id, so adding documents never moves another."""
+    return hash64(b"split", seed.to_bytes(8, "little"), identifier.encode()) < validation_rate * 2**64
+
+
+def add_split(documents: pa.RecordBatch, seed: int, validation_rate: float) -> pa.RecordBatch:
+    """The documents with a bool column `validation`."""
+    chosen = [is_validation(identifier, seed, validation_rate) for identifier in documents.column("id").to_pylist()]
+    return documents.append_column(VALIDATION, pa.array(chosen, pa.bool_()))
+
+
+class SplitDocuments(beam.PTransform):
+    """Batches of documents -> the same with a column `validation`.
+
+    `Deduplicate` behind it lowers the column over a cluster: one document of a cluster in train keeps all of it out of
+    validation. So a text that was trained on never comes back as validation, not even as the twin of a new document.
+    """
+
+    def __init__(self, seed: int, validation_rate: float) -> None:
+        super().__init__()
+        check_rate("validation_rate", validation_rate)
+        self._seed = seed
+        self._validation_rate = validation_rate
+
+    def expand(self, documents: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        return documents | "Split" >> beam.Map(add_split, self._seed, self._validation_rate)
