@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from clozekit.model.bert import BertBackbone, BertMaskedLM
 from clozekit.model.masked_lm_head import gather_positions
-from clozekit.model.reader import derive
+from clozekit.model.row_records import derive
 from clozekit.model.training.loss import masked_sums
 
 SMALL: dict[str, Any] = {
