@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from clozekit.model.bert import BertBackbone, BertMaskedLM
-from clozekit.model.layers import gather_positions
-from clozekit.model.reader import derive
+from clozekit.model.masked_lm_head import gather_positions
+from clozekit.model.row_records import derive
 from clozekit.model.training.loss import masked_sums
 
 SMALL: dict[str, Any] = {
