@@ -10,13 +10,15 @@ BIN := $(VENV)/bin
 NEEDED_MB := 5000
 TYPED := pipelines model tokenizers deploy
 
-.PHONY: help setup demo test check typing test-parity bench-tokenizers
+.PHONY: help setup demo test check typing test-parity bench-tokenizers bench-models bench-pipeline
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (5 minutes on 2 cores, after the set-up)"
 	@echo "make test    checks and tests"
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
+	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
+	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth, into BENCHMARKS.md"
 	@echo "make check   ruff and mypy alone"
 	@echo "make setup   .venv with Clozekit and its pinned dependencies (the others call it)"
 
@@ -56,6 +58,20 @@ BERT_VOCABULARY ?= $(wildcard ../shared/data/bert_uncased_vocab.txt)
 bench-tokenizers: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-tokenizers CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/tokenizers_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) --into BENCHMARKS.md
+
+bench-models: $(VENV)/.parity
+	$(BIN)/python tests/benchmarks/models_benchmark.py --into BENCHMARKS.md
+
+# What the pipeline is compared with. BERT_REPOSITORY=../bert, a checkout of google-research/bert, adds BERT's own script.
+$(VENV)/.bench: $(VENV)/.installed
+	@echo "installing what the pipeline is compared with (the extra 'bench')"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]' || { echo "the peers could not be installed; pip's message above says why" >&2; exit 2; }
+	@touch $@
+
+BERT_REPOSITORY ?=
+bench-pipeline: $(VENV)/.bench
+	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-pipeline CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/pipeline_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --bert-repository ,$(BERT_REPOSITORY)) --into BENCHMARKS.md
 
 check: setup typing
 	$(BIN)/ruff check .

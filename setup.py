@@ -13,6 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     package_dir={"clozekit": "."},
+    package_data={"clozekit.model.training": ["glue/*.yaml"]},
     packages=[f"clozekit.{name}" for name in PACKAGES],
     entry_points={"console_scripts": ["clozekit = clozekit.deploy.cli:main"]},
     install_requires=[
@@ -30,6 +31,7 @@ setup(
         "pandas",
         "pyarrow",
         "pyyaml",
+        "safetensors",
         "sentencepiece",
         "tensorboard",
         "tensorflow",
@@ -53,9 +55,12 @@ setup(
             "pytest",
             "regex",
             "ruff",
+            "tensorflow-datasets",
             "types-PyYAML",
             "types-tqdm",
         ],
+        # What the benchmark of the pipeline compares with.
+        "bench": ["datasets", "tokenizers"],
         # The reference implementations that tests/parity and the benchmark compare with.
         "parity": ["keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
     },

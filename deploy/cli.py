@@ -1,11 +1,13 @@
 """The `clozekit` command: its subcommands and their help, one line for what went wrong, exit codes."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
 from clozekit.tokenizers.errors import InputError
 
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -70,7 +72,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--tokenizer", required=True, metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made"
     )
     prepare.add_argument("--output", required=True, metavar="DIRECTORY", help="where the dataset goes")
-    prepare.add_argument("--sequence-length", type=int, default=512, help="tokens a row holds (default: %(default)s)")
+    prepare.add_argument(
+        "--sequence-length",
+        type=int,
+        nargs="+",
+        default=[512],
+        metavar="N",
+        help="tokens a row holds (default: 512); several make a dataset each in one pass, in OUTPUT/128, OUTPUT/512, ...",
+    )
     prepare.add_argument(
         "--validation-rate",
         type=float,
@@ -82,6 +91,28 @@ def build_parser() -> argparse.ArgumentParser:
         "--shard-size-mb", type=float, default=64.0, help="size a shard aims at (default: %(default)s)"
     )
     prepare.add_argument("--num-shards", type=int, default=None, help="train shards, in place of --shard-size-mb")
+    rows = prepare.add_argument_group("how documents become rows")
+    rows.add_argument(
+        "--long-documents",
+        choices=["tokens", "sentences", "drop"],
+        default="tokens",
+        help="cut those longer than a row into full rows, cut them between sentences, or drop them (default: %(default)s)",
+    )
+    rows.add_argument(
+        "--packing",
+        choices=["best_fit", "none"],
+        default="best_fit",
+        help="none: one document a row; with several lengths each goes to the shortest that holds it (default: %(default)s)",
+    )
+    rows.add_argument(
+        "--max-documents-per-row", type=int, default=None, metavar="N", help="documents packed together at most"
+    )
+    rows.add_argument(
+        "--pairs",
+        choices=["none", "next", "order"],
+        default="none",
+        help="sentence pairs: next, half with a second sentence of another document (BERT); order, half swapped (ALBERT)",
+    )
     _add_running(prepare)
 
     inspect = _command(commands, "inspect", "Say what a dataset holds.", "clozekit inspect dataset --rows 2")
@@ -91,6 +122,30 @@ def build_parser() -> argparse.ArgumentParser:
         "--tokenizer", default=None, metavar="DIRECTORY", help="decode with this one (default: the dataset's)"
     )
 
+    verify = _command(
+        commands,
+        "verify",
+        "Check every byte of a dataset: hashes, counts, records, ids, lengths; a line for each problem.",
+        "clozekit verify gs://bucket/dataset",
+    )
+    verify.add_argument("dataset", metavar="DATASET", help="a directory or any fsspec URL")
+
+    export = _command(
+        commands,
+        "export",
+        "Write a dataset in another format: padded TFRecords, Parquet, a folder for TensorFlow Datasets.",
+        "clozekit export dataset padded --to padded",
+    )
+    export.add_argument("dataset", metavar="DATASET")
+    export.add_argument("output", metavar="DST", help="a folder of its own, which appears when it is complete")
+    export.add_argument(
+        "--to",
+        choices=["padded", "parquet", "tfds"],
+        required=True,
+        help="padded: fixed-length TFRecords; parquet; tfds: for tensorflow_datasets.builder_from_directory",
+    )
+    _add_running(export)
+
     train = _command(
         commands,
         "train",
@@ -99,6 +154,33 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("config", metavar="CONFIG.YAML")
     train.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
+    train.set_defaults(rest="changes")
+    train.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train nothing: show the whole configuration, the parameters, FLOPs and memory, and compile one step",
+    )
+
+    convert = _command(
+        commands,
+        "convert",
+        "Turn a preset into another library's, or into a SavedModel.",
+        "clozekit convert hf://google-bert/bert-base-uncased bert-base --to clozekit",
+    )
+    convert.add_argument(
+        "source", metavar="SRC", help="a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
+    )
+    convert.add_argument(
+        "target", metavar="DST", help="where it goes: a new directory, an old preset, or a URL (gs://)"
+    )
+    convert.add_argument(
+        "--to",
+        choices=["clozekit", "keras_hub", "huggingface", "saved_model"],
+        required=True,
+        help="clozekit: a preset of ours; keras_hub: the same, refused where KerasHub would compute something else;"
+        " huggingface: config.json and model.safetensors for transformers; saved_model: TensorFlow's, which takes ids, and"
+        " strings where the tokenizer can be in a graph (albert, xlm_roberta; bert's and roberta's run in Python)",
+    )
 
     fill = _command(
         commands, "fill", "Fill the masks of a text.", 'clozekit fill clozekit-demo/preset "The [MASK] of the list."'
@@ -107,9 +189,11 @@ def build_parser() -> argparse.ArgumentParser:
         "preset", metavar="PRESET", help="a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
     )
     fill.add_argument("texts", nargs="*", metavar="TEXT", help="text with one or more mask tokens of the preset in it")
+    fill.set_defaults(rest="texts")
     fill.add_argument("--file", default=None, metavar="FILE", help="more texts, one a line; - is the standard input")
     fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
+    add_model_commands(commands, _command)
     return parser
 
 
@@ -172,14 +256,25 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> None:
     # Loaded here, so that `--help` and a mistyped option answer at once.
-    from clozekit.deploy import commands
+    name = "model_commands" if arguments.command in MODEL_COMMANDS else "commands"
+    getattr(importlib.import_module(f"clozekit.deploy.{name}"), arguments.command)(arguments)
 
-    getattr(commands, arguments.command)(arguments)
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses."""
+    parser = build_parser()
+    arguments, extra = parser.parse_known_args(argv)
+    rest = getattr(arguments, "rest", None)
+    if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    if extra:
+        getattr(arguments, str(rest)).extend(extra)
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(argv)
     if not arguments.debug:
         # Both are read when TensorFlow is loaded.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -59,42 +59,75 @@ def vocab(arguments: argparse.Namespace) -> None:
 
 
 def prepare(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.build_report import REPORT_FILE
     from clozekit.pipelines.describe import describe_manifest
+    from clozekit.pipelines.files import join
     from clozekit.pipelines.options import PrepareOptions
-    from clozekit.pipelines.prepare import prepare as prepare_dataset
+    from clozekit.pipelines.prepare import prepare_lengths
 
     options = PrepareOptions(
-        sequence_length=arguments.sequence_length,
         validation_rate=arguments.validation_rate,
         seed=arguments.seed,
         shard_size_mb=arguments.shard_size_mb,
         num_shards=arguments.num_shards,
+        long_documents=arguments.long_documents,
+        pairs=arguments.pairs,
+        packing=arguments.packing,
+        max_documents_per_row=arguments.max_documents_per_row,
     )
-    manifest, built = prepare_dataset(
+    results = prepare_lengths(
         _reading(arguments),
         options,
+        arguments.sequence_length,
         arguments.tokenizer,
         arguments.output,
         overwrite=arguments.overwrite,
         **_running(arguments),
     )
-    if not built:
-        print("already prepared from these inputs with these settings; nothing to do")
-    print("\n".join(describe_manifest(manifest, arguments.output)))
+    for directory, (manifest, built) in results.items():
+        if not built:
+            print("already prepared from these inputs with these settings; nothing to do")
+        print("\n".join([*describe_manifest(manifest, directory), "", f"report    {join(directory, REPORT_FILE)}"]))
 
 
 def inspect(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.describe import describe_manifest, sample_rows
     from clozekit.pipelines.files import join
     from clozekit.pipelines.manifest import read_manifest
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, load_tokenizer_from
 
     if arguments.rows < 0:
         raise InputError(f"--rows must be at least 0, got {arguments.rows}")
     manifest = read_manifest(arguments.dataset)
-    tokenizer = load_tokenizer(arguments.tokenizer or join(arguments.dataset, "tokenizer"))
+    tokenizer = load_tokenizer_from(arguments.tokenizer or join(arguments.dataset, TOKENIZER_FOLDER))
     rows = list(sample_rows(manifest, arguments.dataset, tokenizer, arguments.rows))
     print("\n".join([*describe_manifest(manifest, arguments.dataset), "", *rows]))
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.verify import verify_dataset
+
+    verified = verify_dataset(arguments.dataset)
+    print("\n".join(map(str, verified.problems)), end="\n" if verified.problems else "")
+    if verified.problems:
+        raise InputError(
+            f"a dataset must be what its manifest says, {arguments.dataset} has {len(verified.problems)} problems (above);"
+            " copy it again or run `clozekit prepare --overwrite`"
+        )
+    print(f"whole: {verified.num_shards:,} shards, {verified.num_rows:,} rows, {verified.num_tokens:,} tokens")
+
+
+def export(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.export import export_dataset
+    from clozekit.pipelines.export_formats import reading_line
+
+    manifest = export_dataset(
+        arguments.dataset, arguments.output, arguments.to, overwrite=arguments.overwrite, **_running(arguments)
+    )
+    print(
+        f"exported {sum(split.rows for split in manifest.splits.values()):,} rows to {arguments.output}; read it with"
+    )
+    print(f"  {reading_line(arguments.to, arguments.output, manifest)}")
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -111,6 +144,12 @@ def train(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.controller import Run
     from clozekit.model.training.report import write_run_report
 
+    if arguments.dry_run:
+        from clozekit.model.training.dry_run import dry_run
+
+        for line in dry_run(config, workers):
+            print(line, flush=True)
+        return
     run = Run(config, workers)
     metrics = run.train()
     if not workers.is_chief:
@@ -120,6 +159,16 @@ def train(arguments: argparse.Namespace) -> None:
         f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"
         f" {metrics['accuracy']:.1%}\npreset {run.preset_directory}\nreport {report}"
     )
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    load_tensorflow(arguments.debug)
+    from clozekit.deploy.convert import convert as convert_preset
+
+    converted = convert_preset(arguments.source, arguments.target, arguments.to)
+    for note in converted.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{converted.what}, from {arguments.source} to {arguments.target}\n{converted.load_with}")
 
 
 def fill(arguments: argparse.Namespace) -> None:
@@ -136,17 +185,17 @@ def fill(arguments: argparse.Namespace) -> None:
             print("\n".join(show_guesses(text, guesses)))
 
 
-def fill_texts(texts: Sequence[str], file: str | None) -> list[str]:
+def fill_texts(texts: Sequence[str], file: str | None, option: str = "--file") -> list[str]:
     """The texts of the command line, then the lines of `file` ("-" is the standard input) that are not empty."""
     found = list(texts)
     if file is not None:
         try:
             content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--file must be a readable file of UTF-8 lines, {file} is not ({error})") from error
+            raise InputError(f"{option} must be a readable file of UTF-8 lines, {file} is not ({error})") from error
         found += [line for line in content.splitlines() if line.strip()]
     if not found:
-        raise InputError("there must be at least one text to fill, got none; write it behind the preset or pass --file")
+        raise InputError(f"there must be at least one text, got none; write it behind the preset or pass {option}")
     return found
 
 

@@ -15,6 +15,7 @@ from clozekit.model.bert import (
     BertTextClassifier,
     BertTextClassifierPreprocessor,
 )
+from clozekit.model.huggingface import save_huggingface
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessor import Preprocessor
@@ -71,4 +72,5 @@ __all__ = [
     "XLMRobertaTextClassifier",
     "XLMRobertaTextClassifierPreprocessor",
     "XLMRobertaTokenizer",
+    "save_huggingface",
 ]

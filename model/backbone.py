@@ -54,12 +54,12 @@ class Backbone(keras.Model):
     # Constructor arguments that KerasHub has not, and what they are unless a checkpoint says otherwise.
     own_setting_defaults: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, settings: dict[str, Any], dtype: Any, **kwargs: Any) -> None:
+    def __init__(self, settings: dict[str, Any], dtype: Any, name: str | None = None, trainable: bool = True) -> None:
         """Called by a family's constructor when its layers stand in `self`, and they are wired here."""
         self.attention_mask = AttentionMask(name="attention_mask")
         inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in self.input_names()}
         outputs = self.outputs_of(self.encode(**inputs))
-        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         self.dtype_policy = keras.dtype_policies.get(dtype)
         for name, value in settings.items():
             setattr(self, name, value)
@@ -147,10 +147,7 @@ class Backbone(keras.Model):
         config = dict(config)
         if isinstance(config.get("dtype"), dict):
             config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        trainable = config.pop("trainable", True)
-        backbone = cls(**config)
-        backbone.trainable = trainable
-        return backbone
+        return cls(**config)
 
     @classproperty
     def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805

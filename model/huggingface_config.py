@@ -131,8 +131,8 @@ def _check_architecture(config: dict[str, Any], source: str) -> None:
     kind = config.get("position_embedding_type", "absolute")
     if kind not in (None, "absolute"):
         refused.append(f"position_embedding_type {kind!r}")
-    has_projection = config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size")
-    if has_projection and config["model_type"] != "albert":
+    is_factorized = config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size")
+    if is_factorized and config["model_type"] != "albert":
         refused.append("embedding_size")
     if config.get("quantization_config"):
         refused.append("quantization_config")
@@ -181,7 +181,16 @@ def text_classifier_settings(config: dict[str, Any], family: str, source: str) -
     body = backbone_settings(config, family, source)
     name, default = ("classifier_dropout_prob", 0.1) if family == "albert" else ("classifier_dropout", None)
     dropout = config.get(name, default)
-    return {"num_classes": num_classes, "dropout": body["dropout"] if dropout is None else float(dropout)}
+    settings = {"num_classes": num_classes, "dropout": body["dropout"] if dropout is None else float(dropout)}
+    names = label_names(labels) if isinstance(labels, dict) else None
+    return settings if names is None else {**settings, "labels": names}
+
+
+def label_names(id2label: dict[str, Any]) -> list[str] | None:
+    """The names of the classes in the order of their ids; None where they are transformers' own LABEL_0, LABEL_1, ..."""
+    names = [id2label.get(str(index)) for index in range(len(id2label))]
+    given = [str(name) for index, name in enumerate(names) if name is not None and name != f"LABEL_{index}"]
+    return given if len(given) == len(set(given)) == len(names) else None
 
 
 def check_problem_type(config: dict[str, Any], source: str) -> None:
@@ -219,7 +228,8 @@ def describe(task: Any, family: str, pad_token_id: int) -> dict[str, Any]:
     if task.kind == "text_classifier":
         dropout_name = "classifier_dropout_prob" if family == "albert" else "classifier_dropout"
         theirs[dropout_name] = task.dropout
-        labels = {str(index): f"LABEL_{index}" for index in range(task.num_classes)}
+        classes = task.labels or [f"LABEL_{index}" for index in range(task.num_classes)]
+        labels = {str(index): label for index, label in enumerate(classes)}
         theirs |= {"id2label": labels, "label2id": {label: int(index) for index, label in labels.items()}}
         theirs["problem_type"] = "single_label_classification"
     own = {

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.preset_files import PresetFiles
@@ -260,7 +259,20 @@ def arrays_of(places: list[Place], prefix: str = "") -> dict[str, np.ndarray]:
 
 
 def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Writes `model.safetensors`; the bytes depend on the arrays alone."""
-    # The format is what transformers asks for before it loads anything.
-    metadata = {"format": "pt", _MARK: "1"}
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path, metadata=metadata)
+    """Writes float32 arrays as a safetensors file; the bytes depend on the arrays alone.
+
+    Written here, not by the library: it puts metadata in random order, and copies all arrays before it writes one. The
+    format: the header's length (8 bytes, little-endian), the header (JSON, padded with spaces), the arrays.
+    """
+    # transformers asks for the format before it loads anything.
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", _MARK: "1"}}
+    end = 0
+    for name, array in sorted(arrays.items()):
+        start, end = end, end + array.size * 4
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [start, end]}
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for _, array in sorted(arrays.items()):
+            file.write(np.ascontiguousarray(array, "<f4").data)

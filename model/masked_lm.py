@@ -32,6 +32,7 @@ class MaskedLM(Task):
         head_layer_norm_epsilon: float | None = None,
         **kwargs: Any,
     ) -> None:
+        self.check_parts(backbone, preprocessor)
         given = {"head_activation": head_activation, "head_layer_norm_epsilon": head_layer_norm_epsilon}
         self._head_settings = {**self.head_defaults, **{k: v for k, v in given.items() if v is not None}}
         activation = self._head_settings["head_activation"]

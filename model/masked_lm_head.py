@@ -64,8 +64,10 @@ class MaskedLMHead(keras.layers.Layer):
 
     def call(self, inputs: Any, mask_positions: Any) -> Any:
         """inputs: (B, T, H); mask_positions: integers (B, M). Returns logits (B, M, vocabulary_size)."""
-        logits = self.token_embedding(self.transform(inputs, mask_positions), reverse=True)
-        return logits + ops.cast(self._output_bias, logits.dtype)
+        hidden = self.transform(inputs, mask_positions)
+        # Not `token_embedding(hidden, reverse=True)`: inside another layer it multiplies in float32 under any policy.
+        kernel = ops.transpose(ops.cast(self.token_embedding.embeddings, hidden.dtype))
+        return ops.matmul(hidden, kernel) + ops.cast(self._output_bias, hidden.dtype)
 
     def transform(self, inputs: Any, mask_positions: Any) -> Any:
         """What is multiplied with the embedding: (B, M, embedding_dim)."""

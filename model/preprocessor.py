@@ -92,7 +92,7 @@ class Preprocessor:
 
     def named_inputs(self, rows: dict[str, Any]) -> dict[str, Any]:
         """The rows' tensors that the family's backbone takes, in KerasHub's order."""
-        names = ("token_ids", "segment_ids", "padding_mask") if self.has_segments else ("token_ids", "padding_mask")
+        names = ("token_ids", "padding_mask", "segment_ids") if self.has_segments else ("token_ids", "padding_mask")
         return {name: rows[name] for name in names}
 
     def check_fits(self, vocabulary_size: int, max_sequence_length: int) -> None:
@@ -126,7 +126,8 @@ class Preprocessor:
 
     def described(self) -> dict[str, Any]:
         """Everything but the vocabulary, for a `.keras` file."""
-        tokenizer = {"class_name": type(self.tokenizer).__name__, "config": self.tokenizer.get_config()}
+        settings = {**self.tokenizer.get_config(), **self.tokenizer._own_options()}
+        tokenizer = {"class_name": type(self.tokenizer).__name__, "config": settings}
         return {"tokenizer": tokenizer, "config": {**self.get_config(), **self.own_options()}}
 
     @classmethod

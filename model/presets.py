@@ -111,6 +111,9 @@ def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments
     head = source.head_settings(found.kind)
     settings = {**(head or {}), **arguments}
     dtype = settings.pop("dtype", None)
+    if "num_classes" in arguments and "labels" not in arguments:
+        # A new head: the names of the old one's classes are not its own.
+        settings.pop("labels", None)
     if found.kind == "text_classifier" and "num_classes" not in settings:
         raise TypeError(
             f"{found.__name__}.from_preset needs num_classes: {source.source} was saved without a classifier"
@@ -207,14 +210,16 @@ def put_in_place(temporary: Path, target: Path) -> None:
 
 
 def check_preset_target(preset_dir: str | Path) -> None:
-    """Raises InputError unless the directory is free, empty, or a preset that may be replaced; a URL may be."""
+    """Raises InputError unless the directory is free, empty, or a preset or SavedModel that may be replaced; a URL may
+    be."""
     if "://" in str(preset_dir):
         return
     target = Path(preset_dir)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     marks = (WEIGHTS_FILE, SHARDED_WEIGHTS_FILE, METADATA_FILE, "model.safetensors")
-    if not ((target / CONFIG_FILE).is_file() and any((target / mark).is_file() for mark in marks)):
+    is_preset = (target / CONFIG_FILE).is_file() and any((target / mark).is_file() for mark in marks)
+    if not is_preset and not (target / "saved_model.pb").is_file():
         raise InputError(
             f"a preset goes into a new directory or replaces a preset, {target} is something else; choose another `preset`"
         )

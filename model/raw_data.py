@@ -3,9 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from clozekit.model.preprocessor import Preprocessor
+from clozekit.model.preprocessor import Preprocessor, as_strings
 from clozekit.tokenizers.errors import InputError
 
 DEFAULT_BATCH_SIZE = 32
@@ -46,14 +47,15 @@ def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle
         for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
             if value is not None:
                 raise InputError(f"with a tf.data.Dataset, {name} must stand in the dataset, got {name} apart")
+        _check_dataset(x)
         return x
     if hasattr(x, "__next__") or isinstance(x, keras.utils.PyDataset):
         raise InputError(
             f"raw text must come as strings or as a batched tf.data.Dataset, got a {type(x).__name__};"
             " wrap it with tf.data.Dataset.from_generator"
         )
-    parts = tuple(_slices(value) for value in (x, y, sample_weight))
-    structure = keras.utils.pack_x_y_sample_weight(*parts)
+    texts = tuple(_texts(segment) for segment in x) if isinstance(x, tuple) else _texts(x)
+    structure = keras.utils.pack_x_y_sample_weight(texts, _slices(y), _slices(sample_weight))
     try:
         rows = tf.data.Dataset.from_tensor_slices(structure)
     except (ValueError, IndexError) as error:
@@ -66,18 +68,31 @@ def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle
     return rows.batch(batch_size or DEFAULT_BATCH_SIZE)
 
 
-def _slices(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_slices(part) for part in value)
-    if isinstance(value, tf.Tensor) or value is None:
-        return value
-    if isinstance(value, str):
+def _check_dataset(dataset: tf.data.Dataset) -> None:
+    """Raises InputError unless the elements are batches of strings, or tuples that begin with them."""
+    spec = dataset.element_spec
+    x = keras.utils.unpack_x_y_sample_weight(spec)[0]
+    for segment in x if isinstance(x, tuple) else (x,):
+        if getattr(segment, "dtype", None) != tf.string or segment.shape.rank != 1:
+            raise InputError(
+                f"raw text in a tf.data.Dataset must be batches of strings, got {segment}; batch the dataset"
+                " (.batch(32)), or for preprocessed data build the task with preprocessor=None"
+            )
+
+
+def _texts(value: Any) -> tf.Tensor:
+    """Several strings as a tensor."""
+    texts = as_strings(value)
+    if texts.shape.rank == 0:
         raise InputError("fit, evaluate and predict take several texts, got one string; wrap it in a list")
-    if hasattr(value, "dtype") and not hasattr(value, "tolist"):
-        value = keras.ops.convert_to_numpy(value)
-    # pandas and NumPy keep strings as objects.
-    is_objects = getattr(getattr(value, "dtype", None), "kind", None) == "O"
-    return tf.convert_to_tensor(value.tolist() if is_objects else value)
+    return texts
+
+
+def _slices(value: Any) -> Any:
+    """Labels or weights as something that `from_tensor_slices` takes."""
+    if value is None or isinstance(value, tf.Tensor):
+        return value
+    return np.asarray(value) if hasattr(value, "__array__") else tf.convert_to_tensor(value)
 
 
 def split(x: Any, y: Any, sample_weight: Any, validation_split: float) -> tuple[Any, Any]:

@@ -37,16 +37,21 @@ class Task(keras.Model):
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
-        if type(self).backbone_cls is not Backbone and not isinstance(backbone, type(self).backbone_cls):
-            raise InputError(
-                f"{type(self).__name__} needs a {type(self).backbone_cls.__name__}, got a {type(backbone).__name__};"
-                " use the classes of one family"
-            )
         self.backbone = backbone
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         self.preprocessor = preprocessor
         if compile:
             self.compile()
+
+    @classmethod
+    def check_parts(cls, backbone: Any, preprocessor: Any) -> None:
+        """Raises InputError for parts that are not of the task's family or kind; constructors call it first."""
+        for part, wanted in ((backbone, cls.backbone_cls), (preprocessor, cls.preprocessor_cls)):
+            if not isinstance(part, wanted) and not (part is None and part is preprocessor):
+                raise InputError(
+                    f"{cls.__name__} needs a {wanted.__name__}, got a {type(part).__name__};"
+                    " use the classes of one family and task"
+                )
 
     @property
     def preprocessor(self) -> Preprocessor | None:
@@ -55,6 +60,7 @@ class Task(keras.Model):
 
     @preprocessor.setter
     def preprocessor(self, value: Preprocessor | None) -> None:
+        self.check_parts(self.backbone, value)
         if value is not None:
             value.check_fits(self.backbone.vocabulary_size, self.backbone.max_sequence_length)
         self._preprocessor = value
@@ -109,7 +115,8 @@ class Task(keras.Model):
         self, x: Any = None, y: Any = None, batch_size: int | None = None, sample_weight: Any = None, **kwargs: Any
     ) -> Any:
         """`keras.Model.evaluate`, on raw text where there is a preprocessor; the masks are the same every time."""
-        if self._preprocessor is None:
+        # Within `fit`, Keras evaluates on the dataset that `fit` was given, which is preprocessed already.
+        if self._preprocessor is None or kwargs.get("_use_cached_eval_dataset"):
             x, y, sample_weight = _as_arrays(x), _as_arrays(y), _as_arrays(sample_weight)
             return super().evaluate(x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs)
         from clozekit.model import raw_data

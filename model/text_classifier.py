@@ -1,5 +1,6 @@
 """The text-classification task: a backbone and a dense layer on its pooled output."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -14,7 +15,8 @@ from clozekit.tokenizers.errors import InputError
 class TextClassifier(Task):
     """Base of the families' text classifiers, and the head of those whose backbone has a pooler.
 
-    Gives logits (B, num_classes), or what `activation` ("softmax", ...) makes of them.
+    Gives logits (B, num_classes), or what `activation` ("softmax", ...) makes of them. labels: the names of the classes in
+    the order of their ids, kept in the preset; None where they have none.
     """
 
     kind = "text_classifier"
@@ -27,11 +29,16 @@ class TextClassifier(Task):
         preprocessor: Preprocessor | None = None,
         activation: Any = None,
         dropout: float = 0.1,
+        labels: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        self.check_parts(backbone, preprocessor)
         if num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
+        if labels is not None and (len(labels) != num_classes or len(set(labels)) != num_classes):
+            raise InputError(f"labels must name each of the {num_classes} classes once, got {', '.join(labels)}")
         self.num_classes = num_classes
+        self.labels = labels
         self.activation = keras.activations.get(activation)
         self.dropout = dropout
         policy = backbone.dtype_policy
@@ -75,14 +82,14 @@ class TextClassifier(Task):
 
     def head_settings(self) -> dict[str, Any]:
         """Constructor arguments that KerasHub has not."""
-        return {}
+        return {} if self.labels is None else {"labels": list(self.labels)}
 
     def head_variables(self) -> dict[str, Any]:
         """The head's variables by their place in KerasHub's `task.weights.h5`."""
         return {"layers/dense/vars/0": self.output_dense.kernel, "layers/dense/vars/1": self.output_dense.bias}
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.head_config()}
+        return {**super().get_config(), **self.head_config(), **self.head_settings()}
 
 
 class FirstTokenClassifier(TextClassifier):
@@ -98,6 +105,7 @@ class FirstTokenClassifier(TextClassifier):
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        self.check_parts(backbone, preprocessor)
         self.hidden_dim = backbone.hidden_dim if hidden_dim is None else hidden_dim
         policy = backbone.dtype_policy
         self.first_token = FirstToken(dtype=policy, name="first_token")

@@ -20,6 +20,7 @@ from clozekit.pipelines.manifest import (
     manifest_to_json,
 )
 from clozekit.pipelines.plan import GroupRows, ShardPlan
+from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, save_tokenizer_to
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 
@@ -82,6 +83,11 @@ def assemble_manifest(
 ) -> Manifest:
     """The manifest of a finished build. Raises InputError when nothing was kept, RuntimeError when shards are missing."""
     check_account(counts)
+    if not plans and counts.get("documents_of_other_lengths", 0) + counts.get("rejected_too_long", 0):
+        raise InputError(
+            f"rows of {build.sequence_length} tokens must hold at least one document, none has that length; leave it out of"
+            " --sequence-length, or cut long documents"
+        )
     if not plans:
         raise InputError(
             f"the inputs must hold at least one document with text, {counts.get('documents_in', 0)} were read and none"
@@ -131,6 +137,6 @@ class CommitDataset(beam.DoFn):
         shards: Sequence[tuple[str, int, ShardInfo]],
     ) -> Iterable[str]:
         manifest = assemble_manifest(self._build, counts, groups, plans, shards)
-        load_tokenizer(self._tokenizer_directory).save(join(self._directory, "tokenizer"))
+        save_tokenizer_to(load_tokenizer(self._tokenizer_directory), join(self._directory, TOKENIZER_FOLDER))
         write_bytes(join(self._directory, MANIFEST_FILE), manifest_to_json(manifest).encode())
         yield manifest.dataset_sha256

@@ -61,6 +61,18 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
             f"rows are decoded with the tokenizer that made them (sha256 {manifest.tokenizer.sha256[:12]}), got one with"
             f" {tokenizer.sha256()[:12]}; pass the right --tokenizer"
         )
+    for row in rows_of(manifest, directory, num_rows):
+        yield f"row {row[ROW_ID][0]}: {len(row[TOKEN_IDS])} tokens, {len(row[DOCUMENT_LENGTHS])} documents"
+        start = 0
+        for length in row[DOCUMENT_LENGTHS]:
+            text = tokenizer.decode(row[TOKEN_IDS][start : start + length])
+            # A document is one line here; byte-level BPE keeps the breaks of its text.
+            yield "  | " + text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
+            start += length
+
+
+def rows_of(manifest: Manifest, directory: str, num_rows: int) -> Iterator[dict[str, list[int]]]:
+    """The first rows of the train split (of validation when there is none). Raises InputError for a missing shard."""
     split = manifest.splits.get("train") or next(iter(manifest.splits.values()))
     left = num_rows
     for shard in split.shards:
@@ -75,11 +87,4 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
                 f"every shard of the manifest must be there, {path} is missing; copy the dataset again"
             ) from error
         left -= len(records)
-        for row in records_to_rows(records).to_pylist():
-            yield f"row {row[ROW_ID][0]}: {len(row[TOKEN_IDS])} tokens, {len(row[DOCUMENT_LENGTHS])} documents"
-            start = 0
-            for length in row[DOCUMENT_LENGTHS]:
-                text = tokenizer.decode(row[TOKEN_IDS][start : start + length])
-                # A document is one line here; byte-level BPE keeps the breaks of its text.
-                yield "  | " + text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
-                start += length
+        yield from records_to_rows(records).to_pylist()

@@ -78,6 +78,11 @@ class Manifest:
     dataset_sha256: str
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether rows hold sentence pairs: `segment_lengths` and `pair_labels` beside the other features."""
+        return bool(self.settings.get("prepare", {}).get("pairs", "none") != "none")
+
     def fill_rate(self, split: str) -> float:
         """Share of the positions of `split` that hold a real token, 0 to 1."""
         info = self.splits[split]

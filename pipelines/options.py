@@ -1,13 +1,19 @@
 """The settings of `clozekit prepare`, checked when they are made."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from clozekit.tokenizers.errors import InputError
 
 INPUT_FORMATS = ("auto", "text", "jsonl")
 DOCUMENT_KINDS = ("file", "line", "block")
+LONG_DOCUMENTS = ("tokens", "sentences", "drop")
+PAIRS = ("none", "next", "order")
+PACKINGS = ("best_fit", "none")
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,12 @@ class PrepareOptions:
     shard_size_mb: size a shard is planned for; num_shards, when given, overrides it for the train split.
     group_size: documents packed together; 20,000 gave a fill rate of 0.999 on paragraphs at length 512 and keeps a
         group of full rows near 40 MB.
+    long_documents: those longer than a row are cut into full rows ("tokens"), between sentences ("sentences"), or
+        dropped and counted ("drop").
+    pairs: "next" gives half of the pieces a second segment of another document (BERT's next-sentence objective, Devlin
+        et al. 2018), "order" swaps the segments of half of them (ALBERT's, Lan et al. 2019).
+    packing: "best_fit" fills rows with several documents, at most max_documents_per_row; "none" is one a row.
+    shorter_lengths: with "none", the shorter rows of the same build; pieces that fit them are not in these.
     """
 
     sequence_length: int = 512
@@ -51,9 +63,31 @@ class PrepareOptions:
     shard_size_mb: float = 64.0
     num_shards: int | None = None
     group_size: int = 20_000
+    long_documents: str = "tokens"
+    pairs: str = "none"
+    packing: str = "best_fit"
+    max_documents_per_row: int | None = None
+    shorter_lengths: tuple[int, ...] = ()
+    # With "none", the longest rows of the same build: documents are cut for these. None: `sequence_length`.
+    longest_length: int | None = None
 
     def __post_init__(self) -> None:
         check_at_least("sequence_length", self.sequence_length, 8)
+        check_choice("long_documents", self.long_documents, LONG_DOCUMENTS)
+        check_choice("pairs", self.pairs, PAIRS)
+        check_choice("packing", self.packing, PACKINGS)
+        if self.max_documents_per_row is not None:
+            check_at_least("max_documents_per_row", self.max_documents_per_row, 1)
+            if self.packing == "none":
+                raise InputError(
+                    f"max_documents_per_row is for packed rows, got {self.max_documents_per_row} with packing none; leave"
+                    " one of them out"
+                )
+        if self.pairs == "next" and self.longest_length is not None:
+            raise InputError(
+                "pairs of the kind next are exchanged among rows of one length, got several lengths without packing; pack"
+                " them, or build each length by itself"
+            )
         check_rate("validation_rate", self.validation_rate)
         check_at_least("group_size", self.group_size, 1)
         if not 0 <= self.seed < 2**63:
@@ -63,8 +97,54 @@ class PrepareOptions:
         if self.num_shards is not None:
             check_at_least("num_shards", self.num_shards, 1)
 
+    @property
+    def num_special(self) -> int:
+        """Special tokens around a piece: start and end, and with pairs the end between the segments."""
+        return 2 if self.pairs == "none" else 3
+
+    @property
+    def by_sentence(self) -> bool:
+        return self.long_documents == "sentences" or self.pairs != "none"
+
+    @property
+    def longest_piece(self) -> int:
+        """Tokens of the longest piece, without special tokens."""
+        longest = (self.longest_length or self.sequence_length) - self.num_special
+        # Second segments are exchanged: any two segments must fit into a row together.
+        return longest - longest % 2 if self.pairs == "next" else longest
+
+    @property
+    def longest_segment(self) -> int:
+        return self.longest_piece // 2 if self.pairs == "next" else self.longest_piece - 1
+
+    def holds(self, lengths: np.ndarray) -> np.ndarray:
+        """Whether rows of this length are for pieces of so many tokens, and shorter rows of the build are not."""
+        shortest = max(self.shorter_lengths, default=0) - self.num_special
+        return (lengths > shortest) & (lengths <= self.sequence_length - self.num_special)
+
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        # As JSON gives it back.
+        return {**dataclasses.asdict(self), "shorter_lengths": list(self.shorter_lengths)}
+
+
+def options_of_lengths(options: PrepareOptions, lengths: Sequence[int]) -> tuple[PrepareOptions, ...]:
+    """The settings for rows of each length; without packing, each holds the pieces that the next shorter one can't.
+
+    Raises InputError for a length that stands twice.
+    """
+    if len(set(lengths)) < len(lengths):
+        raise InputError(f"every sequence length must be another, got {', '.join(map(str, lengths))}; name each once")
+    if options.packing != "none" or len(lengths) < 2:
+        return tuple(dataclasses.replace(options, sequence_length=length) for length in lengths)
+    return tuple(
+        dataclasses.replace(
+            options,
+            sequence_length=length,
+            shorter_lengths=tuple(sorted(other for other in lengths if other < length)),
+            longest_length=max(lengths),
+        )
+        for length in lengths
+    )
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

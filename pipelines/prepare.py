@@ -4,87 +4,48 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
-from apache_beam.pvalue import AsList, AsSingleton
+import fsspec
+from apache_beam.pvalue import AsSingleton
 
-from clozekit.pipelines.blocks import concatenate, from_bytes, list_parts, to_bytes
-from clozekit.pipelines.commit import BuildInfo, CommitDataset, length_histogram
+from clozekit.pipelines.block_store import BlockStore
+from clozekit.pipelines.build_report import REPORT_FILE, write_build_report
+from clozekit.pipelines.commit import BuildInfo
 from clozekit.pipelines.dead_letters import DEAD_LETTERS_FILE, WriteDeadLetters, check_bad_rate
-from clozekit.pipelines.encode_documents import ENCODE_COUNTS, EncodeDocuments
-from clozekit.pipelines.files import InputFile, check_writable, find_inputs, join, list_names, remove
+from clozekit.pipelines.encode_documents import EncodeDocuments, counts_tag, pieces_tag
+from clozekit.pipelines.files import (
+    InputFile,
+    check_writable,
+    file_size,
+    find_inputs,
+    is_local,
+    join,
+    list_names,
+    remove,
+)
+from clozekit.pipelines.make_dataset import Target, add_dataset
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
 from clozekit.pipelines.merge_counts import MergeCounts
-from clozekit.pipelines.options import PrepareOptions, ReadOptions
-from clozekit.pipelines.pack import pack_group
-from clozekit.pipelines.plan import GroupRows, ShardPlan, cut_rows, group_of_keys, num_groups, plan_shards
-from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
+from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_lengths
+from clozekit.pipelines.progress import Progress, local_progress
 from clozekit.pipelines.read import BAD_RECORDS, READ_COUNTS, BadRecord, ReadFiles, group_files
 from clozekit.pipelines.records import SPLITS
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
-from clozekit.pipelines.write_shards import PARTS_FOLDER, WriteShard
+from clozekit.pipelines.write_shards import PARTS_FOLDER
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.
 BUILD_VERSION = 1
-GROUP_ROWS = "group_rows"
 MAX_BAD_EXAMPLES = 1
+BLOCKS_FOLDER = "_blocks"
 _OUR_FILES = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{8}}\.tfrecord(\..*\.tmp)?")
-
-
-class AssignGroups(beam.DoFn):
-    """(split, block of pieces) -> ((split, group), block), once the counts tell how many groups there are."""
-
-    def __init__(self, group_size: int) -> None:
-        self._group_size = group_size
-
-    def process(self, element: tuple[str, bytes], counts: Mapping[str, int]) -> Iterable[tuple[tuple[str, int], bytes]]:
-        split, block = element
-        pieces = from_bytes(block)
-        groups = group_of_keys(pieces.column("key").to_numpy(), num_groups(counts, split, self._group_size))
-        for group in sorted(set(groups.tolist())):
-            yield (split, group), to_bytes(pieces.filter(pa.array(groups == group)))
-
-
-class PackGroup(beam.DoFn):
-    """((split, group), blocks of pieces) -> ((split, group), block of rows), and GroupRows."""
-
-    def __init__(self, sequence_length: int, progress: Progress | None) -> None:
-        self._sequence_length = sequence_length
-        self._progress = progress
-
-    def setup(self) -> None:
-        self._reporter = ProgressReporter(self._progress, "packed")
-
-    def process(self, element: tuple[tuple[str, int], Iterable[bytes]]) -> Iterable[Any]:
-        (split, group), blocks = element
-        rows = pack_group(concatenate(list(blocks)), self._sequence_length)
-        tokens = list_parts(rows.column("token_ids"))[0]
-        lengths = list_parts(rows.column("document_lengths"))[0]
-        self._reporter.add(rows.num_rows)
-        histogram = length_histogram(lengths, self._sequence_length)
-        packed = GroupRows(split, group, rows.num_rows, len(tokens), len(lengths), histogram)
-        yield beam.pvalue.TaggedOutput(GROUP_ROWS, packed)
-        yield (split, group), to_bytes(rows)
-
-
-class AssignShards(beam.DoFn):
-    """((split, group), block of rows) -> ((split, shard, num_shards), (first row, block)), by the shard plan."""
-
-    def process(
-        self, element: tuple[tuple[str, int], bytes], plans: Mapping[str, ShardPlan]
-    ) -> Iterable[tuple[tuple[str, int, int], tuple[int, bytes]]]:
-        (split, group), block = element
-        plan = plans[split]
-        rows = from_bytes(block)
-        start = plan.first_row_of_group[group]
-        for shard, first, end in cut_rows(start, rows.num_rows, plan.shard_bounds):
-            yield (split, shard, plan.num_shards), (first, to_bytes(rows.slice(first - start, end - first)))
 
 
 def check_counts(counts: Mapping[str, int], examples: Sequence[BadRecord], max_bad_rate: float) -> Mapping[str, int]:
@@ -96,21 +57,25 @@ def build_graph(
     root: beam.Pipeline,
     inputs: Sequence[InputFile],
     reading: ReadOptions,
-    options: PrepareOptions,
+    targets: Sequence[Target],
     tokenizer_directory: str,
     directory: str,
-    build: BuildInfo,
+    store: BlockStore,
     progress: Progress | None,
 ) -> None:
-    """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched."""
+    """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched.
+
+    targets: the datasets, one for each sequence length; directory: where what is left out of all of them goes.
+    """
     read = (
         root
         | "Inputs" >> beam.Create(group_files(inputs))
         | "Read" >> beam.ParDo(ReadFiles(reading, progress)).with_outputs(BAD_RECORDS, READ_COUNTS, main="documents")
     )
+    tags = [tag(target.options.sequence_length) for target in targets for tag in (counts_tag, pieces_tag)]
     encoded = read.documents | "Encode" >> beam.ParDo(
-        EncodeDocuments(tokenizer_directory, options, progress)
-    ).with_outputs(ENCODE_COUNTS, main="pieces")
+        EncodeDocuments(tokenizer_directory, [target.options for target in targets], store, progress)
+    ).with_outputs(*tags)
     _ = (
         read[BAD_RECORDS]
         | "KeyBad" >> beam.Map(lambda record: (None, record))
@@ -118,42 +83,15 @@ def build_graph(
         | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(directory))
     )
     examples = read[BAD_RECORDS] | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
-    counts = (
-        (read[READ_COUNTS], encoded[ENCODE_COUNTS])
-        | "AllCounts" >> beam.Flatten()
-        | "SumCounts" >> beam.CombineGlobally(MergeCounts())
-        | "CheckCounts" >> beam.Map(check_counts, AsSingleton(examples), reading.max_bad_rate)
-    )
-    packed = (
-        encoded.pieces
-        | "AssignGroups" >> beam.ParDo(AssignGroups(options.group_size), AsSingleton(counts))
-        | "GroupPieces" >> beam.GroupByKey()
-        | "Pack" >> beam.ParDo(PackGroup(options.sequence_length, progress)).with_outputs(GROUP_ROWS, main="rows")
-    )
-    groups = packed[GROUP_ROWS]
-    plans = (
-        root
-        | "PlanOnce" >> beam.Create([None])
-        | "PlanShards" >> beam.Map(lambda _, packed: plan_shards(packed, options), AsList(groups))
-    )
-    shards = (
-        packed.rows
-        | "AssignShards" >> beam.ParDo(AssignShards(), AsSingleton(plans))
-        | "GroupRows" >> beam.GroupByKey()
-        | "WriteShards" >> beam.ParDo(WriteShard(directory, build.build_id, progress))
-    )
-    _ = (
-        root
-        | "CommitOnce" >> beam.Create([None])
-        | "Commit"
-        >> beam.ParDo(
-            CommitDataset(directory, tokenizer_directory, build),
-            AsSingleton(counts),
-            AsList(groups),
-            AsSingleton(plans),
-            AsList(shards),
+    for target in targets:
+        length = target.options.sequence_length
+        counts = (
+            (read[READ_COUNTS], encoded[counts_tag(length)])
+            | f"AllCounts{length}" >> beam.Flatten()
+            | f"SumCounts{length}" >> beam.CombineGlobally(MergeCounts())
+            | f"CheckCounts{length}" >> beam.Map(check_counts, AsSingleton(examples), reading.max_bad_rate)
         )
-    )
+        add_dataset(root, encoded[pieces_tag(length)], counts, target, tokenizer_directory, store, progress)
 
 
 def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
@@ -192,34 +130,134 @@ def prepare(
     A finished dataset of the same build is left as it is; a different one is refused unless `overwrite`. Raises
     InputError for inputs, a tokenizer or options that break a rule.
     """
+    directories = {directory: options}
+    (result,) = prepare_datasets(
+        reading,
+        directories,
+        tokenizer_directory,
+        directory,
+        runner,
+        num_workers,
+        beam_arguments,
+        overwrite,
+        show_progress,
+    )
+    return result
+
+
+def prepare_lengths(
+    reading: ReadOptions,
+    options: PrepareOptions,
+    lengths: Sequence[int],
+    tokenizer_directory: str,
+    directory: str,
+    **running: Any,
+) -> dict[str, tuple[Manifest, bool]]:
+    """Builds a dataset for each sequence length, in one pass over the inputs; each is what a build of that length alone
+    gives. A single one goes into `directory`, several into folders of it that are named by the length.
+
+    Returns directory -> what `prepare` returns; `running` are its other arguments.
+    """
+    each = options_of_lengths(options, lengths)
+    if len(each) == 1:
+        return {directory: prepare(reading, each[0], tokenizer_directory, directory, **running)}
+    if has_manifest(directory):
+        raise InputError(
+            f"datasets of several lengths go into folders of {directory}, which holds a dataset itself; pass another"
+            " --output"
+        )
+    directories = {join(directory, str(one.sequence_length)): one for one in each}
+    results = prepare_datasets(reading, directories, tokenizer_directory, directory, **running)
+    return dict(zip(directories, results, strict=True))
+
+
+def prepare_datasets(
+    reading: ReadOptions,
+    directories: Mapping[str, PrepareOptions],
+    tokenizer_directory: str,
+    side_directory: str,
+    runner: str = LOCAL_RUNNER,
+    num_workers: int = 1,
+    beam_arguments: Sequence[str] = (),
+    overwrite: bool = False,
+    show_progress: bool = False,
+) -> list[tuple[Manifest, bool]]:
+    """`prepare` for several datasets of one pass; those that are finished are left as they are."""
     inputs = find_inputs(reading.inputs)
-    build = describe_build(inputs, reading, options, describe_tokenizer(load_tokenizer(tokenizer_directory)), runner)
+    tokenizer = describe_tokenizer(load_tokenizer(tokenizer_directory))
     beam_options = runner_options(runner, num_workers, beam_arguments)
+    targets = []
+    for directory, options in directories.items():
+        check_pairs(options, tokenizer)
+        target = Target(directory, options, describe_build(inputs, reading, options, tokenizer, runner))
+        if not is_finished(target, overwrite):
+            targets.append(target)
+    if targets:
+        remove(join(side_directory, DEAD_LETTERS_FILE))
+        # A dataset that is there stays whole until the new manifest takes the place of the old one.
+        stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
+        with (
+            local_blocks(side_directory, runner) as store,
+            local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
+            failures_in_one_line(),
+            beam.Pipeline(options=beam_options) as root,
+        ):
+            build_graph(root, inputs, reading, targets, tokenizer_directory, side_directory, store, progress)
+    built = {target.directory for target in targets}
+    results = []
+    for directory in directories:
+        manifest = read_manifest(directory)
+        remove_leftovers(directory, manifest)
+        if directory in built or file_size(join(directory, REPORT_FILE)) is None:
+            write_build_report(directory, manifest, side_directory)
+        results.append((manifest, directory in built))
+    return results
+
+
+@contextmanager
+def local_blocks(directory: str, runner: str) -> Iterator[BlockStore]:
+    """Where blocks wait while a local run lasts: beside the output when that is a local folder."""
+    if runner != LOCAL_RUNNER:
+        yield BlockStore()
+        return
+    filesystem, path = fsspec.core.url_to_fs(directory)
+    if not is_local(filesystem):
+        with tempfile.TemporaryDirectory(prefix="clozekit-blocks-") as folder:
+            yield BlockStore(folder)
+        return
+    folder = join(path, BLOCKS_FOLDER)
+    # What a run that was killed left.
+    remove(folder)
+    try:
+        yield BlockStore(folder)
+    finally:
+        remove(folder)
+
+
+def is_finished(target: Target, overwrite: bool) -> bool:
+    """Whether the dataset is there already. Raises InputError when a different one is, or the place can't be written."""
+    directory = target.directory
     if has_manifest(directory):
         manifest = read_manifest(directory)
-        if manifest.build_id == build.build_id and not overwrite:
-            remove_leftovers(directory, manifest)
-            return manifest, False
+        if manifest.build_id == target.build.build_id and not overwrite:
+            return True
         if not overwrite:
             raise InputError(
-                f"{directory} holds a dataset of other inputs or settings ({describe_difference(manifest, build)});"
-                " pass --overwrite to replace it, or another --output"
+                f"{directory} holds a dataset of other inputs or settings"
+                f" ({describe_difference(manifest, target.build)}); pass --overwrite to replace it, or another --output"
             )
         # Asked to do it again: nothing of the finished build is trusted.
         remove(join(directory, PARTS_FOLDER))
     check_writable(directory)
-    remove(join(directory, DEAD_LETTERS_FILE))
-    # A dataset that is there stays whole until the new manifest takes the place of the old one.
-    stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
-    with (
-        local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
-        failures_in_one_line(),
-        beam.Pipeline(options=beam_options) as root,
-    ):
-        build_graph(root, inputs, reading, options, tokenizer_directory, directory, build, progress)
-    manifest = read_manifest(directory)
-    remove_leftovers(directory, manifest)
-    return manifest, True
+    return False
+
+
+def check_pairs(options: PrepareOptions, tokenizer: TokenizerInfo) -> None:
+    if options.pairs != "none" and "sep_token" not in tokenizer.special_token_ids:
+        raise InputError(
+            f"sentence pairs are for the families that learned from them (BERT, ALBERT), got {tokenizer.class_name};"
+            " leave --pairs out"
+        )
 
 
 def describe_difference(manifest: Manifest, build: BuildInfo) -> str:

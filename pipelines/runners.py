@@ -16,6 +16,8 @@ from clozekit.tokenizers.errors import InputError
 LOCAL_RUNNER = "FnApiRunner"
 
 _OS_ERROR = re.compile(r"Error: (\[Errno \d+\] .*?)(?: \[while running .*)?$", re.MULTILINE)
+# What Beam's local runner says when one of its worker processes is gone.
+_WORKER_LOST = re.compile(r"Channel closed prematurely|Socket closed|Stream removed", re.IGNORECASE)
 _INPUT_ERROR = re.compile(r"InputError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
 
 
@@ -31,8 +33,15 @@ def runner_options(runner: str, num_workers: int, beam_arguments: Sequence[str])
             "direct_running_mode must not be multi_threading: Beam loses records in it; use --num-workers N, which starts"
             " N processes"
         )
+    if any(argument.startswith(("--direct_running_mode", "--direct_num_workers")) for argument in beam_arguments):
+        raise InputError(f"worker processes are counted by --num-workers, got {' '.join(beam_arguments)}; use that")
+    if num_workers > 1 and runner != LOCAL_RUNNER:
+        raise InputError(
+            f"--num-workers counts the local processes of {LOCAL_RUNNER}, got {num_workers} with {runner}; give the runner"
+            " its own option behind `--`"
+        )
     arguments = [f"--runner={runner}", *beam_arguments]
-    if runner == LOCAL_RUNNER and num_workers > 1:
+    if num_workers > 1:
         arguments += ["--direct_running_mode=multi_processing", f"--direct_num_workers={num_workers}"]
     _check_known(beam_arguments)
     try:
@@ -55,7 +64,8 @@ def _check_known(beam_arguments: Sequence[str]) -> None:
 
 @contextmanager
 def failures_in_one_line() -> Iterator[None]:
-    """Turns what a worker raised back into what it was: an InputError, an OSError (full disk), a Ctrl-C.
+    """Turns what a worker raised back into what it was: an InputError, an OSError (full disk), a Ctrl-C; a worker that was
+    killed becomes a ChildProcessError.
 
     In this process an exception keeps its type and Beam adds the stage to its message; from other processes it arrives
     as the text of a RuntimeError. Beam logs and prints the traceback of what it also raises; that is left out.
@@ -74,6 +84,11 @@ def failures_in_one_line() -> Iterator[None]:
             raise InputError(found.group(1).strip()) from error
         if found := _OS_ERROR.search(text):
             raise OSError(found.group(1).strip()) from error
+        if _WORKER_LOST.search(text):
+            raise ChildProcessError(
+                "a worker process ended before its work was done (killed, or out of memory); run the same command again:"
+                " it goes on with what is missing"
+            ) from error
         raise
     finally:
         beam_logger.setLevel(level)

@@ -8,11 +8,12 @@ from typing import IO
 
 import apache_beam as beam
 
+from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.blocks import from_bytes, list_parts
 from clozekit.pipelines.files import file_size, join, read_bytes, write_bytes, write_whole
 from clozekit.pipelines.manifest import ShardInfo
 from clozekit.pipelines.progress import Progress, ProgressReporter
-from clozekit.pipelines.records import rows_to_records, shard_name
+from clozekit.pipelines.records import DOCUMENT_LENGTHS, TOKEN_IDS, rows_to_records, shard_name
 from clozekit.pipelines.tfrecord import check_crc_is_fast, frame_records
 
 PARTS_FOLDER = "_parts"
@@ -36,9 +37,10 @@ def finished_shard(directory: str, part: str) -> ShardInfo | None:
 class WriteShard(beam.DoFn):
     """((split, index, num_shards), [(first_row, block of rows)]) -> ShardInfo, written or found finished."""
 
-    def __init__(self, directory: str, build_id: str, progress: Progress | None) -> None:
+    def __init__(self, directory: str, build_id: str, store: BlockStore, progress: Progress | None) -> None:
         self._directory = directory
         self._build_id = build_id
+        self._store = store
         self._progress = progress
 
     def setup(self) -> None:
@@ -62,15 +64,16 @@ class WriteShard(beam.DoFn):
         framed: list[bytes] = []
         rows = tokens = pieces = 0
         for first_row, block in blocks:
-            batch = from_bytes(block)
+            batch = from_bytes(self._store.take(block))
+            columns = {name: batch.column(name) for name in batch.schema.names}
             records = frame_records(
-                rows_to_records(batch.column("token_ids"), batch.column("document_lengths"), first_row)
+                rows_to_records(columns.pop(TOKEN_IDS), columns.pop(DOCUMENT_LENGTHS), first_row, columns)
             )
             digest.update(records)
             framed.append(records)
             rows += batch.num_rows
-            tokens += len(list_parts(batch.column("token_ids"))[0])
-            pieces += len(list_parts(batch.column("document_lengths"))[0])
+            tokens += len(list_parts(batch.column(TOKEN_IDS))[0])
+            pieces += len(list_parts(batch.column(DOCUMENT_LENGTHS))[0])
         # The name holds the hash of the content, so the content is complete before the file has a name.
         name = shard_name(split, index, num_shards, digest.hexdigest())
 

@@ -109,7 +109,8 @@ class BytePairTokenizer(Tokenizer):
         if self.add_prefix_space:
             # The graph face gives str where texts are looked into.
             given = texts.to_pylist() if hasattr(texts, "to_pylist") else cast(Sequence[str], texts)
-            texts = [text if text.startswith(" ") else " " + text for text in given]
+            # Nothing stays nothing, as in Hugging Face's library.
+            texts = [text if not text or text.startswith(" ") else " " + text for text in given]
         return super().encode_batch(texts, special_tokens_in_strings)
 
     def word_starts(self) -> np.ndarray:

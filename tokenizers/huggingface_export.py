@@ -8,13 +8,11 @@ from typing import Any
 from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_characters
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import RobertaTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.huggingface_files import PLAIN_CLASS
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 from clozekit.tokenizers.sentence_piece_proto import UNIGRAM, UNUSED, USER_DEFINED
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
 from clozekit.tokenizers.wordpiece import SUFFIX_INDICATOR, WordPieceTokenizer
-
-# The class of transformers that takes tokenizer.json as it stands; a family's own builds some of it anew.
-_PLAIN_CLASS = "PreTrainedTokenizerFast"
 
 
 def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: Path, model_max_length: int) -> None:
@@ -134,7 +132,7 @@ def _word_pieces(tokenizer: WordPieceTokenizer, directory: Path) -> tuple[dict[s
     }
     usual = tokenizer.suffix_indicator == SUFFIX_INDICATOR and tokenizer.oov_token == "[UNK]"
     settings = {
-        "tokenizer_class": "BertTokenizer" if usual else _PLAIN_CLASS,
+        "tokenizer_class": "BertTokenizer" if usual else PLAIN_CLASS,
         "do_lower_case": tokenizer.lowercase,
         "strip_accents": tokenizer.strip_accents,
         "tokenize_chinese_chars": tokenizer.split_on_cjk,
@@ -180,7 +178,7 @@ def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str
         "added": [_added(tokenizer, piece, False, False) for piece in tokenizer.unsplittable_tokens],
     }
     settings = {
-        "tokenizer_class": "RobertaTokenizer" if unknown is None else _PLAIN_CLASS,
+        "tokenizer_class": "RobertaTokenizer" if unknown is None else PLAIN_CLASS,
         "add_prefix_space": tokenizer.add_prefix_space,
     }
     return described, settings
@@ -228,4 +226,4 @@ def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tupl
     }
     # transformers' ALBERT class would lower-case and strip accents before the model normalises.
     own = is_xlm_roberta and not model.byte_fallback and not added
-    return described, {"tokenizer_class": "XLMRobertaTokenizer" if own else _PLAIN_CLASS}
+    return described, {"tokenizer_class": "XLMRobertaTokenizer" if own else PLAIN_CLASS}

@@ -4,11 +4,15 @@ import base64
 from pathlib import Path
 from typing import Any
 
+from clozekit.tokenizers.albert_text_steps import with_text_steps
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.sentence_piece_proto import CONTROL, NORMAL, UNKNOWN, write_model
+from clozekit.tokenizers.sentence_piece_proto import CONTROL, NORMAL, UNKNOWN, read_proto, write_model
 from clozekit.tokenizers.vocabulary_files import read_json
 
 TOKENIZER_FILE = "tokenizer.json"
+# The class of transformers that takes tokenizer.json as it stands; a family's own builds some of it anew.
+PLAIN_CLASS = "PreTrainedTokenizerFast"
+_RULES = "Precompiled"
 
 
 def hugging_face_arguments(directory: Path) -> tuple[str, dict[str, Any]]:
@@ -20,8 +24,9 @@ def hugging_face_arguments(directory: Path) -> tuple[str, dict[str, Any]]:
     settings = _settings(directory)
     models = sorted([*directory.glob("*.model"), *directory.glob("*.spm")])
     if models:
-        family = "AlbertTokenizer" if "albert" in _named(directory, settings) else "XLMRobertaTokenizer"
-        return family, {"proto": models[0]}
+        if "albert" not in _named(directory, settings):
+            return "XLMRobertaTokenizer", {"proto": models[0]}
+        return "AlbertTokenizer", {"proto": _albert_model(models[0], settings)}
     if (directory / TOKENIZER_FILE).is_file():
         return _from_tokenizer_json(directory / TOKENIZER_FILE)
     if (directory / "vocab.txt").is_file():
@@ -31,6 +36,7 @@ def hugging_face_arguments(directory: Path) -> tuple[str, dict[str, Any]]:
             "vocabulary": directory / "vocab.txt",
             "lowercase": lowercase,
             "strip_accents": lowercase if accents is None else accents,
+            "split_on_cjk": bool(settings.get("tokenize_chinese_chars", True)),
         }
     if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
         return "RobertaTokenizer", {
@@ -67,7 +73,7 @@ def _from_tokenizer_json(path: Path) -> tuple[str, dict[str, Any]]:
     if kind == "BPE":
         return "RobertaTokenizer", _byte_pairs(path, content, model)
     if kind == "Unigram":
-        return "XLMRobertaTokenizer", _unigram(path, content, model)
+        return _unigram(path, content, model)
     raise InputError(f"the model of {path} must be WordPiece, BPE or Unigram, it is {kind!r}; use another tokenizer")
 
 
@@ -105,19 +111,43 @@ def _byte_pairs(path: Path, content: dict[str, Any], model: dict[str, Any]) -> d
     }
 
 
-def _unigram(path: Path, content: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
-    """XLM-RoBERTa's rows turned back into the model they came from."""
+def _albert_model(path: Path, settings: dict[str, Any]) -> bytes:
+    """The SentencePiece model, with the steps of transformers' ALBERT class before it where that is to read it."""
+    proto = read_proto(path)[0]
+    if settings.get("tokenizer_class") == PLAIN_CLASS:
+        return proto
+    lowercase = bool(settings.get("do_lower_case", True))
+    return with_text_steps(proto, str(path), lowercase, strip_accents=not settings.get("keep_accents", False))
+
+
+def _unigram(path: Path, content: dict[str, Any], model: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """ALBERT's or XLM-RoBERTa's rows turned back into the model they came from."""
     rows = [(piece, float(score)) for piece, score in model["vocab"]]
-    first = [piece for piece, _ in rows[:4]]
+    pieces = [piece for piece, _ in rows]
     normalizer = content.get("normalizer") or {}
-    steps = normalizer.get("normalizers", [normalizer])
-    kinds = {step.get("type") for step in steps}
-    if first != ["<s>", "<pad>", "</s>", "<unk>"] or not kinds <= {"Precompiled", "Replace", "Strip"}:
+    steps = normalizer.get("normalizers", [normalizer] if normalizer else [])
+    kinds = [step.get("type") for step in steps]
+    charsmap = next((base64.b64decode(step["precompiled_charsmap"]) for step in steps if step["type"] == _RULES), b"")
+    is_xlm_roberta = pieces[:4] == ["<s>", "<pad>", "</s>", "<unk>"]
+    is_albert = {"<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"} <= set(pieces)
+    # The order in which transformers writes ALBERT's steps; XLM-RoBERTa has the last alone.
+    order = ["NFKD", "StripAccents", "Lowercase", _RULES]
+    told = [kind for kind in kinds if kind not in ("Replace", "Strip")]
+    usual = told == [kind for kind in order if kind in told] and ("NFKD" in told) == ("StripAccents" in told)
+    before = told[:-1] if told[-1:] == [_RULES] else told
+    if not usual or model.get("byte_fallback") or not (is_albert or (is_xlm_roberta and not before)):
         raise InputError(
-            f"a Unigram {path.name} must be XLM-RoBERTa's, with the model's own normalisation, {path} is not;"
-            " load the SentencePiece *.model instead"
+            f"a Unigram {path.name} must be ALBERT's or XLM-RoBERTa's, with the steps of normalisation that transformers"
+            f" writes, {path} is not; load the SentencePiece *.model instead"
         )
-    charsmaps = [base64.b64decode(step["precompiled_charsmap"]) for step in steps if step["type"] == "Precompiled"]
-    ordinary = [(piece, score, NORMAL) for piece, score in rows[4:] if piece != "<mask>"]
-    special = [("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL)]
-    return {"proto": write_model([*special, *ordinary], charsmaps[0] if charsmaps else b"")}
+    if is_xlm_roberta:
+        ordinary = [(piece, score, NORMAL) for piece, score in rows[4:] if piece != "<mask>"]
+        first = [("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL)]
+        return "XLMRobertaTokenizer", {"proto": write_model([*first, *ordinary], charsmap)}
+    special = {token["content"] for token in content.get("added_tokens") or [] if token.get("special", True)}
+    types = [UNKNOWN if piece == "<unk>" else CONTROL if piece in special else NORMAL for piece in pieces]
+    proto = write_model([(*row, kind) for row, kind in zip(rows, types, strict=True)], charsmap)
+    replaced = {step["pattern"].get("String") for step in steps if step["type"] == "Replace" and "pattern" in step}
+    if before or "``" in replaced:
+        proto = with_text_steps(proto, str(path), "Lowercase" in before, "StripAccents" in before)
+    return "AlbertTokenizer", {"proto": proto}

@@ -67,6 +67,14 @@ def read_model(data: bytes, source: str) -> SentencePieceModel:
     return model
 
 
+def read_rules(data: bytes, source: str) -> bytes:
+    """The compiled normalisation rules in the bytes of a model, which need not hold any pieces."""
+    spec = next((value for number, value in _fields(data, source, 0) if number == 3 and isinstance(value, bytes)), b"")
+    rules = dict(_fields(spec, source, 0)).get(2, b"")
+    assert isinstance(rules, bytes)
+    return rules
+
+
 def write_model(pieces: Sequence[tuple[str, float, int]], precompiled_charsmap: bytes = b"") -> bytes:
     """The bytes of a Unigram model with (piece, score, type) rows and these normalisation rules."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from clozekit.model.masked_lm import MaskedLM
-from clozekit.model.training.checkpoints import STATE_FILE, DamagedCheckpointError, Saved, read_values
+from clozekit.model.training.checkpoints import STATE_FILE, DamagedCheckpointError, Saved, read_values, variable_kind
 from clozekit.model.vocabulary_padding import padded_size, with_vocabulary
 from clozekit.tokenizers.errors import InputError
 
@@ -22,10 +22,10 @@ def begin_from(task: Any, source: str, vocabulary_multiple: int) -> None:
 
 
 def _from_checkpoint(task: Any, source: str, state_file: str) -> None:
-    shapes = {f"model/{weight.path}": tuple(weight.shape) for weight in task.weights}
+    kinds = {f"model/{weight.path}": variable_kind(weight) for weight in task.weights}
     try:
         with tf.io.gfile.GFile(state_file) as stream:
-            values = read_values(Saved(source, json.loads(stream.read())), shapes)
+            values = read_values(Saved(source, json.loads(stream.read())), kinds)
     except (DamagedCheckpointError, ValueError, KeyError, tf.errors.OpError) as error:
         raise InputError(
             f"init_from must be a whole checkpoint of a model like this one, {source} is not"

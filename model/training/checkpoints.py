@@ -180,7 +180,7 @@ class Checkpoints:
 
         Raises InputError when it belongs to a run of other settings or another dataset.
         """
-        problems = []
+        problems: list[str] = []
         for name in reversed(self._names()):
             try:
                 saved = self._state(name)
@@ -215,8 +215,7 @@ class Checkpoints:
 
     def _values(self, saved: Saved) -> dict[str, np.ndarray]:
         """Name -> value of what a run's variables need, none of them assigned yet."""
-        shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
-        return read_values(saved, shapes)
+        return read_values(saved, {name: variable_kind(variable) for name, variable in self._variables.items()})
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
         for name, variable in self._variables.items():
@@ -244,7 +243,15 @@ def best_of(saved: list[Saved]) -> Saved | None:
     return min(measured, key=lambda one: one.validation_loss or 0.0, default=None)
 
 
-def read_values(saved: Saved, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+# Shape and type of a variable.
+Kind = tuple[tuple[int, ...], tf.DType]
+
+
+def variable_kind(variable: Any) -> Kind:
+    return tuple(variable.shape), tf.as_dtype(variable.dtype)
+
+
+def read_values(saved: Saved, kinds: Mapping[str, Kind]) -> dict[str, np.ndarray]:
     """The variables of a checkpoint by name. Raises DamagedCheckpointError when one is not there or not whole."""
     name = saved.path.rsplit("/", 1)[-1]
     try:
@@ -253,18 +260,21 @@ def read_values(saved: Saved, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
                 raise DamagedCheckpointError(f"{name}: {file} is missing")
             if tf.io.gfile.stat(f"{saved.path}/{file}").length != size:
                 raise DamagedCheckpointError(f"{name}: {file} is cut off")
-        reader = tf.train.load_checkpoint(f"{saved.path}/{_VARIABLES}")
-        there = reader.get_variable_to_shape_map()
-        for key, shape in shapes.items():
-            if tuple(there.get(key, ("missing",))) != shape:
-                raise DamagedCheckpointError(f"{name}: {key} of shape {shape} is not in it ({there.get(key)})")
         # TensorFlow compares each tensor with its CRC.
-        return {key: reader.get_tensor(key) for key in shapes}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        if isinstance(error, DamagedCheckpointError):
-            raise
+        tensors = tf.raw_ops.RestoreV2(
+            prefix=f"{saved.path}/{_VARIABLES}",
+            tensor_names=list(kinds),
+            shape_and_slices=[""] * len(kinds),
+            dtypes=[dtype for _, dtype in kinds.values()],
+        )
+    except (tf.errors.OpError, AttributeError, KeyError) as error:
         text = " ".join(str(getattr(error, "message", error)).split())
         raise DamagedCheckpointError(f"{name}: it is not what was written ({text[:200]})") from error
+    values = {key: tensor.numpy() for key, tensor in zip(kinds, tensors, strict=True)}
+    for key, (shape, _) in kinds.items():
+        if values[key].shape != shape:
+            raise DamagedCheckpointError(f"{name}: {key} must be of shape {shape}, there it is {values[key].shape}")
+    return values
 
 
 def _uncommit(path: str) -> None:

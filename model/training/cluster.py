@@ -81,10 +81,8 @@ def choose_strategy(spec: ClusterSpec, config: ClusterConfig, num_gpus: int) -> 
     if asked == "auto":
         if spec.tpu is not None:
             return "tpu"
-        if spec.num_workers > 1:
-            asked = "multi_worker"
-        else:
-            return "mirrored" if max(num_gpus, config.num_cpu_devices) > 1 else "one_device"
+        several = max(num_gpus, config.num_cpu_devices) > 1
+        asked = "multi_worker" if spec.num_workers > 1 else "mirrored" if several else "one_device"
     if spec.num_workers > 1 and asked != "multi_worker":
         raise InputError(
             f"cluster.strategy must be multi_worker where there are several workers, got {asked} and {spec}: each worker"

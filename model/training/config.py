@@ -399,6 +399,13 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
 
     Raises InputError naming the key for one that is unknown, missing or of another type.
     """
+    fields = read_yaml(path)
+    apply_changes(fields, changes)
+    return config_from_dict(RunConfig, fields, str(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises InputError when it can't be read or holds something else."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -409,20 +416,29 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
         raise InputError(f"a configuration must be YAML, {path} is not: {' '.join(str(error).split())}") from error
     if not isinstance(fields, dict):
         raise InputError(f"a configuration must be a mapping of keys to values, {path} holds {type(fields).__name__}")
+    return fields
+
+
+def apply_changes(fields: dict[str, Any], changes: Sequence[str]) -> None:
+    """Puts "group.key=value" into the nested `fields`; the value is YAML."""
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
             raise InputError(f"a change must look like key=value (train.steps=200), got {change!r}")
-        *groups, name = key.split(".")
-        place = fields
-        for group in groups:
-            place = place.setdefault(group, {})
-            check(f"{group} must be a group of keys", isinstance(place, dict), repr(place))
         try:
-            place[name] = yaml.safe_load(value)
+            set_key(fields, key, yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise InputError(f"the value of a change must be YAML, got {change!r}") from error
-    return config_from_dict(RunConfig, fields, str(path))
+
+
+def set_key(fields: dict[str, Any], key: str, value: Any) -> None:
+    """Puts a value under a dotted key into the nested `fields`."""
+    *groups, name = key.split(".")
+    place = fields
+    for group in groups:
+        place = place.setdefault(group, {})
+        check(f"{group} must be a group of keys", isinstance(place, dict), repr(place))
+    place[name] = value
 
 
 def config_from_dict(kind: type, fields: Mapping[str, Any], source: str, prefix: str = "") -> Any:
@@ -482,6 +498,10 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
         if not isinstance(value, Mapping):
             raise InputError(f"{key} must be a group of keys, {source} has {value!r}")
         return config_from_dict(typing.cast(type, hint), value, source, key + ".")
+    if typing.get_origin(hint) is tuple:
+        # One value is a list of one.
+        (kind, *_) = typing.get_args(hint)
+        return tuple(_convert(kind, part, source, key) for part in (value if isinstance(value, list) else [value]))
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, str) and float in kinds:
         # YAML reads 1e-3 (without a dot) as text.

@@ -52,7 +52,8 @@ def build_task(config: RunConfig, vocabulary_size: int, sequence_length: int) ->
     """A task with fresh weights that (config.seed, config.model) decide, its vocabulary filled up."""
     keras.utils.set_random_seed(config.seed)
     family = family_named(config.model.family)
-    backbone = family.backbone(
+    make_backbone: Any = family.backbone
+    backbone = make_backbone(
         vocabulary_size=padded_size(vocabulary_size, config.model.vocabulary_multiple),
         max_sequence_length=sequence_length,
         dtype=config.train.precision,
@@ -298,6 +299,34 @@ class Run:
             return self._step.run_loop(
                 batches, tf.constant(first_step), tf.constant(num_steps), *map(tf.constant, time_share), stage=stage
             )
+
+    def try_step(self) -> dict[str, tf.TensorSpec]:
+        """One step of the first stage on rows of padding: compiles what training compiles. What it changes is saved
+        nowhere.
+
+        Returns the tensors of this worker's share of a global batch.
+        """
+        shapes: dict[str, tf.TensorSpec] = {}
+        stage = self.stages[0]
+
+        def zeros_of(worker_index: int, num_workers: int) -> tf.data.Dataset:
+            real = training_batches(
+                stage.dataset,
+                self.manifests[stage.dataset],
+                self._masking,
+                stage.global_batch_size,
+                self.config.seed,
+                0,
+                worker_index,
+                num_workers,
+                self.config.reader,
+            )
+            shapes.update(real.element_spec)
+            zeros = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in shapes.items()}
+            return tf.data.Dataset.from_tensors(zeros).repeat()
+
+        self.run_loop(self.workers.deal(zeros_of), 0, 1, 0, (0.0, 0.0))
+        return shapes
 
     def evaluate(self) -> dict[str, float]:
         return self.evaluator.run()

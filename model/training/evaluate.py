@@ -11,11 +11,14 @@ from clozekit.model.training.loss import Sums, masked_sums
 
 
 class Evaluator:
-    """Evaluates a task on the same masked batches each time."""
+    """Evaluates a task on the same masked batches each time.
 
-    def __init__(self, task: Any, batches: Iterable[dict[str, tf.Tensor]], xla: bool) -> None:
+    in_memory: read the batches now, once; otherwise they are read anew, which holds a large split one batch at a time.
+    """
+
+    def __init__(self, task: Any, batches: Iterable[dict[str, tf.Tensor]], xla: bool, in_memory: bool = True) -> None:
         self._task = task
-        self._batches = list(batches)
+        self._batches = list(batches) if in_memory else batches
         self._sums = tf.function(self._batch_sums, jit_compile=xla)
 
     def _batch_sums(self, batch: dict[str, tf.Tensor]) -> Sums:

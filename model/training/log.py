@@ -41,21 +41,23 @@ class MetricsLog:
         self._entries: list[dict[str, Any]] = []
         self._writers: dict[str, Any] = {}
         self._unwritten = False
-        self._keep(read_metrics(self._path), global_step)
+        entries = read_metrics(self._path)
+        self._keep(entries, [entry for entry in entries if entry["step"] <= global_step])
 
     def go_back(self, global_step: int) -> None:
-        """Drops what was logged of later steps, from the events too."""
-        self._keep(self._entries, global_step)
+        """Drops what was logged of later steps, from TensorBoard's events too; what happened has happened."""
+        kept = [entry for entry in self._entries if entry["step"] <= global_step or entry["kind"] == "event"]
+        self._keep(self._entries, kept)
 
-    def _keep(self, entries: list[dict[str, Any]], global_step: int) -> None:
-        self._entries = [entry for entry in entries if entry["step"] <= global_step]
+    def _keep(self, entries: list[dict[str, Any]], kept: list[dict[str, Any]]) -> None:
+        self._entries = kept
         self._write_all()
         for writer in self._writers.values():
             writer.close()
         events = f"{self._directory}/tensorboard"
         anew = len(self._entries) < len(entries) or not tf.io.gfile.exists(events)
         if anew and tf.io.gfile.exists(events):
-            # Events can't be taken back one by one.
+            # They can't be taken back one by one.
             tf.io.gfile.rmtree(events)
         self._writers = {name: tf.summary.create_file_writer(f"{events}/{name}") for name in ("train", "validation")}
         for entry in self._entries if anew else []:

@@ -1,9 +1,6 @@
-"""The report of a run: one HTML file with its curves, which opens offline in any browser."""
+"""The report of a pretraining run: one HTML file with its curves, which opens offline in any browser."""
 
 import html
-import io
-import math
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +8,13 @@ from typing import Any
 
 from clozekit.model.fill_mask import Guess
 from clozekit.model.training.files import write_text
+from clozekit.model.training.flops import MFU_FORMULA
 from clozekit.model.training.log import METRICS_FILE, read_metrics
+from clozekit.model.training.report_charts import TRAIN_COLOR, VALIDATION_COLOR, Line, bar_chart, line, line_chart
+from clozekit.model.training.report_page import Card, Section, folded, render_page, table
 from clozekit.pipelines.manifest import Manifest, SplitInfo
 
 REPORT_FILE = "report.html"
-_TRAIN, _VALIDATION, _BASELINE, _INK, _GRID = "#8fb3f5", "#1d4ed8", "#b45309", "#334155", "#e2e8f0"
 
 
 @dataclass(frozen=True)
@@ -40,97 +39,87 @@ class Report:
     filled: Sequence[Filled] = ()
 
 
-def series(metrics: Sequence[dict[str, Any]], kind: str, name: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one number in the log."""
-    entries = [entry for entry in metrics if entry["kind"] == kind]
-    return [entry["step"] for entry in entries], [math.nan if entry[name] is None else entry[name] for entry in entries]
+@dataclass(frozen=True)
+class Curve:
+    """A chart of one number of the log, shown where the log holds it: value times `scale`."""
+
+    name: str
+    title: str
+    y_label: str
+    percent: bool = False
+    scale: float = 1.0
+    note: str = ""
 
 
-def _svg(draw: Any, width: float = 6.2, height: float = 3.1) -> str:
-    """An inline SVG of what `draw(axes)` draws, with text as text and the same bytes for the same input."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "clozekit",
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "axes.edgecolor": _GRID,
-        "axes.labelcolor": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": _GRID,
-        "legend.frameon": False,
-    }
-    with matplotlib.rc_context(style):
-        figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
-        draw(axes)
-        target = io.StringIO()
-        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
-        pyplot.close(figure)
-    text = target.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _thousands() -> Any:
-    from matplotlib.ticker import StrMethodFormatter
-
-    return StrMethodFormatter("{x:,.0f}")
+_OPTIMIZATION = (
+    Curve("learning_rate", "Learning rate", "learning rate"),
+    Curve("gradient_norm", "Gradient norm", "norm before clipping"),
+    Curve("skipped_steps", "Skipped steps", "steps since the last point", note="A step whose gradient is no number."),
+)
+_SPEED = (
+    Curve(
+        "useful_token_share", "Useful tokens", "real tokens of all positions", percent=True, note="The rest is padding."
+    ),
+    Curve("data_wait_share", "Data wait", "share of the step's time", percent=True),
+    Curve("step_seconds", "Step time", "milliseconds a step", scale=1e3),
+    Curve("model_flops_utilization", "Model FLOPs utilisation", "MFU", percent=True, note=html.escape(MFU_FORMULA)),
+    Curve("memory_bytes", "Memory", "GB at most", scale=1e-9),
+    Curve("cost", "Cost", "so far, in the price's currency"),
+)
 
 
 def loss_chart(metrics: Sequence[dict[str, Any]]) -> str:
-    def draw(axes: Any) -> None:
-        axes.plot(*series(metrics, "train", "loss"), color=_TRAIN, linewidth=1.2, label="training")
-        axes.plot(
-            *series(metrics, "validation", "loss"), color=_VALIDATION, marker="o", markersize=4, label="validation"
-        )
-        axes.xaxis.set_major_formatter(_thousands())
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss, nats a masked token")
-        axes.legend()
-
-    return _svg(draw)
+    return line_chart("Loss", _both(metrics, "loss"), "loss, nats a masked token")
 
 
 def accuracy_chart(metrics: Sequence[dict[str, Any]], baseline: float) -> str:
-    def draw(axes: Any) -> None:
-        from matplotlib.ticker import PercentFormatter
+    level = ("always the commonest token", baseline)
+    return line_chart("Masked accuracy", _both(metrics, "accuracy"), "masked accuracy", percent=True, baseline=level)
 
-        axes.plot(*series(metrics, "train", "accuracy"), color=_TRAIN, linewidth=1.2, label="training")
-        steps, values = series(metrics, "validation", "accuracy")
-        axes.plot(steps, values, color=_VALIDATION, marker="o", markersize=4, label="validation")
-        axes.axhline(baseline, color=_BASELINE, linestyle="--", linewidth=1.2, label="always the commonest token")
-        # Room for the legend above the curves.
-        axes.set_ylim(0, 1.3 * max(values + [baseline]))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.xaxis.set_major_formatter(_thousands())
-        axes.set_xlabel("step")
-        axes.set_ylabel("masked accuracy")
-        axes.legend(loc="upper left")
 
-    return _svg(draw)
+def _both(metrics: Sequence[dict[str, Any]], name: str) -> list[Line]:
+    return [
+        line(metrics, "train", name, "training", TRAIN_COLOR),
+        line(metrics, "validation", name, "validation", VALIDATION_COLOR, "o"),
+    ]
+
+
+def speed_chart(metrics: Sequence[dict[str, Any]]) -> str:
+    real = line(metrics, "train", "tokens_per_second", "real tokens")
+    padded = line(metrics, "train", "padded_tokens_per_second", "padding included", TRAIN_COLOR)
+    return line_chart("Tokens a second", [padded, real], "tokens a second")
+
+
+def curve_cards(metrics: Sequence[dict[str, Any]], curves: Sequence[Curve]) -> list[Card]:
+    """A card for each number that the log holds; one that is 0 throughout is said, not drawn."""
+    cards = []
+    for curve in curves:
+        found = line(metrics, "train", curve.name, curve.title, scale=curve.scale)
+        if found.values and not any(found.values):
+            cards.append(Card(curve.title, f"<p>0 {html.escape(curve.y_label)}, throughout.</p>", curve.note))
+        else:
+            cards.append(Card(curve.title, line_chart(curve.title, [found], curve.y_label, curve.percent), curve.note))
+    return cards
+
+
+def events_card(metrics: Sequence[dict[str, Any]]) -> Card:
+    """What happened besides training: every event of the log with its fields."""
+    events = [entry for entry in metrics if entry["kind"] == "event"]
+    rows = []
+    for entry in events:
+        more = [f"{name} {value}" for name, value in entry.items() if name not in ("kind", "step", "event")]
+        rows.append([f"{entry['step']:,}", str(entry["event"]).replace("_", " "), ", ".join(more)])
+    return Card("Events", table(["step", "what", ""], rows) if rows else "")
 
 
 def histogram_chart(split: SplitInfo) -> str:
-    def draw(axes: Any) -> None:
-        width = split.histogram_bin_width
-        starts = [index * width for index in range(len(split.length_histogram))]
-        axes.bar(starts, split.length_histogram, width=width * 0.88, align="edge", color=_VALIDATION)
-        axes.set_xlabel("length of a packed piece, tokens")
-        axes.yaxis.set_major_formatter(_thousands())
-        axes.set_ylabel("pieces")
-
-    return _svg(draw)
+    width = split.histogram_bin_width
+    starts = [index * width for index in range(len(split.length_histogram))]
+    title = "Lengths of the packed pieces"
+    return bar_chart(title, starts, split.length_histogram, width, "length of a packed piece, tokens", "pieces")
 
 
-def _filled_html(filled: Filled) -> str:
+def _filled_card(filled: Filled) -> str:
     rows = []
     for number, best in enumerate(filled.guesses, start=1):
         if len(filled.guesses) > 1:
@@ -142,34 +131,35 @@ def _filled_html(filled: Filled) -> str:
                 f"<span>{guess.probability:.1%}</span></div>"
             )
     text = html.escape(filled.text).replace("[MASK]", '<mark class="mask">[MASK]</mark>')
-    return f'<article class="card"><h3>{text}</h3>{"".join(rows)}</article>'
+    return f"<h3>{text}</h3>{''.join(rows)}"
 
 
 def render_report(report: Report) -> str:
-    """The whole page; everything is inside it."""
-    tiles = "".join(
-        f'<div class="tile"><div class="label">{html.escape(label)}</div><div class="value">{html.escape(value)}</div></div>'
-        for label, value in report.tiles
-    )
-    fill_rates = ", ".join(
+    """The whole page; everything is inside it, and only what the log holds is shown."""
+    log = report.metrics
+    split_texts = ", ".join(
         f"{name}: {split.rows:,} rows, {split.tokens:,} tokens, fill rate {report.manifest.fill_rate(name):.2%}"
         for name, split in report.manifest.splits.items()
     )
-    train_split = report.manifest.splits["train"]
-    filled = "".join(map(_filled_html, report.filled))
-    return _PAGE.substitute(
-        title=html.escape(report.title),
-        summary=html.escape(report.summary),
-        tiles=tiles,
-        loss=loss_chart(report.metrics),
-        accuracy=accuracy_chart(report.metrics, report.baseline_accuracy),
-        histogram=histogram_chart(train_split),
-        fill_rates=html.escape(fill_rates),
-        row_length=report.manifest.sequence_length,
-        filled=f'<h2>Filled masks</h2><section class="fills">{filled}</section>' if filled else "",
-        config=html.escape(report.config_yaml),
-        dataset=report.manifest.dataset_sha256,
+    note = (
+        "A piece is a document, or a part of one too long for a row. Rows hold up to"
+        f" {report.manifest.sequence_length} tokens. {html.escape(split_texts)}."
     )
+    curves = [Card("Loss", loss_chart(log)), Card("Masked accuracy", accuracy_chart(log, report.baseline_accuracy))]
+    sections = [
+        Section("Training", [*curves, *curve_cards(log, _OPTIMIZATION), events_card(log)]),
+        Section("Filled masks", [Card("", _filled_card(filled)) for filled in report.filled]),
+        Section("Speed", [Card("Tokens a second", speed_chart(log)), *curve_cards(log, _SPEED)]),
+        Section(
+            "Dataset",
+            [
+                Card("Lengths of the packed pieces", histogram_chart(report.manifest.splits["train"]), note),
+                Card("Configuration", folded("config.yaml of this run", report.config_yaml)),
+            ],
+        ),
+    ]
+    footer = f"dataset sha256 {report.manifest.dataset_sha256}"
+    return render_page(report.title, report.summary, report.tiles, sections, footer)
 
 
 def write_report(path: str | Path, report: Report) -> str:
@@ -178,18 +168,32 @@ def write_report(path: str | Path, report: Report) -> str:
 
 
 def run_tiles(metrics: dict[str, float], log: Sequence[dict[str, Any]], baseline: float) -> list[tuple[str, str]]:
-    """The headline numbers of a run."""
+    """The headline numbers of a run: of the last validation, and of what the log holds."""
     training = [entry for entry in log if entry["kind"] == "train"]
-    rates = sorted(entry["tokens_per_second"] for entry in training)
-    speed = [("tokens a second", f"{rates[len(rates) // 2]:,.0f}")] if rates else []
-    return [
+
+    def middle(name: str) -> float | None:
+        """The median of what the log holds under this name."""
+        values = sorted(entry[name] for entry in training if isinstance(entry.get(name), int | float))
+        return float(values[len(values) // 2]) if values else None
+
+    speed, mfu = middle("tokens_per_second"), middle("model_flops_utilization")
+    useful, wait = middle("useful_token_share"), middle("data_wait_share")
+    skipped = sum(entry.get("skipped_steps", 0) for entry in training)
+    costs = [entry["cost"] for entry in training if isinstance(entry.get("cost"), int | float)]
+    tiles: list[tuple[str, str | None]] = [
         ("validation loss", f"{metrics['loss']:.3f}"),
         ("perplexity", f"{metrics['perplexity']:.1f}"),
         ("masked accuracy", f"{metrics['accuracy']:.1%}"),
         ("commonest token", f"{baseline:.1%}"),
         ("tokens seen", f"{max((entry['tokens_seen'] for entry in training), default=0) / 1e6:.2f} M"),
-        *speed,
+        ("tokens a second", None if speed is None else f"{speed:,.0f}"),
+        ("useful tokens", None if useful is None else f"{useful:.1%}"),
+        ("data wait", None if wait is None else f"{wait:.1%}"),
+        ("MFU", None if mfu is None else f"{mfu:.1%}"),
+        ("skipped steps", f"{skipped:,}" if skipped else None),
+        ("cost", f"{max(costs):,.2f}" if costs else None),
     ]
+    return [(label, value) for label, value in tiles if value is not None]
 
 
 def write_run_report(run: Any, metrics: dict[str, float]) -> str:
@@ -211,56 +215,3 @@ def write_run_report(run: Any, metrics: dict[str, float]) -> str:
         run.config.to_yaml(),
     )
     return write_report(f"{run.directory}/{REPORT_FILE}", report)
-
-
-_PAGE = string.Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f8fafc; color: #0f172a; font: 16px/1.5 system-ui, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
-h1 { margin: 0; font-size: 30px; letter-spacing: -.02em; }
-h2 { margin: 40px 0 14px; font-size: 20px; }
-.summary { margin: 6px 0 26px; color: #475569; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
-.tile, .card { background: #fff; border: 1px solid #e2e8f0; border-radius: 12px; padding: 16px 18px; }
-.tile .label { font-size: 13px; color: #64748b; }
-.tile .value { font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
-.charts, .fills { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 16px;
-  align-items: start; }
-.card h3 { margin: 0 0 12px; font-size: 16px; font-weight: 600; }
-.card svg { width: 100%; height: auto; display: block; }
-.card p { margin: 10px 0 0; font-size: 14px; color: #475569; }
-.card p.which { margin: 10px 0 4px; font-size: 13px; color: #64748b; }
-.mask { background: #dbeafe; color: #1e40af; border-radius: 5px; padding: 1px 5px; font: 600 14px ui-monospace, monospace; }
-.guess { display: grid; grid-template-columns: 9em 1fr 4em; gap: 12px; align-items: center; margin: 5px 0; }
-.guess code { font: 14px ui-monospace, monospace; overflow: hidden; text-overflow: ellipsis; }
-.guess span { text-align: right; font-size: 14px; font-variant-numeric: tabular-nums; }
-.track { background: #eef2f7; border-radius: 4px; height: 10px; }
-.bar { background: #1d4ed8; border-radius: 4px; height: 10px; min-width: 2px; }
-pre { margin: 0; overflow-x: auto; font: 13px/1.5 ui-monospace, monospace; }
-details summary { cursor: pointer; font-size: 14px; color: #475569; }
-details pre { margin-top: 12px; }
-footer { margin-top: 36px; font-size: 13px; color: #64748b; overflow-wrap: anywhere; }
-</style></head><body><main>
-<h1>$title</h1>
-<p class="summary">$summary</p>
-<section class="tiles">$tiles</section>
-<h2>Training</h2>
-<section class="charts">
-<article class="card"><h3>Loss</h3>$loss</article>
-<article class="card"><h3>Masked accuracy</h3>$accuracy</article>
-</section>
-$filled
-<h2>Dataset</h2>
-<section class="charts">
-<article class="card"><h3>Lengths of the packed pieces</h3>$histogram
-<p>A piece is a document, or a part of one too long for a row. Rows hold up to $row_length tokens. $fill_rates.</p></article>
-<article class="card"><h3>Configuration</h3><details><summary>config.yaml of this run</summary><pre>$config</pre>
-</details></article>
-</section>
-<footer>dataset sha256 $dataset</footer>
-</main></body></html>
-""")

@@ -8,15 +8,12 @@ named and left out. `--into` puts the table between the marks of its section, or
 """
 
 import argparse
-import datetime
 import gc
 import gzip
-import importlib.metadata
 import io
 import json
 import math
 import os
-import platform
 import statistics
 import sys
 import time
@@ -29,7 +26,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
 
-BEGIN, END = "<!-- tokenizers benchmark: begin -->", "<!-- tokenizers benchmark: end -->"
+sys.path.insert(0, str(Path(__file__).parent))
+from tables import header, put_into
+
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 NUM_RUNS = 5
 # A run takes at least this long: texts are repeated for the fast ones.
@@ -264,20 +263,13 @@ def made(rows: Any) -> Rows:
 
 
 def render(tables: dict[str, dict[str, list[tuple[str, float, int]]]], texts: dict[str, list[str]]) -> str:
-    versions = []
-    for package in PACKAGES:
-        try:
-            versions.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
     lines = ["## Tokenizers", ""]
     lines.append(
         "MB of text a second on one core, median of 5 runs in one process, and on how many texts the ids differ"
     )
     lines.append(f"from Clozekit's. A speed on other ids is no speed. In tf.data: batches of {GRAPH_BATCH}.")
     sizes = (f"{n}: {sum(len(t.encode()) for t in ts) / 1e6:.1f} MB in {len(ts)} texts" for n, ts in texts.items())
-    lines += ["", f"- data: {'; '.join(sizes)}", f"- machine: {processor()}; Python {platform.python_version()}"]
-    lines += [f"- versions: {', '.join(versions)}", f"- date: {datetime.date.today().isoformat()}"]
+    lines += ["", f"- data: {'; '.join(sizes)}", *header(PACKAGES)]
     for family, corpora in tables.items():
         lines += ["", f"### {family}", "", "| | " + " | ".join(f"{name} | other ids" for name in corpora) + " |"]
         lines.append("|---|" + "---:|---:|" * len(corpora))
@@ -285,19 +277,6 @@ def render(tables: dict[str, dict[str, list[tuple[str, float, int]]]], texts: di
             cells = [f"{speed:.2f} | {different}" for _, speed, different in rows]
             lines.append(f"| {rows[0][0]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, 1 used"
-
-
-def put_into(path: Path, section: str) -> None:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{section}{END}{after or chr(10)}", encoding="utf-8")
 
 
 def main() -> None:
@@ -325,7 +304,7 @@ def main() -> None:
     section = render(tables, texts)
     print(section)
     if arguments.into:
-        put_into(arguments.into, section)
+        put_into(arguments.into, "tokenizers", section)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,19 @@ from clozekit.deploy.cli import build_parser, main
 from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor, BertTokenizer
 from clozekit.pipelines.manifest import Manifest
 
-COMMANDS = ["demo", "vocab", "prepare", "inspect", "train", "fill"]
+COMMANDS = [
+    "demo",
+    "vocab",
+    "prepare",
+    "inspect",
+    "verify",
+    "export",
+    "train",
+    "fill",
+    "evaluate",
+    "finetune",
+    "predict",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -177,7 +189,7 @@ def test_fill_reads_the_standard_input(
 
 
 def test_fill_refuses_what_it_cannot_fill(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "at least one text to fill" in refused(["fill", preset], capsys)
+    assert "there must be at least one text, got none" in refused(["fill", preset], capsys)
     assert "must be a readable file" in refused(["fill", preset, "--file", str(tmp_path / "none")], capsys)
     assert "must hold [MASK] at least once, got 'the cat'" in refused(["fill", preset, "the cat"], capsys)
     assert "did you mean bert_base_en" in refused(["fill", "bert_base_eng", "[MASK]"], capsys)

@@ -263,3 +263,20 @@ def test_a_class_lists_the_presets_it_can_load(cls: Any, number: int) -> None:
     assert len(cls.presets.keys()) == number
     if cls is not MaskedLM:
         assert cls.preprocessor_cls.presets.keys() == cls.presets.keys()
+
+
+def test_a_classifier_keeps_the_names_of_its_classes(task: BertMaskedLM, tmp_path: Path) -> None:
+    preset, again = str(tmp_path / "preset"), str(tmp_path / "classifier")
+    task.save_to_preset(preset)
+    TextClassifier.from_preset(preset, num_classes=2, labels=["no", "yes"]).save_to_preset(again)
+    loaded = TextClassifier.from_preset(again)
+    assert list(loaded.labels or []) == ["no", "yes"]
+    # KerasHub finds nothing that it does not know.
+    described = json.loads((tmp_path / "classifier" / "task.json").read_text(encoding="utf-8"))
+    assert set(described["config"]) == {"backbone", "preprocessor", "name", "num_classes", "activation", "dropout"}
+    loaded.save(tmp_path / "whole.keras")
+    assert list(keras.saving.load_model(tmp_path / "whole.keras").labels) == ["no", "yes"]
+    # A new head has no use for the old one's names.
+    assert TextClassifier.from_preset(again, num_classes=3).labels is None
+    with pytest.raises(InputError, match="labels must name each of the 2 classes once, got a"):
+        TextClassifier.from_preset(preset, num_classes=2, labels=["a"])

@@ -5,7 +5,11 @@ import pyarrow as pa
 import pytest
 
 from clozekit.pipelines.blocks import gather_lists, list_column, list_parts
+from clozekit.pipelines.exchange_segments import find_partners
+from clozekit.pipelines.options import PrepareOptions
 from clozekit.pipelines.pack import pack_group, pack_lengths
+
+ROWS_OF_32 = PrepareOptions(sequence_length=32)
 
 
 def best_fit_by_search(lengths: list[int], row_length: int) -> int:
@@ -57,8 +61,8 @@ def test_rows_hold_every_piece_whole_and_do_not_depend_on_the_order() -> None:
     lengths = dice.integers(1, 33, 500)
     keys = dice.integers(0, 2**63, 500).astype(np.uint64)
     pieces = pieces_of(lengths, keys)
-    rows = pack_group(pieces, 32)
-    assert rows.equals(pack_group(pieces.take(pa.array(dice.permutation(500))), 32))
+    rows = pack_group(pieces, ROWS_OF_32)
+    assert rows.equals(pack_group(pieces.take(pa.array(dice.permutation(500))), ROWS_OF_32))
 
     found = []
     for row in rows.to_pylist():
@@ -80,7 +84,7 @@ def test_paragraphs_fill_the_rows() -> None:
 
 
 def test_no_pieces_give_no_rows() -> None:
-    assert pack_group(pieces_of(np.zeros(0, np.int64), np.zeros(0, np.uint64)), 8).num_rows == 0
+    assert pack_group(pieces_of(np.zeros(0, np.int64), np.zeros(0, np.uint64)), ROWS_OF_32).num_rows == 0
 
 
 def test_lists_are_gathered_and_cut_apart_again() -> None:
@@ -89,3 +93,40 @@ def test_lists_are_gathered_and_cut_apart_again() -> None:
     column = list_column(values, lengths)
     assert column.to_pylist() == [[1], [2, 3, 4], [], [5, 6]]
     assert [part.tolist() for part in list_parts(column[1:])] == [[2, 3, 4, 5, 6], [3, 0, 2]]
+
+
+def test_a_row_holds_no_more_documents_than_it_may() -> None:
+    lengths = np.array([3, 3, 2, 2, 2, 2, 1, 1])
+    assert np.bincount(pack_lengths(lengths, 8)).tolist() == [3, 5]
+    assert np.bincount(pack_lengths(lengths, 8, max_pieces=3)).tolist() == [3, 3, 2]
+    assert np.bincount(pack_lengths(lengths, 8, max_pieces=1)).tolist() == [1] * 8
+
+
+def test_without_packing_a_row_is_a_piece() -> None:
+    pieces = pieces_of(np.array([3, 1, 2]), np.array([5, 6, 7], np.uint64))
+    rows = pack_group(pieces, PrepareOptions(sequence_length=32, packing="none"))
+    assert sorted(rows.column("token_ids").to_pylist()) == [[0, 0, 0], [1], [2, 2]]
+    assert rows.column("document_lengths").to_pylist() == [[len(r)] for r in rows.column("token_ids").to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("documents", "chosen", "partners"),
+    [
+        ([7, 7, 8, 8], [1, 1, 1, 1], [2, 3, 0, 1]),
+        ([7, 8, 9], [1, 0, 1], [2, -1, 0]),
+        # One document has most of them: what it has above half is left out.
+        ([7, 7, 7, 8], [1, 1, 1, 1], [3, -1, -1, 0]),
+        ([7, 7], [1, 1], [-1, -1]),
+        ([7], [0], [-1]),
+    ],
+)
+def test_partners_are_of_other_documents(documents: list[int], chosen: list[int], partners: list[int]) -> None:
+    assert find_partners(np.array(documents, np.uint64), np.array(chosen, bool)).tolist() == partners
+
+
+def test_partners_are_a_permutation_of_the_chosen() -> None:
+    dice = np.random.default_rng(3)
+    documents, chosen = dice.integers(0, 30, 300).astype(np.uint64), dice.random(300) < 0.5
+    partner = find_partners(documents, chosen)
+    assert sorted(partner[partner >= 0].tolist()) == np.flatnonzero(chosen).tolist()
+    assert (documents[chosen] != documents[partner[chosen]]).all()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from clozekit.pipelines import prepare as prepare_module
-from clozekit.pipelines import write_shards
+from clozekit.pipelines import make_dataset, write_shards
 from clozekit.pipelines.blocks import from_bytes, to_bytes
 from clozekit.pipelines.commit import check_account
-from clozekit.pipelines.encode_documents import chunk_lengths, is_validation, wrap_pieces
+from clozekit.pipelines.cut_documents import chunk_lengths
+from clozekit.pipelines.encode_documents import is_validation, wrap_pieces
 from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.plan import GroupRows, cut_rows, plan_shards
@@ -83,7 +83,13 @@ def test_the_manifest_says_what_the_shards_hold(reference: tuple[str, Manifest])
         assert manifest.fill_rate(split) == info.tokens / (32 * info.rows)
     assert len(manifest.splits["train"].shards) == 3
     assert sorted(path.name for path in Path(directory).iterdir()) == sorted(
-        ["manifest.json", "tokenizer", *(shard.name for split in manifest.splits.values() for shard in split.shards)]
+        [
+            "data-card.md",
+            "manifest.json",
+            "report.html",
+            "tokenizer",
+            *(shard.name for split in manifest.splits.values() for shard in split.shards),
+        ]
     )
 
 
@@ -195,10 +201,10 @@ def test_a_stage_that_loses_pieces_fails_the_build(
 ) -> None:
     def lossy(self, element, counts):  # type: ignore[no-untyped-def]
         for key, block in keep(self, element, counts):
-            yield key, to_bytes(from_bytes(block).slice(1))
+            yield key, self._blocks.put(to_bytes(from_bytes(self._store.take(block)).slice(1)))
 
-    keep = prepare_module.AssignGroups.process
-    monkeypatch.setattr(prepare_module.AssignGroups, "process", lossy)
+    keep = make_dataset.AssignGroups.process
+    monkeypatch.setattr(make_dataset.AssignGroups, "process", lossy)
     with pytest.raises(RuntimeError, match="pieces of .* were lost or doubled"):
         prepare(ReadOptions((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"))
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -212,7 +218,7 @@ def test_a_part_whose_shard_was_damaged_is_written_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     directory, reading = str(tmp_path / "out"), ReadOptions((str(corpus),))
-    monkeypatch.setattr(prepare_module.CommitDataset, "process", lambda *_: 1 / 0)
+    monkeypatch.setattr(make_dataset.CommitDataset, "process", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepare(reading, OPTIONS, tokenizer_directory, directory)
     monkeypatch.undo()

@@ -1,19 +1,14 @@
 """One step is one step: on 1, 2 or 4 replicas, in 1 or 2 processes, as N micro-batches or one batch."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-import clozekit.model
+from processes import finished, free_ports, started
 
 SCRIPT = Path(__file__).parent / "replica_runs.py"
 # Number of replicas -> what is trained on them.
@@ -24,47 +19,6 @@ SETTINGS: dict[int, list[dict[str, Any]]] = {
 }
 # "sound" or "overflow" -> name -> value.
 Results = dict[str, dict[str, np.ndarray]]
-
-
-def free_ports(count: int) -> list[int]:
-    """Free loopback ports, different ones: all are held until all are known."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def environment_of(**variables: str) -> dict[str, str]:
-    """This environment with `variables`, and where the package under test lies."""
-    # Under an editable install the second is not needed; it does no harm.
-    root = str(Path(clozekit.model.__file__ or "").parent.parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
-
-
-@contextmanager
-def started(arguments: list[str], **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python process that does not outlive the block."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        env=environment_of(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def finished(process: subprocess.Popen[str]) -> str:
-    """What the process said; it must end well."""
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
 
 
 def loaded(path: Path) -> list[Results]:
@@ -93,12 +47,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Results]
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
-                started([str(SCRIPT), str(directory / f"{replicas}.npz"), str(replicas), json.dumps(settings)])
+                started(str(SCRIPT), str(directory / f"{replicas}.npz"), str(replicas), json.dumps(settings))
             )
             for replicas, settings in SETTINGS.items()
         ]
-        for process in processes:
-            finished(process)
+        finished(*processes)
     return {replicas: loaded(directory / f"{replicas}.npz") for replicas in SETTINGS}
 
 
@@ -164,11 +117,10 @@ def test_two_processes_train_as_one(source: str, trained: dict[int, list[Results
     files = [tmp_path / f"{index}.npz" for index in range(2)]
     with ExitStack() as stack:
         processes = [
-            stack.enter_context(started([str(SCRIPT), str(file), "1", "[{}]"], **variables(ports, index)))
+            stack.enter_context(started(str(SCRIPT), str(file), "1", "[{}]", **variables(ports, index)))
             for index, file in enumerate(files)
         ]
-        for process in processes:
-            finished(process)
+        finished(*processes)
     for file in files:
         assert_same_training(loaded(file)[0], trained[1][0])
     # Both workers hold the very same weights.

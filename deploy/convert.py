@@ -1,0 +1,113 @@
+"""`clozekit convert`: a preset from one library's layout into another's, or into a SavedModel."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clozekit.model.families import family_of
+from clozekit.model.huggingface import save_huggingface
+from clozekit.model.presets import open_source, save_preset, write_whole
+from clozekit.tokenizers.errors import InputError
+
+FORMATS = ("clozekit", "keras_hub", "huggingface", "saved_model")
+# Largest epsilon of a norm that may stand for another: both are lost beside the variance of a trained model's activations.
+_SMALL_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written, what of it is computed otherwise there (a line each), and how it is loaded."""
+
+    what: str
+    notes: list[str]
+    load_with: str
+
+
+def convert(source: str, target: str, to: str) -> Converted:
+    """Writes the preset `source` to `target` in the layout `to`, whole or not at all.
+
+    Raises InputError for a preset that can't be had, or that the other library can't compute.
+    """
+    if to not in FORMATS:
+        raise InputError(f"a preset is converted to one of {', '.join(FORMATS)}, got {to!r}")
+    if Path(source).exists() and Path(target).exists() and Path(source).samefile(target):
+        raise InputError(f"a preset is converted into another directory, got {target} for both; name a new one")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        task, backbone, preprocessor = _load(source)
+        if task is None and to in ("huggingface", "saved_model"):
+            raise InputError(f"a preset must hold a masked LM or a text classifier for {to}, {source} has neither head")
+        notes = keras_hub_differences(task, backbone) if to == "keras_hub" else []
+        if task is not None and to == "huggingface":
+            save_huggingface(task, target)
+        elif task is not None and to == "saved_model":
+            notes += _write_saved_model(task, target)
+        else:
+            save_preset(target, task=task, backbone=backbone, preprocessor=preprocessor)
+    notes += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    part = backbone if task is None else task
+    what = f"{type(part).__name__} of {part.count_params():,} parameters"
+    return Converted(what, notes, _load_with(part, target, to))
+
+
+def _load(source: str) -> tuple[Any, Any, Any]:
+    """(task or None, backbone, preprocessor) of a preset, the task being the one whose head it has."""
+    opened = open_source(source)
+    for kind in ("masked_lm", "text_classifier"):
+        if opened.head_settings(kind) is not None:
+            task = getattr(opened.family, kind).from_preset(source)
+            return task, task.backbone, task.preprocessor
+    backbone = opened.family.backbone.from_preset(source)
+    return None, backbone, opened.family.masked_lm_preprocessor.from_preset(source)
+
+
+def keras_hub_differences(task: Any, backbone: Any) -> list[str]:
+    """A line for what KerasHub computes a little otherwise. Raises InputError for what it would compute wrong."""
+    pairs = [(name, backbone.settings()[name], value) for name, value in backbone.own_setting_defaults.items()]
+    if task is not None:
+        pairs += [
+            (name, task.head_settings().get(name), value) for name, value in getattr(task, "head_defaults", {}).items()
+        ]
+    different = [(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
+    wrong = [part for part in different if not _is_close(*part)]
+    if wrong:
+        listed = ", ".join(f"{name} {ours} (KerasHub's is {theirs})" for name, ours, theirs in wrong)
+        raise InputError(
+            f"KerasHub's {type(backbone).__name__} has no settings for {listed}; convert to clozekit or huggingface, which do"
+        )
+    if not different:
+        return []
+    listed = ", ".join(f"{name} {ours} becomes {theirs}" for name, ours, theirs in different)
+    return [f"KerasHub will compute this {type(task or backbone).__name__} a little otherwise: {listed}"]
+
+
+def _is_close(name: str, ours: Any, theirs: Any) -> bool:
+    if name.endswith("activation"):
+        return {ours, theirs} == {"gelu", "gelu_approximate"}
+    # A rate of dropout matters to training alone.
+    return name == "attention_dropout" or max(ours, theirs) <= _SMALL_EPSILON
+
+
+def _write_saved_model(task: Any, target: str) -> list[str]:
+    from clozekit.deploy.saved_model import TEXTS_SIGNATURE, write_saved_model
+
+    signatures: list[str] = []
+    write_whole(target, lambda directory: signatures.extend(write_saved_model(task, directory)))
+    if TEXTS_SIGNATURE in signatures:
+        return ["takes ids (serving_default) and strings (texts); import tensorflow_text before it is loaded"]
+    return [
+        f"takes ids alone: the tokenizer of {family_of(task).name} runs outside of the graph; for raw strings in Python,"
+        ' task.save("model.keras")'
+    ]
+
+
+def _load_with(part: Any, target: str, to: str) -> str:
+    name = type(part).__name__
+    if to == "huggingface":
+        auto = "AutoModelForMaskedLM" if part.kind == "masked_lm" else "AutoModelForSequenceClassification"
+        return f'transformers.{auto}.from_pretrained("{target}")'
+    if to == "saved_model":
+        return f'tensorflow.saved_model.load("{target}").signatures["serving_default"]'
+    module = "keras_hub.models" if to == "keras_hub" else "clozekit.model"
+    return f'{module}.{name}.from_preset("{target}")'

@@ -1,0 +1,119 @@
+"""A task as a TensorFlow SavedModel: ids in, and raw strings where the tokenizer can be part of a graph.
+
+SentencePiece can (ALBERT, XLM-RoBERTa): tensorflow-text has its library as an operation, which whoever loads the model
+must import. The other tokenizers run in Python, outside of any graph.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from clozekit.model.pack_segments import SegmentPacking, pack_segments
+from clozekit.model.task import Task
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
+
+IDS_SIGNATURE, TEXTS_SIGNATURE = "serving_default", "texts"
+# What Python calls white space, in the words of RE2.
+_SPACES = r"[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]+"
+
+
+def write_saved_model(task: Task, directory: Path) -> list[str]:
+    """Writes the SavedModel into an existing directory; returns the names of its signatures."""
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"a SavedModel needs Keras on tensorflow, it runs on {keras.backend.backend()}; set KERAS_BACKEND"
+        )
+    module = tf.Module()
+    module.all_variables = [variable.value for variable in task.variables]
+    signatures = {IDS_SIGNATURE: _ids_signature(task)}
+    if task.preprocessor is not None and isinstance(task.preprocessor.tokenizer, SentencePieceTokenizer):
+        encoder = TextEncoder(task.preprocessor)
+        module.encoder = encoder
+        signatures[TEXTS_SIGNATURE] = _texts_signature(task, encoder)
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+    return list(signatures)
+
+
+def _ids_signature(task: Any) -> Any:
+    names = [tensor.name for tensor in task.inputs]
+    specs = {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in names}
+
+    def serve(**inputs: Any) -> dict[str, Any]:
+        return _outputs(task, task(inputs, training=False))
+
+    return tf.function(serve).get_concrete_function(**specs)
+
+
+def _outputs(task: Any, output: Any) -> dict[str, Any]:
+    """logits (B, M, vocabulary_size) of a masked LM; logits and scores (B, num_classes) of a classifier; float32."""
+    output = tf.cast(output, tf.float32)
+    if task.kind == "masked_lm":
+        return {"logits": output}
+    if task.activation is keras.activations.linear:
+        return {"logits": output, "scores": tf.nn.softmax(output)}
+    return {"scores": output}
+
+
+class TextEncoder(tf.Module):
+    """Strings to rows of ids in the graph, the ids being those of the preprocessor; mask tokens in a text are honoured."""
+
+    def __init__(self, preprocessor: Any) -> None:
+        super().__init__()
+        tokenizer = preprocessor.tokenizer
+        self._library = tf_text.SentencepieceTokenizer(
+            model=tokenizer.proto, out_type=tf.int32, add_bos=tokenizer.add_bos, add_eos=tokenizer.add_eos
+        )
+        self._final_ids = tf.constant(tokenizer._final_ids(), tf.int32)
+        self._mask_token = tokenizer.mask_token
+        self._mask_token_id = tokenizer.mask_token_id
+        self._packing = SegmentPacking(
+            preprocessor.sequence_length,
+            tokenizer.start_token_id,
+            (tokenizer.end_token_id,) * preprocessor.num_separators,
+            tokenizer.end_token_id,
+            tokenizer.pad_token_id,
+            preprocessor.truncate,
+        )
+
+    def rows(self, texts: Any) -> dict[str, Any]:
+        """token_ids, segment_ids and padding_mask, int32 (B, sequence_length), of texts (B,)."""
+        escaped = self._mask_token.replace("[", r"\[").replace("]", r"\]")
+        parts = tf.strings.split(tf.strings.regex_replace(texts, _SPACES + escaped, self._mask_token), self._mask_token)
+        pieces = self._library.tokenize(parts.values)
+        ids = pieces.with_values(tf.gather(self._final_ids, pieces.values)).with_row_splits_dtype(tf.int64)
+        masks = tf.fill([ids.nrows(), 1], self._mask_token_id)
+        # A mask behind every part, and the last one taken away.
+        joined = tf.RaggedTensor.from_row_splits(tf.concat([ids, masks], axis=1), parts.row_splits).merge_dims(1, 2)
+        return pack_segments([joined[:, :-1]], self._packing)
+
+    def masks(self, token_ids: Any) -> tuple[Any, Any]:
+        """mask_positions and mask_weights (B, M): where the masks of each row stand, 0 with weight 0 where it has fewer."""
+        positions = tf.broadcast_to(tf.range(tf.shape(token_ids)[1]), tf.shape(token_ids))
+        found = tf.ragged.boolean_mask(positions, token_ids == self._mask_token_id)
+        weights = found.with_values(tf.ones_like(found.values, tf.float32))
+        return found.to_tensor(), weights.to_tensor()
+
+
+def _texts_signature(task: Any, encoder: TextEncoder) -> Any:
+    names = [tensor.name for tensor in task.inputs]
+
+    def serve(texts: Any) -> dict[str, Any]:
+        rows = encoder.rows(texts)
+        if task.kind != "masked_lm":
+            return _outputs(task, task({name: rows[name] for name in names}, training=False))
+        rows["mask_positions"], weights = encoder.masks(rows["token_ids"])
+        hidden = task.encode(rows)
+        return {
+            "token_ids": rows["token_ids"],
+            "padding_mask": rows["padding_mask"],
+            "mask_positions": rows["mask_positions"],
+            "mask_weights": weights,
+            "sequence_output": tf.cast(hidden, tf.float32),
+            "logits": tf.cast(task.masked_lm_head(hidden, rows["mask_positions"]), tf.float32),
+        }
+
+    return tf.function(serve).get_concrete_function(texts=tf.TensorSpec([None], tf.string, name="texts"))

@@ -1,0 +1,92 @@
+"""What a training run would do: its configuration, its data, its size and cost, and whether a step of it compiles."""
+
+import time
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from clozekit.model.training.config import RunConfig
+from clozekit.model.training.controller import Run
+from clozekit.model.training.flops import (
+    FLOPS_FORMULA,
+    MEMORY_FORMULA,
+    Dimensions,
+    Memory,
+    training_flops_per_token,
+    training_memory,
+)
+from clozekit.model.training.workers import Workers
+from clozekit.pipelines.manifest import Manifest
+from clozekit.tokenizers.errors import InputError
+
+
+def dry_run(config: RunConfig, workers: Workers | None = None) -> Iterator[str]:
+    """Lines for people, each when it is known. Raises InputError where training would; writes nothing."""
+    yield "configuration, with every default:"
+    yield config.to_yaml().rstrip()
+    run = Run(config, workers)
+    yield ""
+    yield from describe_dataset(run.manifest, config)
+    yield ""
+    started = time.monotonic()
+    try:
+        shapes = run.try_step()
+    except tf.errors.OpError as error:
+        raise InputError(
+            f"one step must compile and run on this machine, it does not ({type(error).__name__}:"
+            f" {str(error).strip().splitlines()[0][:200]}); lower train.micro_batch_size, or set train.xla=false"
+        ) from error
+    seconds = time.monotonic() - started
+    row_length, num_slots = (int(shapes[name].shape[1]) for name in ("token_ids", "mask_positions"))
+    yield from describe_model(run, row_length, num_slots)
+    yield ""
+    yield f"compile check    one step on rows of padding, compilation included: {seconds:.1f} s"
+
+
+def describe_dataset(manifest: Manifest, config: RunConfig) -> Iterator[str]:
+    yield f"dataset          {config.dataset}, sha256 {manifest.dataset_sha256[:12]}"
+    tokenizer = manifest.tokenizer
+    yield f"tokenizer        {tokenizer.class_name} of {tokenizer.vocabulary_size:,} pieces, sha256 {tokenizer.sha256[:12]}"
+    for name, split in manifest.splits.items():
+        yield (
+            f"{name:<16} {split.rows:,} rows of up to {manifest.sequence_length} tokens in {len(split.shards)} shards,"
+            f" {split.tokens:,} tokens, {manifest.fill_rate(name):.2%} of the places"
+        )
+    epochs = config.train.steps * config.train.global_batch_size / manifest.splits["train"].rows
+    yield (
+        f"to be trained    {config.train.steps:,} steps of {config.train.global_batch_size:,} rows, {epochs:,.2f} epochs,"
+        f" {epochs * manifest.splits['train'].tokens:,.0f} tokens"
+    )
+
+
+def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
+    config, sizes = run.config, Dimensions.of(run.task.backbone)
+    flops = training_flops_per_token(sizes, row_length, num_slots / row_length)
+    places = config.train.steps * config.train.global_batch_size * row_length
+    replicas = run.workers.num_replicas
+    rows = config.train.global_batch_size // replicas // run.stages[0].micro_batches(replicas)
+    yield f"devices          {replicas}, in {run.workers.spec.num_workers} processes"
+    yield f"parameters       {run.task.count_params():,}"
+    yield f"prediction slots {num_slots} a row of {row_length}"
+    yield f"FLOPs a token    {flops:,.0f} = {FLOPS_FORMULA}"
+    yield f"FLOPs in all     {flops * places:.3g}"
+    memory = training_memory(sizes, run.task.count_params(), rows, row_length, num_slots)
+    yield from describe_memory(memory, rows)
+
+
+def describe_memory(memory: Memory, rows: int) -> Iterator[str]:
+    """The estimate for one device."""
+    yield f"memory           about {readable_bytes(memory.total)} on a device, for micro-batches of {rows:,} rows:"
+    for name in ("weights", "gradients", "optimizer", "activations"):
+        yield f"  {name:<14} {readable_bytes(getattr(memory, name))}"
+    yield f"  {MEMORY_FORMULA}"
+
+
+def readable_bytes(value: int) -> str:
+    """Three digits and a unit: 1.23 GB."""
+    size, unit = float(value), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 999.5:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"

@@ -1,0 +1,120 @@
+"""Measuring the masked LM of a preset: on a dataset's validation split, and on texts with each token masked once."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clozekit.model.fill_mask import encode_texts, tokenizer_of
+from clozekit.model.masked_lm import MaskedLM
+from clozekit.model.masking import MaskingOptions
+from clozekit.model.presets import open_source
+from clozekit.model.reader import check_shards, damage_named, validation_batches
+from clozekit.model.training.config import MaskingConfig, check
+from clozekit.model.training.evaluate import Evaluator
+from clozekit.pipelines.manifest import Manifest, read_manifest
+from clozekit.tokenizers.errors import InputError
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How a preset is measured. The masks are those that training measures itself on: 15%, the same in every run."""
+
+    batch_size: int = 32
+    max_rows: int | None = None
+    mask_rate: float = MaskingConfig.validation_rate
+    xla: bool = True
+
+    def __post_init__(self) -> None:
+        check("--batch-size must be at least 1", self.batch_size >= 1, self.batch_size)
+        check("--max-rows must be at least 1", self.max_rows is None or self.max_rows >= 1, self.max_rows)
+        check("--mask-rate must be above 0 and at most 1", 0 < self.mask_rate <= 1, self.mask_rate)
+
+
+def load_masked_lm(preset: str) -> MaskedLM:
+    """Raises InputError for a preset whose head would be a random one."""
+    if open_source(preset).head_settings(MaskedLM.kind) is None:
+        raise InputError(
+            f"a measurement needs a preset with a masked-LM head, {preset} has none: it would guess at random"
+        )
+    return MaskedLM.from_preset(preset)
+
+
+def evaluate_dataset(preset: str, dataset: str, options: EvaluateOptions) -> dict[str, Any]:
+    """loss (nats a masked token), perplexity and accuracy on the validation split, and what always guessing the
+    commonest token would get. Sums over sums, never a mean of means."""
+    manifest = read_manifest(dataset)
+    if "validation" not in manifest.splits:
+        raise InputError(
+            f"a measurement needs rows to validate on, {dataset} has no validation split; prepare it with more documents"
+            " or another --validation-rate"
+        )
+    check_shards(dataset, manifest)
+    task = load_masked_lm(preset)
+    check_belongs(task, manifest, preset, dataset)
+    masking = fixed_masking(manifest, options.mask_rate)
+    rows = min(manifest.splits["validation"].rows, options.max_rows or manifest.splits["validation"].rows)
+    batches = validation_batches(dataset, manifest, masking, min(options.batch_size, rows), options.max_rows)
+    with damage_named(dataset, manifest):
+        evaluator = Evaluator(task, batches, options.xla, in_memory=False)
+        metrics = evaluator.run()
+        token_id, baseline = evaluator.commonest_token_accuracy()
+    return {
+        "preset": preset,
+        "dataset": dataset,
+        "dataset_sha256": manifest.dataset_sha256,
+        "split": "validation",
+        "rows": rows,
+        "mask_rate": options.mask_rate,
+        **metrics,
+        "commonest_token": tokenizer_of(task).id_to_token(token_id),
+        "commonest_token_accuracy": baseline,
+    }
+
+
+def check_belongs(task: MaskedLM, manifest: Manifest, preset: str, dataset: str) -> None:
+    """Raises InputError when the dataset's ids or rows are not the model's."""
+    tokenizer = tokenizer_of(task)
+    if tokenizer.sha256() != manifest.tokenizer.sha256:
+        raise InputError(
+            f"the dataset must be prepared with the preset's tokenizer, {preset} has a {type(tokenizer).__name__} of"
+            f" {tokenizer.vocabulary_size()} pieces (sha256 {tokenizer.sha256()[:12]}), {dataset} was made by a"
+            f" {manifest.tokenizer.class_name} of {manifest.tokenizer.vocabulary_size}"
+            f" ({manifest.tokenizer.sha256[:12]}); prepare it with --tokenizer {preset}"
+        )
+    positions = task.backbone.max_sequence_length
+    if manifest.sequence_length > positions:
+        raise InputError(
+            f"rows must fit the model's {positions} positions, {dataset} has rows of {manifest.sequence_length};"
+            f" prepare it with --sequence-length {positions}"
+        )
+
+
+def fixed_masking(manifest: Manifest, mask_rate: float) -> MaskingOptions:
+    """The masks that `clozekit train` measures itself on, which no run changes."""
+    special = manifest.tokenizer.special_token_ids
+    options = MaskingOptions(
+        mask_token_id=special["mask_token"],
+        vocabulary_size=manifest.tokenizer.vocabulary_size,
+        special_token_ids=tuple(sorted(set(special.values()))),
+    )
+    return options.for_validation(mask_rate)
+
+
+def evaluate_texts(preset: str, texts: Sequence[str]) -> dict[str, Any]:
+    """The pseudo-perplexity of each text, and of all together (each token counts alike, whichever text it is in)."""
+    task = load_masked_lm(preset)
+    values = task.pseudo_perplexity(list(texts))
+    encoded = encode_texts(texts, tokenizer_of(task), task.backbone.max_sequence_length)
+    # Without the special tokens around the text, which are not masked.
+    counts = [len(ids) - 2 for ids in encoded]
+    log_loss = sum(count * math.log(value) for count, value in zip(counts, values, strict=True)) / sum(counts)
+    return {
+        "preset": preset,
+        "pseudo_perplexity": math.exp(min(log_loss, 700.0)),
+        "num_tokens": sum(counts),
+        "texts": [
+            {"text": text, "pseudo_perplexity": value, "num_tokens": count}
+            for text, value, count in zip(texts, values, counts, strict=True)
+        ],
+    }

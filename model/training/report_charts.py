@@ -1,0 +1,134 @@
+"""Charts of a run's log as inline SVG, with text as text and the same bytes for the same input."""
+
+import html
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = "#8fb3f5", "#1d4ed8", "#b45309"
+_INK, _GRID = "#334155", "#e2e8f0"
+# More points than a chart has pixels only make the page heavy.
+MAX_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: numbers by step. color and marker as matplotlib names them."""
+
+    label: str
+    steps: Sequence[int]
+    values: Sequence[float]
+    color: str = VALIDATION_COLOR
+    marker: str | None = None
+
+
+def line(
+    metrics: Sequence[dict[str, Any]],
+    kind: str,
+    name: str,
+    label: str,
+    color: str = VALIDATION_COLOR,
+    marker: str | None = None,
+    scale: float = 1.0,
+) -> Line:
+    """The curve of one number in the log; empty where the log does not hold it."""
+    entries = [entry for entry in metrics if entry["kind"] == kind and isinstance(entry.get(name), int | float)]
+    # What is no number (the norm of a skipped step) is a gap in the curve.
+    values = [entry[name] * scale if math.isfinite(entry[name]) else math.nan for entry in entries]
+    return Line(label, [entry["step"] for entry in entries], values, color, marker)
+
+
+def thinned(curve: Line, max_points: int = MAX_POINTS) -> tuple[list[int], list[float]]:
+    """At most about `max_points` points, each the mean of its neighbours, at the step of the last of them."""
+    size = -(-len(curve.steps) // max_points) or 1
+    steps, values = [], []
+    for start in range(0, len(curve.steps), size):
+        part = [value for value in curve.values[start : start + size] if not math.isnan(value)]
+        steps.append(curve.steps[start : start + size][-1])
+        values.append(sum(part) / len(part) if part else math.nan)
+    return steps, values
+
+
+def line_chart(
+    title: str, curves: Sequence[Line], y_label: str, percent: bool = False, baseline: tuple[str, float] | None = None
+) -> str:
+    """The curves that hold something, over the steps; "" where none does. baseline: a level to compare with."""
+    curves = [curve for curve in curves if curve.steps]
+    if not curves:
+        return ""
+
+    def draw(axes: Any) -> None:
+        from matplotlib.ticker import PercentFormatter
+
+        for curve in curves:
+            marker = curve.marker or ("o" if len(curve.steps) == 1 else None)
+            axes.plot(*thinned(curve), color=curve.color, linewidth=1.2, marker=marker, markersize=4, label=curve.label)
+        if baseline is not None:
+            axes.axhline(baseline[1], color=BASELINE_COLOR, linestyle="--", linewidth=1.2, label=baseline[0])
+        if percent:
+            values = [value for curve in curves for value in curve.values if not math.isnan(value)]
+            # Room for the legend above the curves.
+            axes.set_ylim(min([0.0, *values]), 1.3 * max([0.01, *values, *([baseline[1]] if baseline else [])]))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axes.xaxis.set_major_formatter(_thousands())
+        axes.set_xlabel("step")
+        axes.set_ylabel(y_label)
+        if len(curves) > 1 or baseline is not None:
+            axes.legend(loc="upper left" if percent else "best")
+
+    return svg(draw, title)
+
+
+def bar_chart(title: str, starts: Sequence[int], counts: Sequence[int], width: int, x_label: str, y_label: str) -> str:
+    """A histogram whose bars begin at `starts`."""
+
+    def draw(axes: Any) -> None:
+        axes.bar(starts, counts, width=width * 0.88, align="edge", color=VALIDATION_COLOR)
+        axes.set_xlabel(x_label)
+        axes.yaxis.set_major_formatter(_thousands())
+        axes.set_ylabel(y_label)
+
+    return svg(draw, title)
+
+
+def svg(draw: Callable[[Any], None], title: str, width: float = 5.6, height: float = 3.0) -> str:
+    """An inline SVG of what `draw(axes)` draws."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "clozekit",
+        "font.family": "sans-serif",
+        "font.size": 10,
+        "axes.edgecolor": _GRID,
+        "axes.labelcolor": _INK,
+        "xtick.color": _INK,
+        "ytick.color": _INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": _GRID,
+        "legend.frameon": False,
+    }
+    with matplotlib.rc_context(style):
+        figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
+        draw(axes)
+        target = io.StringIO()
+        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
+        pyplot.close(figure)
+    text = target.getvalue()
+    # The name is read out to who does not see the picture.
+    named = f'<svg role="img" aria-label="{html.escape(title)}"'
+    return named + text[text.index("<svg") + len("<svg") :]
+
+
+def _thousands() -> Any:
+    from matplotlib.ticker import StrMethodFormatter
+
+    return StrMethodFormatter("{x:,.0f}")

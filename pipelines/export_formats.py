@@ -1,0 +1,169 @@
+"""The formats a dataset is exported to: what a shard becomes, what describes the folder, the line that reads it."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from clozekit.pipelines.blocks import list_column, list_parts
+from clozekit.pipelines.manifest import Manifest, SplitInfo
+from clozekit.pipelines.records import (
+    DOCUMENT_LENGTHS,
+    PAIR_LABELS,
+    ROW_ID,
+    SEGMENT_LENGTHS,
+    TOKEN_IDS,
+    encode_examples,
+    records_to_rows,
+)
+from clozekit.pipelines.tfrecord import frame_records
+
+FORMATS = ("padded", "parquet", "tfds")
+TFDS_NAME = "clozekit"
+TFDS_VERSION = "1.0.0"
+PAIR_FEATURES = ("pair_labels", "segment_ids")
+PADDED_FEATURES = ("document_ids", "padding_mask", "positions", TOKEN_IDS)
+# Every file of an export, so that nothing else is ever removed to make room for one.
+EXPORTED_NAME = re.compile(
+    r"((train|validation)-\d{5}-of-\d{5}\.(parquet|tfrecord)|clozekit-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
+    r"|_export\.json|features\.json|dataset_info\.json)"
+)
+
+
+def exported_name(to: str, split: str, index: int, num_shards: int) -> str:
+    """File name of an exported shard; TensorFlow Datasets finds its files by this pattern."""
+    number = f"{index:05d}-of-{num_shards:05d}"
+    if to == "tfds":
+        return f"{TFDS_NAME}-{split}.tfrecord-{number}"
+    return f"{split}-{number}.{'parquet' if to == 'parquet' else 'tfrecord'}"
+
+
+def padded_rows(rows: pa.RecordBatch, sequence_length: int, pad_token_id: int) -> dict[str, np.ndarray]:
+    """What a reader of padded rows needs, each int64 (num_rows, sequence_length); the same values as the trainer derives.
+
+    document_ids: 1.. per packed document, 0 = padding; positions: restart at each document; padding_mask: 1 = real. Sentence
+    pairs have segment_ids too, and pair_labels: the label at the first token of its document, -1 elsewhere.
+    """
+    ids, num_tokens = list_parts(rows.column(TOKEN_IDS))
+    lengths, num_documents = list_parts(rows.column(DOCUMENT_LENGTHS))
+    real = np.arange(sequence_length) < num_tokens[:, None]
+    first = np.cumsum(num_documents) - num_documents
+    numbers = np.arange(1, len(lengths) + 1) - np.repeat(first, num_documents)
+    starts = np.cumsum(lengths) - lengths
+
+    def spread(values: np.ndarray, padding: int) -> np.ndarray:
+        padded = np.full(real.shape, padding, np.int64)
+        padded[real] = values
+        return padded
+
+    pairs = {}
+    if SEGMENT_LENGTHS in rows.schema.names:
+        places = np.arange(len(ids)) - np.repeat(starts, lengths)
+        points, labels = (list_parts(rows.column(name))[0] for name in (SEGMENT_LENGTHS, PAIR_LABELS))
+        pairs["segment_ids"] = spread(places >= np.repeat(points, lengths), 0)
+        pairs["pair_labels"] = spread(np.where(places == 0, np.repeat(labels, lengths), -1), -1)
+    return {
+        **pairs,
+        "document_ids": spread(np.repeat(numbers, lengths), 0),
+        "padding_mask": real.astype(np.int64),
+        "positions": spread(np.arange(len(ids)) - np.repeat(starts, lengths), 0),
+        TOKEN_IDS: spread(ids, pad_token_id),
+    }
+
+
+def convert_shard(to: str, records: list[bytes], sequence_length: int, pad_token_id: int) -> bytes:
+    """The file that a shard becomes in the formats `padded` and `parquet`; `tfds` takes shards as they are."""
+    rows = records_to_rows(records)
+    if to == "parquet":
+        return _to_parquet(rows)
+    padded = padded_rows(rows, sequence_length, pad_token_id)
+    lengths = np.full(rows.num_rows, sequence_length)
+    columns = {name: list_column(values.reshape(-1), lengths) for name, values in padded.items()}
+    return frame_records(encode_examples({**columns, ROW_ID: rows.column(ROW_ID)}))
+
+
+def _to_parquet(rows: pa.RecordBatch) -> bytes:
+    columns: dict[str, pa.Array] = {
+        name: rows.column(name).cast(pa.list_(pa.int32())) for name in rows.schema.names if name != ROW_ID
+    }
+    table = pa.table({ROW_ID: rows.column(ROW_ID).flatten(), **columns})
+    sink = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def describe_folder(to: str, manifest: Manifest) -> dict[str, bytes]:
+    """File name -> content of what is written last, when every shard is there: it makes a dataset of them."""
+    described = {
+        "from_dataset_sha256": manifest.dataset_sha256,
+        "format": to,
+        "sequence_length": manifest.sequence_length,
+        "tokenizer_sha256": manifest.tokenizer.sha256,
+        "special_token_ids": dict(manifest.tokenizer.special_token_ids),
+        "rows": {name: split.rows for name, split in manifest.splits.items()},
+        "read_with": reading_line(to, "DIRECTORY", manifest),
+    }
+    files = {"features.json": tfds_features(manifest), "dataset_info.json": tfds_info(manifest)} if to == "tfds" else {}
+    return {name: _json(content) for name, content in {**files, "_export.json": described}.items()}
+
+
+def reading_line(to: str, directory: str, manifest: Manifest) -> str:
+    """The one line with which a stranger reads the folder."""
+    if to == "padded":
+        features = sorted([*PADDED_FEATURES, *(PAIR_FEATURES if manifest.has_pairs else ())])
+        names = ", ".join(f'"{name}"' for name in features)
+        return (
+            f"tf.io.parse_example(records, {{name: tf.io.FixedLenFeature([{manifest.sequence_length}], tf.int64)"
+            f' for name in ({names})}} | {{"{ROW_ID}": tf.io.FixedLenFeature([], tf.int64)}})'
+        )
+    if to == "parquet":
+        return f'pyarrow.parquet.read_table("{directory}", filters=[("{ROW_ID}", "<", 100)])'
+    return (
+        f'tensorflow_datasets.builder_from_directory("{directory}").as_dataset(split="{next(iter(manifest.splits))}")'
+    )
+
+
+def tfds_features(manifest: Manifest) -> dict[str, Any]:
+    """`features.json` as TensorFlow Datasets 4.9 writes it: lists of any length, and one number."""
+    place = "tensorflow_datasets.core.features"
+    scalar = {"dtype": "int64", "encoding": "none", "shape": {}}
+    inner = {"pythonClassName": f"{place}.tensor_feature.Tensor", "tensor": scalar}
+    features: dict[str, Any] = {
+        name: {
+            "pythonClassName": f"{place}.sequence_feature.Sequence",
+            "sequence": {"feature": inner, "length": "-1"},
+        }
+        for name in (DOCUMENT_LENGTHS, TOKEN_IDS, *((SEGMENT_LENGTHS, PAIR_LABELS) if manifest.has_pairs else ()))
+    }
+    features[ROW_ID] = {"pythonClassName": f"{place}.scalar.Scalar", "tensor": scalar}
+    return {"pythonClassName": f"{place}.features_dict.FeaturesDict", "featuresDict": {"features": features}}
+
+
+def tfds_info(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "name": TFDS_NAME,
+        "version": TFDS_VERSION,
+        "fileFormat": "tfrecord",
+        "description": (
+            f"Rows of up to {manifest.sequence_length} tokens, packed by Clozekit; dataset_sha256 {manifest.dataset_sha256}."
+        ),
+        "splits": [_tfds_split(name, split) for name, split in manifest.splits.items()],
+    }
+
+
+def _tfds_split(name: str, split: SplitInfo) -> dict[str, Any]:
+    # Protobuf's JSON writes 64-bit numbers as strings.
+    return {
+        "name": name,
+        "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        "shardLengths": [str(shard.rows) for shard in split.shards],
+        "numBytes": str(sum(shard.num_bytes for shard in split.shards)),
+    }
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()

@@ -1,0 +1,147 @@
+"""Making one dataset of encoded pieces: groups, rows, shards, manifest, as a part of the graph."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import AsList, AsSingleton
+
+from clozekit.pipelines.block_store import BlockStore, BlockWriter
+from clozekit.pipelines.blocks import concatenate, from_bytes, list_parts, to_bytes
+from clozekit.pipelines.commit import BuildInfo, CommitDataset, length_histogram
+from clozekit.pipelines.options import PrepareOptions
+from clozekit.pipelines.pack import pack_group
+from clozekit.pipelines.plan import GroupRows, ShardPlan, cut_rows, group_of_keys, num_groups, plan_shards
+from clozekit.pipelines.progress import Progress, ProgressReporter
+from clozekit.pipelines.write_shards import WriteShard
+
+GROUP_ROWS = "group_rows"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One dataset of a build: where it goes, its settings, what is known of it before."""
+
+    directory: str
+    options: PrepareOptions
+    build: BuildInfo
+
+
+class AssignGroups(beam.DoFn):
+    """(split, block of pieces) -> ((split, group), block), once the counts tell how many groups there are."""
+
+    def __init__(self, group_size: int, store: BlockStore) -> None:
+        self._group_size = group_size
+        self._store = store
+
+    def setup(self) -> None:
+        self._blocks = BlockWriter(self._store)
+
+    def teardown(self) -> None:
+        self._blocks.close()
+
+    def process(self, element: tuple[str, bytes], counts: Mapping[str, int]) -> Iterable[tuple[tuple[str, int], bytes]]:
+        split, block = element
+        pieces = from_bytes(self._store.take(block))
+        groups = group_of_keys(pieces.column("key").to_numpy(), num_groups(counts, split, self._group_size))
+        for group in sorted(set(groups.tolist())):
+            yield (split, group), self._blocks.put(to_bytes(pieces.filter(pa.array(groups == group))))
+
+
+class PackGroup(beam.DoFn):
+    """((split, group), blocks of pieces) -> ((split, group), block of rows), and GroupRows."""
+
+    def __init__(self, options: PrepareOptions, store: BlockStore, progress: Progress | None) -> None:
+        self._options = options
+        self._store = store
+        self._progress = progress
+
+    def setup(self) -> None:
+        self._blocks = BlockWriter(self._store)
+        self._reporter = ProgressReporter(self._progress, "packed")
+
+    def teardown(self) -> None:
+        self._blocks.close()
+
+    def process(self, element: tuple[tuple[str, int], Iterable[bytes]]) -> Iterable[Any]:
+        (split, group), blocks = element
+        rows = pack_group(concatenate([self._store.take(block) for block in blocks]), self._options)
+        tokens = list_parts(rows.column("token_ids"))[0]
+        lengths = list_parts(rows.column("document_lengths"))[0]
+        self._reporter.add(rows.num_rows)
+        histogram = length_histogram(lengths, self._options.sequence_length)
+        packed = GroupRows(split, group, rows.num_rows, len(tokens), len(lengths), histogram)
+        yield beam.pvalue.TaggedOutput(GROUP_ROWS, packed)
+        yield (split, group), self._blocks.put(to_bytes(rows))
+
+
+class AssignShards(beam.DoFn):
+    """((split, group), block of rows) -> ((split, shard, num_shards), (first row, block)), by the shard plan."""
+
+    def __init__(self, store: BlockStore) -> None:
+        self._store = store
+
+    def setup(self) -> None:
+        self._blocks = BlockWriter(self._store)
+
+    def teardown(self) -> None:
+        self._blocks.close()
+
+    def process(
+        self, element: tuple[tuple[str, int], bytes], plans: Mapping[str, ShardPlan]
+    ) -> Iterable[tuple[tuple[str, int, int], tuple[int, bytes]]]:
+        (split, group), block = element
+        plan = plans[split]
+        rows = from_bytes(self._store.take(block))
+        start = plan.first_row_of_group[group]
+        for shard, first, end in cut_rows(start, rows.num_rows, plan.shard_bounds):
+            yield (
+                (split, shard, plan.num_shards),
+                (first, self._blocks.put(to_bytes(rows.slice(first - start, end - first)))),
+            )
+
+
+def add_dataset(
+    root: beam.Pipeline,
+    pieces: beam.PCollection,
+    counts: beam.PCollection,
+    target: Target,
+    tokenizer_directory: str,
+    store: BlockStore,
+    progress: Progress | None,
+) -> None:
+    """Adds what makes one dataset of the pieces: groups, rows, shards, manifest."""
+    options, directory, build = target.options, target.directory, target.build
+    label = f"{options.sequence_length}"
+    packed = (
+        pieces
+        | f"AssignGroups{label}" >> beam.ParDo(AssignGroups(options.group_size, store), AsSingleton(counts))
+        | f"GroupPieces{label}" >> beam.GroupByKey()
+        | f"Pack{label}" >> beam.ParDo(PackGroup(options, store, progress)).with_outputs(GROUP_ROWS, main="rows")
+    )
+    groups = packed[GROUP_ROWS]
+    plans = (
+        root
+        | f"PlanOnce{label}" >> beam.Create([None])
+        | f"PlanShards{label}" >> beam.Map(lambda _, packed: plan_shards(packed, options), AsList(groups))
+    )
+    shards = (
+        packed.rows
+        | f"AssignShards{label}" >> beam.ParDo(AssignShards(store), AsSingleton(plans))
+        | f"GroupRows{label}" >> beam.GroupByKey()
+        | f"WriteShards{label}" >> beam.ParDo(WriteShard(directory, build.build_id, store, progress))
+    )
+    _ = (
+        root
+        | f"CommitOnce{label}" >> beam.Create([None])
+        | f"Commit{label}"
+        >> beam.ParDo(
+            CommitDataset(directory, tokenizer_directory, build),
+            AsSingleton(counts),
+            AsList(groups),
+            AsSingleton(plans),
+            AsList(shards),
+        )
+    )

@@ -1,0 +1,88 @@
+"""What the tests of the trainer share: modules beside them, small presets to start from, small labelled files."""
+
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import pytest
+
+from clozekit.model.families import family_named
+from clozekit.pipelines.options import ReadOptions
+from clozekit.pipelines.vocabulary import VocabularyOptions, make_vocabulary
+from clozekit.tokenizers.families import BertTokenizer, load_tokenizer
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def sentences(seed: int, count: int) -> list[str]:
+    """Sentences of a tiny grammar, so that a classifier has something to learn."""
+    dice = random.Random(seed)
+    verbs = {"cat": "sat on", "dog": "ran under", "bird": "flew over"}
+    return [
+        f"the {dice.choice(('red', 'blue', 'old'))} {animal} {verbs[animal]} the {dice.choice(('mat', 'house', 'tree'))} ."
+        for animal in dice.choices(sorted(verbs), k=count)
+    ]
+
+
+def save_preset(family: str, tokenizer: object, directory: Path) -> str:
+    """A masked LM of one layer with fixed random weights and 48 positions."""
+    kind = family_named(family)
+    keras.utils.set_random_seed(0)
+    more = {"embedding_dim": 8} if family == "albert" else {}
+    backbone = kind.backbone(
+        vocabulary_size=tokenizer.vocabulary_size(),  # type: ignore[attr-defined]
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=48,
+        dropout=0.1,
+        **more,
+    )
+    preprocessor = kind.masked_lm_preprocessor(tokenizer, sequence_length=16)  # type: ignore[arg-type]
+    kind.masked_lm(backbone, preprocessor, compile=False).save_to_preset(str(directory))
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def start_preset(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_preset("bert", tokenizer, tmp_path_factory.mktemp("start") / "preset")
+
+
+@pytest.fixture(scope="session")
+def preset_of(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """family -> a preset of it, with a tokenizer learned from the corpus."""
+    root = tmp_path_factory.mktemp("families")
+
+    def make(family: str) -> str:
+        if not (root / family).exists():
+            # SentencePiece finds no more in so small a corpus.
+            options = VocabularyOptions(family, 30 if family in ("albert", "xlm_roberta") else 300)
+            make_vocabulary(ReadOptions((str(corpus),)), str(root / f"{family}-tokenizer"), options)
+            save_preset(family, load_tokenizer(root / f"{family}-tokenizer"), root / family)
+        return str(root / family)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder: train.tsv, dev.tsv and flipped.tsv (sentence, label: does a cat sit in it?), pairs.csv (do the sentences
+    tell of one animal?), numbers.jsonl (how big is its animal?), test.tsv (sentences alone)."""
+    folder = tmp_path_factory.mktemp("labelled")
+    texts = sentences(0, 220)
+    answers = ["happy" if "cat" in text else "sad" for text in texts]
+    rows = [f"{text}\t{answer}\n" for text, answer in zip(texts, answers, strict=True)]
+    swapped = [row.replace("happy", "?").replace("sad", "happy").replace("?", "sad") for row in rows]
+    for name, part in (("train", rows[:160]), ("dev", rows[160:]), ("flipped", swapped[160:])):
+        (folder / f"{name}.tsv").write_text("sentence\tlabel\n" + "".join(part), encoding="utf-8")
+    (folder / "test.tsv").write_text("sentence\n" + "".join(f"{text}\n" for text in texts[160:164]), encoding="utf-8")
+    pairs = zip(texts[:110], texts[110:], strict=True)
+    lines = [f'"{a}","{b}",{"yes" if a.split()[2] == b.split()[2] else "no"}\n' for a, b in pairs]
+    (folder / "pairs.csv").write_text("first,second,same\n" + "".join(lines), encoding="utf-8")
+    size = {"bird": 0.0, "cat": 0.5, "dog": 1.0}
+    numbers = [f'{{"text": "{text}", "size": {size[text.split()[2]]}}}\n' for text in texts]
+    (folder / "numbers.jsonl").write_text("".join(numbers), encoding="utf-8")
+    return folder

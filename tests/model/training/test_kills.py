@@ -1,0 +1,203 @@
+"""Killed, stopped, or left by another worker, a run goes on as if nothing had been."""
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import Child, finished, free_ports, log_inode, started, wait_for_step
+
+from clozekit.model import MaskedLM
+from clozekit.model.training.config import (
+    CheckpointConfig,
+    EvaluateConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+)
+from clozekit.model.training.controller import Run
+from clozekit.model.training.log import MEASURED, METRICS_FILE, read_metrics
+from clozekit.pipelines.manifest import Manifest
+
+FULL = os.environ.get("CLOZEKIT_FULL") == "1"
+# Dropout on: its random state must come back too.
+MODEL = ModelConfig(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
+STEPS = 300 if FULL else 120
+
+
+def config_for(dataset: str, directory: Path, steps: int = STEPS) -> RunConfig:
+    return RunConfig(
+        dataset,
+        str(directory),
+        model=MODEL,
+        train=TrainConfig(steps=steps, global_batch_size=8, micro_batch_size=4, steps_per_loop=2, xla=False),
+        optimizer=OptimizerConfig(learning_rate=0.01),
+        checkpoint=CheckpointConfig(every_steps=10),
+        evaluate=EvaluateConfig(every_steps=30, max_rows=32),
+    )
+
+
+def command(config: RunConfig) -> list[str]:
+    """`clozekit train` with the configuration in a file."""
+    path = Path(config.directory).with_suffix(".yaml")
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    return ["-m", "clozekit.deploy.cli", "train", str(path)]
+
+
+def curve(directory: Path) -> list[dict[str, object]]:
+    """The log without what depends on the clock."""
+    entries = read_metrics(directory / METRICS_FILE)
+    return [{name: value for name, value in entry.items() if name not in MEASURED} for entry in entries]
+
+
+def weights(directory: Path) -> list[np.ndarray]:
+    return MaskedLM.from_preset(directory / "preset").get_weights()
+
+
+def assert_same_run(directory: Path, expected: Path) -> None:
+    assert curve(directory) == curve(expected)
+    assert all((a == b).all() for a, b in zip(weights(directory), weights(expected), strict=True))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("uninterrupted") / "run"
+    Run(config_for(dataset[0], directory)).train()
+    return directory
+
+
+def test_killed_with_9_again_and_again_it_is_as_if_never_stopped(
+    dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    arguments = command(config_for(dataset[0], directory))
+    kills = 20 if FULL else 3
+    # Nearly to the end, but never behind it: the process runs on while it is being killed.
+    for step in sorted(random.Random(0).sample(range(1, STEPS - 40), kills)):
+        before = log_inode(directory)
+        with started(*arguments) as child:
+            wait_for_step(directory, step, child, before)
+            child.kill()
+        assert not (directory / "preset").exists()
+    with started(*arguments) as child:
+        finished(child)
+    assert_same_run(directory, uninterrupted)
+
+
+STOPPED = """
+import sys
+import time
+from clozekit.deploy.cli import main
+from clozekit.model.training.training_loop import TrainingLoop
+
+advance = TrainingLoop._advance
+
+def advance_until_told(loop):
+    trouble = advance(loop)
+    # It waits for the signal by itself, so that it always comes in the middle.
+    while loop._position.global_step >= int(sys.argv[2]) and loop._signals.received is None:
+        time.sleep(0.01)
+    return trouble
+
+TrainingLoop._advance = advance_until_told
+sys.exit(main(["train", sys.argv[1]]))
+"""
+
+
+def test_a_signal_saves_and_ends_with_75(dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    config = command(config_for(dataset[0], directory))[-1]
+    for step, number in ((14, signal.SIGTERM), (38, signal.SIGUSR1)):
+        before = log_inode(directory)
+        with started("-c", STOPPED, config, str(step)) as child:
+            wait_for_step(directory, step, child, before)
+            child.process.send_signal(number)
+            assert child.ended() == 75, child.output()
+            # One line, in the words of what happened.
+            line = child.output().strip().splitlines()[-1]
+            assert line == (
+                f"clozekit train: stopped by {number.name}, saved at step {step} of {STEPS}; run it again to go on"
+            )
+    with started("-m", "clozekit.deploy.cli", "train", config) as child:
+        finished(child)
+        assert f"going on from step 38 of {STEPS}" in child.output()
+    assert_same_run(directory, uninterrupted)
+
+
+def start_two(stack: ExitStack, arguments: list[str]) -> list[Child]:
+    """Two workers that find each other through the resolver."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    tasks = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} for index in (0, 1)]
+    return [stack.enter_context(started(*arguments, TF_CONFIG=json.dumps(task))) for task in tasks]
+
+
+@pytest.fixture(scope="module")
+def two_workers(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two workers that nobody interrupted."""
+    directory = tmp_path_factory.mktemp("two") / "run"
+    with ExitStack() as stack:
+        finished(*start_two(stack, command(config_for(dataset[0], directory))))
+    return directory
+
+
+def assert_nearly_same_run(directory: Path, expected: Path, rate: float) -> None:
+    """What counts is the same, sums differ by their rounding: `rate` of the numbers."""
+    for entry, other in zip(curve(directory), curve(expected), strict=True):
+        for name, value in other.items():
+            if name in ("kind", "step", "tokens_seen", "skipped_steps", "num_predictions"):
+                assert entry[name] == value
+            else:
+                assert entry[name] == pytest.approx(value, rel=rate, abs=0.02), (name, other["step"])
+
+
+def test_two_workers_train_as_one(two_workers: Path, uninterrupted: Path) -> None:
+    assert_nearly_same_run(two_workers, uninterrupted, rate=0.02)
+
+
+@pytest.mark.parametrize("victim", [0, 1] if FULL else [1])
+def test_a_killed_worker_stops_the_others_and_all_go_on(
+    victim: int, dataset: tuple[str, Manifest], two_workers: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    arguments = command(config_for(dataset[0], directory))
+    with ExitStack() as stack:
+        workers = start_two(stack, arguments)
+        wait_for_step(directory, 23, workers[0])
+        workers[victim].kill()
+        survivor = workers[1 - victim]
+        status = survivor.ended()
+        assert status == 76, survivor.output()
+        assert "another worker is gone" in survivor.output().strip().splitlines()[-1]
+    assert not (directory / "preset").exists()
+    alone = shutil.copytree(directory, tmp_path / "alone" / "run")
+    with ExitStack() as stack:
+        finished(*start_two(stack, arguments))
+    assert_same_run(directory, two_workers)
+    # One worker goes on alone from what two have saved: the same rows and masks.
+    Run(dataclasses.replace(config_for(dataset[0], alone))).train()
+    assert_nearly_same_run(alone, uninterrupted, rate=0.02)
+
+
+def test_a_signal_to_one_worker_stops_both(dataset: tuple[str, Manifest], two_workers: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    arguments = command(config_for(dataset[0], directory))
+    with ExitStack() as stack:
+        workers = start_two(stack, arguments)
+        step = wait_for_step(directory, 11, workers[0])
+        workers[1].process.send_signal(signal.SIGTERM)
+        assert [worker.ended() for worker in workers] == [75, 75], [worker.output() for worker in workers]
+        assert "stopped by another worker, saved at step" in workers[0].output()
+        assert "stopped by SIGTERM, saved at step" in workers[1].output()
+    saved = max(int(path.name.removeprefix("step-")) for path in (directory / "checkpoints").iterdir())
+    assert saved >= step
+    if FULL:
+        with ExitStack() as stack:
+            finished(*start_two(stack, arguments))
+        assert_same_run(directory, two_workers)

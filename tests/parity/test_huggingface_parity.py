@@ -1,0 +1,331 @@
+"""Every family against transformers: the same weights give the same outputs, losses and gradients, in both directions.
+
+Needs the extra `parity`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from clozekit.deploy.convert import keras_hub_differences  # noqa: E402
+from clozekit.model import Backbone, MaskedLM, TextClassifier  # noqa: E402
+from clozekit.model.families import family_named  # noqa: E402
+from clozekit.model.huggingface import save_huggingface  # noqa: E402
+from clozekit.model.huggingface_weights import NAMES, Place, backbone_places, head_places  # noqa: E402
+
+FAMILIES = ["bert", "roberta", "albert", "xlm_roberta"]
+PREFIXES = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "xlm_roberta": "XLMRoberta"}
+LENGTH, VOCABULARY_SIZE = 12, 40
+SMALL: dict[str, Any] = {
+    "vocab_size": VOCABULARY_SIZE,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+}
+ALBERT = {"embedding_size": 8, "num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2}
+
+
+def their_model(family: str, kind: str, seed: int = 0, **changes: Any) -> Any:
+    """A model of transformers with random weights, biases and norms, all its positions used by rows of LENGTH."""
+    settings = {**SMALL, **(ALBERT if family == "albert" else {})}
+    settings["max_position_embeddings"] = LENGTH + (2 if "roberta" in family else 0)
+    config = getattr(transformers, f"{PREFIXES[family]}Config")(**{**settings, **changes})
+    model = getattr(transformers, f"{PREFIXES[family]}{kind}")(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            spread = torch.randn(parameter.shape, generator=generator) * 0.2
+            parameter.copy_(1 + spread if "norm" in name.lower() and name.endswith("weight") else spread)
+    return model
+
+
+def batch(family: str) -> dict[str, np.ndarray]:
+    """Rows that are full, padded and short; no token is a special one, and masks stand first and last."""
+    dice = np.random.default_rng(7)
+    lengths = np.array([LENGTH, 7, 3])
+    mask = (np.arange(LENGTH) < lengths[:, None]).astype(np.int32)
+    pad = 1 if "roberta" in family else 0
+    token_ids = np.where(mask, dice.integers(5, VOCABULARY_SIZE, (3, LENGTH)), pad).astype(np.int32)
+    rows = {"token_ids": token_ids, "padding_mask": mask}
+    if "roberta" not in family:
+        rows["segment_ids"] = (mask * (np.arange(LENGTH) >= 2)).astype(np.int32)
+    rows["mask_positions"] = np.array([[0, 4, LENGTH - 1], [1, 5, 6], [0, 1, 2]], np.int32)
+    rows["labels"] = dice.integers(0, VOCABULARY_SIZE, (3, 3)).astype(np.int32)
+    return rows
+
+
+def their_inputs(rows: dict[str, np.ndarray]) -> dict[str, Any]:
+    names = {"token_ids": "input_ids", "padding_mask": "attention_mask", "segment_ids": "token_type_ids"}
+    return {theirs: torch.tensor(rows[ours].astype(np.int64)) for ours, theirs in names.items() if ours in rows}
+
+
+def our_inputs(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: value for name, value in rows.items() if name not in ("labels", "mask_positions")}
+
+
+def their_labels(rows: dict[str, np.ndarray]) -> Any:
+    labels = torch.full((3, LENGTH), -100)
+    for row, positions in enumerate(rows["mask_positions"]):
+        labels[row, positions] = torch.tensor(rows["labels"][row].astype(np.int64))
+    return labels
+
+
+def assert_close(ours: Any, theirs: Any, where: Any = ...) -> None:
+    """Relative to the largest value: single ones may be near zero."""
+    a, b = np.asarray(keras.ops.convert_to_numpy(ours)), theirs.detach().numpy()
+    a, b = a[where], b[where]
+    assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
+
+
+def assert_same_masked_lm(family: str, ours: Any, theirs: Any) -> None:
+    """Hidden states, logits and loss."""
+    rows = batch(family)
+    real = rows["padding_mask"] > 0
+    expected = theirs(**their_inputs(rows), labels=their_labels(rows), output_hidden_states=True)
+    hidden = ours.backbone.encode(**our_inputs(rows))
+    assert_close(hidden, expected.hidden_states[-1], real)
+    everywhere = {**our_inputs(rows), "mask_positions": np.tile(np.arange(LENGTH, dtype=np.int32), (3, 1))}
+    assert_close(ours.masked_logits(everywhere), expected.logits, real)
+    assert_close(ours.masked_logits(rows)[0, -1], expected.logits[0, LENGTH - 1])
+
+    assert_close(loss_and_gradients(family, ours, rows)[0], expected.loss)
+
+
+def loss_and_gradients(family: str, ours: Any, rows: dict[str, np.ndarray]) -> tuple[Any, dict[str, np.ndarray]]:
+    """The mean loss of the masks, and its gradients by the names and in the shapes of theirs."""
+    positions = ours.backbone.position_embedding.position_embeddings
+    places = [*backbone_places(ours.backbone, family), *head_places(ours, family)]
+    places.append(Place("embeddings.position_embeddings.weight", positions, is_table=True))
+    with tf.GradientTape() as tape:
+        logits = ours({**our_inputs(rows), "mask_positions": rows["mask_positions"]}, training=False)
+        losses = keras.losses.sparse_categorical_crossentropy(rows["labels"], logits, from_logits=True)
+        loss = tf.reduce_mean(losses)
+    gradients = tape.gradient(loss, [place.variable.value for place in places])
+    arrays = [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+    return loss, {place.name: place.to_theirs(array) for place, array in zip(places, arrays, strict=True)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_are_the_same(family: str, tmp_path: Path) -> None:
+    """In float64, where rounding does not hide small ones."""
+    theirs = their_model(family, "ForMaskedLM")
+    theirs.save_pretrained(tmp_path)
+    ours = MaskedLM.from_preset(str(tmp_path), preprocessor=None, dtype="float64")
+    rows = batch(family)
+    loss, gradients = loss_and_gradients(family, ours, rows)
+    theirs = theirs.double()
+    expected = theirs(**their_inputs(rows), labels=their_labels(rows)).loss
+    assert_close(loss, expected)
+    expected.backward()
+    parameters = dict(theirs.named_parameters(remove_duplicate=False))
+    for name, gradient in gradients.items():
+        parameter = parameters.get(name, parameters.get(NAMES[family].prefix + name))
+        if name.endswith("key.bias"):
+            # The same for all keys, so the softmax takes it out: zero but for rounding.
+            assert max(np.abs(gradient).max(), parameter.grad.abs().max()) < 1e-12
+        elif "position" in name:
+            assert_close(gradient, parameter.grad[-LENGTH:])
+        else:
+            assert_close(gradient, parameter.grad)
+    # The padding row and the one before it are theirs alone, and no loss reaches them.
+    assert (
+        family in ("bert", "albert") or not parameters["roberta.embeddings.position_embeddings.weight"].grad[:1].any()
+    )
+
+
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "as it comes": {},
+    "relu and another epsilon": {"hidden_act": "relu", "layer_norm_eps": 1e-3},
+    "gelu by tanh": {"hidden_act": "gelu_pytorch_tanh"},
+    "exact gelu": {"hidden_act": "gelu", "layer_norm_eps": 1e-5},
+    "silu, three segments, two dropouts": {
+        "hidden_act": "silu",
+        "type_vocab_size": 3,
+        "attention_probs_dropout_prob": 0.3,
+    },
+}
+
+
+@pytest.mark.parametrize("changes", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_masked_lm_of_theirs_computes_the_same_here(family: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    theirs = their_model(family, "ForMaskedLM", **changes)
+    theirs.save_pretrained(tmp_path)
+    ours = MaskedLM.from_preset(str(tmp_path), preprocessor=None)
+    assert type(ours) is family_named(family).masked_lm
+    assert ours.backbone.dropout == theirs.config.hidden_dropout_prob
+    assert_same_masked_lm(family, ours, theirs)
+
+
+def assert_exported(family: str, kind: str, ours: Any, directory: Path) -> Any:
+    """What transformers loads of `ours`, with every weight from the file."""
+    save_huggingface(ours, directory)
+    auto = {"ForMaskedLM": "AutoModelForMaskedLM", "ForSequenceClassification": "AutoModelForSequenceClassification"}
+    theirs, report = getattr(transformers, auto[kind]).from_pretrained(directory, output_loading_info=True)
+    assert type(theirs).__name__ == PREFIXES[family] + kind
+    assert not report["missing_keys"] and not report["mismatched_keys"]
+    assert all("pooler" in name for name in report["unexpected_keys"])
+    return theirs.eval()
+
+
+@pytest.mark.filterwarnings("error:transformers will compute")
+@pytest.mark.parametrize("changes", [{}, {"hidden_act": "relu", "layer_norm_eps": 1e-3}], ids=["usual", "relu"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_masked_lm_of_ours_computes_the_same_there(family: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    first = their_model(family, "ForMaskedLM", **changes)
+    first.save_pretrained(tmp_path / "first")
+    ours = MaskedLM.from_preset(str(tmp_path / "first"), preprocessor=None)
+    for variable in ours.variables:
+        if variable.dtype == "float32":
+            variable.assign(variable + keras.random.normal(variable.shape, stddev=0.1, seed=3))
+    theirs = assert_exported(family, "ForMaskedLM", ours, tmp_path / "second")
+    assert_same_masked_lm(family, ours, theirs)
+    assert theirs.config.hidden_act == first.config.hidden_act
+    assert theirs.config.layer_norm_eps == first.config.layer_norm_eps
+
+
+def our_task(family: str, kind: str, **arguments: Any) -> Any:
+    """A task of ours as KerasHub's defaults have it, with random weights."""
+    keras.utils.set_random_seed(5)
+    sizes = {"vocabulary_size": VOCABULARY_SIZE, "num_layers": 2, "num_heads": 4, "hidden_dim": 16}
+    sizes |= {"intermediate_dim": 24, "max_sequence_length": LENGTH} | (
+        {"embedding_dim": 8} if family == "albert" else {}
+    )
+    members = family_named(family)
+    task = getattr(members, kind)(members.backbone(**sizes), **arguments)
+    for variable in task.variables:
+        if variable.dtype == "float32":
+            variable.assign(variable + keras.random.normal(variable.shape, stddev=0.2))
+    return task
+
+
+@pytest.mark.parametrize("family", ["roberta", "xlm_roberta"])
+@pytest.mark.filterwarnings("error:transformers will compute")
+def test_our_default_roberta_is_wholly_expressible(family: str, tmp_path: Path) -> None:
+    ours = our_task(family, "masked_lm")
+    assert_same_masked_lm(family, ours, assert_exported(family, "ForMaskedLM", ours, tmp_path / "preset"))
+
+
+@pytest.mark.parametrize(("family", "largest"), [("bert", 1e-3), ("albert", 2e-4)])
+def test_our_default_head_is_named_as_different_and_differs_little(family: str, largest: float, tmp_path: Path) -> None:
+    ours = our_task(family, "masked_lm")
+    with pytest.warns(UserWarning, match="head_layer_norm_epsilon 1e-05 becomes 1e-12"):
+        theirs = assert_exported(family, "ForMaskedLM", ours, tmp_path / "preset")
+    rows = batch(family)
+    logits = theirs(**their_inputs(rows)).logits.detach().numpy()[0, rows["mask_positions"][0]]
+    difference = np.abs(keras.ops.convert_to_numpy(ours.masked_logits(rows))[0] - logits).max() / np.abs(logits).max()
+    print(f"{family}: logits differ by {difference:.1e} of the largest")
+    assert 0 < difference < largest
+    # Back here the head is what it was.
+    again = MaskedLM.from_preset(str(tmp_path / "preset"), preprocessor=None)
+    assert (np.asarray(again.masked_logits(rows)) == np.asarray(ours.masked_logits(rows))).all()
+    # Trained further there, it is what transformers makes of it.
+    theirs.save_pretrained(tmp_path / "preset")
+    again = MaskedLM.from_preset(str(tmp_path / "preset"), preprocessor=None)
+    assert again.head_settings()["head_layer_norm_epsilon"] == 1e-12
+
+
+def assert_same_classifier(family: str, ours: Any, theirs: Any) -> None:
+    rows = batch(family)
+    expected = theirs(**their_inputs(rows)).logits
+    assert_close(ours(our_inputs(rows)), expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_classifiers_compute_the_same_in_both_directions(family: str, tmp_path: Path) -> None:
+    theirs = their_model(family, "ForSequenceClassification", num_labels=3, classifier_dropout=0.2)
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = TextClassifier.from_preset(str(tmp_path / "theirs"), preprocessor=None)
+    assert type(ours) is family_named(family).text_classifier
+    assert ours.num_classes == 3
+    assert ours.dropout == (0.1 if family == "albert" else 0.2)
+    assert_same_classifier(family, ours, theirs)
+    own = our_task(family, "text_classifier", num_classes=2)
+    assert_same_classifier(family, own, assert_exported(family, "ForSequenceClassification", own, tmp_path / "ours"))
+
+
+@pytest.mark.parametrize("kind", ["Model", "ForPreTraining", "ForMaskedLM", "ForSequenceClassification"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_kind_of_checkpoint_gives_its_backbone(family: str, kind: str, tmp_path: Path) -> None:
+    if kind == "ForPreTraining" and "roberta" in family:
+        pytest.skip("transformers has no such class")
+    theirs = their_model(family, kind, hidden_act="gelu_new")
+    theirs.save_pretrained(tmp_path)
+    rows = batch(family)
+    if kind == "ForMaskedLM" and "roberta" not in family:
+        with pytest.warns(UserWarning, match="has no pooler"):
+            backbone = Backbone.from_preset(str(tmp_path))
+    else:
+        backbone = Backbone.from_preset(str(tmp_path))
+    expected = theirs.base_model(**their_inputs(rows))
+    output = backbone(our_inputs(rows))
+    if "roberta" in family:
+        assert_close(output, expected.last_hidden_state, rows["padding_mask"] > 0)
+        return
+    assert_close(output["sequence_output"], expected.last_hidden_state, rows["padding_mask"] > 0)
+    if kind != "ForMaskedLM":
+        assert_close(output["pooled_output"], expected.pooler_output)
+    if kind == "ForPreTraining":
+        logits = theirs(**their_inputs(rows)).prediction_logits
+        everywhere = {**our_inputs(rows), "mask_positions": np.tile(np.arange(LENGTH, dtype=np.int32), (3, 1))}
+        task = MaskedLM.from_preset(str(tmp_path), preprocessor=None)
+        assert_close(task.masked_logits(everywhere), logits, rows["padding_mask"] > 0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_and_shards_are_read(dtype: str, tmp_path: Path) -> None:
+    theirs = their_model("roberta", "ForMaskedLM").to(getattr(torch, dtype))
+    theirs.save_pretrained(tmp_path, max_shard_size="4KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    ours = MaskedLM.from_preset(str(tmp_path), preprocessor=None)
+    assert ours.dtype_policy.name == "float32"
+    assert_same_masked_lm("roberta", ours, theirs.float())
+
+
+def test_a_head_of_its_own_matrix_is_refused(tmp_path: Path) -> None:
+    theirs = their_model("bert", "ForMaskedLM", tie_word_embeddings=False)
+    theirs.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="must share its matrix with the token embedding"):
+        MaskedLM.from_preset(str(tmp_path), preprocessor=None)
+    with torch.no_grad():
+        theirs.cls.predictions.decoder.weight.copy_(theirs.bert.embeddings.word_embeddings.weight)
+        theirs.cls.predictions.bias.copy_(theirs.cls.predictions.decoder.bias)
+    theirs.save_pretrained(tmp_path)
+    ours = MaskedLM.from_preset(str(tmp_path), preprocessor=None)
+    rows = batch("bert")
+    logits = theirs(**their_inputs(rows)).logits[0, rows["mask_positions"][0]]
+    assert_close(ours.masked_logits(rows)[0], logits)
+
+
+@pytest.mark.parametrize(
+    ("family", "activation", "tolerance"),
+    # gelu_new is KerasHub's BERT body, but not its head; RoBERTa's settings are KerasHub's all over.
+    [("bert", "gelu", 1e-3), ("bert", "gelu_new", 1e-3), ("albert", "gelu_new", 2e-4), ("roberta", "gelu", 1e-5)],
+)
+def test_a_checkpoint_of_theirs_goes_to_keras_hub(
+    family: str, activation: str, tolerance: float, tmp_path: Path
+) -> None:
+    keras_hub = pytest.importorskip("keras_hub")
+    epsilon = 1e-5 if family == "roberta" else 1e-12
+    theirs = their_model(family, "ForMaskedLM", hidden_act=activation, layer_norm_eps=epsilon)
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = MaskedLM.from_preset(str(tmp_path / "theirs"), preprocessor=None)
+    notes = keras_hub_differences(ours, ours.backbone)
+    assert bool(notes) == (family != "roberta")
+    ours.save_to_preset(str(tmp_path / "preset"))
+    hub = keras_hub.models.MaskedLM.from_preset(str(tmp_path / "preset"), preprocessor=None)
+    rows = batch(family)
+    logits = theirs(**their_inputs(rows)).logits.detach().numpy()
+    expected = np.take_along_axis(logits, rows["mask_positions"][..., None], axis=1)
+    found = keras.ops.convert_to_numpy(hub({**our_inputs(rows), "mask_positions": rows["mask_positions"]}))
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    print(f"{family} {activation}: KerasHub's logits differ by {difference:.1e} of the largest")
+    assert difference < tolerance
