@@ -212,7 +212,9 @@ class Run:
     def _train(self, signals: StopSignals) -> dict[str, float]:
         config, steps = self.config, self.config.train.steps
         position = self._begin()
-        if position.global_step:
+        if position.global_step >= steps:
+            self._say(f"already trained to step {position.global_step}")
+        elif position.global_step:
             self._say(f"going on from step {position.global_step} of {steps}")
         chief = self.workers.is_chief
         if chief:

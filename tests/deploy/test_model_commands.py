@@ -134,8 +134,8 @@ def test_a_dry_run_says_it_all_and_writes_nothing(
     assert "  micro_batch_size: 4\n" in out
     assert dataset[1].dataset_sha256[:12] in out
     assert f"{dataset[1].splits['train'].rows:,} rows of up to 32 tokens in 3 shards" in out
-    # 10 slots a row of 32, 70 pieces: 3 x (8 x 256 + 4 x 512 + 4 x 16 x 32 + 10/32 x (2 x 16 x 70 + 2 x 256)).
-    assert "FLOPs a token    21,012 = " in out
+    # 10 slots a row of 32, 70 pieces filled up to 128: 3 x (8 x 256 + 4 x 512 + 4 x 16 x 32 + 10/32 x (2 x 16 x 128 + 2 x 256)).
+    assert "FLOPs a token    22,752 = " in out
     assert "for micro-batches of 4 rows" in out
     assert "compile check    one step on rows of padding" in out
     assert not (tmp_path / "run").exists()

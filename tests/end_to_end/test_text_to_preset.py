@@ -75,7 +75,7 @@ def test_raw_text_becomes_a_preset_that_predicts(
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     page.feed(text)
     assert page.found == []
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 10
     assert "validation loss" in text
 
 

@@ -1,5 +1,7 @@
 """BERT: parameter counts, packing is invisible, the head gathers, the Keras model and the trainer's function agree."""
 
+import functools
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -8,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from clozekit.model.bert import BertBackbone, BertMaskedLM
+from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masked_lm_head import gather_positions
 from clozekit.model.row_records import derive
 from clozekit.model.training.loss import masked_sums
@@ -87,7 +90,9 @@ def test_packing_is_invisible_in_outputs_and_gradients(task: BertMaskedLM) -> No
     gradients = {}
     for name, batch in (("packed", packed), ("alone", alone)):
         with tf.GradientTape() as tape:
-            loss = masked_sums(task.masked_logits(batch), *labels[name]).loss
+            mask_ids, mask_weights = labels[name]
+            masked = {**batch, "mask_ids": mask_ids, "mask_weights": mask_weights}
+            loss = masked_sums(task, masked, training=False).loss
         variables = [variable.value for variable in task.trainable_variables]
         gradients[name] = [
             tf.convert_to_tensor(gradient)
@@ -132,6 +137,17 @@ def test_positions_are_gathered_from_their_own_rows() -> None:
 
 def test_the_sum_of_the_loss_counts_used_slots_only() -> None:
     logits = tf.constant([[[2.0, 0.0], [0.0, 3.0], [9.0, 9.0]]])
-    sums = masked_sums(logits, tf.constant([[0, 0, 0]]), tf.constant([[1.0, 1.0, 0.0]]))
+    fixed: Any = SimpleNamespace(
+        encode=lambda batch, training: None,
+        masked_lm_head=lambda hidden, positions: logits,
+        backbone=SimpleNamespace(vocabulary_size=2),
+    )
+    fixed.masked_sums = functools.partial(MaskedLM.masked_sums, fixed)
+    batch = {
+        "mask_positions": tf.constant([[0, 1, 2]]),
+        "mask_ids": tf.constant([[0, 0, 0]]),
+        "mask_weights": tf.constant([[1.0, 1.0, 0.0]]),
+    }
+    sums = masked_sums(fixed, batch, training=False)
     expected = np.log1p(np.exp(-2.0)) + np.log1p(np.exp(3.0))
     np.testing.assert_allclose([float(part) for part in sums], [expected, 2.0, 1.0], rtol=1e-6)
