@@ -39,8 +39,11 @@ $(VENV)/.installed: setup.py constraints.txt pyproject.toml
 demo: setup
 	@$(BIN)/clozekit demo
 
+# Two processes, a file at a time: what a module shares is made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
 test: check
-	$(BIN)/python -m pytest --ignore tests/parity
+	$(PYTEST) --ignore tests/parity
 
 # The reference implementations; the demo and the tests never need them.
 $(VENV)/.parity: $(VENV)/.installed
@@ -50,7 +53,7 @@ $(VENV)/.parity: $(VENV)/.installed
 
 # CLOZEKIT_PARITY=full compares whole corpora; by default 3 MB of each.
 test-parity: $(VENV)/.parity
-	$(BIN)/python -m pytest tests/parity
+	$(PYTEST) tests/parity
 
 # Corpora to measure on: CORPORA="a.jsonl.gz b.txt" BERT_VOCABULARY=vocab.txt
 CORPORA ?= $(wildcard ../shared/data/cpp_docs.jsonl.gz ../shared/data/wikitext2_valid.txt)

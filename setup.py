@@ -59,6 +59,7 @@ setup(
             "mypy",
             "pydot",
             "pytest",
+            "pytest-xdist",
             "regex",
             "ruff",
             "tensorflow-datasets",
