@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from clozekit.model.training.checkpoints import Position
@@ -86,8 +87,9 @@ def config_for(dataset: str, directory: Path, **changes: Any) -> RunConfig:
 def test_a_run_that_diverges_stops_and_can_be_begun_from_its_last_good_checkpoint(
     dataset: tuple[str, Manifest], tmp_path: Path
 ) -> None:
+    run = Run(config_for(dataset[0], tmp_path / "run"))
     with pytest.raises(InputError, match="the loss must not leave 1.5 times .* the last good checkpoint is") as caught:
-        Run(config_for(dataset[0], tmp_path / "run")).train()
+        run.train()
     text = str(caught.value)
     assert "\n" not in text
     named = text.split("the last good checkpoint is ")[1].split(";")[0]
@@ -96,20 +98,18 @@ def test_a_run_that_diverges_stops_and_can_be_begun_from_its_last_good_checkpoin
     # From before the window that showed it.
     assert 0 < step <= logged[-1]["step"] - 6
     assert Path(named).is_dir()
-    low = OptimizerConfig(learning_rate=0.01)
-    again = Run(
-        config_for(
-            dataset[0], tmp_path / "again", init_from=named, optimizer=low, train=TrainConfig(steps=2, xla=False)
-        )
-    )
-    metrics = again.train()
-    at_step = next(entry["loss"] for entry in logged if entry["step"] == step)
-    assert metrics["loss"] < at_step + 0.5
-    # Its own checkpoints come first from now on, and `init_from` is not looked at again.
-    Run(dataclasses.replace(again.config, init_from=named)).train()
+    changes = {"optimizer": OptimizerConfig(learning_rate=0.01), "train": TrainConfig(steps=2, xla=False)}
+    again = Run(config_for(dataset[0], tmp_path / "again", init_from=named, **changes))
+    again.train()
+    # Its own checkpoints come first from now on.
+    assert again._begin().global_step == 2
+    anew = Run(config_for(dataset[0], tmp_path / "anew", init_from=named, **changes))
+    assert anew._begin() == Position()
+    values = run.checkpoints.at(step)[1]
+    assert all((values[f"model/{weight.path}"] == np.asarray(weight)).all() for weight in anew.task.weights)
     with pytest.raises(InputError, match="init_from must be a whole checkpoint of a model like this one"):
         other = dataclasses.replace(MODEL, hidden_dim=32)
-        Run(config_for(dataset[0], tmp_path / "other", init_from=named, model=other)).train()
+        Run(config_for(dataset[0], tmp_path / "other", init_from=named, model=other))._begin()
 
 
 def test_going_back_leaves_out_the_rows_and_gives_up_in_the_end(dataset: tuple[str, Manifest], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from clozekit.model import MaskedLM
 from clozekit.model.training.config import (
     CheckpointConfig,
     EvaluateConfig,
+    LogConfig,
     ModelConfig,
     OptimizerConfig,
     RunConfig,
@@ -228,3 +229,56 @@ def test_changes_that_do_not_touch_the_course_may_change(
     config = dataclasses.replace(config_for(dataset[0], directory), checkpoint=CheckpointConfig(every_steps=3, keep=1))
     Run(config).train()
     assert curve(directory) == curve(uninterrupted)
+
+
+def test_resume_can_be_required_or_refused(dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path) -> None:
+    required = CheckpointConfig(every_steps=4, resume="required")
+    with pytest.raises(InputError, match="resume is required and .* holds no whole checkpoint"):
+        Run(config_for(dataset[0], tmp_path / "empty", checkpoint=required)).train()
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted, directory)
+    with pytest.raises(InputError, match="resume is never and .* holds checkpoints"):
+        Run(config_for(dataset[0], directory, checkpoint=CheckpointConfig(resume="never"))).train()
+    Run(config_for(dataset[0], directory, checkpoint=required)).train()
+    assert curve(directory) == curve(uninterrupted)
+
+
+def test_a_shard_deleted_while_training_costs_nothing_that_was_saved(
+    dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(dataset[0], tmp_path / "data"))
+    run = Run(config_for(str(data), tmp_path / "run"))
+    shard = data / dataset[1].splits["train"].shards[0].name
+
+    class Removing(type(run)):  # type: ignore[misc]
+        def run_loop(self, batches: object, first_step: int, *others: object) -> object:
+            result = super().run_loop(batches, first_step, *others)
+            if first_step == 4:
+                shard.unlink()
+                # What was read ahead would serve the rest of this short run.
+                raise_when_read = self.batches_from(0, 48)
+                super().run_loop(raise_when_read, first_step, *others)
+            return result
+
+    run.__class__ = Removing
+    with pytest.raises(InputError, match="every shard of the manifest must be there") as caught:
+        run.train()
+    assert shard.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [saved.step for saved in run.checkpoints.found()] == [4]
+    # Put back, the run ends as if nothing had been.
+    shutil.copy(Path(dataset[0]) / shard.name, shard)
+    Run(config_for(str(data), tmp_path / "run")).train()
+    assert curve(tmp_path / "run") == curve(uninterrupted)
+
+
+def test_the_log_says_what_the_run_costs(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    prices = LogConfig(peak_teraflops=0.1, price_per_hour=3600.0)
+    Run(config_for(dataset[0], tmp_path, steps=4, log=prices)).train()
+    first, second = (e for e in read_metrics(tmp_path / METRICS_FILE) if e["kind"] == "train")
+    assert first.keys() >= MEASURED
+    # One a second: at least what the steps took.
+    assert second["cost"] - first["cost"] >= second["step_seconds"] * 2
+    assert 0 < second["model_flops_utilization"] < 1
+    assert 0 < second["useful_token_share"] <= 1
+    assert 0 <= second["data_wait_share"] < 1
