@@ -120,7 +120,8 @@ class TrainStep:
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             sums = Sums(*(a + b for a, b in zip(sums, more_sums, strict=True)))
         real = tf.reduce_sum(tf.cast(batch["padding_mask"], tf.int64), axis=1)
-        places, slots = tf.unstack(size * batch["token_ids"].shape[0])
+        # Not the static shape: tf.distribute may have hidden it.
+        places, slots = tf.unstack(size * tf.shape(batch["token_ids"], tf.int64)[0])
         blank_rows = tf.reduce_sum(tf.cast(tf.equal(real, 0), tf.int64))
         overflow = tf.cast(tf.reduce_sum(batch.get("mask_overflow", tf.zeros([1], tf.int32))), tf.int64)
         read = tf.stack([tf.reduce_sum(real), places, blank_rows, slots, overflow])

@@ -64,11 +64,11 @@ class Workers:
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
             whole = batches_of(self.spec.task_index, self.spec.num_workers)
-            if replicas == 1:
-                return whole
-            shares = whole.map(
-                lambda batch: {name: tf.reshape(v, [replicas, -1, *v.shape[1:]]) for name, v in batch.items()}
-            ).unbatch()
+            shares = whole
+            if replicas > 1:
+                shares = whole.map(
+                    lambda batch: {name: tf.reshape(v, [replicas, -1, *v.shape[1:]]) for name, v in batch.items()}
+                ).unbatch()
             # Else tf.distribute takes it for one that may end, and asks all workers before every step.
             return shares.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 

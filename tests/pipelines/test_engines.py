@@ -27,10 +27,11 @@ from apache_beam.portability.api import beam_runner_api_pb2 as protocol
 from apache_beam.runners.pipeline_context import PipelineContext
 
 from clozekit.pipelines.block_store import BlockStore
-from clozekit.pipelines.files import find_inputs
+from clozekit.pipelines.corpus_options import AS_READ
 from clozekit.pipelines.make_dataset import Target
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.prepare import build_graph, describe_build, describe_tokenizer, prepare
+from clozekit.pipelines.read import find_sources
 from clozekit.pipelines.runners import runner_options
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
@@ -141,12 +142,13 @@ def test_bad_input_arrives_in_one_line_over_the_portable_path(
 @pytest.fixture(scope="module")
 def graph(corpus: Path, tokenizer_directory: str) -> protocol.Pipeline:
     """The whole graph as every runner gets it."""
-    inputs, reading = find_inputs((str(corpus),)), ReadOptions((str(corpus),))
-    build = describe_build(inputs, reading, OPTIONS, describe_tokenizer(load_tokenizer(tokenizer_directory)), "")
+    reading = ReadOptions((str(corpus),))
+    inputs, tokenizer = find_sources(reading), describe_tokenizer(load_tokenizer(tokenizer_directory))
+    build = describe_build(inputs, reading, AS_READ, OPTIONS, tokenizer, "")
     root = beam.Pipeline(options=PipelineOptions(["--runner=PortableRunner"]))
     # Two lengths: stages that are made more than once must have names of their own.
     targets = [Target("/nowhere", dataclasses.replace(OPTIONS, sequence_length=length), build) for length in (32, 64)]
-    build_graph(root, inputs, reading, targets, tokenizer_directory, "/nowhere", BlockStore(), None)
+    build_graph(root, inputs, reading, AS_READ, targets, tokenizer_directory, "/nowhere", BlockStore(), None)
     return root.to_runner_api()
 
 

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from tfx_bsl.public import tfxio
 
 from clozekit.deploy.cli import main
-from clozekit.model.reader import parse_rows
+from clozekit.model.row_records import RecordFormat, parse_rows
 from clozekit.pipelines.export import export_dataset
 from clozekit.pipelines.export_formats import reading_line
 from clozekit.pipelines.manifest import Manifest
@@ -31,7 +31,7 @@ def shards_of(dataset: tuple[str, Manifest], split: str) -> list[str]:
 
 def expected_rows(dataset: tuple[str, Manifest], split: str) -> dict[str, np.ndarray]:
     """The rows as the trainer's reader parses and derives them."""
-    parsed = parse_rows(all_records(shards_of(dataset, split)), 32, 0)
+    parsed = parse_rows(all_records(shards_of(dataset, split)), RecordFormat(32, 0))
     return {name: values.numpy() for name, values in parsed.items()}
 
 

@@ -205,13 +205,13 @@ def test_a_mixture_takes_its_sources_by_weight_and_prefers_the_first(tokenizer_d
 def test_overwriting_with_other_settings_goes_on_where_it_was_killed(
     lines: list[str], tokenizer_directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clozekit.pipelines import prepare as prepare_module
+    from clozekit.pipelines import make_dataset
 
     (tmp_path / "a.jsonl").write_text("".join(lines), encoding="utf-8")
     reading, out = ReadOptions((f"{tmp_path}/a.jsonl",)), str(tmp_path / "out")
     prepare(reading, OPTIONS, tokenizer_directory, out)
     other = PrepareOptions(sequence_length=32, validation_rate=0.2, num_shards=3)
-    monkeypatch.setattr(prepare_module.CommitDataset, "process", lambda *_: 1 / 0)
+    monkeypatch.setattr(make_dataset.CommitDataset, "process", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepare(reading, other, tokenizer_directory, out, overwrite=True)
     monkeypatch.undo()

@@ -13,7 +13,9 @@ from clozekit.tokenizers.wordpiece_kernel import encode_wordpiece
 
 def test_machine_code_depends_on_every_source() -> None:
     # An attribute of Numba's own: if it moves, stale machine code would run after an update.
-    assert encode_wordpiece._cache._cache_file._source_stamp == compiled._sources_hash()
+    assert encode_wordpiece._cache._cache_file._source_stamp == compiled._sources_hash(
+        encode_wordpiece.py_func.__code__.co_filename
+    )
 
 
 def test_a_read_only_installation_works(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
             return tf.data.Dataset.from_tensor_slices(mine).repeat()
 
         result = step.run_loop(workers.deal(batches_of), tf.constant(0), tf.constant(STEPS))
-        numbers = {key: np.asarray(getattr(result, key)) for key in ("tokens", "places", "skipped", "gradient_norm")}
+        numbers = {key: np.asarray(getattr(result, key)) for key in ("skipped", "gradient_norm")}
+        numbers |= {key: np.asarray(getattr(result.counts, key)) for key in ("tokens", "places")}
         weights = {f"w{index:02d}": np.asarray(value) for index, value in enumerate(task.get_weights())}
         sums = {key: np.asarray(value) for key, value in result.sums._asdict().items()}
         results[name] = {**weights, **sums, **numbers, "updates": optimizer.updates.numpy()}

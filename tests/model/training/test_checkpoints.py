@@ -42,7 +42,7 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_what_was_saved_comes_back(directory: str, background: bool) -> None:
     checkpoints, variable = make(directory, 3.0, background=background)
     watch = Watch(((2, 0.1 + 0.2, 7.0), (3, 1 / 3, 1.0)), 0.7, 5)
-    position = Position(7, 56, 1234, 8, 1, watch)
+    position = Position(7, 56, 1234, 8, 1, watch=watch)
     checkpoints.save(position, validation_loss=2.5)
     # The state was copied: what comes after is not in it.
     variable.assign(tf.fill([1000], 9.0))
