@@ -229,6 +229,7 @@ def render(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, help="Markdown file that gets the tables")
+    parser.add_argument("--no-xla", action="store_true", help="leave the steps with XLA out")
     parser.add_argument("--head-memory", metavar="WAY", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.head_memory:
@@ -237,7 +238,7 @@ def main() -> None:
     steps = {}
     for case in CASES:
         # One case suffices for XLA, which takes a minute to compile each: the others compile the same layers.
-        for jit in (False, True) if case == CASES[0] else (False,):
+        for jit in (False, True) if case == CASES[0] and not arguments.no_xla else (False,):
             steps[case.name, jit] = measure_steps(case, jit)
             print(case.name, "XLA" if jit else "no XLA", steps[case.name, jit], file=sys.stderr)
     raw, head = measure_raw_text(), measure_head()
