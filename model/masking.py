@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from clozekit.model.hashing import hash_positions, row_keys
 from clozekit.model.masking_options import MaskingOptions, num_predictions
+from clozekit.model.row_sums import add_at, running_sum
 
 # Which decision a hash serves; two decisions about one position must not be correlated.
 _SELECT, _REPLACE, _RANDOM_TOKEN, _LENGTH = 1, 2, 3, 4
@@ -78,7 +79,7 @@ def mask_rows(
         selected = select_units(begins, selectable, scores, wanted, min(slots, length))
     # The position of the first selected one, the second, ...; slots left over point to 0 with weight 0.
     numbers = tf.range(1, slots + 1)[None, :]
-    found = tf.cumsum(tf.cast(selected, tf.int32), axis=1)
+    found = running_sum(tf.cast(selected, tf.int32))
     positions = tf.searchsorted(found, tf.broadcast_to(numbers, [tf.shape(token_ids)[0], slots]), side="left")
     used = positions < length
     positions = tf.where(used, positions, 0)
@@ -122,14 +123,6 @@ def select_tokens(selectable: tf.Tensor, scores: tf.Tensor, wanted: tf.Tensor, m
     return scores >= tf.raw_ops.NthElement(input=filled, n=most - 1, reverse=True)[:, None]
 
 
-def add_at(positions: tf.Tensor, values: tf.Tensor, length: int) -> tf.Tensor:
-    """int32 (B, length): zeros, with `values` (B, N) added at `positions` (B, N); much faster than a scatter."""
-    num_rows = tf.shape(positions)[0]
-    flat = tf.reshape(positions + tf.range(num_rows)[:, None] * length, [-1])
-    sums = tf.math.unsorted_segment_sum(tf.reshape(values, [-1]), flat, num_rows * length)
-    return tf.reshape(sums, [num_rows, length])
-
-
 def unit_begins(starts: tf.Tensor, selectable: tf.Tensor, document_ids: tf.Tensor | None) -> tf.Tensor:
     """bool (B, T): where a word begins; what is not selectable is a word of its own, and so is what follows it."""
     follows_word = tf.pad(selectable[:, :-1], [[0, 0], [1, 0]])
@@ -141,9 +134,14 @@ def unit_begins(starts: tf.Tensor, selectable: tf.Tensor, document_ids: tf.Tenso
 
 def span_lengths(random_bits: tf.Tensor, rates: tuple[float, ...]) -> tf.Tensor:
     """Random numbers of words from 1 on, the shape of `random_bits` (31 bits); rates: the probability of each."""
-    # A table over the upper 16 bits: probabilities are right to 1/65536.
-    table = np.searchsorted(np.cumsum(rates)[:-1], (np.arange(2**16) + 0.5) / 2**16, side="right") + 1
-    return tf.gather(tf.constant(table, tf.int32), tf.bitwise.right_shift(random_bits, 15))
+    # Over the upper 16 bits: probabilities are right to 1/65536.
+    bounds = np.searchsorted((np.arange(2**16) + 0.5) / 2**16, np.cumsum(rates)[:-1], side="left")
+    upper = tf.bitwise.right_shift(random_bits, 15)
+    lengths = tf.ones_like(upper)
+    # Faster than a table.
+    for bound in bounds:
+        lengths += tf.cast(upper >= int(bound), tf.int32)
+    return lengths
 
 
 def join_words(
@@ -153,17 +151,19 @@ def join_words(
 
     begins: of words. A span ends early where its document does, or at a special token.
     """
-    word_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
-    span_of = tf.searchsorted(tf.cumsum(lengths, axis=1), word_of, side="right")
+    word_of = running_sum(tf.cast(begins, tf.int32)) - 1
+    span_of = tf.searchsorted(running_sum(lengths), word_of, side="right")
     another = tf.pad(tf.not_equal(span_of[:, 1:], span_of[:, :-1]), [[0, 0], [1, 0]], constant_values=True)
     return unit_begins(another, selectable, document_ids)
 
 
 def unit_begin(begins: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """int32 (B, M): the positions at which the units of `positions` (B, M) begin."""
-    unit_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
-    firsts = tf.cumsum(unit_sizes(unit_of), axis=1, exclusive=True)
-    return tf.gather(firsts, tf.gather(unit_of, positions, batch_dims=1), batch_dims=1)
+    """int32 (B, M): the positions at which the units of `positions` (B, M) begin, where ascending `positions` hold units
+    as wholes."""
+    first = tf.gather(begins, positions, batch_dims=1)
+    unit_of = running_sum(tf.cast(first, tf.int32))
+    firsts = add_at(unit_of, tf.where(first, positions, 0), positions.shape[1] + 1)
+    return tf.gather(firsts, unit_of, batch_dims=1)
 
 
 def unit_sizes(unit_of: tf.Tensor) -> tf.Tensor:
@@ -185,7 +185,7 @@ def select_units(
     # All of them: sorting a part was slower. The low bits say where a unit begins.
     best = tf.sort(score, axis=1, direction="DESCENDING")[:, : min(length, most + FILL_UNITS)]
     first = tf.minimum(tf.bitwise.bitwise_and(best, _position_bits(length)), length - 1)
-    unit_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
+    unit_of = running_sum(tf.cast(begins, tf.int32)) - 1
     size = tf.gather(unit_sizes(unit_of), tf.gather(unit_of, first, batch_dims=1), batch_dims=1)
     # What can't be drawn fits nowhere.
     size = tf.where(best >= 0, size, length + 1)
@@ -209,7 +209,7 @@ def select_units(
     # 1 at the begin of each unit taken, -1 behind its end: their running sum is 1 inside.
     steps = tf.cast(taken, tf.int32)
     edges = add_at(tf.concat([begin, end], axis=1), tf.concat([steps, -steps], axis=1), length + 1)
-    return tf.cumsum(edges[:, :length], axis=1) > 0
+    return running_sum(edges[:, :length]) > 0
 
 
 def _table(token_ids: tuple[int, ...], vocabulary_size: int) -> np.ndarray:
