@@ -79,7 +79,7 @@ def derive(document_lengths: tf.RaggedTensor, sequence_length: int) -> dict[str,
     real = places < tf.reduce_sum(lengths, axis=1, keepdims=True)
     # At each document's begin, its number goes up by one and its position back by the length of the one before. What is
     # said of the place behind the last one falls away.
-    begins, before = tf.minimum(ends - lengths, sequence_length), tf.pad(lengths[:, :-1], [[0, 0], [1, 0]])
+    begins, before = tf.minimum(ends - lengths, sequence_length), tf.pad(lengths, [[0, 0], [1, 0]])[:, :-1]
     numbers = running_sum(add_at(begins, tf.cast(lengths > 0, tf.int32), sequence_length + 1)[:, :sequence_length])
     backs = running_sum(add_at(begins, before, sequence_length + 1)[:, :sequence_length])
     return {
