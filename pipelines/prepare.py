@@ -76,7 +76,7 @@ def build_graph(
     items = split_files(inputs, reading)
     shared = targets[0].options
     selected = root | "SelectDocuments" >> SelectDocuments(
-        items, reading, corpus, shared.seed, shared.validation_rate, progress
+        items, reading, corpus, shared.seed, shared.validation_rate, progress, store
     )
     tags = [tag(target.options.sequence_length) for target in targets for tag in (counts_tag, pieces_tag)]
     encoded = selected.documents | "Encode" >> beam.ParDo(
