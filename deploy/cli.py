@@ -281,7 +281,10 @@ def _add_selecting(parser: argparse.ArgumentParser) -> None:
         "--mask", nargs="+", choices=["email", "ip", "phone"], help="personal data to replace, as in <email>"
     )
     group.add_argument(
-        "--quality", nargs="+", choices=["gopher", "gopher-repetition", "c4"], help="sets of rules to keep to"
+        "--quality",
+        nargs="+",
+        choices=["gopher", "gopher-repetition", "c4"],
+        help="sets of rules to keep to (pipelines/corpus_options.py)",
     )
     group.add_argument(
         "--rule",
@@ -289,6 +292,9 @@ def _add_selecting(parser: argparse.ArgumentParser) -> None:
         action="extend",
         metavar="TAG=LEAST..MOST",
         help="a rule of your own, or another bound of one of the sets: num_words=20.. mean_word_length=3..12",
+    )
+    group.add_argument(
+        "--bad-words", metavar="FILE", help="words, one a line, that no document may hold; Clozekit ships no such list"
     )
     group.add_argument("--language", nargs="+", metavar="CODE", help="languages to keep: en de")
     group.add_argument(

@@ -135,7 +135,7 @@ def test_bad_input_arrives_in_one_line_over_the_portable_path(
             1,
             portable_arguments,
         )
-    assert str(caught.value).startswith("at most 0 of all records may be unreadable (--max-bad-rate), 1 of 2 are")
+    assert str(caught.value).startswith("at most 0 of all records may be bad (--max-bad-rate), 1 of 2 are")
     assert "\n" not in str(caught.value)
 
 
