@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import fsspec
@@ -54,8 +54,9 @@ def _lock_directory(directory: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed before it is let go: whoever waits for this very file sees that it is gone.
-        os.unlink(path)
+        # Removed before it is let go: whoever opened this very file meanwhile sees that it is gone.
+        with suppress(FileNotFoundError):
+            os.unlink(path)
         os.close(descriptor)
 
 
