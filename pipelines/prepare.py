@@ -76,13 +76,13 @@ def build_graph(
     items = split_files(inputs, reading)
     shared = targets[0].options
     selected = root | "SelectDocuments" >> SelectDocuments(
-        items, reading, corpus, shared.seed, shared.validation_rate, progress
+        items, reading, corpus, shared.seed, shared.validation_rate, progress, store
     )
     tags = [tag(target.options.sequence_length) for target in targets for tag in (counts_tag, pieces_tag)]
     encoded = selected.documents | "Encode" >> beam.ParDo(
         EncodeDocuments(tokenizer_directory, [target.options for target in targets], store, progress)
     ).with_outputs(*tags)
-    side_files = selected.side_lines | "WriteSideLines" >> WriteSideLines(directory, num_parts(items))
+    side_files = selected.side_lines | "WriteSideLines" >> WriteSideLines(directory, num_parts(items), store)
     examples = selected.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
     for target in targets:
         length = target.options.sequence_length

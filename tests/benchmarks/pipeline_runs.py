@@ -24,7 +24,6 @@ NOTICES = (
     "use cookies",
     "javascript",
 )
-MIN_SENTENCES = 3
 
 
 def clozekit(corpus: str, vocabulary: str, out: str, num_workers: int) -> dict[str, Any]:
@@ -34,10 +33,10 @@ def clozekit(corpus: str, vocabulary: str, out: str, num_workers: int) -> dict[s
 
 
 def clozekit_clean(corpus: str, vocabulary: str, out: str, num_workers: int) -> dict[str, Any]:
-    """Documents with Gopher's and C4's rules on documents, without exact and near-duplicates."""
+    """With Gopher's quality rules, without lines of notice, exact and near-duplicates; only rules that both can have."""
     from clozekit.pipelines.corpus_options import CleanOptions, CorpusOptions, DeduplicateOptions, FilterOptions
 
-    rules = {"alphabetic_word_rate": (None, None), "num_sentences": (MIN_SENTENCES, None), "num_lorem_ipsum": (None, 0)}
+    rules = {"alphabetic_word_rate": (None, None), "num_lorem_ipsum": (None, 0)}
     corpus_options = CorpusOptions(
         CleanOptions(boilerplate_lines=True, boilerplate_phrases=NOTICES),
         FilterOptions(rule_sets=("gopher",), rules=rules),
@@ -174,7 +173,8 @@ def _datatrove(corpus: str, vocabulary: str, out: str, words: Any) -> dict[str, 
         filter_curly_bracket=False,
         min_words_per_line=-1,
         max_word_length=-1,
-        min_num_sentences=MIN_SENTENCES,
+        # It takes a line without an end for a sentence.
+        min_num_sentences=-1,
         language=words,
     )
     gopher = GopherQualityFilter(max_non_alpha_words_ratio=None, language=words)

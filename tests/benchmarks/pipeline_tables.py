@@ -40,10 +40,10 @@ def clean(part: Mapping[str, Any]) -> list[str]:
     lines = [
         f"### With cleaning, exact and near-duplicates, {part['corpus']}",
         "",
-        "Lines of notices dropped, Gopher's quality rules but the one on alphabetic words, C4's on whole documents but the",
-        "one on braces, MinHash of 14 x 8 over 5-word shingles, tokens of BERT uncased; thresholds alike in both. What is a",
-        "word differs, so other documents are kept. One run each, nothing downloaded; datatrove in one process and spared",
-        "what it can be (see `pipeline_runs.py`). It leaves the ids of documents one after the other, Clozekit packed rows.",
+        "Lines of notice dropped, Gopher's quality rules but the one on alphabetic words (spaCy takes punctuation for words),",
+        "MinHash of 14 x 8 over 5-word shingles, tokens of BERT uncased; thresholds alike in both. What a word is differs a",
+        "little, so other documents are kept. One run each, nothing downloaded; datatrove in one process and spared what it",
+        "can be (see `pipeline_runs.py`). It leaves the ids of documents one after the other, Clozekit packed rows.",
         "",
         "| | MB | CPU-seconds a MB | times Clozekit's | start and imports, CPU-seconds | peak memory, MB | documents | kept"
         " | of them by Clozekit too | tokens |",
