@@ -301,6 +301,13 @@ def _add_selecting(parser: argparse.ArgumentParser) -> None:
         help="exact: but for case and white space; near: MinHash too (default: none); see duplicates/",
     )
     twins.add_argument(
+        "--min-similarity",
+        type=float,
+        metavar="RATE",
+        help="near: the Jaccard similarity of runs of 5 words that twins have, compared exactly; 0: all that MinHash finds"
+        " (default: 0.75)",
+    )
+    twins.add_argument(
         "--decontaminate",
         nargs="+",
         metavar="PATH",

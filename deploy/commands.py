@@ -48,7 +48,7 @@ def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
             "tags": arguments.keep_tags,
         },
         "decontaminate": {"inputs": arguments.decontaminate},
-        "deduplicate": {"kind": arguments.deduplicate},
+        "deduplicate": {"kind": arguments.deduplicate, "min_similarity": arguments.min_similarity},
     }
     for section, values in given.items():
         fields[section].update({name: value for name, value in values.items() if value is not None})

@@ -150,17 +150,22 @@ class DeduplicateOptions:
 
     14 bands of 8 permutations over runs of 5 words, as FineWeb used them (Penedo et al. 2024, arXiv 2406.17557): of two
     documents with the Jaccard similarity 0.75, 77% are found; at 0.6 21%, at 0.85 99%.
+    min_similarity: what the bands find is compared, and only documents whose runs have this Jaccard similarity are twins;
+    0 takes all that share a band. By default 0.75: there the bands begin to find most pairs (they find half at 0.72), so a
+    lower one would make twins by luck.
     """
 
     kind: str = "none"
     shingle_words: int = 5
     num_bands: int = 14
     rows_per_band: int = 8
+    min_similarity: float = 0.75
 
     def __post_init__(self) -> None:
         check_choice("deduplicate.kind", self.kind, DUPLICATE_KINDS)
         for name in ("shingle_words", "num_bands", "rows_per_band"):
             check_at_least(f"deduplicate.{name}", getattr(self, name), 1)
+        check_rate("deduplicate.min_similarity", self.min_similarity)
 
     @property
     def is_near(self) -> bool:

@@ -85,7 +85,7 @@ class SelectDocuments(beam.PTransform):
             then("Decontaminate", Decontaminate(corpus.decontaminate, names, paths))
         documents = documents | "SplitDocuments" >> SplitDocuments(self._seed, self._validation_rate)
         if corpus.deduplicate.kind != "none":
-            then("Deduplicate", Deduplicate(corpus.deduplicate, parts, names, paths))
+            then("Deduplicate", Deduplicate(corpus.deduplicate, parts, names, paths, self._store))
         if max(weights) > 1:
             then("RepeatSources", RepeatSources(sources, self._seed))
         return stages[-1]._replace(documents=documents).joined_with(*stages[:-1])
