@@ -67,8 +67,9 @@ def growth(part: Mapping[str, Any]) -> list[str]:
     lines = [
         "### Growth: the corpus repeated, its words in another order",
         "",
-        "The median of three runs and, in brackets, the least and the most; without the start, a build of"
-        " 1 MB, measured in the same rounds.",
+        "The median of three rounds and, in brackets, the least and the most; without the imports and what a build of 1 MB"
+        " takes (start), measured",
+        "in the same round.",
         "",
         "| processes | MB of text | CPU-seconds a MB | start, CPU-seconds |",
         "|---:|---:|---:|---:|",
