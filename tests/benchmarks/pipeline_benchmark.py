@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=float, nargs="*", default=[50, 200, 1000], help="MB of text of those runs")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="measure these parts")
     parser.add_argument("--results", type=Path, default=Path("build/pipeline_benchmark.json"), help="what was measured")
-    parser.add_argument("--scratch", help="a folder with 5 GB of room; the grown corpora stay in it")
+    parser.add_argument("--scratch", help="a folder with 10 GB of room; the grown corpora stay in it")
     parser.add_argument("--into", type=Path, help="Markdown file that gets the tables")
     arguments = parser.parse_args()
     results = json.loads(arguments.results.read_text(encoding="utf-8")) if arguments.results.exists() else {}

@@ -10,13 +10,16 @@ FILL_RATE, GROWTH, MEMORY_GROWTH = 0.995, 1.2, 1.5
 
 
 def render(results: Results) -> str:
-    lines = ["## The pipeline", "", "CPU-seconds of all processes of a run; a peak is resident memory."]
+    lines = ["## The pipeline", "", "CPU-seconds of all processes of a run; a peak is resident memory.", ""]
     makers = {"compare": compare, "clean": clean, "fill": fill, "growth": growth, "memory": memory}
+    headers = {tuple(part["on"]) for part in results.values()}
+    if len(headers) == 1:
+        lines += [*headers.pop(), ""]
     for part, maker in makers.items():
         if part in results:
-            lines += ["", *maker(results[part]), "", *results[part]["on"]]
-    lines += ["", *targets(results)]
-    return "\n".join(lines) + "\n"
+            # Parts that were measured elsewhere or on another day say so each.
+            lines += [*maker(results[part]), "", *([*results[part]["on"], ""] if headers else [])]
+    return "\n".join([*lines, *targets(results)]) + "\n"
 
 
 def compare(part: Mapping[str, Any]) -> list[str]:
@@ -67,16 +70,15 @@ def growth(part: Mapping[str, Any]) -> list[str]:
     lines = [
         "### Growth: the corpus repeated, its words in another order",
         "",
-        "The median of three rounds and, in brackets, the least and the most; without the imports and what a build of 1 MB"
-        " takes (start), measured",
-        "in the same round.",
+        "The median of the rounds and, in brackets, the least and the most; without the imports and what a build of 1 MB",
+        "takes (start), measured in the same round.",
         "",
-        "| processes | MB of text | CPU-seconds a MB | start, CPU-seconds |",
-        "|---:|---:|---:|---:|",
+        "| processes | MB of text | CPU-seconds a MB | rounds | start, CPU-seconds |",
+        "|---:|---:|---:|---:|---:|",
     ]
     return lines + [
         f"| {row['processes']} | {row['megabytes']:,.0f} | {row['rate']:.4f} ({min(row['rates']):.4f} to"
-        f" {max(row['rates']):.4f}) | {row['start']:.1f} |"
+        f" {max(row['rates']):.4f}) | {len(row['rates'])} | {row['start']:.1f} |"
         for row in part["rows"]
     ]
 
