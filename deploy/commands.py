@@ -46,6 +46,7 @@ def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
             and {**(fields["filter"].get("rules") or {}), **dict(map(parse_rule, arguments.rule))},
             "languages": arguments.language,
             "tags": arguments.keep_tags,
+            "bad_words": arguments.bad_words,
         },
         "decontaminate": {"inputs": arguments.decontaminate},
         "deduplicate": {"kind": arguments.deduplicate, "min_similarity": arguments.min_similarity},

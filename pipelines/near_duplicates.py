@@ -144,13 +144,14 @@ class _Label(beam.DoFn):
 
     def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[tuple[int, bytes]]:
         joined = element[1]
+        nodes, labels = _gathered(joined["labels"], np.uint64, np.uint64)
         found = Found(
-            _gathered(joined["labels"], np.uint64, np.uint64),
+            (nodes, labels),
             near_pairs.highest(*_gathered(joined.get("similar", ()), np.uint64, np.float64)),
             np.unique(_gathered(joined.get("crowded", ()), np.uint64)[0]),
         )
         members = list(joined["members"])
-        if not members or not (len(found.labels[0]) or len(found.crowded)):
+        if not members or not (len(nodes) or len(found.crowded)):
             return
         labelled = duplicates.label_members(concatenate(members), found)
         for part, rows in cut_parts(labelled, spread(labelled.column("label").to_numpy(), self._num_parts)):

@@ -77,8 +77,8 @@ class SelectDocuments(beam.PTransform):
         corpus = self._corpus
         if corpus.clean.is_on:
             then("CleanDocuments", CleanDocuments(corpus.clean, paths))
-        if tags := wanted_tags(corpus.filter):
-            then("TagDocuments", TagDocuments(tags, paths, corpus.filter.tags))
+        if wanted_tags(corpus.filter):
+            then("TagDocuments", TagDocuments(corpus.filter, paths))
         if corpus.clean.is_on or corpus.filter.is_on:
             then("FilterDocuments", FilterDocuments(corpus.filter, names, paths))
         if corpus.decontaminate.inputs:
