@@ -16,7 +16,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     package_dir={"clozekit": "."},
-    package_data={"clozekit.model.training": ["glue/*.yaml"]},
+    package_data={"clozekit.deploy": ["flex_template/metadata.json"], "clozekit.model.training": ["glue/*.yaml"]},
     packages=[f"clozekit.{name}" for name in PACKAGES],
     entry_points={"console_scripts": ["clozekit = clozekit.deploy.cli:main"]},
     install_requires=[

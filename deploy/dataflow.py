@@ -134,29 +134,27 @@ def beam_arguments(job: Job, fingerprint: str) -> list[str]:
 
 def build_pipeline(job: Job, command: PrepareCommand, only_look: bool) -> tuple[Any, Any]:
     """The pipeline with its options and the plan it was made from; no pipeline when there is nothing to do."""
+    from clozekit.pipelines.runners import runner_options
+
+    arguments = command.arguments
+    fingerprint = job.fingerprint(command.words, command.config)
+    options = runner_options(RUNNER, arguments.num_workers, [*beam_arguments(job, fingerprint), *arguments.beam])
+    with _storage_errors(job):
+        return pipeline_of(arguments, options, only_look)
+
+
+def pipeline_of(arguments: Any, beam_options: Any, only_look: bool = False) -> tuple[Any, Any]:
+    """The pipeline of the arguments of `prepare` and their plan; no pipeline when the datasets are there."""
     import apache_beam as beam
 
     from clozekit.deploy.commands import prepare_settings
     from clozekit.pipelines.block_store import BlockStore
     from clozekit.pipelines.prepare import directories_of_lengths, plan_build
-    from clozekit.pipelines.runners import runner_options
 
-    arguments = command.arguments
     reading, corpus, options = prepare_settings(arguments)
-    fingerprint = job.fingerprint(command.words, command.config)
-    beam_options = runner_options(RUNNER, arguments.num_workers, [*beam_arguments(job, fingerprint), *arguments.beam])
-    with _storage_errors(job):
-        directories = directories_of_lengths(options, arguments.sequence_length, arguments.output)
-        plan = plan_build(
-            reading,
-            directories,
-            arguments.tokenizer,
-            arguments.output,
-            RUNNER,
-            arguments.overwrite,
-            corpus,
-            only_look=only_look,
-        )
+    directories = directories_of_lengths(options, arguments.sequence_length, arguments.output)
+    place, overwrite = arguments.output, arguments.overwrite
+    plan = plan_build(reading, directories, arguments.tokenizer, place, RUNNER, overwrite, corpus, only_look)
     if not plan.targets:
         return None, plan
     pipeline = beam.Pipeline(options=beam_options)

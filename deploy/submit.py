@@ -87,7 +87,6 @@ def follow(
     state: JobState,
     command: Any,
     restart: Callable[[], JobState] | None = None,
-    poll_seconds: float = POLL_SECONDS,
 ) -> None:
     """Prints the job's log and every change of its state until it ends. Raises JobFailedError unless it succeeds."""
     read = backend.log_reader(job, state) if state.identifier else None
@@ -109,7 +108,7 @@ def follow(
         if enforces and limit is not None and time.monotonic() - began > limit:
             backend.cancel(job, state)
             raise JobFailedError(f"{job.name} was stopped at the end of its budget, after {limit} seconds")
-        time.sleep(poll_seconds)
+        time.sleep(POLL_SECONDS)
         new = backend.refresh(job, state)
         if (new.phase, new.detail) != (state.phase, state.detail):
             _say(f"{new.name}: {new.phase} ({new.detail})")

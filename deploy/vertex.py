@@ -134,7 +134,7 @@ def _place(job: Job) -> str:
     return f"Vertex AI in {job.project}, {job.region}"
 
 
-def find(job: Job, connect: Callable[[Job], Any] = connect) -> JobState | None:
+def find(job: Job) -> JobState | None:
     """The newest job of that name, None when there is none. Vertex AI itself lets many jobs have one name."""
     job.needs("vertex", "project", "region")
     with google_errors(job.name, _place(job)):
@@ -149,7 +149,7 @@ def find(job: Job, connect: Callable[[Job], Any] = connect) -> JobState | None:
     return next((state for state in states if not state.has_ended), states[0] if states else None)
 
 
-def refresh(job: Job, state: JobState, connect: Callable[[Job], Any] = connect) -> JobState:
+def refresh(job: Job, state: JobState) -> JobState:
     with google_errors(job.name, _place(job)):
         return _state(job, connect(job).get_custom_job(name=state.identifier, timeout=60))
 
@@ -162,13 +162,13 @@ def _state(job: Job, found: Any) -> JobState:
     return JobState(job.name, found.name, phase, detail, found.labels.get(FINGERPRINT, ""), look)
 
 
-def start(job: Job, command: RemoteCommand, connect: Callable[[Job], Any] = connect) -> JobState:
+def start(job: Job, command: RemoteCommand) -> JobState:
     with google_errors(job.name, _place(job)):
         # Without a retry: a request whose answer was lost may have made a job.
         return _state(job, connect(job).create_custom_job(request=request(job, command), retry=None, timeout=60))
 
 
-def cancel(job: Job, state: JobState, connect: Callable[[Job], Any] = connect) -> None:
+def cancel(job: Job, state: JobState) -> None:
     with google_errors(job.name, _place(job)):
         connect(job).cancel_custom_job(name=state.identifier, timeout=60)
 
