@@ -238,6 +238,13 @@ class Job:
             value = getattr(self, name)
             check(f"{name} must be one word", value is None or re.fullmatch(r"[^\s'\"]+", value) is not None, value)
 
+        for name, form, example in (
+            ("region", r"[a-z]+-[a-z]+\d+", "europe-west4"),
+            ("zone", r".+\d+-[a-z]", "europe-west4-b"),
+        ):
+            value = getattr(self, name)
+            check(f"{name} must look like {example}", value is None or re.fullmatch(form, value) is not None, value)
+
     @property
     def is_tpu(self) -> bool:
         return self.accelerators is not None and self.accelerators.kind.lower().startswith(

@@ -60,7 +60,7 @@ def render(job: Job, command: RemoteCommand) -> str:
         f"--signal=TERM@{SIGNAL_SECONDS}",
         "--requeue",
         "--open-mode=append",
-        f"--output={folder}/log.txt",
+        f"--output={folder}/log-%j.txt",
         # Two jobs of one name never run at once.
         "--dependency=singleton",
     ]
@@ -154,7 +154,7 @@ def cancel(job: Job, state: JobState) -> None:
 
 def refresh(job: Job, state: JobState) -> JobState:
     """The job's present state, also when it has left the queue: its controller remembers it for some minutes."""
-    answer = run_tool(["scontrol", "show", "job", state.identifier, "--oneliner"], show=False)
+    answer = run_tool(["scontrol", "--oneliner", "show", "job", state.identifier], show=False)
     found = dict(re.findall(r"(\w+)=(\S*)", answer))
     reason = f"exit code {found.get('ExitCode', '?')}" if found["JobState"] == "FAILED" else found.get("Reason", "")
     return _state(job, state.identifier, found["JobState"], reason, state.fingerprint)
@@ -162,10 +162,7 @@ def refresh(job: Job, state: JobState) -> JobState:
 
 def log_reader(job: Job, state: JobState) -> Callable[[], list[str]]:
     """A function that returns the whole lines that the job has logged since it was last called."""
-    path, position = Path(_folder(job)) / "log.txt", 0
-    # What earlier jobs of this name wrote is not this job's.
-    if path.is_file() and state.phase == WAITING:
-        position = path.stat().st_size
+    path, position = Path(_folder(job)) / f"log-{state.identifier}.txt", 0
 
     def read() -> list[str]:
         nonlocal position

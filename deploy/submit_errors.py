@@ -1,5 +1,6 @@
 """What can go wrong between a job and its platform: one line and an exit status each, after sysexits.h."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,7 +54,9 @@ class JobFailedError(SubmitError):
 
 
 def one_line(error: object) -> str:
-    return " ".join(str(error).split())[:300]
+    """The message without the request that Google's REST clients put before it."""
+    text = re.sub(r"\b(GET|POST|PUT|PATCH|DELETE) https?://\S+: ", "", str(error))
+    return " ".join(text.split())[:300]
 
 
 @contextmanager
@@ -90,6 +93,6 @@ def google_errors(job: str, place: str) -> Iterator[None]:
             f"{place} must be reachable, it answered {one_line(error)}; check region and network, then run it again"
         ) from error
     except exceptions.GoogleAPICallError as error:
-        wrong_place = any(word in str(error).lower() for word in ("location", "region", "zone"))
+        wrong_place = any(word in one_line(error).lower() for word in ("location", "region", "zone"))
         kind = PlaceError if wrong_place else RefusedError
         raise kind(f"{place} refused {job}: {one_line(error)}; mend the job and submit it again") from error

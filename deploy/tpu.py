@@ -76,7 +76,10 @@ def startup_script(job: Job, command: RemoteCommand) -> str:
     if end in command.config:
         raise InputError(f"a configuration must not hold the line {end}, which ends it in the start-up script")
     registry = job.image.split("/", 1)[0]
-    run = f"docker run --rm --name=clozekit --privileged --net=host --log-driver=gcplogs --stop-timeout={STOP_SECONDS}"
+    seconds = job.seconds()
+    # Ends with 124 when the time is over, after the trainer has saved.
+    limit = "" if seconds is None else f"timeout --signal=TERM --kill-after={STOP_SECONDS} {seconds} "
+    run = f"{limit}docker run --rm --name=clozekit --privileged --net=host --log-driver=gcplogs --stop-timeout={STOP_SECONDS}"
     delete = shlex.join(_delete_words(job, "--force", "--async", "--quiet"))
     lines = [
         "#!/bin/bash",
@@ -92,8 +95,10 @@ def startup_script(job: Job, command: RemoteCommand) -> str:
         f"gcloud auth configure-docker {shlex.quote(registry)} --quiet",
         "# Taken away, the VM gets SIGTERM: the trainer saves in the time that is left.",
         f"trap 'docker stop --time={STOP_SECONDS} clozekit' TERM",
-        f"{run} --volume={CONFIG_FILE}:{CONFIG_FILE}:ro {names} \\",
-        f"  {shlex.quote(job.image)} {shlex.join(command.words)} &",
+        f"{run} \\",
+        f"  --volume={CONFIG_FILE}:{CONFIG_FILE}:ro {names} \\",
+        # Whatever the image's own entry point is.
+        f"  --entrypoint={command.words[0]} {shlex.quote(job.image)} {shlex.join(command.words[1:])} &",
         "child=$!",
         'wait "$child"; status=$?',
         'while kill -0 "$child" 2>/dev/null; do wait "$child"; status=$?; done',

@@ -183,9 +183,9 @@ def test_a_batch_job_is_queued_once(slurm: Tool, tmp_path: Path, capsys: pytest.
 def test_a_batch_job_is_followed_beyond_the_queue(
     end: str, status: int, message: str, slurm: Tool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = tmp_path / "clozekit-jobs" / "bert-small" / "log.txt"
+    log = tmp_path / "clozekit-jobs" / "bert-small" / "log-17.txt"
     log.parent.mkdir(parents=True)
-    log.write_text("of an earlier job\n")
+    log.with_name("log-16.txt").write_text("of an earlier job\n")
     # It runs when it is first looked at, and is over at the second look.
     slurm(
         "scontrol",
