@@ -1,5 +1,6 @@
 """Dataflow: `prepare` as a job of Beam's own DataflowRunner, which stages the graph and sends the request."""
 
+import argparse
 import json
 import shlex
 import tempfile
@@ -16,6 +17,7 @@ from clozekit.tokenizers.errors import InputError
 
 __all__ = ["cancel", "command", "find", "finish", "log_reader", "refresh", "render", "start"]
 
+# Of this name Beam has one, and we have two that do not wait.
 RUNNER = "DataflowRunner"
 DISK_TYPE = "compute.googleapis.com/projects//zones//diskTypes/"
 PHASES = {
@@ -132,44 +134,48 @@ def beam_arguments(job: Job, fingerprint: str) -> list[str]:
     return [*words, *(f"--experiments={name}" for name in settings.experiments)]
 
 
-def build_pipeline(job: Job, command: PrepareCommand, only_look: bool) -> tuple[Any, Any]:
-    """The pipeline with its options and the plan it was made from; no pipeline when there is nothing to do."""
-    from clozekit.pipelines.runners import runner_options
+def hand_over(arguments: Any, beam_words: Sequence[str], how: str = "sending_runner") -> Any:
+    """Runs `prepare` with a runner that leaves when the job is sent, or shown: `how` is its module.
 
-    arguments = command.arguments
-    fingerprint = job.fingerprint(command.words, command.config)
-    options = runner_options(RUNNER, arguments.num_workers, [*beam_arguments(job, fingerprint), *arguments.beam])
-    with _storage_errors(job):
-        return pipeline_of(arguments, options, only_look)
-
-
-def pipeline_of(arguments: Any, beam_options: Any, only_look: bool = False) -> tuple[Any, Any]:
-    """The pipeline of the arguments of `prepare` and their plan; no pipeline when the datasets are there."""
-    import apache_beam as beam
-
+    Returns what that runner gives; None when the datasets are there already.
+    """
     from clozekit.deploy.commands import prepare_settings
-    from clozekit.pipelines.block_store import BlockStore
-    from clozekit.pipelines.prepare import directories_of_lengths, plan_build
+    from clozekit.deploy.sending_runner import HandedOver
+    from clozekit.pipelines.prepare import prepare_lengths
 
     reading, corpus, options = prepare_settings(arguments)
-    directories = directories_of_lengths(options, arguments.sequence_length, arguments.output)
-    place, overwrite = arguments.output, arguments.overwrite
-    plan = plan_build(reading, directories, arguments.tokenizer, place, RUNNER, overwrite, corpus, only_look)
-    if not plan.targets:
-        return None, plan
-    pipeline = beam.Pipeline(options=beam_options)
-    plan.add_to(pipeline, BlockStore(), None)
-    return pipeline, plan
+    runner = f"--runner=clozekit.deploy.{how}.{RUNNER}"
+    try:
+        prepare_lengths(
+            reading,
+            options,
+            arguments.sequence_length,
+            arguments.tokenizer,
+            arguments.output,
+            runner=RUNNER,
+            num_workers=arguments.num_workers,
+            # The last of several runners counts; the dataset says that Beam's own made it, as it did.
+            beam_arguments=[*beam_words, *arguments.beam, runner],
+            overwrite=arguments.overwrite,
+            corpus=corpus,
+        )
+    except HandedOver as handed:
+        return handed.result
+    return None
 
 
 @contextmanager
 def _storage_errors(job: Job) -> Iterator[None]:
-    """What gcsfs says of a bucket that is not there or not ours."""
+    """What gcsfs and Beam say of a bucket that is not there or not ours."""
     try:
         with google_errors(job.name, "Cloud Storage"):
             yield
     except FileNotFoundError as error:
         raise BucketError(f"every bucket must be there, one is not ({one_line(error)}); check its name") from error
+    except OSError as error:
+        if "GCS path" not in str(error):
+            raise
+        raise BucketError(f"the graph must be staged, it was not: {one_line(error)}") from error
 
 
 def check_bucket(job: Job) -> None:
@@ -195,39 +201,19 @@ def check_bucket(job: Job) -> None:
 
 def render(job: Job, command: PrepareCommand) -> str:
     """The request that Beam's runner would send, as JSON: the runner runs for real and stages into a local folder."""
-    from apache_beam.options.pipeline_options import GoogleCloudOptions
-
-    with tempfile.TemporaryDirectory(prefix="clozekit-dataflow-") as folder:
-        pipeline, _ = build_pipeline(job, command, only_look=True)
-        options = pipeline._options.view_as(GoogleCloudOptions)
-        staging = options.staging_location
-        # Beam refuses local places when a pipeline is made, and takes them when it runs.
-        options.staging_location, options.template_location, options.no_auth = folder, f"{folder}/request.json", True
-        with _quiet_beam():
-            pipeline.run()
-        text = (Path(folder) / "request.json").read_text(encoding="utf-8").replace(folder, staging)
-    request = json.loads(text)
+    fingerprint = job.fingerprint(command.words, command.config)
+    arguments = argparse.Namespace(**vars(command.arguments))
+    with tempfile.TemporaryDirectory(prefix="clozekit-dataflow-") as folder, _storage_errors(job):
+        # Whether there is something at the output, and whether it can be written, is not looked at.
+        arguments.output = f"{folder}/output"
+        words = [*beam_arguments(job, fingerprint), "--dry_run=True"]
+        request = json.loads(hand_over(arguments, words, "showing_runner"))
     told = request["environment"]["sdkPipelineOptions"]
-    for name in ("template_location", "no_auth"):
-        told["options"].pop(name, None)
-    told["display_data"] = [
-        item for item in told["display_data"] if item["key"] not in ("template_location", "no_auth")
-    ]
+    shown_only = ("template_location", "no_auth", "dry_run")
+    told["options"].update({name: False for name in shown_only[1:] if name in told["options"]})
+    told["options"].pop("template_location", None)
+    told["display_data"] = [item for item in told["display_data"] if item["key"] not in shown_only]
     return json.dumps(request, indent=2) + "\n"
-
-
-@contextmanager
-def _quiet_beam() -> Iterator[None]:
-    """Beam's runner logs what it also raises, and a warning for what is meant as it is."""
-    import logging
-
-    logger = logging.getLogger("apache_beam")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _client(job: Job, kind: str) -> Any:
@@ -284,22 +270,19 @@ def start(job: Job, command: PrepareCommand) -> JobState:
     from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
 
     check_bucket(job)
-    pipeline, plan = build_pipeline(job, command, only_look=False)
-    if pipeline is None:
-        done = "the dataset is there, of these inputs and settings"
-        return JobState(job.name, "", SUCCEEDED, done, job.fingerprint(command.words, command.config), "")
-    with _storage_errors(job), google_errors(job.name, _place(job)), _quiet_beam():
-        plan.begin()
+    fingerprint = job.fingerprint(command.words, command.config)
+    with _storage_errors(job), google_errors(job.name, _place(job)):
         try:
-            result = pipeline.run()
+            result = hand_over(command.arguments, beam_arguments(job, fingerprint))
         except DataflowJobAlreadyExistsError as error:
             raise NameTakenError(
                 f"the name of a job must be free, Dataflow already runs one called {job.name} ({one_line(error)}); choose"
                 " another name"
             ) from error
-        except OSError as error:
-            raise BucketError(f"the graph must be staged, it was not: {one_line(error)}") from error
-        return _state(job, result._job)
+    if result is None:
+        done = "the dataset is there, of these inputs and settings"
+        return JobState(job.name, "", SUCCEEDED, done, fingerprint, "")
+    return _state(job, result._job)
 
 
 def cancel(job: Job, state: JobState) -> None:

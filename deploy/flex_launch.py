@@ -54,10 +54,8 @@ def launch(argv: Sequence[str]) -> Any:
 
     argv: the template's parameters, and Beam's options from the launcher.
     """
-    from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
-
     from clozekit.deploy.cli import parse
-    from clozekit.deploy.dataflow import RUNNER, pipeline_of
+    from clozekit.deploy.dataflow import hand_over
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for entry in parameters():
@@ -68,13 +66,8 @@ def launch(argv: Sequence[str]) -> Any:
     image = os.environ.get("CLOZEKIT_IMAGE")
     named = any(word.startswith("--sdk_container_image") for word in beam_words)
     own = [] if image is None or named else [f"--sdk_container_image={image}", "--sdk_location=container"]
-    options = PipelineOptions([f"--runner={RUNNER}", *own, *beam_words])
-    pipeline, plan = pipeline_of(arguments, options)
-    if pipeline is None:
+    result = hand_over(arguments, [*own, *beam_words])
+    if result is None:
         # The launcher takes the lack of a job for a failure; there is nothing better to tell it.
         raise InputError(f"there must be something to do, {arguments.output} holds this dataset already")
-    if options.view_as(GoogleCloudOptions).project is None:
-        raise InputError("the launcher must say the project, got no --project")
-    plan.begin()
-    # Not waited for: the launcher sends what the template_location gets.
-    return pipeline.run()
+    return result

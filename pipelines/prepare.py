@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 import fsspec
@@ -170,24 +170,17 @@ def prepare_lengths(
 
     Returns directory -> what `prepare` returns; `running` are its other arguments.
     """
-    directories = directories_of_lengths(options, lengths, directory)
-    results = prepare_datasets(reading, directories, tokenizer_directory, directory, **running)
-    return dict(zip(directories, results, strict=True))
-
-
-def directories_of_lengths(
-    options: PrepareOptions, lengths: Sequence[int], directory: str
-) -> dict[str, PrepareOptions]:
-    """Directory -> options of the dataset that goes there: a single one into `directory`, several into its folders."""
     each = options_of_lengths(options, lengths)
     if len(each) == 1:
-        return {directory: each[0]}
+        return {directory: prepare(reading, each[0], tokenizer_directory, directory, **running)}
     if has_manifest(directory):
         raise InputError(
             f"datasets of several lengths go into folders of {directory}, which holds a dataset itself; pass another"
             " --output"
         )
-    return {join(directory, str(one.sequence_length)): one for one in each}
+    directories = {join(directory, str(one.sequence_length)): one for one in each}
+    results = prepare_datasets(reading, directories, tokenizer_directory, directory, **running)
+    return dict(zip(directories, results, strict=True))
 
 
 def prepare_datasets(
@@ -203,20 +196,29 @@ def prepare_datasets(
     corpus: CorpusOptions = AS_READ,
 ) -> list[tuple[Manifest, bool]]:
     """`prepare` for several datasets of one pass; those that are finished are left as they are."""
+    check_corpus(corpus)
+    inputs = find_sources(reading)
+    tokenizer = describe_tokenizer(load_tokenizer(tokenizer_directory))
     beam_options = runner_options(runner, num_workers, beam_arguments)
-    plan = plan_build(reading, directories, tokenizer_directory, side_directory, runner, overwrite, corpus)
-    if plan.targets:
-        plan.begin()
+    targets = []
+    for directory, options in directories.items():
+        check_pairs(options, tokenizer)
+        target = Target(directory, options, describe_build(inputs, reading, corpus, options, tokenizer, runner))
+        if not is_finished(target, overwrite):
+            targets.append(target)
+    if targets:
+        for folder in SIDE_FOLDERS:
+            remove(join(side_directory, folder))
         # A dataset that is there stays whole until the new manifest takes the place of the old one.
         stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
         with (
             local_blocks(side_directory, runner) as store,
-            local_progress(show_progress and runner == LOCAL_RUNNER, plan.inputs, stages) as progress,
+            local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
             failures_in_one_line(),
             beam.Pipeline(options=beam_options) as root,
         ):
-            plan.add_to(root, store, progress)
-    built = {target.directory for target in plan.targets}
+            build_graph(root, inputs, reading, corpus, targets, tokenizer_directory, side_directory, store, progress)
+    built = {target.directory for target in targets}
     results = []
     for directory in directories:
         manifest = read_manifest(directory)
@@ -225,52 +227,6 @@ def prepare_datasets(
             write_build_report(directory, manifest, side_directory)
         results.append((manifest, directory in built))
     return results
-
-
-class Plan(NamedTuple):
-    """A build that is checked and not begun. targets: the datasets that are not there yet."""
-
-    inputs: tuple[InputFile, ...]
-    reading: ReadOptions
-    corpus: CorpusOptions
-    targets: list[Target]
-    tokenizer_directory: str
-    side_directory: str
-
-    def begin(self) -> None:
-        """Clears what other builds left beside the datasets."""
-        for folder in SIDE_FOLDERS:
-            remove(join(self.side_directory, folder))
-
-    def add_to(self, root: beam.Pipeline, store: BlockStore, progress: Progress | None) -> None:
-        """Adds the whole graph to `root`."""
-        build_graph(root, *self, store, progress)
-
-
-def plan_build(
-    reading: ReadOptions,
-    directories: Mapping[str, PrepareOptions],
-    tokenizer_directory: str,
-    side_directory: str,
-    runner: str,
-    overwrite: bool = False,
-    corpus: CorpusOptions = AS_READ,
-    only_look: bool = False,
-) -> Plan:
-    """What has to be built. only_look: everything, whether or not it is there, and nothing is written to find out.
-
-    Raises InputError for inputs, a tokenizer or options that break a rule, and for a directory with another dataset.
-    """
-    check_corpus(corpus)
-    inputs = find_sources(reading)
-    tokenizer = describe_tokenizer(load_tokenizer(tokenizer_directory))
-    targets = []
-    for directory, options in directories.items():
-        check_pairs(options, tokenizer)
-        target = Target(directory, options, describe_build(inputs, reading, corpus, options, tokenizer, runner))
-        if only_look or not is_finished(target, overwrite):
-            targets.append(target)
-    return Plan(inputs, reading, corpus, targets, tokenizer_directory, side_directory)
 
 
 @contextmanager

@@ -229,6 +229,17 @@ def test_a_dry_run_prints_the_request_that_would_be_sent_and_sends_and_writes_no
     assert comparable(shown, False) == comparable(sent, True)
 
 
+def test_a_dry_run_asks_nobody(spec: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """For the real service Beam would look at the buckets first; there is no network here."""
+    changes = ["dataflow.endpoint=null", "dataflow.temp_location=gs://elsewhere/temp"]
+    assert main(["submit", "dataflow", str(spec), *changes, "--dry-run", "--", *words]) == 0
+    request = json.loads(capsys.readouterr().out)
+    (pool,) = request["environment"]["workerPools"]
+    assert (request["name"], pool["kind"], pool["numWorkers"]) == ("prepare-docs", "harness", 3)
+    assert request["environment"]["sdkPipelineOptions"]["options"]["runner"] == "DataflowRunner"
+    assert pool["packages"][0]["location"].startswith("storage.googleapis.com/elsewhere/temp/staging/prepare-docs.")
+
+
 def test_a_job_that_is_waited_for_ends_with_its_dataset_looked_at(
     spec: Path,
     words: list[str],
