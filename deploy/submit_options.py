@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 BACKENDS = {
-    "dataflow": "prepare on Dataflow",
-    "vertex": "train as a CustomJob of Vertex AI",
-    "gke": "train on a Kubernetes cluster: a JobSet, or an Indexed Job",
-    "tpu": "train on a TPU VM, as a queued resource",
-    "slurm": "train as a batch job of Slurm",
+    "dataflow": "Prepare on Dataflow",
+    "vertex": "Train as a CustomJob of Vertex AI",
+    "gke": "Train on a Kubernetes cluster: a JobSet, or an Indexed Job",
+    "tpu": "Train on a TPU VM, as a queued resource",
+    "slurm": "Train as a batch job of Slurm",
 }
 _EXAMPLES = {
     "dataflow": "-- prepare --input 'gs://bucket/docs/*' --tokenizer gs://bucket/tokenizer --output gs://bucket/dataset",

@@ -122,6 +122,8 @@ def create_words(job: Job, command: RemoteCommand, script: str) -> list[str]:
         "runtime-version": job.tpu.runtime_version,
         "labels": ",".join(f"{key}={value}" for key, value in labels.items()),
         "service-account": job.service_account,
+        # To write the results and to delete itself; what it may do is for the service account to say.
+        "scopes": "cloud-platform",
         "network": job.network,
         "subnetwork": job.subnetwork,
         "metadata-from-file": f"startup-script={script}",

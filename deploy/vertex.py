@@ -119,7 +119,8 @@ def render(job: Job, command: RemoteCommand) -> str:
     """The CreateCustomJobRequest as JSON."""
     message = request(job, command)
     return (
-        str(type(message).to_json(message, use_integers_for_enums=False, including_default_value_fields=False)) + "\n"
+        str(type(message).to_json(message, use_integers_for_enums=False, always_print_fields_with_no_presence=False))
+        + "\n"
     )
 
 

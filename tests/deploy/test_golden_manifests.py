@@ -36,7 +36,7 @@ CASES = {
         "vertex={tensorboard: '1234', max_wait_hours: 12, web_access: true}",
         "network=projects/1/global/networks/n",
     ],
-    "vertex-cpu.json": ["vertex", "num_workers=1", "machine=n2-standard-8", "output=null", *NO_ACCELERATORS],
+    "vertex-cpu.json": ["vertex", "num_workers=1", "machine=n2-standard-8", *NO_ACCELERATORS],
     "jobset-spot.yaml": ["gke"],
     "jobset-kueue.yaml": [
         "gke",
@@ -182,6 +182,12 @@ def test_vertex_knows_every_field(name: str) -> None:
         aiplatform_v1.CreateCustomJobRequest.from_json(json.dumps(broken))
 
 
+def shellcheck_says(path: Path) -> str:
+    # SC2016: a $ in a value of the user's stays what it is.
+    words = [Path(sys.executable).with_name("shellcheck"), "--norc", "--exclude=SC2016", path]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if name.endswith(".sh")])
 def test_scripts_are_clean(name: str, tmp_path: Path) -> None:
     text = (GOLDEN / name).read_text(encoding="utf-8")
@@ -191,9 +197,7 @@ def test_scripts_are_clean(name: str, tmp_path: Path) -> None:
     for number, script in enumerate(scripts):
         path = tmp_path / f"{number}.sh"
         path.write_text(script, encoding="utf-8")
-        shellcheck = Path(sys.executable).with_name("shellcheck")
-        done = subprocess.run([shellcheck, "--norc", path], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout) == (0, "")
+        assert shellcheck_says(path) == ""
 
 
 def test_the_shell_of_containers_is_clean(tmp_path: Path) -> None:
@@ -204,9 +208,7 @@ def test_the_shell_of_containers_is_clean(tmp_path: Path) -> None:
     for number, script in enumerate((vertex, pod["containers"][0]["command"][2])):
         path = tmp_path / f"{number}.sh"
         path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-        shellcheck = Path(sys.executable).with_name("shellcheck")
-        done = subprocess.run([shellcheck, "--norc", path], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout) == (0, "")
+        assert shellcheck_says(path) == ""
 
 
 @pytest.mark.parametrize("name", ["jobset-spot.yaml", "indexed-job.yaml"])
