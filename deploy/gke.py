@@ -281,7 +281,8 @@ def _call(job: Job, method: str, name: str | None = None, body: Any = None) -> A
     given = {} if body is None else {"body": body}
     with _kubernetes_errors(job):
         if job.kubernetes.kind == "job":
-            call = getattr(kubernetes.client.BatchV1Api(client), f"{method}_namespaced_job")
+            verb = "read" if method == "get" else method
+            call = getattr(kubernetes.client.BatchV1Api(client), f"{verb}_namespaced_job")
             policy = {"propagation_policy": "Foreground"} if method == "delete" else {}
             # As it stands in the manifest: the client's own classes rename the fields.
             return client.sanitize_for_serialization(call(*named, namespace=namespace, **given, **policy))

@@ -189,11 +189,12 @@ def log_reader(job: Job, state: JobState, session: Any = None, url: str = LOGGIN
 
     def read() -> list[str]:
         nonlocal last
-        lines, token = [], ""
+        # The same for all pages, or their tokens would not hold.
+        lines, token, since = [], "", last
         while True:
             body = {
                 "resourceNames": [f"projects/{job.project}"],
-                "filter": f'resource.type="ml_job" resource.labels.job_id="{number}" timestamp>="{last}"',
+                "filter": f'resource.type="ml_job" resource.labels.job_id="{number}" timestamp>="{since}"',
                 "orderBy": "timestamp asc",
                 "pageSize": 1000,
                 **({"pageToken": token} if token else {}),

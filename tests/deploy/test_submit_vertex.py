@@ -111,7 +111,7 @@ def test_what_is_sent_is_what_the_dry_run_shows(
         (
             (401, "Request had invalid authentication credentials"),
             77,
-            "Vertex AI in my-project, europe-west4 must allow it",
+            "submitting needs Google credentials",
         ),
         ((403, "Permission aiplatform.customJobs.list denied"), 77, "or ask for the role"),
         ((404, "Project my-project is not there"), 78, "check project, region and that the API is enabled"),
