@@ -41,6 +41,11 @@ from clozekit.tokenizers.errors import InputError
             "Home\nThis is one whole sentence.\nToo short.",
             "This is one whole sentence.",
         ),
+        (
+            CleanOptions(sentence_lines=True, max_word_characters=9),
+            "This goes on and on...\nThis goes on and on \u2026\nIt holds a verylongword too.\nA fact[12] is a fact.[citation needed]",
+            "A fact is a fact.",
+        ),
         (CleanOptions(mask=("email",)), "to a.b+c@mail.example.org, now", "to <email>, now"),
         (CleanOptions(mask=("ip",)), "at 10.0.0.255:80, not 300.1.1.1", "at <ip>:80, not 300.1.1.1"),
         (CleanOptions(mask=("ip",)), "2001:db8:0:0:0:0:2:1 fe80:1::2 std::string a::b", "<ip> <ip> std::string a::b"),
