@@ -18,7 +18,7 @@ help:
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
-	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth, into BENCHMARKS.md"
+	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth (half an hour), into BENCHMARKS.md"
 	@echo "make check   ruff and mypy alone"
 	@echo "make setup   .venv with Clozekit and its pinned dependencies (the others call it)"
 
@@ -71,10 +71,12 @@ $(VENV)/.bench: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]' || { echo "the peers could not be installed; pip's message above says why" >&2; exit 2; }
 	@touch $@
 
+# ONLY="growth memory" measures these parts (of compare, clean, fill, growth and memory), the others stay as they were.
 BERT_REPOSITORY ?=
+ONLY ?=
 bench-pipeline: $(VENV)/.bench
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-pipeline CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
-	$(BIN)/python tests/benchmarks/pipeline_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --bert-repository ,$(BERT_REPOSITORY)) --into BENCHMARKS.md
+	$(BIN)/python tests/benchmarks/pipeline_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --bert-repository ,$(BERT_REPOSITORY)) $(if $(ONLY),--only $(ONLY)) --into BENCHMARKS.md
 
 check: setup typing
 	$(BIN)/ruff check .

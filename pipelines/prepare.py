@@ -39,7 +39,7 @@ from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.records import SPLITS
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, num_parts
-from clozekit.pipelines.stage import SIDE_FOLDERS, SIDE_LINES, WriteSideLines
+from clozekit.pipelines.stage import SIDE_FOLDERS, SIDE_LINES, StoreLines, WriteSideLines
 from clozekit.pipelines.tags import read_bad_words
 from clozekit.pipelines.write_shards import PARTS_FOLDER
 from clozekit.tokenizers.errors import InputError
@@ -83,10 +83,11 @@ def build_graph(
     paths = [item.file.path for item in items]
     encode = EncodeDocuments(tokenizer_directory, [target.options for target in targets], store, progress, paths)
     encoded = selected.documents | "Encode" >> beam.ParDo(encode).with_outputs(*tags, SIDE_LINES, DEAD_LETTERS)
+    stored = encoded[SIDE_LINES] | "StoreEncode" >> beam.ParDo(StoreLines(store))
     side_files = (
-        (selected.side_lines, encoded[SIDE_LINES])
+        (selected.side_lines, stored)
         | "AllSideLines" >> beam.Flatten()
-        | "WriteSideLines" >> WriteSideLines(directory, num_parts(items))
+        | "WriteSideLines" >> WriteSideLines(directory, num_parts(items), store)
     )
     examples = (
         (selected.dead_letters, encoded[DEAD_LETTERS])

@@ -16,6 +16,7 @@ from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress
 from clozekit.pipelines.read import ReadDocuments, WorkItem
 from clozekit.pipelines.split import SplitDocuments
+from clozekit.pipelines.stage import StageOutputs, StoreLines
 
 # Side files and the parts of joins are planned for this much input each: a compressed file is taken for four times its
 # size, as text is. More parts than the highest cost more than they spread.
@@ -59,13 +60,17 @@ class SelectDocuments(beam.PTransform):
         names = [source.name for source in sources]
         parts = num_parts(self._items)
         weights = [source.weight for source in sources]
-        stages = [root | "ReadDocuments" >> ReadDocuments(self._items, self._reading, self._progress)]
-        documents = stages[-1].documents
+        stages: list[StageOutputs] = []
+        documents = root
 
         def then(label: str, transform: beam.PTransform) -> None:
             nonlocal documents
-            stages.append(documents | label >> transform)
-            documents = stages[-1].documents
+            outputs = documents | label >> transform
+            stored = outputs.side_lines | f"Store{label}" >> beam.ParDo(StoreLines(self._store))
+            stages.append(outputs._replace(side_lines=stored))
+            documents = outputs.documents
+
+        then("ReadDocuments", ReadDocuments(self._items, self._reading, self._progress))
 
         if min(weights) < 1:
             then("ThinSources", ThinSources(sources, self._seed, paths))
