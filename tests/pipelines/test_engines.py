@@ -133,7 +133,7 @@ def web(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> ReadOptions:
         long.upper(),
         long.replace("red", "blue", 1),
         "the old cat sat on the house . " * 3,
-        "Darn the cat .",
+        "Darn , the cat sat on the mat .",
     ]
     lines += [json.dumps({"id": f"extra-{number}", "text": text}) + "\n" for number, text in enumerate(extra)]
     for number in range(4):
@@ -171,7 +171,8 @@ def test_every_engine_gives_the_same_dataset(
     assert all(one == found["in this process"] for one in found.values()), found
     # Nothing of it was idle.
     took = ("rejected_weight", "rejected_num_bad_words", "contaminated", "duplicates_exact", "duplicates_near")
-    assert all(counts[name] for name in (*took, "copies_added", "documents_train", "documents_validation")), counts
+    kept = ("copies_added", "documents_train", "documents_validation")
+    assert [name for name in (*took, *kept) if not counts[name]] == []
 
 
 def test_bad_input_arrives_in_one_line_over_the_portable_path(
