@@ -66,7 +66,7 @@ bench-tokenizers: $(VENV)/.parity
 bench-models: $(VENV)/.parity
 	$(BIN)/python tests/benchmarks/models_benchmark.py --into BENCHMARKS.md
 
-# ONLY="steps reader": parts alone.
+# Parts of a benchmark, all by default: ONLY="steps reader". In BENCHMARKS.md the others stay as they were.
 ONLY ?=
 bench-training: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-training CORPORA=docs.jsonl.gz BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
@@ -78,9 +78,8 @@ $(VENV)/.bench: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]' || { echo "the peers could not be installed; pip's message above says why" >&2; exit 2; }
 	@touch $@
 
-# ONLY="growth memory" measures these parts (of compare, clean, fill, growth and memory), the others stay as they were.
+# ONLY: of compare, clean, fill, growth and memory.
 BERT_REPOSITORY ?=
-ONLY ?=
 bench-pipeline: $(VENV)/.bench
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-pipeline CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/pipeline_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --bert-repository ,$(BERT_REPOSITORY)) $(if $(ONLY),--only $(ONLY)) --into BENCHMARKS.md
