@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
+from clozekit.deploy.submit_options import add_submit, split_remote
 from clozekit.tokenizers.errors import InputError
 
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -32,7 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="From raw text to a pretrained masked language model.",
         epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 75 `train` was stopped by"
         " SIGTERM or SIGUSR1 and has saved everything, 76 it has lost another worker: in both cases the same command goes"
-        " on; 1 any other failure.",
+        " on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
+        " 1 any other failure.",
     )
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error and the libraries' messages"
@@ -212,6 +214,7 @@ def build_parser() -> argparse.ArgumentParser:
     fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
     add_model_commands(commands, _command)
+    add_submit(commands, _command)
     return parser
 
 
@@ -344,13 +347,17 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 def run_command(arguments: argparse.Namespace) -> None:
     # Loaded here, so that `--help` and a mistyped option answer at once.
     name = "model_commands" if arguments.command in MODEL_COMMANDS else "commands"
+    if arguments.command == "submit":
+        name = "submit"
     getattr(importlib.import_module(f"clozekit.deploy.{name}"), arguments.command)(arguments)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses."""
     parser = build_parser()
-    arguments, extra = parser.parse_known_args(argv)
+    words, remote = split_remote(sys.argv[1:] if argv is None else argv)
+    arguments, extra = parser.parse_known_args(words)
+    arguments.remote = remote
     rest = getattr(arguments, "rest", None)
     if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
         parser.error(f"unrecognized arguments: {' '.join(extra)}")

@@ -23,6 +23,7 @@ COMMANDS = [
     "evaluate",
     "finetune",
     "predict",
+    "submit",
 ]
 
 
