@@ -128,6 +128,8 @@ def beam_arguments(job: Job, fingerprint: str) -> list[str]:
         "flexrs_goal": None if job.provisioning == "standard" else "COST_OPTIMIZED",
     }
     words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    # Left open, Beam pickles the session of this process for the workers when it sends to the real service.
+    words.append("--no_save_main_session")
     words += [] if settings.public_ips else ["--no_use_public_ips"]
     labels = {**job.labels, FINGERPRINT: fingerprint}
     words += [f"--labels={key}={value}" for key, value in labels.items()]

@@ -72,7 +72,6 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         key = service_account(folder / "key.json", f"{tokens.url}/token")
         environment.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
         environment.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
-        environment.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         environment.setenv("STORAGE_EMULATOR_HOST", "")
         gcsfs.GCSFileSystem.clear_instance_cache()
         with FakeGCSServer():
@@ -237,7 +236,10 @@ def test_a_dry_run_asks_nobody(spec: Path, words: list[str], capsys: pytest.Capt
     (pool,) = request["environment"]["workerPools"]
     assert (request["name"], pool["kind"], pool["numWorkers"]) == ("prepare-docs", "harness", 3)
     assert request["environment"]["sdkPipelineOptions"]["options"]["runner"] == "DataflowRunner"
-    assert pool["packages"][0]["location"].startswith("storage.googleapis.com/elsewhere/temp/staging/prepare-docs.")
+    (package,) = pool["packages"]
+    # No pickled main session, which Beam sends to the real service unless it is told otherwise.
+    assert package["name"] == "submission_environment_dependencies.txt"
+    assert package["location"].startswith("storage.googleapis.com/elsewhere/temp/staging/prepare-docs.")
 
 
 def test_a_job_that_is_waited_for_ends_with_its_dataset_looked_at(
