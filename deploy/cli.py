@@ -14,6 +14,17 @@ from clozekit.tokenizers.errors import InputError
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 _READING = "where documents come from"
+# Tried against Beam's parser by tests/pipelines/test_engines.py, as they stand here and in the README.
+_OTHER_RUNNERS = """\
+on Flink and Dataflow, with paths that every worker can reach and Clozekit installed in the workers' image (never run
+there; the options were checked against Beam's own parser):
+  clozekit prepare --input 'gs://B/docs/*.jsonl' --tokenizer tokenizer --output gs://B/dataset \\
+      --runner FlinkRunner -- --flink_master=HOST:8081 --flink_version=1.20 --parallelism=16 \\
+      --environment_type=EXTERNAL --environment_config=localhost:50000
+  clozekit prepare --input 'gs://B/docs/*.jsonl' --tokenizer tokenizer --output gs://B/dataset \\
+      --runner DataflowRunner -- --project=P --region=R --temp_location=gs://B/temp --staging_location=gs://B/staging \\
+      --sdk_container_image=IMAGE --sdk_location=container --max_num_workers=50 --machine_type=n2-standard-4 \\
+      --no_save_main_session"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,7 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
         "Turn text into a dataset of packed rows (TFRecord shards and a manifest).",
         "clozekit prepare --input 'docs/*.jsonl' --tokenizer tokenizer --output dataset --sequence-length 256\n"
         "  clozekit prepare --source 'web=crawl/*.jsonl.zst:0.5' --source 'books=books/:2' --clean --quality gopher \\\n"
-        "      --language en --deduplicate near --decontaminate benchmark.jsonl --tokenizer tokenizer --output dataset",
+        "      --language en --deduplicate near --decontaminate benchmark.jsonl --tokenizer tokenizer --output dataset\n\n"
+        + _OTHER_RUNNERS,
         # The list of every option would fill the screen before the first word of help.
         "clozekit prepare --input PATH ... --tokenizer DIRECTORY --output DIRECTORY [OPTIONS] [-- BEAM OPTIONS]",
     )
@@ -94,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--validation-rate",
         type=float,
         default=0.01,
-        help="share of documents kept for validation (default: %(default)s)",
+        help="share of documents kept for validation, twins only all together (default: %(default)s)",
     )
     rows.add_argument("--seed", type=int, default=0, help="decides the order of the rows (default: %(default)s)")
     rows.add_argument("--shard-size-mb", type=float, default=64.0, help="size a shard aims at (default: %(default)s)")
@@ -284,7 +296,10 @@ def _add_selecting(parser: argparse.ArgumentParser) -> None:
         "--mask", nargs="+", choices=["email", "ip", "phone"], help="personal data to replace, as in <email>"
     )
     group.add_argument(
-        "--quality", nargs="+", choices=["gopher", "gopher-repetition", "c4"], help="sets of rules to keep to"
+        "--quality",
+        nargs="+",
+        choices=["gopher", "gopher-repetition", "c4"],
+        help="sets of rules to keep to (pipelines/corpus_options.py)",
     )
     group.add_argument(
         "--rule",
@@ -292,6 +307,9 @@ def _add_selecting(parser: argparse.ArgumentParser) -> None:
         action="extend",
         metavar="TAG=LEAST..MOST",
         help="a rule of your own, or another bound of one of the sets: num_words=20.. mean_word_length=3..12",
+    )
+    group.add_argument(
+        "--bad-words", metavar="FILE", help="words, one a line, that no document may hold; Clozekit ships no such list"
     )
     group.add_argument("--language", nargs="+", metavar="CODE", help="languages to keep: en de")
     group.add_argument(
@@ -302,6 +320,13 @@ def _add_selecting(parser: argparse.ArgumentParser) -> None:
         "--deduplicate",
         choices=["none", "exact", "near"],
         help="exact: but for case and white space; near: MinHash too (default: none); see duplicates/",
+    )
+    twins.add_argument(
+        "--min-similarity",
+        type=float,
+        metavar="RATE",
+        help="near: the Jaccard similarity of runs of 5 words that twins have, compared exactly; 0: all that MinHash finds"
+        " (default: 0.75)",
     )
     twins.add_argument(
         "--decontaminate",

@@ -46,9 +46,10 @@ def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
             and {**(fields["filter"].get("rules") or {}), **dict(map(parse_rule, arguments.rule))},
             "languages": arguments.language,
             "tags": arguments.keep_tags,
+            "bad_words": arguments.bad_words,
         },
         "decontaminate": {"inputs": arguments.decontaminate},
-        "deduplicate": {"kind": arguments.deduplicate},
+        "deduplicate": {"kind": arguments.deduplicate, "min_similarity": arguments.min_similarity},
     }
     for section, values in given.items():
         fields[section].update({name: value for name, value in values.items() if value is not None})
