@@ -12,7 +12,7 @@ from typing import Any
 
 from clozekit.deploy.job import FINGERPRINT, Job
 from clozekit.deploy.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
-from clozekit.deploy.submit_errors import BucketError, NameTakenError, google_errors, one_line
+from clozekit.deploy.submit_errors import BucketError, JobFailedError, NameTakenError, google_errors, one_line
 from clozekit.tokenizers.errors import InputError
 
 __all__ = ["cancel", "command", "find", "finish", "log_reader", "refresh", "render", "start"]
@@ -128,6 +128,8 @@ def beam_arguments(job: Job, fingerprint: str) -> list[str]:
         "flexrs_goal": None if job.provisioning == "standard" else "COST_OPTIMIZED",
     }
     words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    # Left open, Beam pickles the session of this process for the workers when it sends to the real service.
+    words.append("--no_save_main_session")
     words += [] if settings.public_ips else ["--no_use_public_ips"]
     labels = {**job.labels, FINGERPRINT: fingerprint}
     words += [f"--labels={key}={value}" for key, value in labels.items()]
@@ -301,8 +303,16 @@ def cancel(job: Job, state: JobState) -> None:
 def finish(job: Job, command: PrepareCommand) -> None:
     """Looks at the dataset that is done, as `prepare` does: writes its report, says what it holds."""
     from clozekit.deploy.commands import prepare
+    from clozekit.pipelines.files import join
+    from clozekit.pipelines.manifest import has_manifest
 
-    prepare(command.arguments)
+    arguments, lengths = command.arguments, command.arguments.sequence_length
+    folders = [arguments.output] if len(lengths) == 1 else [join(arguments.output, str(length)) for length in lengths]
+    for folder in folders:
+        # What is missing would be made here, on this machine.
+        if not has_manifest(folder):
+            raise JobFailedError(f"{job.name} is done, and there is no dataset in {folder}; look for who removed it")
+    prepare(arguments)
 
 
 def log_reader(job: Job, state: JobState) -> Callable[[], list[str]]:

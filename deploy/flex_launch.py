@@ -66,6 +66,7 @@ def launch(argv: Sequence[str]) -> Any:
     image = os.environ.get("CLOZEKIT_IMAGE")
     named = any(word.startswith("--sdk_container_image") for word in beam_words)
     own = [] if image is None or named else [f"--sdk_container_image={image}", "--sdk_location=container"]
+    own.append("--no_save_main_session")
     result = hand_over(arguments, [*own, *beam_words])
     if result is None:
         # The launcher takes the lack of a job for a failure; there is nothing better to tell it.

@@ -8,8 +8,8 @@ from apache_beam.runners.dataflow import dataflow_runner
 RUNNER = "DataflowRunner"
 
 
-class HandedOver(Exception):  # noqa: N818 (not an error: it leaves the pipeline's `with`, which would wait)
-    """result: what the job is known by, or how it would be asked for."""
+class HandedOver(Exception):
+    """Leaves the `with` of a pipeline, which would wait. result: what the job is known by, or how it would be asked for."""
 
     def __init__(self, result: Any) -> None:
         super().__init__("the job is handed over")

@@ -1,6 +1,7 @@
 """Beam's DataflowRunner that sends nothing: it stages into a local folder and gives the request that it would send."""
 
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ class DataflowRunner(dataflow_runner.DataflowRunner):
         # It kept Beam from asking for the buckets; here it would keep it from making the request.
         options.view_as(TestOptions).dry_run = False
         google = options.view_as(GoogleCloudOptions)
-        staging = google.staging_location
+        # What Beam adds to the folders of a bucket when it sends.
+        suffix = f"{google.job_name}.{time.time():f}"
+        staging = f"{google.staging_location}/{suffix}"
+        google.temp_location = f"{google.temp_location}/{suffix}"
         with tempfile.TemporaryDirectory(prefix="clozekit-dataflow-") as folder:
             # Beam refuses local places when a pipeline is made, and takes them when it runs.
             google.staging_location, google.template_location = folder, f"{folder}/request.json"
             google.no_auth = True
             super().run_pipeline(pipeline, options, pipeline_proto)
             text = (Path(folder) / "request.json").read_text(encoding="utf-8")
-        raise HandedOver(text.replace(folder, staging))
+        at_service = staging.replace("gs:/", GoogleCloudOptions.STORAGE_API_SERVICE)
+        raise HandedOver(text.replace(f'"location": "{folder}', f'"location": "{at_service}').replace(folder, staging))

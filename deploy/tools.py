@@ -21,6 +21,7 @@ from clozekit.deploy.submit_errors import (
 # What the tools write to standard error, and what it means; the first that is found counts.
 MEANINGS: tuple[tuple[str, type[SubmitError], str], ...] = (
     (r"ALREADY_EXISTS|already exists", NameTakenError, "choose another name"),
+    (r"RESOURCE_EXHAUSTED|[Qq]uota", RefusedError, "mend the job and submit it again"),
     (
         r"active account|credentials|reauth|UNAUTHENTICATED|gcloud auth login|PERMISSION_DENIED|[Pp]ermission|"
         r"Access/permission denied|Invalid account",

@@ -49,8 +49,8 @@ def run(backend: str, *words: str) -> int:
 GCLOUD = """
 case "$*" in
   *" create "*) [ -e resource.json ] && { echo "ERROR: ALREADY_EXISTS" >&2; exit 1; }
-    print=${*##*clozekit-fingerprint=}; print=${print%% *}
-    script=${*##*startup-script=}; cp "${script%% *}" startup-script.sh
+    all="$*"; print=${all##*clozekit-fingerprint=}; print=${print%% *}
+    script=${all##*startup-script=}; cp "${script%% *}" startup-script.sh
     echo '{"state": {"state": "'"$(cat next 2>/dev/null || echo WAITING_FOR_RESOURCES)"'"}, "tpu": {"nodeSpec": [{"node":'\\
       ' {"labels": {"clozekit-fingerprint": "'"$print"'"}}}]}}' > resource.json ;;
   *" describe "*)
