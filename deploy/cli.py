@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
+from clozekit.deploy.storage_errors import refusal
 from clozekit.tokenizers.errors import InputError
 
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -356,7 +357,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(f"clozekit {arguments.command}: {error}", arguments.debug, status)
     except OSError as error:
         # A full disk, a folder that can't be written: nothing to learn from a traceback.
-        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_FAILURE)
+        line = str(error) if error.strerror else refusal(error) or str(error)
+        return _report(f"clozekit {arguments.command}: {line}", arguments.debug, EXIT_FAILURE)
+    except Exception as error:
+        line = refusal(error)
+        if line is None:
+            raise
+        return _report(f"clozekit {arguments.command}: {line}", arguments.debug, EXIT_FAILURE)
     return EXIT_OK
 
 

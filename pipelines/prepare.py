@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
-import fsspec
 from apache_beam.pvalue import AsSingleton
 
 from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.build_report import REPORT_FILE, write_build_report
 from clozekit.pipelines.clean import check_corpus
-from clozekit.pipelines.commit import BuildInfo
+from clozekit.pipelines.commit import BuildInfo, files_seen, is_lost
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
 from clozekit.pipelines.decontaminate import evaluation_reading
@@ -29,6 +28,7 @@ from clozekit.pipelines.files import (
     join,
     list_names,
     remove,
+    remove_if_empty,
 )
 from clozekit.pipelines.make_dataset import Target, add_dataset
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
@@ -40,9 +40,11 @@ from clozekit.pipelines.records import SPLITS
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, num_parts
 from clozekit.pipelines.stage import SIDE_FOLDERS, WriteSideLines
-from clozekit.pipelines.write_shards import PARTS_FOLDER
+from clozekit.pipelines.tokenizer_files import file_names
+from clozekit.pipelines.write_shards import PARTS_FOLDER, parts_folder, shards_of_parts
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.file_systems import open_file_system
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.
@@ -65,13 +67,14 @@ def build_graph(
     targets: Sequence[Target],
     tokenizer_directory: str,
     directory: str,
+    side_id: str,
     store: BlockStore,
     progress: Progress | None,
 ) -> None:
     """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched.
 
     targets: the datasets, one for each sequence length, of one seed and validation rate; directory: where what is left
-    out of all of them goes.
+    out of all of them goes, in files that have `side_id` in their names.
     """
     items = split_files(inputs, reading)
     shared = targets[0].options
@@ -82,7 +85,7 @@ def build_graph(
     encoded = selected.documents | "Encode" >> beam.ParDo(
         EncodeDocuments(tokenizer_directory, [target.options for target in targets], store, progress)
     ).with_outputs(*tags)
-    side_files = selected.side_lines | "WriteSideLines" >> WriteSideLines(directory, num_parts(items))
+    side_files = selected.side_lines | "WriteSideLines" >> WriteSideLines(directory, side_id, num_parts(items))
     examples = selected.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
     for target in targets:
         length = target.options.sequence_length
@@ -200,29 +203,36 @@ def prepare_datasets(
     inputs = find_sources(reading)
     tokenizer = describe_tokenizer(load_tokenizer(tokenizer_directory))
     beam_options = runner_options(runner, num_workers, beam_arguments)
-    targets = []
+    targets, build_ids, leftovers = [], [], {}
     for directory, options in directories.items():
         check_pairs(options, tokenizer)
-        target = Target(directory, options, describe_build(inputs, reading, corpus, options, tokenizer, runner))
+        build = describe_build(inputs, reading, corpus, options, tokenizer, runner)
+        target = Target(directory, options, build, files_seen(directory))
+        build_ids.append(build.build_id)
         if not is_finished(target, overwrite):
             targets.append(target)
+        leftovers[directory] = our_files(directory)
+    side_id = hashlib.sha256("".join(build_ids).encode()).hexdigest()[:8]
+    old_side_files = side_files(side_directory)
     if targets:
-        for folder in SIDE_FOLDERS:
-            remove(join(side_directory, folder))
         # A dataset that is there stays whole until the new manifest takes the place of the old one.
         stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
         with (
             local_blocks(side_directory, runner) as store,
             local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
+            nothing_left_of_the_lost(targets, side_directory, side_id),
             failures_in_one_line(),
             beam.Pipeline(options=beam_options) as root,
         ):
-            build_graph(root, inputs, reading, corpus, targets, tokenizer_directory, side_directory, store, progress)
+            build_graph(
+                root, inputs, reading, corpus, targets, tokenizer_directory, side_directory, side_id, store, progress
+            )
+    remove_side_files(side_directory, [name for name in old_side_files if side_id not in name])
     built = {target.directory for target in targets}
     results = []
     for directory in directories:
         manifest = read_manifest(directory)
-        remove_leftovers(directory, manifest)
+        remove_leftovers(directory, manifest, leftovers[directory])
         if directory in built or file_size(join(directory, REPORT_FILE)) is None:
             write_build_report(directory, manifest, side_directory)
         results.append((manifest, directory in built))
@@ -235,7 +245,7 @@ def local_blocks(directory: str, runner: str) -> Iterator[BlockStore]:
     if runner != LOCAL_RUNNER:
         yield BlockStore()
         return
-    filesystem, path = fsspec.core.url_to_fs(directory)
+    filesystem, path = open_file_system(directory)
     if not is_local(filesystem):
         with tempfile.TemporaryDirectory(prefix="clozekit-blocks-") as folder:
             yield BlockStore(folder)
@@ -293,10 +303,48 @@ def describe_difference(manifest: Manifest, build: BuildInfo) -> str:
     return ", ".join(differing) or "another version of Clozekit"
 
 
-def remove_leftovers(directory: str, manifest: Manifest) -> None:
-    """Removes the part files and the shards that earlier builds left and the manifest does not name."""
+def our_files(directory: str) -> list[str]:
+    """Shards, and folders of part files, that builds have left in `directory`."""
+    shards = [name for name in list_names(directory) if _OUR_FILES.fullmatch(name)]
+    folders = {join(PARTS_FOLDER, name.split("/")[0]) for name in file_names(join(directory, PARTS_FOLDER))}
+    return [*shards, *sorted(folders)]
+
+
+def remove_leftovers(directory: str, manifest: Manifest, names: Sequence[str]) -> None:
+    """Removes the part files of the finished build, and of what `our_files` gave before it what the manifest does not
+    name. What came later is of another build, which sees to it itself."""
     wanted = {shard.name for split in manifest.splits.values() for shard in split.shards}
-    for name in list_names(directory):
-        if _OUR_FILES.fullmatch(name) and name not in wanted:
-            remove(join(directory, name))
-    remove(join(directory, PARTS_FOLDER))
+    for name in sorted({*names, join(PARTS_FOLDER, manifest.build_id[:16])} - wanted):
+        remove(join(directory, name))
+    remove_if_empty(join(directory, PARTS_FOLDER))
+
+
+def side_files(directory: str) -> list[str]:
+    """What builds have written of the documents that they left out."""
+    return [join(folder, name) for folder in SIDE_FOLDERS for name in list_names(join(directory, folder))]
+
+
+def remove_side_files(directory: str, names: Sequence[str]) -> None:
+    for name in names:
+        remove(join(directory, name))
+    for folder in SIDE_FOLDERS:
+        remove_if_empty(join(directory, folder))
+
+
+@contextmanager
+def nothing_left_of_the_lost(targets: Sequence[Target], side_directory: str, side_id: str) -> Iterator[None]:
+    """Where another build has finished the output first, removes what this one wrote there."""
+    try:
+        yield
+    except InputError:
+        lost = [one for one in targets if is_lost(one.directory, one.build.build_id, one.seen)]
+        for target in lost:
+            manifest = read_manifest(target.directory)
+            wanted = {shard.name for split in manifest.splits.values() for shard in split.shards}
+            for name in set(shards_of_parts(target.directory, target.build.build_id)) - wanted:
+                remove(join(target.directory, name))
+            remove(parts_folder(target.directory, target.build.build_id))
+            remove_if_empty(join(target.directory, PARTS_FOLDER))
+        if len(lost) == len(targets):
+            remove_side_files(side_directory, [name for name in side_files(side_directory) if side_id in name])
+        raise

@@ -135,14 +135,16 @@ def _part(lines: SideLines, num_parts: int) -> tuple[tuple[str, int], SideLines]
 class _WritePart(beam.DoFn):
     """((folder, part), SideLines) -> (folder, number of lines written)."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, build: str) -> None:
         self._directory = directory
+        self._build = build
 
     def process(self, element: tuple[tuple[str, int], Iterable[SideLines]]) -> Iterable[tuple[str, int]]:
         (folder, part), parts = element
         ordered = sorted(parts, key=lambda lines: (lines.number, lines.lines))
         content = b"".join(lines.lines for lines in ordered)
-        name = f"part-{part:05d}.jsonl"
+        # Two builds of one output leave each other's files alone.
+        name = f"part-{part:05d}-{self._build}.jsonl"
         if folder == REJECTS:
             # It holds whole texts.
             name, content = name + ".gz", gzip.compress(content, 6, mtime=0)
@@ -151,11 +153,15 @@ class _WritePart(beam.DoFn):
 
 
 class WriteSideLines(beam.PTransform):
-    """SideLines -> JSON lines files beside the dataset, and (folder, lines written) for the account."""
+    """SideLines -> JSON lines files beside the dataset, and (folder, lines written) for the account.
 
-    def __init__(self, directory: str, num_parts: int) -> None:
+    build: stands in the names of the files.
+    """
+
+    def __init__(self, directory: str, build: str, num_parts: int) -> None:
         super().__init__()
         self._directory = directory
+        self._build = build
         self._num_parts = num_parts
 
     def expand(self, lines: Any) -> Any:
@@ -163,5 +169,5 @@ class WriteSideLines(beam.PTransform):
             lines
             | "Part" >> beam.Map(_part, self._num_parts)
             | "GroupParts" >> beam.GroupByKey()
-            | "WriteParts" >> beam.ParDo(_WritePart(self._directory))
+            | "WriteParts" >> beam.ParDo(_WritePart(self._directory, self._build))
         )
