@@ -153,6 +153,13 @@ def is_lost(directory: str, build_id: str, seen: Mapping[str, str | None]) -> bo
     return read_manifest(directory).build_id != build_id
 
 
+def _lost(directory: str) -> InputError:
+    return InputError(
+        f"an output takes one build at a time, another one has finished {directory} while this one ran; its dataset is"
+        " whole and stays: use it, or run again with another --output or with --overwrite"
+    )
+
+
 def write_commit(
     directory: str, manifest: Manifest, tokenizer_files: Mapping[str, bytes], seen: Mapping[str, str | None]
 ) -> None:
@@ -161,6 +168,8 @@ def write_commit(
     Each file is written only if it is still as it was `seen`, so of several builds of one output one wins, whole. Raises
     InputError in the others.
     """
+    if is_lost(directory, manifest.build_id, seen):
+        raise _lost(directory)
     gone = {shard.name for split in manifest.splits.values() for shard in split.shards} - set(list_names(directory))
     if gone:
         raise InputError(
@@ -175,10 +184,7 @@ def write_commit(
             write_if_unchanged(join(directory, name), content, seen.get(name))
     except ChangedMeanwhileError as error:
         if is_lost(directory, manifest.build_id, seen):
-            raise InputError(
-                f"an output takes one build at a time, another one has finished {directory} while this one ran; its dataset"
-                " is whole and stays: use it, or run again with another --output or with --overwrite"
-            ) from error
+            raise _lost(directory) from error
         if not has_manifest(directory) or read_manifest(directory).build_id != manifest.build_id:
             raise InputError(
                 f"an output takes one build at a time, another one has written {error} while this one ran; run again when"

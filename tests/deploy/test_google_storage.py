@@ -23,14 +23,14 @@ from clozekit.pipelines import commit
 from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.pipelines.verify import verify_dataset
 
-STEPS = 200
+STEPS = 60
 CONFIG = """\
 dataset: gs://ours/dataset
 directory: gs://ours/run
 model: {{num_layers: 1, num_heads: 2, hidden_dim: 16, intermediate_dim: 32, dropout: 0.1}}
 train: {{steps: {steps}, global_batch_size: 8, steps_per_loop: 2, xla: false}}
 optimizer: {{learning_rate: 0.01}}
-evaluate: {{every_steps: 50, max_rows: 32}}
+evaluate: {{every_steps: 30, max_rows: 32}}
 checkpoint: {{every_steps: 10}}
 """
 # A Spot machine has so long after SIGTERM.
@@ -123,7 +123,7 @@ def test_a_run_in_a_bucket_that_is_stopped_and_killed_is_as_if_never_stopped(
         stopped_at = saved_step("ours/run/checkpoints")
         assert f"stopped by SIGTERM, saved at step {stopped_at} of {STEPS}" in child.output()
     with started(*arguments) as child:
-        wait_for_checkpoint(stopped_at + 20, child)
+        wait_for_checkpoint(stopped_at + 10, child)
         child.kill()
     assert not files().exists("ours/run/preset/config.json")
     with started(*arguments) as child:
@@ -155,14 +155,16 @@ def check_one_won(url: str, seed: int) -> None:
 
 
 def finished_meanwhile(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    """Has another process finish a build just before this one commits."""
-    write = commit.write_commit
+    """Has another process run a whole build at the last moment: just before this one writes its manifest."""
+    write = commit.write_if_unchanged
 
-    def late(*given: Any) -> None:
-        subprocess.run([sys.executable, "-m", "clozekit.deploy.cli", *arguments], check=True, stdout=subprocess.DEVNULL)
-        write(*given)
+    def late(path: str, content: bytes, seen: str | None) -> None:
+        if path.endswith("manifest.json"):
+            command = [sys.executable, "-m", "clozekit.deploy.cli", *arguments]
+            subprocess.run(command, check=True, capture_output=True)
+        write(path, content, seen)
 
-    monkeypatch.setattr(commit, "write_commit", late)
+    monkeypatch.setattr(commit, "write_if_unchanged", late)
 
 
 def test_of_two_builds_of_one_output_the_first_to_end_wins_whole(
