@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from clozekit.deploy.cloud_options import CLOUD_COMMANDS, add_cloud_commands
 from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
 from clozekit.deploy.storage_errors import refusal
 from clozekit.tokenizers.errors import InputError
@@ -201,6 +202,7 @@ def build_parser() -> argparse.ArgumentParser:
     fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
     add_model_commands(commands, _command)
+    add_cloud_commands(commands, _command)
     return parser
 
 
@@ -319,7 +321,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> None:
     # Loaded here, so that `--help` and a mistyped option answer at once.
-    name = "model_commands" if arguments.command in MODEL_COMMANDS else "commands"
+    names = {**dict.fromkeys(MODEL_COMMANDS, "model_commands"), **dict.fromkeys(CLOUD_COMMANDS, "cloud_commands")}
+    name = names.get(arguments.command, "commands")
     getattr(importlib.import_module(f"clozekit.deploy.{name}"), arguments.command)(arguments)
 
 

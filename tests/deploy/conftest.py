@@ -10,7 +10,7 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "model" / "training")]
 
 
-from google_front import Storage, google_storage  # noqa: E402
+from google_front import Storage, files, google_storage  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,3 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
         yield started
         gcsfs.GCSFileSystem.clear_instance_cache()
         assert started.refused == [], "nothing but Google's storage may be asked for"
-
-
-def files() -> gcsfs.GCSFileSystem:
-    return gcsfs.GCSFileSystem(project="clozekit-tests", use_listings_cache=False)

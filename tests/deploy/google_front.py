@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gcsfs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -43,6 +44,11 @@ def _pem(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def files() -> gcsfs.GCSFileSystem:
+    """The storage as the tests look at it themselves."""
+    return gcsfs.GCSFileSystem(project="clozekit-tests", use_listings_cache=False)
 
 
 def write_certificates(folder: Path) -> tuple[Path, Path]:

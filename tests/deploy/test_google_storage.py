@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gcsfs
 import pytest
-from google_front import FORBIDDEN_BUCKET, Storage
+from google_front import FORBIDDEN_BUCKET, Storage, files
 from processes import Child, finished, started
 
 from clozekit.deploy.cli import main
@@ -35,10 +34,6 @@ checkpoint: {{every_steps: 10}}
 """
 # A Spot machine has so long after SIGTERM.
 SPOT_SECONDS = 30
-
-
-def files() -> gcsfs.GCSFileSystem:
-    return gcsfs.GCSFileSystem(project="clozekit-tests", use_listings_cache=False)
 
 
 def prepare_arguments(corpus: str, tokenizer: str, output: str, *more: str) -> list[str]:
