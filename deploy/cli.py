@@ -363,10 +363,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = str(error) if error.strerror else refusal(error) or str(error)
         return _report(f"clozekit {arguments.command}: {line}", arguments.debug, EXIT_FAILURE)
     except Exception as error:
-        line = refusal(error)
-        if line is None:
+        refused = refusal(error)
+        if refused is None:
             raise
-        return _report(f"clozekit {arguments.command}: {line}", arguments.debug, EXIT_FAILURE)
+        return _report(f"clozekit {arguments.command}: {refused}", arguments.debug, EXIT_FAILURE)
     return EXIT_OK
 
 

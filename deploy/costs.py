@@ -94,9 +94,11 @@ def reckon(options: CostOptions) -> Costs:
 def dimensions_of(model: str) -> Dimensions:
     """Of a built-in preset, whose weights are not needed."""
     config = BUILTIN_PRESETS[model].config
-    names = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
     return Dimensions(
-        *(config[name] for name in names),
+        config["num_layers"],
+        config["num_heads"],
+        config["hidden_dim"],
+        config["intermediate_dim"],
         config.get("embedding_dim", config["hidden_dim"]),
         config["vocabulary_size"],
         config["dropout"],
