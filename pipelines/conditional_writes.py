@@ -61,7 +61,7 @@ def _write_local(name: str, content: bytes, seen: str | None) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         if seen is None:
-            os.link(temporary, name)
+            _link(temporary, name)
         elif version_of(name) == seen:
             os.replace(temporary, name)
         else:
@@ -69,6 +69,18 @@ def _write_local(name: str, content: bytes, seen: str | None) -> None:
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def _link(temporary: str, name: str) -> None:
+    try:
+        os.link(temporary, name)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        # Some file systems (exFAT, some mounts of stores) have no links.
+        if os.path.exists(name):
+            raise FileExistsError(name) from error
+        os.replace(temporary, name)
 
 
 def _write_generation(path: str, content: bytes, seen: str | None) -> None:

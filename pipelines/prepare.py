@@ -227,7 +227,8 @@ def prepare_datasets(
             build_graph(
                 root, inputs, reading, corpus, targets, tokenizer_directory, side_directory, side_id, store, progress
             )
-    remove_side_files(side_directory, [name for name in old_side_files if side_id not in name])
+    if targets:
+        remove_side_files(side_directory, [name for name in old_side_files if side_id not in name])
     built = {target.directory for target in targets}
     results = []
     for directory in directories:
