@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 NEEDED_MB := 5000
 TYPED := pipelines model tokenizers deploy
 
-.PHONY: help setup demo test check typing test-parity bench-tokenizers bench-models bench-pipeline
+.PHONY: help setup demo test check typing test-parity bench-tokenizers bench-models bench-training bench-pipeline
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (5 minutes on 2 cores, after the set-up)"
@@ -18,7 +18,8 @@ help:
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
-	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth, into BENCHMARKS.md"
+	@echo "make bench-training    a training step, whole training and the reader beside their peers, into BENCHMARKS.md"
+	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth (half an hour), into BENCHMARKS.md"
 	@echo "make check   ruff and mypy alone"
 	@echo "make setup   .venv with Clozekit and its pinned dependencies (the others call it)"
 
@@ -65,16 +66,23 @@ bench-tokenizers: $(VENV)/.parity
 bench-models: $(VENV)/.parity
 	$(BIN)/python tests/benchmarks/models_benchmark.py --into BENCHMARKS.md
 
+# Parts of a benchmark, all by default: ONLY="steps reader". In BENCHMARKS.md the others stay as they were.
+ONLY ?=
+bench-training: $(VENV)/.parity
+	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-training CORPORA=docs.jsonl.gz BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/training_benchmark.py --corpus $(firstword $(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --only ,$(ONLY)) --into BENCHMARKS.md
+
 # What the pipeline is compared with. BERT_REPOSITORY=../bert, a checkout of google-research/bert, adds BERT's own script.
 $(VENV)/.bench: $(VENV)/.installed
 	@echo "installing what the pipeline is compared with (the extra 'bench')"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]' || { echo "the peers could not be installed; pip's message above says why" >&2; exit 2; }
 	@touch $@
 
+# ONLY: of compare, clean, fill, growth and memory.
 BERT_REPOSITORY ?=
 bench-pipeline: $(VENV)/.bench
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-pipeline CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
-	$(BIN)/python tests/benchmarks/pipeline_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --bert-repository ,$(BERT_REPOSITORY)) --into BENCHMARKS.md
+	$(BIN)/python tests/benchmarks/pipeline_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --bert-repository ,$(BERT_REPOSITORY)) $(if $(ONLY),--only $(ONLY)) --into BENCHMARKS.md
 
 check: setup typing
 	$(BIN)/ruff check .

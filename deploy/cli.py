@@ -10,11 +10,23 @@ from typing import Any
 from clozekit.deploy.cloud_options import CLOUD_COMMANDS, add_cloud_commands
 from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
 from clozekit.deploy.storage_errors import refusal
+from clozekit.deploy.submit_options import add_submit, split_remote
 from clozekit.tokenizers.errors import InputError
 
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 _READING = "where documents come from"
+# Tried against Beam's parser by tests/pipelines/test_engines.py, as they stand here and in the README.
+_OTHER_RUNNERS = """\
+on Flink and Dataflow, with paths that every worker can reach and Clozekit installed in the workers' image (never run
+there; the options were checked against Beam's own parser):
+  clozekit prepare --input 'gs://B/docs/*.jsonl' --tokenizer tokenizer --output gs://B/dataset \\
+      --runner FlinkRunner -- --flink_master=HOST:8081 --flink_version=1.20 --parallelism=16 \\
+      --environment_type=EXTERNAL --environment_config=localhost:50000
+  clozekit prepare --input 'gs://B/docs/*.jsonl' --tokenizer tokenizer --output gs://B/dataset \\
+      --runner DataflowRunner -- --project=P --region=R --temp_location=gs://B/temp --staging_location=gs://B/staging \\
+      --sdk_container_image=IMAGE --sdk_location=container --max_num_workers=50 --machine_type=n2-standard-4 \\
+      --no_save_main_session"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="From raw text to a pretrained masked language model.",
         epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 75 `train` was stopped by"
         " SIGTERM or SIGUSR1 and has saved everything, 76 it has lost another worker: in both cases the same command goes"
-        " on; 1 any other failure.",
+        " on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
+        " 1 any other failure.",
     )
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error and the libraries' messages"
@@ -71,7 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
         "Turn text into a dataset of packed rows (TFRecord shards and a manifest).",
         "clozekit prepare --input 'docs/*.jsonl' --tokenizer tokenizer --output dataset --sequence-length 256\n"
         "  clozekit prepare --source 'web=crawl/*.jsonl.zst:0.5' --source 'books=books/:2' --clean --quality gopher \\\n"
-        "      --language en --deduplicate near --decontaminate benchmark.jsonl --tokenizer tokenizer --output dataset",
+        "      --language en --deduplicate near --decontaminate benchmark.jsonl --tokenizer tokenizer --output dataset\n\n"
+        + _OTHER_RUNNERS,
         # The list of every option would fill the screen before the first word of help.
         "clozekit prepare --input PATH ... --tokenizer DIRECTORY --output DIRECTORY [OPTIONS] [-- BEAM OPTIONS]",
     )
@@ -94,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--validation-rate",
         type=float,
         default=0.01,
-        help="share of documents kept for validation (default: %(default)s)",
+        help="share of documents kept for validation, twins only all together (default: %(default)s)",
     )
     rows.add_argument("--seed", type=int, default=0, help="decides the order of the rows (default: %(default)s)")
     rows.add_argument("--shard-size-mb", type=float, default=64.0, help="size a shard aims at (default: %(default)s)")
@@ -203,6 +217,7 @@ def build_parser() -> argparse.ArgumentParser:
     fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
     add_model_commands(commands, _command)
     add_cloud_commands(commands, _command)
+    add_submit(commands, _command)
     return parser
 
 
@@ -284,7 +299,10 @@ def _add_selecting(parser: argparse.ArgumentParser) -> None:
         "--mask", nargs="+", choices=["email", "ip", "phone"], help="personal data to replace, as in <email>"
     )
     group.add_argument(
-        "--quality", nargs="+", choices=["gopher", "gopher-repetition", "c4"], help="sets of rules to keep to"
+        "--quality",
+        nargs="+",
+        choices=["gopher", "gopher-repetition", "c4"],
+        help="sets of rules to keep to (pipelines/corpus_options.py)",
     )
     group.add_argument(
         "--rule",
@@ -292,6 +310,9 @@ def _add_selecting(parser: argparse.ArgumentParser) -> None:
         action="extend",
         metavar="TAG=LEAST..MOST",
         help="a rule of your own, or another bound of one of the sets: num_words=20.. mean_word_length=3..12",
+    )
+    group.add_argument(
+        "--bad-words", metavar="FILE", help="words, one a line, that no document may hold; Clozekit ships no such list"
     )
     group.add_argument("--language", nargs="+", metavar="CODE", help="languages to keep: en de")
     group.add_argument(
@@ -302,6 +323,13 @@ def _add_selecting(parser: argparse.ArgumentParser) -> None:
         "--deduplicate",
         choices=["none", "exact", "near"],
         help="exact: but for case and white space; near: MinHash too (default: none); see duplicates/",
+    )
+    twins.add_argument(
+        "--min-similarity",
+        type=float,
+        metavar="RATE",
+        help="near: the Jaccard similarity of runs of 5 words that twins have, compared exactly; 0: all that MinHash finds"
+        " (default: 0.75)",
     )
     twins.add_argument(
         "--decontaminate",
@@ -323,13 +351,17 @@ def run_command(arguments: argparse.Namespace) -> None:
     # Loaded here, so that `--help` and a mistyped option answer at once.
     names = {**dict.fromkeys(MODEL_COMMANDS, "model_commands"), **dict.fromkeys(CLOUD_COMMANDS, "cloud_commands")}
     name = names.get(arguments.command, "commands")
+    if arguments.command == "submit":
+        name = "submit"
     getattr(importlib.import_module(f"clozekit.deploy.{name}"), arguments.command)(arguments)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses."""
     parser = build_parser()
-    arguments, extra = parser.parse_known_args(argv)
+    words, remote = split_remote(sys.argv[1:] if argv is None else argv)
+    arguments, extra = parser.parse_known_args(words)
+    arguments.remote = remote
     rest = getattr(arguments, "rest", None)
     if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
         parser.error(f"unrecognized arguments: {' '.join(extra)}")

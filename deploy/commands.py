@@ -47,9 +47,10 @@ def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
             and {**(fields["filter"].get("rules") or {}), **dict(map(parse_rule, arguments.rule))},
             "languages": arguments.language,
             "tags": arguments.keep_tags,
+            "bad_words": arguments.bad_words,
         },
         "decontaminate": {"inputs": arguments.decontaminate},
-        "deduplicate": {"kind": arguments.deduplicate},
+        "deduplicate": {"kind": arguments.deduplicate, "min_similarity": arguments.min_similarity},
     }
     for section, values in given.items():
         fields[section].update({name: value for name, value in values.items() if value is not None})
@@ -85,12 +86,9 @@ def vocab(arguments: argparse.Namespace) -> None:
     print("\n".join([f"tokenizer        {arguments.output}", *describe_report(report)]))
 
 
-def prepare(arguments: argparse.Namespace) -> None:
-    from clozekit.pipelines.build_report import REPORT_FILE
-    from clozekit.pipelines.describe import describe_manifest
-    from clozekit.pipelines.files import join
+def prepare_settings(arguments: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """What `prepare` reads, what it selects of it, and how it makes rows."""
     from clozekit.pipelines.options import PrepareOptions
-    from clozekit.pipelines.prepare import prepare_lengths
 
     options = PrepareOptions(
         validation_rate=arguments.validation_rate,
@@ -102,7 +100,16 @@ def prepare(arguments: argparse.Namespace) -> None:
         packing=arguments.packing,
         max_documents_per_row=arguments.max_documents_per_row,
     )
-    reading, corpus = _selection(arguments)
+    return *_selection(arguments), options
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.build_report import REPORT_FILE
+    from clozekit.pipelines.describe import describe_manifest
+    from clozekit.pipelines.files import join
+    from clozekit.pipelines.prepare import prepare_lengths
+
+    reading, corpus, options = prepare_settings(arguments)
     results = prepare_lengths(
         reading,
         options,

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from clozekit.model.backbone import Backbone
+from clozekit.model.dropout import Dropout
 from clozekit.model.layers import FirstToken, PositionEmbedding, truncated_normal
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masked_lm_preprocessor import MaskedLMPreprocessor
@@ -74,7 +75,7 @@ class BertBackbone(Backbone):
         self.embeddings_layer_norm = keras.layers.LayerNormalization(
             epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
         )
-        self.embeddings_dropout = keras.layers.Dropout(dropout, dtype=dtype, name="embeddings_dropout")
+        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
         self.transformer_layers = [
             self.encoder_layer(f"transformer_layer_{index}", settings, dtype) for index in range(num_layers)
         ]

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from clozekit.model.dropout import Dropout
+
 Shape = tuple[int | None, ...]
 
 
@@ -151,7 +153,7 @@ class SelfAttention(keras.layers.Layer):
             getattr(self, f"{name}_dense").build(input_shape)
         self.output_dense = self._projection("btnd,ndc->btc", (None, hidden_dim), "c", "attention_output")
         self.output_dense.build((*input_shape[:-1], self.num_heads, size))
-        self.attention_dropout = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy, name="attention_dropout")
+        self.attention_dropout = Dropout(self.dropout, dtype=self.dtype_policy, name="attention_dropout")
         self.built = True
 
     def _projection(self, equation: str, output_shape: Shape, bias_axes: str, name: str) -> Any:
@@ -232,7 +234,7 @@ class TransformerEncoder(keras.layers.Layer):
             )
             norm.build(input_shape)
             setattr(self, f"_{part}_layer_norm", norm)
-            setattr(self, f"_{part}_dropout", keras.layers.Dropout(self.dropout, dtype=policy, name=f"{part}_dropout"))
+            setattr(self, f"_{part}_dropout", Dropout(self.dropout, dtype=policy, name=f"{part}_dropout"))
         self.built = True
 
     def call(self, inputs: Any, attention_mask: Any, training: bool | None = None) -> Any:

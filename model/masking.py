@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from clozekit.model.hashing import hash_positions, row_keys
 from clozekit.model.masking_options import MaskingOptions, num_predictions
+from clozekit.model.row_sums import add_at, running_sum
 
 # Which decision a hash serves; two decisions about one position must not be correlated.
 _SELECT, _REPLACE, _RANDOM_TOKEN, _LENGTH = 1, 2, 3, 4
@@ -50,8 +51,11 @@ def mask_rows(
     special = _table(options.special_token_ids, options.vocabulary_size)
     unselectable = options.unselectable_token_ids
     unselectable_table = special if unselectable is None else _table(unselectable, options.vocabulary_size)
+    starts_table = np.zeros_like(special) if options.word_starts is None else np.asarray(options.word_starts, bool)
     ordinary_ids = tf.constant(np.flatnonzero(~special), tf.int32)
-    selectable = tf.logical_not(tf.gather(tf.constant(unselectable_table), token_ids))
+    # One table for both questions: a gather of all ids is among the dearest things here.
+    kinds = tf.gather(tf.constant(unselectable_table + 2 * starts_table, tf.int32), token_ids)
+    selectable = tf.equal(tf.bitwise.bitwise_and(kinds, 1), 0)
     num_selectable = tf.reduce_sum(tf.cast(selectable, tf.int32), axis=1)
     # float64: 0.15 * 100 is 15.000000000000002 in it and 15.000001 in float32, both above 15.
     exact = tf.cast(num_selectable, tf.float64) * options.mask_selection_rate
@@ -68,32 +72,30 @@ def mask_rows(
     if options.strategy == "token":
         selected = select_tokens(selectable, scores, wanted, min(slots, length))
     else:
-        starts = tf.gather(tf.constant(np.asarray(options.word_starts, bool)), token_ids)
-        begins = unit_begins(starts, selectable, document_ids)
+        begins = unit_begins(kinds >= 2, selectable, document_ids)
         if options.strategy != "whole_word":
             lengths = span_lengths(random_bits(_LENGTH, everywhere), SPAN_LENGTHS[options.strategy])
             begins = join_words(begins, lengths, selectable, document_ids)
         selected = select_units(begins, selectable, scores, wanted, min(slots, length))
     # The position of the first selected one, the second, ...; slots left over point to 0 with weight 0.
     numbers = tf.range(1, slots + 1)[None, :]
-    found = tf.cumsum(tf.cast(selected, tf.int32), axis=1)
+    found = running_sum(tf.cast(selected, tf.int32))
     positions = tf.searchsorted(found, tf.broadcast_to(numbers, [tf.shape(token_ids)[0], slots]), side="left")
     used = positions < length
     positions = tf.where(used, positions, 0)
     originals = tf.gather(token_ids, positions, batch_dims=1)
 
     # SpanBERT replaces a span as one.
-    decided_by = tf.gather(latest(begins), positions, batch_dims=1) if options.strategy == "span" else positions
+    decided_by = unit_begin(begins, positions) if options.strategy == "span" else positions
     dice = tf.cast(random_bits(_REPLACE, decided_by), tf.float32) / 2.0**31
     random_index = random_bits(_RANDOM_TOKEN, positions) % tf.maximum(tf.size(ordinary_ids), 1)
     both_rates = options.mask_token_rate + options.random_token_rate
     shown = tf.where(dice < both_rates, tf.gather(ordinary_ids, random_index), originals)
     shown = tf.where(dice < options.mask_token_rate, options.mask_token_id, shown)
-    rows = tf.broadcast_to(tf.range(tf.shape(token_ids)[0])[:, None], tf.shape(positions))
     # Differences are added, so that unused slots, which all name position 0, add nothing.
-    change = tf.where(used, shown - originals, 0)
+    change = add_at(positions, tf.where(used, shown - originals, 0), length)
     return {
-        "token_ids": tf.tensor_scatter_nd_add(token_ids, tf.stack([rows, positions], -1), change),
+        "token_ids": token_ids + change,
         "mask_positions": positions,
         "mask_ids": tf.where(used, originals, 0),
         "mask_weights": tf.cast(used, tf.float32),
@@ -103,16 +105,22 @@ def mask_rows(
 
 def distinct(scores: tf.Tensor) -> tf.Tensor:
     """scores (B, T) without ties within a row: their low bits give way to the position."""
-    length = scores.shape[1]
-    low = 2 ** max(1, (length - 1).bit_length()) - 1
-    return tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(scores, ~low), tf.range(length)[None, :])
+    low = _position_bits(scores.shape[1])
+    return tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(scores, ~low), tf.range(scores.shape[1])[None, :])
+
+
+def _position_bits(length: int) -> int:
+    return 2 ** max(1, (length - 1).bit_length()) - 1
 
 
 def select_tokens(selectable: tf.Tensor, scores: tf.Tensor, wanted: tf.Tensor, most: int) -> tf.Tensor:
     """bool (B, T): the `wanted` (B,) selectable positions with the highest scores; wanted is at most `most`."""
     scores = tf.where(selectable, scores, -1)
-    best = tf.pad(tf.math.top_k(scores, most).values, [[0, 0], [1, 0]], constant_values=tf.int32.max)
-    return scores >= tf.gather(best, wanted, batch_dims=1)[:, None]
+    # Filled up with the highest numbers to `most` in each row, so that the same place holds the lowest score of every
+    # row. That one number takes a sixth of the time of sorting.
+    missing = tf.range(most)[None, :] < (most - wanted)[:, None]
+    filled = tf.concat([scores, tf.where(missing, tf.int32.max, -1)], axis=1)
+    return scores >= tf.raw_ops.NthElement(input=filled, n=most - 1, reverse=True)[:, None]
 
 
 def unit_begins(starts: tf.Tensor, selectable: tf.Tensor, document_ids: tf.Tensor | None) -> tf.Tensor:
@@ -126,9 +134,14 @@ def unit_begins(starts: tf.Tensor, selectable: tf.Tensor, document_ids: tf.Tenso
 
 def span_lengths(random_bits: tf.Tensor, rates: tuple[float, ...]) -> tf.Tensor:
     """Random numbers of words from 1 on, the shape of `random_bits` (31 bits); rates: the probability of each."""
-    # A table over the upper 16 bits: probabilities are right to 1/65536.
-    table = np.searchsorted(np.cumsum(rates)[:-1], (np.arange(2**16) + 0.5) / 2**16, side="right") + 1
-    return tf.gather(tf.constant(table, tf.int32), tf.bitwise.right_shift(random_bits, 15))
+    # Over the upper 16 bits: probabilities are right to 1/65536.
+    bounds = np.searchsorted((np.arange(2**16) + 0.5) / 2**16, np.cumsum(rates)[:-1], side="left")
+    upper = tf.bitwise.right_shift(random_bits, 15)
+    lengths = tf.ones_like(upper)
+    # Faster than a table.
+    for bound in bounds:
+        lengths += tf.cast(upper >= int(bound), tf.int32)
+    return lengths
 
 
 def join_words(
@@ -138,23 +151,24 @@ def join_words(
 
     begins: of words. A span ends early where its document does, or at a special token.
     """
-    word_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
-    span_of = tf.searchsorted(tf.cumsum(lengths, axis=1), word_of, side="right")
+    word_of = running_sum(tf.cast(begins, tf.int32)) - 1
+    span_of = tf.searchsorted(running_sum(lengths), word_of, side="right")
     another = tf.pad(tf.not_equal(span_of[:, 1:], span_of[:, :-1]), [[0, 0], [1, 0]], constant_values=True)
     return unit_begins(another, selectable, document_ids)
 
 
-def latest(begins: tf.Tensor) -> tf.Tensor:
-    """int32 (B, T): the position at which the unit of each position begins."""
-    unit_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
-    return tf.gather(tf.cumsum(unit_sizes(unit_of), axis=1, exclusive=True), unit_of, batch_dims=1)
+def unit_begin(begins: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """int32 (B, M): the positions at which the units of `positions` (B, M) begin, where ascending `positions` hold units
+    as wholes."""
+    first = tf.gather(begins, positions, batch_dims=1)
+    unit_of = running_sum(tf.cast(first, tf.int32))
+    firsts = add_at(unit_of, tf.where(first, positions, 0), positions.shape[1] + 1)
+    return tf.gather(firsts, unit_of, batch_dims=1)
 
 
 def unit_sizes(unit_of: tf.Tensor) -> tf.Tensor:
     """int32 (B, T): column k is the number of positions of unit k of the row; unit_of: the unit of each position."""
-    shape = tf.shape(unit_of)
-    flat = tf.reshape(unit_of + tf.range(shape[0])[:, None] * shape[1], [-1])
-    return tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(flat), flat, shape[0] * shape[1]), shape)
+    return add_at(unit_of, tf.ones_like(unit_of), unit_of.shape[1])
 
 
 def select_units(
@@ -162,44 +176,40 @@ def select_units(
 ) -> tf.Tensor:
     """bool (B, T): the positions of words or spans drawn at random, whole, as long as they fit into `wanted` (B,).
 
-    begins: where they begin; scores: int32 (B, T), distinct, the first position's decides for all; wanted: at most
+    begins: where they begin; scores: int32 (B, T), from `distinct`, the first position's decides for all; wanted: at most
     `most`. Units are taken in the order of their scores until one does not fit; it is passed over, and so are others of
     the next FILL_UNITS, for those that do, as in BERT's own data preparation.
     """
     length = begins.shape[1]
-    unit_of = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
-    # Column k of these tells of unit k: how long it is, and its score if it may be drawn.
-    size = unit_sizes(unit_of)
-    first = tf.minimum(tf.cumsum(size, axis=1, exclusive=True), length - 1)
-    score = tf.gather(tf.where(selectable, scores, -1), first, batch_dims=1)
-    score = tf.where(size > 0, score, -1)
-    best, order = tf.math.top_k(score, min(length, most + FILL_UNITS))
+    score = tf.where(tf.logical_and(begins, selectable), scores, -1)
+    # All of them: sorting a part was slower. The low bits say where a unit begins.
+    best = tf.sort(score, axis=1, direction="DESCENDING")[:, : min(length, most + FILL_UNITS)]
+    first = tf.minimum(tf.bitwise.bitwise_and(best, _position_bits(length)), length - 1)
+    unit_of = running_sum(tf.cast(begins, tf.int32)) - 1
+    size = tf.gather(unit_sizes(unit_of), tf.gather(unit_of, first, batch_dims=1), batch_dims=1)
     # What can't be drawn fits nowhere.
-    size = tf.where(best >= 0, tf.gather(size, order, batch_dims=1), length + 1)
+    size = tf.where(best >= 0, size, length + 1)
     filled = tf.cumsum(size, axis=1)
-    num_taken = tf.reduce_sum(tf.cast(filled <= wanted[:, None], tf.int32), axis=1)
-    least = tf.gather(tf.pad(best, [[0, 0], [1, 0]], constant_values=tf.int32.max), num_taken, batch_dims=1)
-    taken = score >= least[:, None]
+    fits = filled <= wanted[:, None]
+    num_taken = tf.reduce_sum(tf.cast(fits, tf.int32), axis=1)
+    left = wanted - tf.reduce_max(tf.where(fits, filled, 0), axis=1)
     # The next ones: few columns, so that passing over costs little.
     following = num_taken[:, None] + tf.range(FILL_UNITS)[None, :]
     inside = tf.minimum(following, size.shape[1] - 1)
-    size = tf.where(following < size.shape[1], tf.gather(size, inside, batch_dims=1), length + 1)
-    left = wanted - tf.reduce_max(tf.where(filled <= wanted[:, None], filled, 0), axis=1)
-    more = tf.zeros_like(size, tf.bool)
+    next_first = tf.gather(first, inside, batch_dims=1)
+    next_size = tf.where(following < size.shape[1], tf.gather(size, inside, batch_dims=1), length + 1)
+    more = tf.zeros_like(next_size, tf.bool)
     for _ in range(MAX_PASSES):
-        room = (left - tf.reduce_sum(tf.where(more, size, 0), axis=1))[:, None]
-        fits = tf.logical_and(tf.logical_not(more), size <= room)
-        more = tf.logical_or(more, tf.logical_and(fits, tf.cumsum(tf.where(fits, size, 0), axis=1) <= room))
-    units = tf.where(more, tf.gather(order, inside, batch_dims=1), length)
-    return tf.logical_and(tf.gather(_add(taken, units), unit_of, batch_dims=1), selectable)
-
-
-def _add(taken: tf.Tensor, units: tf.Tensor) -> tf.Tensor:
-    """`taken` (B, T) with the columns that `units` (B, N) names set; a number behind the last column names none."""
-    num_rows, length = tf.shape(taken)[0], taken.shape[1]
-    flat = units + tf.range(num_rows)[:, None] * (length + 1)
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(flat), flat, num_rows * (length + 1))
-    return tf.logical_or(taken, tf.reshape(counts, [num_rows, length + 1])[:, :length] > 0)
+        room = (left - tf.reduce_sum(tf.where(more, next_size, 0), axis=1))[:, None]
+        fit = tf.logical_and(tf.logical_not(more), next_size <= room)
+        more = tf.logical_or(more, tf.logical_and(fit, tf.cumsum(tf.where(fit, next_size, 0), axis=1) <= room))
+    taken = tf.concat([fits, more], axis=1)
+    begin = tf.concat([first, next_first], axis=1)
+    end = tf.where(taken, begin + tf.concat([size, next_size], axis=1), length)
+    # 1 at the begin of each unit taken, -1 behind its end: their running sum is 1 inside.
+    steps = tf.cast(taken, tf.int32)
+    edges = add_at(tf.concat([begin, end], axis=1), tf.concat([steps, -steps], axis=1), length + 1)
+    return running_sum(edges[:, :length]) > 0
 
 
 def _table(token_ids: tuple[int, ...], vocabulary_size: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.row_sums import add_at, running_sum
 from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS
 
 # Where sentence B starts in each document; only datasets of sentence pairs have it.
@@ -74,16 +75,16 @@ def derive(document_lengths: tf.RaggedTensor, sequence_length: int) -> dict[str,
     (1 = real), each int32 (B, T), from the lengths of the packed documents."""
     lengths = tf.cast(document_lengths.to_tensor(), tf.int32)
     ends = tf.cumsum(lengths, axis=1)
-    places = tf.broadcast_to(
-        tf.constant(np.arange(sequence_length, dtype=np.int32)), [tf.shape(ends)[0], sequence_length]
-    )
-    index = tf.searchsorted(ends, places, side="right")
+    places = tf.constant(np.arange(sequence_length, dtype=np.int32))[None, :]
     real = places < tf.reduce_sum(lengths, axis=1, keepdims=True)
-    starts = tf.pad(ends, [[0, 0], [1, 0]])
-    positions = places - tf.gather(starts, tf.minimum(index, tf.shape(ends)[1]), batch_dims=1)
+    # At each document's begin, its number goes up by one and its position back by the length of the one before. What is
+    # said of the place behind the last one falls away.
+    begins, before = tf.minimum(ends - lengths, sequence_length), tf.pad(lengths, [[0, 0], [1, 0]])[:, :-1]
+    numbers = running_sum(add_at(begins, tf.cast(lengths > 0, tf.int32), sequence_length + 1)[:, :sequence_length])
+    backs = running_sum(add_at(begins, before, sequence_length + 1)[:, :sequence_length])
     return {
-        "document_ids": tf.where(real, index + 1, 0),
-        "positions": tf.where(real, positions, 0),
+        "document_ids": tf.where(real, numbers, 0),
+        "positions": tf.where(real, places - backs, 0),
         "padding_mask": tf.cast(real, tf.int32),
     }
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import keras
 
 from clozekit.model.backbone import Backbone
+from clozekit.model.dropout import Dropout
 from clozekit.model.layers import FirstToken, truncated_normal
 from clozekit.model.preprocessor import Preprocessor
 from clozekit.model.task import Task
@@ -42,7 +43,7 @@ class TextClassifier(Task):
         self.activation = keras.activations.get(activation)
         self.dropout = dropout
         policy = backbone.dtype_policy
-        self.output_dropout = keras.layers.Dropout(dropout, dtype=policy, name="classifier_dropout")
+        self.output_dropout = Dropout(dropout, dtype=policy, name="classifier_dropout")
         self.output_dense = keras.layers.Dense(
             num_classes,
             kernel_initializer=truncated_normal(),
@@ -109,7 +110,7 @@ class FirstTokenClassifier(TextClassifier):
         self.hidden_dim = backbone.hidden_dim if hidden_dim is None else hidden_dim
         policy = backbone.dtype_policy
         self.first_token = FirstToken(dtype=policy, name="first_token")
-        self.pooled_dropout = keras.layers.Dropout(dropout, dtype=policy, name="pooled_dropout")
+        self.pooled_dropout = Dropout(dropout, dtype=policy, name="pooled_dropout")
         # KerasHub leaves this kernel at Keras's own initializer.
         self.pooled_dense = keras.layers.Dense(self.hidden_dim, activation="tanh", dtype=policy, name="pooled_dense")
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)

@@ -30,7 +30,12 @@ def list_parts(column: pa.LargeListArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def concatenate(blocks: list[bytes]) -> pa.RecordBatch:
-    table = pa.Table.from_batches([from_bytes(block) for block in blocks]).combine_chunks()
+    return join_batches([from_bytes(block) for block in blocks])
+
+
+def join_batches(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch of at least one."""
+    table = pa.Table.from_batches(batches).combine_chunks()
     return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 

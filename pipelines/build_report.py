@@ -35,17 +35,18 @@ def render_build_report(summary: Summary) -> str:
         ("fill rate", f"{tokens / (rows * manifest.sequence_length):.2%}"),
         ("shards", f"{sum(len(split.shards) for split in manifest.splits.values()):,}"),
     ]
-    charts = [("What became of the documents", bars(dict(summary.account)))]
+    charts = [("What became of the documents", bars(_brief_account(summary)))]
     if summary.rules:
-        charts.append(("Rejected, by rule", bars(summary.rules)))
+        charts.append(("Rejected, by rule", bars({_in_words(rule): number for rule, number in summary.rules.items()})))
     if summary.languages:
         charts.append(("Languages", bars(summary.languages)))
     charts += [(f"Lengths in {name}, tokens", columns(split)) for name, split in manifest.splits.items()]
-    dropped = "".join(_sample(one.text, one.rule) for one in summary.dropped)
+    dropped = "".join(_sample(one.text, _in_words(one.rule)) for one in summary.dropped)
+    files = len(manifest.inputs)
     return _PAGE.substitute(
         summary=html.escape(
             f"Rows of up to {manifest.sequence_length} tokens; {manifest.tokenizer.class_name} with"
-            f" {manifest.tokenizer.vocabulary_size:,} pieces; {len(manifest.inputs):,} input files"
+            f" {manifest.tokenizer.vocabulary_size:,} pieces; {files:,} input file{'' if files == 1 else 's'}"
         ),
         tiles="".join(
             f'<div class="tile"><div class="label">{label}</div><div class="value">{value}</div></div>'
@@ -59,6 +60,22 @@ def render_build_report(summary: Summary) -> str:
         settings=html.escape(_settings(manifest.settings)),
         dataset=manifest.dataset_sha256,
     )
+
+
+def _in_words(rule: str) -> str:
+    # So that a long one breaks between its words.
+    return rule.replace("_", " ")
+
+
+def _brief_account(summary: Summary) -> dict[str, int]:
+    """The account with one line for all rules, which have a chart of their own: what came in, what was kept, the rest."""
+    brief: dict[str, int] = {}
+    for name, number in summary.account:
+        name = "rejected by a rule" if name.startswith("rejected: ") else name
+        brief[name] = brief.get(name, 0) + number
+    first = [name for name in brief if name == summary.account[0][0] or name.startswith("kept")]
+    rest = sorted((name for name in brief if name not in first), key=lambda name: (-brief[name], name))
+    return {name: brief[name] for name in (*first, *rest)}
 
 
 def bars(numbers: Mapping[str, int]) -> str:
@@ -133,7 +150,7 @@ h2 { margin: 40px 0 14px; font-size: 20px; }
 svg { width: 100%; height: auto; display: block; }
 rect { fill: #1d4ed8; }
 text { font: 13px system-ui, sans-serif; fill: #64748b; }
-.line { display: grid; grid-template-columns: 11em 1fr 6em; gap: 12px; align-items: center; margin: 6px 0; font-size: 14px; }
+.line { display: grid; grid-template-columns: minmax(9em, 15em) minmax(3em, 1fr) 5em; gap: 12px; align-items: center; margin: 6px 0; font-size: 14px; }
 .line span { text-align: right; font-variant-numeric: tabular-nums; }
 .line .name { text-align: left; overflow-wrap: anywhere; }
 .track { background: #eef2f7; border-radius: 4px; height: 10px; }
@@ -145,7 +162,7 @@ footer { margin-top: 36px; font-size: 13px; color: #64748b; overflow-wrap: anywh
 <p class="summary">$summary</p>
 <section class="tiles">$tiles</section>
 <section class="charts">$charts</section>
-<h2>Samples of what was kept</h2>
+<h2>Samples of what was kept, as the tokenizer reads it</h2>
 <section class="samples">$kept</section>
 $dropped
 <h2>Settings</h2>

@@ -31,6 +31,8 @@ def check_corpus(corpus: CorpusOptions) -> None:
     options = corpus.filter
     if corpus.clean.fix_encoding:
         load_ftfy()
+    if options.bad_words is not None:
+        tags.read_bad_words(options.bad_words)
     for tag in options.rules:
         if tag not in tags.TAGS:
             raise InputError(f"a rule must name a tag ({', '.join(tags.TAGS)}), got {tag!r}")
@@ -47,7 +49,8 @@ def wanted_tags(options: FilterOptions) -> list[str]:
     if options.languages:
         names += [tags.LANGUAGE, tags.LANGUAGE_PROBABILITY]
     if options.tags is not None:
-        names += [name for name in tags.TAGS if name not in names and "gram" not in name and "language" not in name]
+        dear = ("gram", "language", tags.BAD_WORDS)
+        names += [name for name in tags.TAGS if name not in names and not any(part in name for part in dear)]
     return sorted(set(names))
 
 
@@ -91,10 +94,18 @@ class _Clean(GuardedDoFn):
 class _Tag(GuardedDoFn):
     """Adds a column `tag.<name>` for each tag; batches whose tags are kept in `directory` get those."""
 
-    def __init__(self, names: Sequence[str], directory: str | None, paths: Sequence[str]) -> None:
+    def __init__(
+        self, names: Sequence[str], directory: str | None, paths: Sequence[str], bad_words: str | None = None
+    ) -> None:
         super().__init__("tag", paths)
         self._names = list(names)
         self._directory = directory
+        self._bad_words_path = bad_words
+        self._bad_words: tuple[str, ...] = ()
+
+    def setup(self) -> None:
+        if self._bad_words_path is not None:
+            self._bad_words = tags.read_bad_words(self._bad_words_path)
 
     def process(self, documents: pa.RecordBatch) -> Iterable[Any]:
         tagged, failed = self.guard(self._tag, documents)
@@ -107,7 +118,7 @@ class _Tag(GuardedDoFn):
         path = None if self._directory is None else join(self._directory, f"{self._key(texts)}.arrow")
         kept = None if path is None or file_size(path) is None else from_bytes(read_bytes(path))
         if kept is None:
-            columns = tags.tag_texts(texts, self._names)
+            columns = tags.tag_texts(texts, self._names, self._bad_words)
             kept = pa.RecordBatch.from_pydict(columns)
             if path is not None:
                 write_bytes(path, to_bytes(kept))
@@ -121,7 +132,9 @@ class _Tag(GuardedDoFn):
             identifier = version("py3langid")
         except PackageNotFoundError:
             identifier = ""
-        digest = hashlib.blake2b(json.dumps([tags.TAGS_VERSION, self._names, identifier]).encode(), digest_size=16)
+        digest = hashlib.blake2b(
+            json.dumps([tags.TAGS_VERSION, self._names, identifier, self._bad_words]).encode(), digest_size=16
+        )
         sink = io.BytesIO()
         sink.write(to_bytes(pa.RecordBatch.from_arrays([texts], names=["text"])))
         digest.update(sink.getbuffer())
@@ -170,11 +183,11 @@ class CleanDocuments(beam.PTransform):
 
 
 class TagDocuments(beam.PTransform):
-    """Batches of documents -> the same with a column `tag.<name>` for each of `names`."""
+    """Batches of documents -> the same with a column `tag.<name>` for each that the rules ask for."""
 
-    def __init__(self, names: Sequence[str], paths: Sequence[str], directory: str | None = None) -> None:
+    def __init__(self, options: FilterOptions, paths: Sequence[str]) -> None:
         super().__init__()
-        self._work = _Tag(names, directory, paths)
+        self._work = _Tag(wanted_tags(options), options.tags, paths, options.bad_words)
 
     def expand(self, documents: Any) -> Any:
         return run_stage(documents, self._work, "Tag")

@@ -20,6 +20,8 @@ _CONTROLS = (
 _LINE_ENDS = r"\r\n?"
 # A longer line is prose that mentions the phrase.
 _MAX_BOILERPLATE_CHARACTERS = 200
+_ELLIPSES = ("...", "\u2026")
+_CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 _SENTENCE_ENDS = (".", "!", "?", '"', "”", "。", "！", "？")
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
@@ -43,7 +45,7 @@ def clean_texts(texts: pa.Array, options: CleanOptions) -> pa.Array:
     if options.boilerplate_lines:
         texts = drop_boilerplate_lines(texts, options.boilerplate_phrases)
     if options.sentence_lines:
-        texts = keep_sentence_lines(texts, options.min_line_words)
+        texts = keep_sentence_lines(texts, options.min_line_words, options.max_word_characters)
     for name in options.mask:
         # Not in brackets that a later step takes for markup; the tokenizer sees three ordinary pieces.
         texts = pc.replace_substring_regex(texts, MASKS[name], f"<{name}>")
@@ -90,22 +92,41 @@ def drop_boilerplate_lines(texts: pa.Array, phrases: Sequence[str]) -> pa.Array:
     found = re.compile("|".join(map(re.escape, phrases)), re.IGNORECASE)
 
     def keep(text: str) -> str:
-        if not found.search(text):
-            return text
         lines = text.split("\n")
         return "\n".join(line for line in lines if len(line) > _MAX_BOILERPLATE_CHARACTERS or not found.search(line))
 
-    return pa.array([keep(text) for text in texts.to_pylist()], texts.type)
+    if not all(phrase.isascii() for phrase in phrases):
+        return pa.array([keep(text) if found.search(text) else text for text in texts.to_pylist()], texts.type)
+    # Arrow's engine looks 20 times as fast, and few texts have such lines.
+    holds = pc.match_substring_regex(texts, "|".join(map(_any_case, phrases)))
+    return pc.replace_with_mask(texts, holds, pa.array(map(keep, texts.filter(holds).to_pylist()), texts.type))
 
 
-def keep_sentence_lines(texts: pa.Array, min_words: int) -> pa.Array:
-    """Only the lines that end like a sentence and have `min_words` (Raffel et al. 2020, section 2.2, the rules of C4)."""
+def _any_case(phrase: str) -> str:
+    """A pattern of Arrow's for an ASCII phrase: what Python's IGNORECASE takes for the same letters."""
+    others = {"i": "ıİ", "k": "\u212a", "s": "ſ"}
+    classes = [
+        f"[{letter}{letter.upper()}{others.get(letter, '')}]" if letter.isalpha() else re.escape(letter)
+        for letter in phrase.lower()
+    ]
+    return "".join(classes)
+
+
+def keep_sentence_lines(texts: pa.Array, min_words: int, max_word_characters: int) -> pa.Array:
+    """Only the lines that end like a sentence, have `min_words` and no longer word than that, without marks of citations
+    (Raffel et al. 2020, section 2.2, the rules of C4)."""
+
+    def is_kept(line: str) -> bool:
+        words = line.split()
+        return (
+            line.endswith(_SENTENCE_ENDS)
+            and not line.endswith(_ELLIPSES)
+            and len(words) >= min_words
+            and max(map(len, words)) <= max_word_characters
+        )
 
     def keep(text: str) -> str:
-        return "\n".join(
-            line
-            for line in text.split("\n")
-            if line.rstrip().endswith(_SENTENCE_ENDS) and len(line.split()) >= min_words
-        )
+        lines = (_CITATION.sub("", line).rstrip() for line in text.split("\n"))
+        return "\n".join(line for line in lines if is_kept(line))
 
     return pa.array([keep(text) for text in texts.to_pylist()], texts.type)

@@ -30,6 +30,8 @@ RULE_SETS: Mapping[str, Rules] = {
     "gopher-repetition": {
         "duplicate_line_rate": (None, 0.3),
         "duplicate_line_character_rate": (None, 0.2),
+        "duplicate_paragraph_rate": (None, 0.3),
+        "duplicate_paragraph_character_rate": (None, 0.2),
         "top_2gram_rate": (None, 0.2),
         "top_3gram_rate": (None, 0.18),
         "top_4gram_rate": (None, 0.16),
@@ -40,7 +42,9 @@ RULE_SETS: Mapping[str, Rules] = {
         "duplicate_9gram_rate": (None, 0.11),
         "duplicate_10gram_rate": (None, 0.1),
     },
-    # Raffel et al. 2020 (arXiv 1910.10683), section 2.2; its rules on lines are `clean.sentence_lines`.
+    # Raffel et al. 2020 (arXiv 1910.10683), section 2.2, with the numbers of its code; its rules on lines are
+    # `clean.sentence_lines` and `clean.boilerplate_lines`, its list of bad words `filter.bad_words`. What it does to spans of
+    # three sentences that stand in several documents is not here: see `deduplicate`.
     "c4": {"num_sentences": (3, None), "num_braces": (None, 0), "num_lorem_ipsum": (None, 0)},
 }
 
@@ -51,13 +55,15 @@ class CleanOptions:
 
     fix_encoding: undo a wrong charset, by ftfy. unicode: NFC, no control or invisible characters, line feeds.
     boilerplate_lines: drop short lines with one of `boilerplate_phrases`. sentence_lines: keep only lines that end like a
-    sentence and have `min_line_words`, as C4. mask: personal data that becomes <email>, <ip> or <phone>.
+    sentence (not with an ellipsis) and have `min_line_words` and no word above `max_word_characters`, as C4, and take out
+    its marks of citations ([1], [edit], [citation needed]). mask: personal data that becomes <email>, <ip> or <phone>.
     """
 
     fix_encoding: bool = False
     unicode: bool = False
     boilerplate_lines: bool = False
     boilerplate_phrases: tuple[str, ...] = (
+        # C4 drops every line with "javascript", this one keeps those of texts about it.
         "enable javascript",
         "cookie policy",
         "privacy policy",
@@ -70,6 +76,7 @@ class CleanOptions:
     )
     sentence_lines: bool = False
     min_line_words: int = 5
+    max_word_characters: int = 1000
     mask: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -78,6 +85,7 @@ class CleanOptions:
         if self.boilerplate_lines and not all(self.boilerplate_phrases):
             raise InputError("clean.boilerplate_phrases must be phrases, got an empty one; take it out")
         check_at_least("clean.min_line_words", self.min_line_words, 1)
+        check_at_least("clean.max_word_characters", self.max_word_characters, 1)
 
     @property
     def is_on(self) -> bool:
@@ -90,7 +98,8 @@ class FilterOptions:
 
     rule_sets: names of RULE_SETS; rules: bounds by tag (see `tags.TAGS`), which come before those of the sets.
     languages: ISO 639-1 codes; none: any. tags: a directory that keeps the tags, so that a run with other bounds need
-    not compute them again.
+    not compute them again. bad_words: a file with a word a line, none of which a document may hold (C4's is the "List of
+    Dirty, Naughty, Obscene or Otherwise Bad Words" of the language); none is shipped.
     """
 
     rule_sets: tuple[str, ...] = ()
@@ -98,8 +107,13 @@ class FilterOptions:
     languages: tuple[str, ...] = ()
     min_language_probability: float = 0.5
     tags: str | None = None
+    bad_words: str | None = None
 
     def __post_init__(self) -> None:
+        if "num_bad_words" in self.rules and self.bad_words is None:
+            raise InputError(
+                "a rule on num_bad_words needs the file filter.bad_words, got none; pass one (--bad-words)"
+            )
         for name in self.rule_sets:
             check_choice("filter.rule_sets", name, tuple(RULE_SETS))
         for tag, bounds in self.rules.items():
@@ -114,11 +128,13 @@ class FilterOptions:
         for name in self.rule_sets:
             for tag, bounds in RULE_SETS[name].items():
                 rules.setdefault(tag, bounds)
+        if self.bad_words is not None:
+            rules.setdefault("num_bad_words", (None, 0))
         return rules
 
     @property
     def is_on(self) -> bool:
-        return bool(self.rule_sets or self.rules or self.languages)
+        return bool(self.rule_sets or self.rules or self.languages or self.bad_words)
 
 
 @dataclass(frozen=True)
@@ -150,17 +166,22 @@ class DeduplicateOptions:
 
     14 bands of 8 permutations over runs of 5 words, as FineWeb used them (Penedo et al. 2024, arXiv 2406.17557): of two
     documents with the Jaccard similarity 0.75, 77% are found; at 0.6 21%, at 0.85 99%.
+    min_similarity: what the bands find is compared, and only documents whose runs have this Jaccard similarity are twins;
+    0 takes all that share a band. By default 0.75: there the bands begin to find most pairs (they find half at 0.72), so a
+    lower one would make twins by luck.
     """
 
     kind: str = "none"
     shingle_words: int = 5
     num_bands: int = 14
     rows_per_band: int = 8
+    min_similarity: float = 0.75
 
     def __post_init__(self) -> None:
         check_choice("deduplicate.kind", self.kind, DUPLICATE_KINDS)
         for name in ("shingle_words", "num_bands", "rows_per_band"):
             check_at_least(f"deduplicate.{name}", getattr(self, name), 1)
+        check_rate("deduplicate.min_similarity", self.min_similarity)
 
     @property
     def is_near(self) -> bool:

@@ -14,6 +14,7 @@ from clozekit.pipelines.clean import check_corpus
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
 from clozekit.pipelines.files import check_writable, join, list_names, read_bytes, remove, write_bytes
+from clozekit.pipelines.locks import lock_directories
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
@@ -74,34 +75,35 @@ def count_corpus_words(
     inputs = find_sources(reading)
     options = runner_options(runner, num_workers, beam_arguments)
     check_writable(directory)
-    folder = join(directory, WORDS_FOLDER)
-    remove(folder)
-    with (
-        local_progress(
-            show_progress and runner == LOCAL_RUNNER, inputs, {"read": "B", "counted": " words"}
-        ) as progress,
-        failures_in_one_line(),
-        beam.Pipeline(options=options) as root,
-    ):
-        read = root | "SelectDocuments" >> SelectDocuments(
-            split_files(inputs, reading), reading, corpus, progress=progress
-        )
-        examples = read.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(1)
-        gate = (
-            read.counts
-            | "SumCounts" >> beam.CombineGlobally(MergeCounts())
-            | "CheckCounts" >> beam.Map(note_counts, AsSingleton(examples), reading.max_bad_rate, folder)
-        )
-        _ = (
-            read.documents
-            | "Count" >> beam.ParDo(CountWords(count, progress))
-            | "SumWords" >> beam.CombinePerKey(MergeCounts())
-            | "Write" >> beam.Map(write_word_counts, AsList(gate), folder)
-        )
-    counts: Counter[str] = Counter()
-    read_counts = json.loads(read_bytes(join(folder, READ_COUNTS_FILE)))
-    remove(join(folder, READ_COUNTS_FILE))
-    for name in list_names(folder):
-        counts.update(json.loads(read_bytes(join(folder, name))))
-    remove(folder)
+    with lock_directories([directory]):
+        folder = join(directory, WORDS_FOLDER)
+        remove(folder)
+        with (
+            local_progress(
+                show_progress and runner == LOCAL_RUNNER, inputs, {"read": "B", "counted": " words"}
+            ) as progress,
+            failures_in_one_line(),
+            beam.Pipeline(options=options) as root,
+        ):
+            read = root | "SelectDocuments" >> SelectDocuments(
+                split_files(inputs, reading), reading, corpus, progress=progress
+            )
+            examples = read.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(1)
+            gate = (
+                read.counts
+                | "SumCounts" >> beam.CombineGlobally(MergeCounts())
+                | "CheckCounts" >> beam.Map(note_counts, AsSingleton(examples), reading.max_bad_rate, folder)
+            )
+            _ = (
+                read.documents
+                | "Count" >> beam.ParDo(CountWords(count, progress))
+                | "SumWords" >> beam.CombinePerKey(MergeCounts())
+                | "Write" >> beam.Map(write_word_counts, AsList(gate), folder)
+            )
+        counts: Counter[str] = Counter()
+        read_counts = json.loads(read_bytes(join(folder, READ_COUNTS_FILE)))
+        remove(join(folder, READ_COUNTS_FILE))
+        for name in list_names(folder):
+            counts.update(json.loads(read_bytes(join(folder, name))))
+        remove(folder)
     return counts, read_counts

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from clozekit.pipelines.dataset_summary import Summary
 from clozekit.pipelines.describe import histogram_lines
+from clozekit.pipelines.manifest import Manifest
 
 DATA_CARD_FILE = "data-card.md"
 _MOST_INPUTS = 20
@@ -39,6 +40,7 @@ def render_data_card(summary: Summary) -> str:
             ],
         ),
         "",
+        *_validation_line(manifest),
         "## What became of the documents",
         "",
         *_table(("", "documents"), [(name, f"{number:,}") for name, number in summary.account]),
@@ -59,6 +61,18 @@ def render_data_card(summary: Summary) -> str:
     lines += ["", "## Settings", "", "```json", json.dumps(manifest.settings, indent=2, sort_keys=True), "```"]
     made = ", ".join(f"{name} {value}" for name, value in manifest.environment.items())
     return "\n".join([*lines, "", f"Made with {made}.", ""])
+
+
+def _validation_line(manifest: Manifest) -> list[str]:
+    drawn, train = (manifest.counts.get(f"documents_{split}", 0) for split in ("validation", "train"))
+    asked = manifest.settings.get("prepare", {}).get("validation_rate")
+    if asked is None or not drawn + train:
+        return []
+    return [
+        f"Validation holds {drawn / (drawn + train):.3%} of the kept documents; {asked:.3%} were asked for. Twins go there"
+        " only all together.",
+        "",
+    ]
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

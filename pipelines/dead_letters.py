@@ -40,7 +40,7 @@ def check_bad_rate(counts: Mapping[str, int], examples: Sequence[DeadLetter], ma
         return
     first = min(examples)
     raise InputError(
-        f"at most {max_bad_rate:.4g} of all records may be unreadable (--max-bad-rate), {bad} of {total} are; the first:"
+        f"at most {max_bad_rate:.4g} of all records may be bad (--max-bad-rate), {bad} of {total} are; the first:"
         f" {first.input}, {first.position}: {first.reason}"
     )
 
@@ -50,14 +50,20 @@ def batch_or_rows(
     documents: pa.RecordBatch,
 ) -> tuple[pa.RecordBatch, list[tuple[int, Exception]]]:
     """`work` on the whole batch; when that raises, on each document alone: what came through, and (row, error) of those
-    that raise. `work` must treat each row for itself."""
+    that raise. `work` must treat each row for itself.
+
+    What the system refuses (a full disk, a lost file) is no fault of a document: an OSError goes on."""
     try:
         return work(documents), []
+    except OSError:
+        raise
     except Exception:
         done, failed = [], []
         for row in range(documents.num_rows):
             try:
                 done.append(work(documents.slice(row, 1)))
+            except OSError:
+                raise
             except Exception as error:
                 failed.append((row, error))
         if not done:

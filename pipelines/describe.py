@@ -30,7 +30,9 @@ def describe_manifest(manifest: Manifest, directory: str) -> list[str]:
             f"{manifest.fill_rate(name):>11.4f}{size:>8.1f} MB"
         )
     lines += ["", "documents"]
-    lines += [f"  {name:24}{number:>12,}" for name, number in manifest.counts.items() if not name.startswith("pieces_")]
+    counts = {name: number for name, number in manifest.counts.items() if number and not name.startswith("pieces_")}
+    width = max(24, max(map(len, counts), default=0) + 2)
+    lines += [f"  {name:{width}}{number:>12,}" for name, number in counts.items()]
     for name, split in manifest.splits.items():
         lines += [
             "",

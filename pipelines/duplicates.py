@@ -1,11 +1,12 @@
 """Which documents are duplicates: signatures of a batch, groups of equal ones, the survivor of each. No Beam."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from clozekit.pipelines.blocks import list_column
 from clozekit.pipelines.corpus_options import DeduplicateOptions
 from clozekit.pipelines.documents import hash64
 from clozekit.pipelines.words import fold_texts, hash_ngrams, hash_words, minhash_bands, text_hashes
@@ -17,17 +18,19 @@ EXACT, NEAR = "exact", "near"
 
 
 class Verdict(NamedTuple):
-    """What became of a document: the id of the one kept for it (None: it is kept itself), how they are alike, and
-    whether its cluster may be validation."""
+    """What became of a document: the id of the one kept for it (None: it is kept itself), how they are alike, whether
+    its cluster may be validation, and of a near one the similarity to the likest that it was compared with."""
 
     number: int
     kept: str | None
     kind: str
     validation: bool
+    similarity: float | None = None
 
 
 def sign_documents(documents: pa.RecordBatch, options: DeduplicateOptions) -> pa.RecordBatch:
-    """What is compared of each document, a row each: hashes of its folded text, and with "near" its MinHash bands.
+    """What is compared of each document, a row each: hashes of its folded text, and with "near" its MinHash bands and
+    its shingles.
 
     batch: the number of the batch's first document, which finds the batch again.
     """
@@ -51,6 +54,9 @@ def sign_documents(documents: pa.RecordBatch, options: DeduplicateOptions) -> pa
         bands = minhash_bands(shingles, options.num_bands, options.rows_per_band)
         columns["bands"] = pa.FixedSizeListArray.from_arrays(pa.array(bands.reshape(-1)), options.num_bands)
         columns["has_words"] = pa.array(shingles.counts > 0)
+        if options.min_similarity:
+            # Half of the hash is enough to compare two documents: of 5,000 shingles one in 170 pairs shares one by chance.
+            columns["shingles"] = list_column((shingles.hashes >> np.uint64(32)).astype(np.uint32), shingles.counts)
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -77,8 +83,10 @@ class Groups(NamedTuple):
         return np.bincount(self.begins, minlength=len(self.begins))[self.begins]
 
     def validation(self) -> np.ndarray:
-        """Row -> whether every row of its group is validation."""
+        """Row -> whether every row of its group is validation and none is crowded."""
         own = self.rows.column("validation").to_numpy(zero_copy_only=False)
+        if "crowded" in self.rows.schema.names:
+            own = own & ~self.rows.column("crowded").to_numpy(zero_copy_only=False)
         lowered = np.ones(len(own), bool)
         np.logical_and.at(lowered, self.begins, own)
         return lowered[self.begins]
@@ -104,9 +112,11 @@ def group_verdicts(groups: Groups, is_first: np.ndarray) -> dict[int, list[Verdi
     is_dropped = groups.begins != np.arange(len(own))
     concerned = np.flatnonzero(is_dropped | (validation != own))
     numbers, batches, ids = (groups.rows.column(name) for name in ("number", "batch", "id"))
+    similarity: Any = groups.rows.column("similarity") if "similarity" in groups.rows.schema.names else None
     for row in concerned.tolist():
         kept = ids[int(groups.begins[row])].as_py() if is_dropped[row] else None
-        verdict = Verdict(numbers[row].as_py(), kept, NEAR if is_first[row] else EXACT, bool(validation[row]))
+        alike = similarity[row].as_py() if similarity is not None and is_first[row] else None
+        verdict = Verdict(numbers[row].as_py(), kept, NEAR if is_first[row] else EXACT, bool(validation[row]), alike)
         found.setdefault(batches[row].as_py(), []).append(verdict)
     return found
 
@@ -119,7 +129,7 @@ def exact_verdicts(signatures: pa.RecordBatch) -> dict[int, list[Verdict]]:
 
 def exact_members(signatures: pa.RecordBatch) -> tuple[pa.RecordBatch, tuple[np.ndarray, np.ndarray], pa.RecordBatch]:
     """From all signatures of some exact hashes: the members of clusters to be (column `first`: the first of its exact
-    group), edges between equal documents, and (band, number) rows of the first ones."""
+    group), edges between equal documents, and (band, number, order) rows of the first ones."""
     groups = group_rows(signatures, ("exact_0", "exact_1"))
     rows, begins = groups.rows, groups.begins
     is_first = begins == np.arange(len(begins))
@@ -128,29 +138,51 @@ def exact_members(signatures: pa.RecordBatch) -> tuple[pa.RecordBatch, tuple[np.
     members = rows.append_column("first", pa.array(is_first)).select(_MEMBER_COLUMNS)
     compared = rows.filter(pa.array(is_first & rows.column("has_words").to_numpy(zero_copy_only=False)))
     bands = compared.column("bands").flatten().to_numpy()
-    repeated = np.repeat(compared.column("number").to_numpy(), len(bands) // max(1, compared.num_rows))
-    return members, edges, pa.RecordBatch.from_pydict({"band": pa.array(bands), "number": pa.array(repeated)})
+    num_bands = len(bands) // max(1, compared.num_rows)
+    repeated = {
+        name: pa.array(np.repeat(compared.column(column).to_numpy(), num_bands))
+        for name, column in (("number", "number"), ("order", "exact_0"))
+    }
+    return members, edges, pa.RecordBatch.from_pydict({"band": pa.array(bands), **repeated})
 
 
-def band_edges(rows: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Edges from each document to the smallest number with the same band: a star, where pairs would explode."""
-    bands, numbers = rows.column("band").to_numpy(), rows.column("number").to_numpy()
-    order = np.lexsort((numbers, bands))
-    bands, numbers = bands[order], numbers[order]
-    begins = np.flatnonzero(np.concatenate([[True], bands[1:] != bands[:-1]]) if len(bands) else [])
-    centres = np.repeat(numbers[begins], np.diff(np.append(begins, len(bands))))
-    apart = numbers != centres
-    return numbers[apart], centres[apart]
+class Found(NamedTuple):
+    """What is known of some members: (numbers, label of the component), (numbers, highest similarity), and the numbers of
+    those in crowded bands."""
+
+    labels: tuple[np.ndarray, np.ndarray]
+    similarities: tuple[np.ndarray, np.ndarray]
+    crowded: np.ndarray
 
 
-def label_members(members: pa.RecordBatch, nodes: np.ndarray, labels: np.ndarray) -> pa.RecordBatch:
-    """The members that belong to a component, with its label; nodes are sorted."""
+def label_members(members: pa.RecordBatch, found: Found) -> pa.RecordBatch:
+    """The members that a component or a crowded band has, with their label and similarity.
+
+    A document of a crowded band never is validation. There not every pair is compared, so a new document may come
+    between two that were twins before; if one of them could be validation, what was trained on would come back as that.
+    """
     numbers = members.column("number").to_numpy()
-    if not len(nodes):
-        return members.slice(0, 0).append_column("label", pa.array([], pa.uint64()))
-    places = np.minimum(np.searchsorted(nodes, numbers), len(nodes) - 1)
-    found = nodes[places] == numbers
-    return members.filter(pa.array(found)).append_column("label", pa.array(labels[places[found]]))
+    is_crowded = np.isin(numbers, found.crowded)
+    labels, has_label = _look_up(numbers, *found.labels, numbers)
+    similarity, is_compared = _look_up(numbers, *found.similarities, np.zeros(len(numbers)))
+    for name, column in (
+        ("crowded", pa.array(is_crowded)),
+        ("label", pa.array(labels)),
+        ("similarity", pa.array(similarity, mask=~is_compared)),
+    ):
+        members = members.append_column(name, column)
+    return members.filter(pa.array(has_label | is_crowded))
+
+
+def _look_up(
+    wanted: np.ndarray, keys: np.ndarray, values: np.ndarray, otherwise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The value of each wanted key, and whether it has one; the keys are sorted."""
+    if not len(keys):
+        return otherwise, np.zeros(len(wanted), bool)
+    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    is_found = keys[places] == wanted
+    return np.where(is_found, values[places], otherwise), is_found
 
 
 def cluster_verdicts(members: pa.RecordBatch) -> dict[int, list[Verdict]]:

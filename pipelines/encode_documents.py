@@ -14,6 +14,7 @@ from clozekit.pipelines.documents import hash64
 from clozekit.pipelines.options import PrepareOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter
 from clozekit.pipelines.split import TRAIN, VALIDATION
+from clozekit.pipelines.stage import COUNTS, GuardedDoFn
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
@@ -187,10 +188,19 @@ def pieces_tag(length: int) -> str:
     return f"pieces_{length}"
 
 
-class EncodeDocuments(beam.DoFn):
+def encode_lengths(
+    documents: pa.RecordBatch, tokenizer: Tokenizer, each: Sequence[PrepareOptions]
+) -> tuple[list[tuple[dict[str, pa.RecordBatch], dict[str, int]]], int]:
+    """What `encode_batch` gives for each of the options, and the number of tokens."""
+    encoded = encode_texts(documents.column("text"), tokenizer, each[0].by_sentence)
+    return [encode_batch(documents, encoded, tokenizer, options) for options in each], len(encoded.token_ids)
+
+
+class EncodeDocuments(GuardedDoFn):
     """Batch of documents -> (split, block of pieces) and counts, tagged by the length of the rows they are for.
 
-    options: one for each sequence length, alike in everything that decides the tokens.
+    options: one for each sequence length, alike in everything that decides the tokens. A document that can't be encoded
+    for one of them is a dead letter of all.
     """
 
     def __init__(
@@ -199,7 +209,9 @@ class EncodeDocuments(beam.DoFn):
         options: Sequence[PrepareOptions],
         store: BlockStore,
         progress: Progress | None,
+        paths: Sequence[str],
     ) -> None:
+        super().__init__("encode", paths)
         self._tokenizer_directory = tokenizer_directory
         self._options = tuple(options)
         self._store = store
@@ -214,12 +226,25 @@ class EncodeDocuments(beam.DoFn):
         self._blocks.close()
 
     def process(self, documents: pa.RecordBatch) -> Iterable[Any]:
-        encoded = encode_texts(documents.column("text"), self._tokenizer, self._options[0].by_sentence)
-        self._reporter.add(len(encoded.token_ids))
-        for options in self._options:
-            pieces, counts = encode_batch(documents, encoded, self._tokenizer, options)
-            yield beam.pvalue.TaggedOutput(counts_tag(options.sequence_length), counts)
-            for split, piece in pieces.items():
-                yield beam.pvalue.TaggedOutput(
-                    pieces_tag(options.sequence_length), (split, self._blocks.put(to_bytes(piece)))
-                )
+        results: list[Any] = []
+
+        def encode(batch: pa.RecordBatch) -> pa.RecordBatch:
+            results.append(encode_lengths(batch, self._tokenizer, self._options))
+            return batch
+
+        _, failed = self.guard(encode, documents)
+        for output in failed:
+            # Counts go with those of each length, and into the account once.
+            if output.tag == COUNTS:
+                for options in self._options:
+                    yield beam.pvalue.TaggedOutput(counts_tag(options.sequence_length), output.value)
+            else:
+                yield output
+        for each, num_tokens in results:
+            self._reporter.add(num_tokens)
+            for options, (pieces, counts) in zip(self._options, each, strict=True):
+                yield beam.pvalue.TaggedOutput(counts_tag(options.sequence_length), counts)
+                for split, piece in pieces.items():
+                    yield beam.pvalue.TaggedOutput(
+                        pieces_tag(options.sequence_length), (split, self._blocks.put(to_bytes(piece)))
+                    )

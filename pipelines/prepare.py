@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +16,7 @@ from clozekit.pipelines.build_report import REPORT_FILE, write_build_report
 from clozekit.pipelines.clean import check_corpus
 from clozekit.pipelines.commit import BuildInfo, files_seen, is_lost
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
-from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
+from clozekit.pipelines.dead_letters import DEAD_LETTERS, DeadLetter, check_bad_rate
 from clozekit.pipelines.decontaminate import evaluation_reading
 from clozekit.pipelines.encode_documents import EncodeDocuments, counts_tag, pieces_tag
 from clozekit.pipelines.files import (
@@ -30,6 +29,7 @@ from clozekit.pipelines.files import (
     remove,
     remove_if_empty,
 )
+from clozekit.pipelines.locks import lock_directories, scratch_folder
 from clozekit.pipelines.make_dataset import Target, add_dataset
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
 from clozekit.pipelines.merge_counts import MergeCounts
@@ -39,7 +39,8 @@ from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.records import SPLITS
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, num_parts
-from clozekit.pipelines.stage import SIDE_FOLDERS, WriteSideLines
+from clozekit.pipelines.stage import SIDE_FOLDERS, SIDE_LINES, StoreLines, WriteSideLines
+from clozekit.pipelines.tags import read_bad_words
 from clozekit.pipelines.tokenizer_files import file_names
 from clozekit.pipelines.write_shards import PARTS_FOLDER, parts_folder, shards_of_parts
 from clozekit.tokenizers.errors import InputError
@@ -79,14 +80,23 @@ def build_graph(
     items = split_files(inputs, reading)
     shared = targets[0].options
     selected = root | "SelectDocuments" >> SelectDocuments(
-        items, reading, corpus, shared.seed, shared.validation_rate, progress
+        items, reading, corpus, shared.seed, shared.validation_rate, progress, store
     )
     tags = [tag(target.options.sequence_length) for target in targets for tag in (counts_tag, pieces_tag)]
-    encoded = selected.documents | "Encode" >> beam.ParDo(
-        EncodeDocuments(tokenizer_directory, [target.options for target in targets], store, progress)
-    ).with_outputs(*tags)
-    side_files = selected.side_lines | "WriteSideLines" >> WriteSideLines(directory, side_id, num_parts(items))
-    examples = selected.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
+    paths = [item.file.path for item in items]
+    encode = EncodeDocuments(tokenizer_directory, [target.options for target in targets], store, progress, paths)
+    encoded = selected.documents | "Encode" >> beam.ParDo(encode).with_outputs(*tags, SIDE_LINES, DEAD_LETTERS)
+    stored = encoded[SIDE_LINES] | "StoreEncode" >> beam.ParDo(StoreLines(store))
+    side_files = (
+        (selected.side_lines, stored)
+        | "AllSideLines" >> beam.Flatten()
+        | "WriteSideLines" >> WriteSideLines(directory, side_id, num_parts(items), store)
+    )
+    examples = (
+        (selected.dead_letters, encoded[DEAD_LETTERS])
+        | "AllDeadLetters" >> beam.Flatten()
+        | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
+    )
     for target in targets:
         length = target.options.sequence_length
         counts = (
@@ -121,6 +131,9 @@ def describe_build(
     if corpus.decontaminate.inputs:
         files = find_sources(evaluation_reading(corpus.decontaminate))
         settings["corpus"]["decontaminate"]["inputs"] = [dataclasses.asdict(file) for file in files]
+    if corpus.filter.bad_words is not None:
+        words = "\n".join(read_bad_words(corpus.filter.bad_words))
+        settings["corpus"]["filter"]["bad_words"] = hashlib.sha256(words.encode()).hexdigest()
     described_inputs = tuple(dataclasses.asdict(file) for file in inputs)
     decides = [BUILD_VERSION, settings, described_inputs, tokenizer.sha256]
     build_id = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -203,40 +216,49 @@ def prepare_datasets(
     inputs = find_sources(reading)
     tokenizer = describe_tokenizer(load_tokenizer(tokenizer_directory))
     beam_options = runner_options(runner, num_workers, beam_arguments)
-    targets, build_ids, leftovers = [], [], {}
+    targets = []
     for directory, options in directories.items():
         check_pairs(options, tokenizer)
         build = describe_build(inputs, reading, corpus, options, tokenizer, runner)
-        target = Target(directory, options, build, files_seen(directory))
-        build_ids.append(build.build_id)
-        if not is_finished(target, overwrite):
-            targets.append(target)
-        leftovers[directory] = our_files(directory)
-    side_id = hashlib.sha256("".join(build_ids).encode()).hexdigest()[:8]
-    old_side_files = side_files(side_directory)
-    if targets:
-        # A dataset that is there stays whole until the new manifest takes the place of the old one.
-        stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
-        with (
-            local_blocks(side_directory, runner) as store,
-            local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
-            nothing_left_of_the_lost(targets, side_directory, side_id),
-            failures_in_one_line(),
-            beam.Pipeline(options=beam_options) as root,
-        ):
-            build_graph(
-                root, inputs, reading, corpus, targets, tokenizer_directory, side_directory, side_id, store, progress
-            )
-    if targets:
-        remove_side_files(side_directory, [name for name in old_side_files if side_id not in name])
-    built = {target.directory for target in targets}
-    results = []
-    for directory in directories:
-        manifest = read_manifest(directory)
-        remove_leftovers(directory, manifest, leftovers[directory])
-        if directory in built or file_size(join(directory, REPORT_FILE)) is None:
-            write_build_report(directory, manifest, side_directory)
-        results.append((manifest, directory in built))
+        targets.append(Target(directory, options, build))
+    side_id = hashlib.sha256("".join(target.build.build_id for target in targets).encode()).hexdigest()[:8]
+    with lock_directories([side_directory, *directories]):
+        # What is there now: a commit finds by it whether another build, of another machine, was faster.
+        targets = [dataclasses.replace(target, seen=files_seen(target.directory)) for target in targets]
+        missing = [target for target in targets if not is_finished(target, overwrite)]
+        leftovers = {directory: our_files(directory) for directory in directories}
+        old_side_files = side_files(side_directory)
+        if missing:
+            # A dataset that is there stays whole until the new manifest takes the place of the old one.
+            stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
+            with (
+                local_blocks(side_directory, runner) as store,
+                local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
+                nothing_left_of_the_lost(missing, side_directory, side_id),
+                failures_in_one_line(),
+                beam.Pipeline(options=beam_options) as root,
+            ):
+                build_graph(
+                    root,
+                    inputs,
+                    reading,
+                    corpus,
+                    missing,
+                    tokenizer_directory,
+                    side_directory,
+                    side_id,
+                    store,
+                    progress,
+                )
+            remove_side_files(side_directory, [name for name in old_side_files if side_id not in name])
+        built = {target.directory for target in missing}
+        results = []
+        for directory in directories:
+            manifest = read_manifest(directory)
+            remove_leftovers(directory, manifest, leftovers[directory])
+            if directory in built or file_size(join(directory, REPORT_FILE)) is None:
+                write_build_report(directory, manifest, side_directory)
+            results.append((manifest, directory in built))
     return results
 
 
@@ -248,7 +270,7 @@ def local_blocks(directory: str, runner: str) -> Iterator[BlockStore]:
         return
     filesystem, path = open_file_system(directory)
     if not is_local(filesystem):
-        with tempfile.TemporaryDirectory(prefix="clozekit-blocks-") as folder:
+        with scratch_folder("blocks") as folder:
             yield BlockStore(folder)
         return
     folder = join(path, BLOCKS_FOLDER)

@@ -1,7 +1,6 @@
 """Progress of a local run: workers note how far they are in small files, the command draws one bar from them."""
 
 import os
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from clozekit.pipelines.files import InputFile, is_compressed
+from clozekit.pipelines.locks import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ def read_progress(directory: str) -> dict[str, int]:
     """Stage -> amount done by all workers."""
     done: dict[str, int] = {}
     for path in Path(directory).iterdir():
-        text = path.read_text(encoding="ascii")
+        stage, is_count, _ = path.name.partition(".")
+        text = path.read_text(encoding="ascii") if is_count else ""
         # A worker may be between opening and writing; its amount shows at the next look.
         if text.isdigit():
-            stage = path.name.split(".")[0]
             done[stage] = done.get(stage, 0) + int(text)
     return done
 
@@ -57,7 +57,7 @@ def local_progress(show: bool, inputs: Sequence[InputFile], stages: dict[str, st
         return
     # How much text a compressed file holds is not known before it was read.
     is_plain = not any(is_compressed(file.path) for file in inputs)
-    with tempfile.TemporaryDirectory(prefix="clozekit-progress-") as directory:
+    with scratch_folder("progress") as directory:
         total_bytes = sum(file.num_bytes for file in inputs) if is_plain else None
         with draw_progress(directory, stages, total_bytes):
             yield Progress(directory)

@@ -8,9 +8,10 @@ from clozekit.tokenizers.utf8 import decode_at
 
 (
     CHARACTERS, WORDS, WORD_CHARACTERS, SYMBOLS, ALPHABETIC_WORDS, STOP_WORDS, LINES, BULLET_LINES, ELLIPSIS_LINES,
-    SENTENCE_LINES, SENTENCES, BRACES, REPEATED_LINES, LINE_CHARACTERS, REPEATED_LINE_CHARACTERS,
-) = range(15)  # fmt: skip
-NUM_MEASURES = 15
+    SENTENCE_LINES, SENTENCES, BRACES, REPEATED_LINES, LINE_CHARACTERS, REPEATED_LINE_CHARACTERS, PARAGRAPHS,
+    REPEATED_PARAGRAPHS, REPEATED_PARAGRAPH_CHARACTERS,
+) = range(18)  # fmt: skip
+NUM_MEASURES = 18
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _29 = np.uint64(29)
@@ -33,22 +34,38 @@ def _contains(values, value):
     return False
 
 
+@inline
+def _repeated(hashes, lengths):
+    """How many of the hashes stood before, and the sum of their lengths."""
+    number, length = 0, 0
+    order = np.argsort(hashes)
+    for place in range(1, len(hashes)):
+        if hashes[order[place]] == hashes[order[place - 1]]:
+            number += 1
+            length += lengths[order[place]]
+    return number, length
+
+
 @compile_kernel
 def measure_texts(data, offsets, properties, measures):
-    """Fills measures (num_texts, NUM_MEASURES) with counts; a word is what stands between white space."""
+    """Fills measures (num_texts, NUM_MEASURES) with counts; a word is what stands between white space, a paragraph what
+    stands between blank lines. Lines and paragraphs are compared by their visible characters."""
     for text in range(len(offsets) - 1):
         position, end = offsets[text], offsets[text + 1]
         num_lines = 1
         for byte in range(position, end):
             num_lines += data[byte] == 10
         line_hashes, line_lengths = np.empty(num_lines, np.uint64), np.empty(num_lines, np.int64)
+        paragraph_hashes, paragraph_lengths = np.empty(num_lines, np.uint64), np.empty(num_lines, np.int64)
         counted = measures[text]
         counted[:] = 0
         seen_stops = 0
         # Of the word and of the line that stand open:
         packed, length, has_letter = 0, 0, False
         value, first, last, before, dots, line_length = _FACTOR, 0, 0, 0, 0, 0
-        lines = 0
+        # Of the paragraph:
+        paragraph, paragraph_length = _FACTOR, 0
+        lines, paragraphs = 0, 0
         while True:
             at_end = position >= end
             code_point, size = 10, 1
@@ -71,6 +88,11 @@ def measure_texts(data, offsets, properties, measures):
                     if _contains(_STOPS, last) or (_contains(_ENDS, last) and _contains(_STOPS, before)):
                         counted[SENTENCES] += 1
                 packed, length, has_letter = 0, 0, False
+                if paragraph_length and (at_end or (code_point == 10 and not line_length)):
+                    counted[PARAGRAPHS] += 1
+                    paragraph_hashes[paragraphs], paragraph_lengths[paragraphs] = paragraph, paragraph_length
+                    paragraphs += 1
+                    paragraph, paragraph_length = _FACTOR, 0
                 if code_point == 10 and line_length:
                     counted[LINES] += 1
                     counted[BULLET_LINES] += _contains(_BULLETS, first)
@@ -95,15 +117,17 @@ def measure_texts(data, offsets, properties, measures):
                 line_length += 1
                 value = (value ^ np.uint64(code_point)) * _FACTOR
                 value ^= value >> _29
+                paragraph_length += 1
+                paragraph = (paragraph ^ np.uint64(code_point)) * _FACTOR
+                paragraph ^= paragraph >> _29
             if at_end:
                 break
         for index in range(len(_STOP_WORDS)):
             counted[STOP_WORDS] += seen_stops >> index & 1
-        order = np.argsort(line_hashes[:lines])
-        for place in range(1, lines):
-            if line_hashes[order[place]] == line_hashes[order[place - 1]]:
-                counted[REPEATED_LINES] += 1
-                counted[REPEATED_LINE_CHARACTERS] += line_lengths[order[place]]
+        number, length = _repeated(line_hashes[:lines], line_lengths)
+        counted[REPEATED_LINES], counted[REPEATED_LINE_CHARACTERS] = number, length
+        number, length = _repeated(paragraph_hashes[:paragraphs], paragraph_lengths)
+        counted[REPEATED_PARAGRAPHS], counted[REPEATED_PARAGRAPH_CHARACTERS] = number, length
 
 
 @compile_kernel

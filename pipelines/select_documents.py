@@ -5,6 +5,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.clean import CleanDocuments, FilterDocuments, TagDocuments, wanted_tags
 from clozekit.pipelines.corpus_options import CorpusOptions
 from clozekit.pipelines.decontaminate import Decontaminate
@@ -15,11 +16,14 @@ from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress
 from clozekit.pipelines.read import ReadDocuments, WorkItem
 from clozekit.pipelines.split import SplitDocuments
+from clozekit.pipelines.stage import StageOutputs, StoreLines
 
 # Side files and the parts of joins are planned for this much input each: a compressed file is taken for four times its
 # size, as text is. More parts than the highest cost more than they spread.
 PART_BYTES = 64_000_000
 MAX_PARTS = 1024
+# Blocks travel with the elements.
+_NOWHERE = BlockStore()
 
 
 def num_parts(items: Sequence[WorkItem]) -> int:
@@ -39,6 +43,7 @@ class SelectDocuments(beam.PTransform):
         seed: int = 0,
         validation_rate: float = 0.0,
         progress: Progress | None = None,
+        store: BlockStore = _NOWHERE,
     ) -> None:
         super().__init__()
         self._items = items
@@ -47,6 +52,7 @@ class SelectDocuments(beam.PTransform):
         self._seed = seed
         self._validation_rate = validation_rate
         self._progress = progress
+        self._store = store
 
     def expand(self, root: Any) -> Any:
         sources = self._reading.all_sources
@@ -54,28 +60,32 @@ class SelectDocuments(beam.PTransform):
         names = [source.name for source in sources]
         parts = num_parts(self._items)
         weights = [source.weight for source in sources]
-        stages = [root | "ReadDocuments" >> ReadDocuments(self._items, self._reading, self._progress)]
-        documents = stages[-1].documents
+        stages: list[StageOutputs] = []
+        documents = root
 
         def then(label: str, transform: beam.PTransform) -> None:
             nonlocal documents
-            stages.append(documents | label >> transform)
-            documents = stages[-1].documents
+            outputs = documents | label >> transform
+            stored = outputs.side_lines | f"Store{label}" >> beam.ParDo(StoreLines(self._store))
+            stages.append(outputs._replace(side_lines=stored))
+            documents = outputs.documents
+
+        then("ReadDocuments", ReadDocuments(self._items, self._reading, self._progress))
 
         if min(weights) < 1:
             then("ThinSources", ThinSources(sources, self._seed, paths))
         corpus = self._corpus
         if corpus.clean.is_on:
             then("CleanDocuments", CleanDocuments(corpus.clean, paths))
-        if tags := wanted_tags(corpus.filter):
-            then("TagDocuments", TagDocuments(tags, paths, corpus.filter.tags))
+        if wanted_tags(corpus.filter):
+            then("TagDocuments", TagDocuments(corpus.filter, paths))
         if corpus.clean.is_on or corpus.filter.is_on:
             then("FilterDocuments", FilterDocuments(corpus.filter, names, paths))
         if corpus.decontaminate.inputs:
             then("Decontaminate", Decontaminate(corpus.decontaminate, names, paths))
         documents = documents | "SplitDocuments" >> SplitDocuments(self._seed, self._validation_rate)
         if corpus.deduplicate.kind != "none":
-            then("Deduplicate", Deduplicate(corpus.deduplicate, parts, names, paths))
+            then("Deduplicate", Deduplicate(corpus.deduplicate, parts, names, paths, self._store))
         if max(weights) > 1:
             then("RepeatSources", RepeatSources(sources, self._seed))
         return stages[-1]._replace(documents=documents).joined_with(*stages[:-1])

@@ -1,4 +1,15 @@
-"""Splitting: which documents are the validation split's, by the hash of their id."""
+"""Splitting: which documents are the validation split's, by the hash of their id.
+
+What holds, and what can't:
+- Every id is drawn for validation with exactly the asked rate, by itself: no other document, file or worker moves it, and a
+  higher rate takes the same ones and more.
+- A cluster of twins is validation only when all its k different ids are drawn, which happens at rate ** k. So documents
+  without twins keep the rate, and of those with twins fewer are validation than asked. (Equal texts without a key have one
+  id, so k counts them once.)
+- A document that was train never becomes validation when others are added, nor does a twin of it.
+The second follows from the third: by it a cluster of two may be validation only where each of the two alone would be. Were
+that as often as one alone, each of any two documents would be drawn whenever the other is: all or none.
+"""
 
 import apache_beam as beam
 import pyarrow as pa

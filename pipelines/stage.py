@@ -9,6 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
+from clozekit.pipelines.block_store import BlockStore, BlockWriter
 from clozekit.pipelines.dead_letters import DEAD_LETTERS, DeadLetter, batch_or_rows, dead_letter
 from clozekit.pipelines.documents import item_of
 from clozekit.pipelines.files import join, write_bytes
@@ -22,7 +23,7 @@ SIDE_FOLDERS = (DEADLETTER, REJECTS, DUPLICATES, CONTAMINATED)
 
 class SideLines(NamedTuple):
     """JSON lines of documents that left the build: the folder they go to, a number that orders and spreads them, how
-    many there are."""
+    many there are. StoreLines puts a block of a BlockStore in place of the lines."""
 
     folder: str
     number: int
@@ -126,6 +127,22 @@ class GuardedDoFn(beam.DoFn):
         return done, outputs
 
 
+class StoreLines(beam.DoFn):
+    """SideLines -> the same with their lines in the store: rejected texts would fill the memory of a local runner."""
+
+    def __init__(self, store: BlockStore) -> None:
+        self._store = store
+
+    def setup(self) -> None:
+        self._blocks = BlockWriter(self._store)
+
+    def teardown(self) -> None:
+        self._blocks.close()
+
+    def process(self, lines: SideLines) -> Iterable[SideLines]:
+        yield lines._replace(lines=self._blocks.put(lines.lines))
+
+
 def _part(lines: SideLines, num_parts: int) -> tuple[tuple[str, int], SideLines]:
     # Fibonacci hashing: consecutive numbers go to different parts.
     spread = lines.number * 0x9E3779B97F4A7C15 % 2**64 >> 32
@@ -135,13 +152,15 @@ def _part(lines: SideLines, num_parts: int) -> tuple[tuple[str, int], SideLines]
 class _WritePart(beam.DoFn):
     """((folder, part), SideLines) -> (folder, number of lines written)."""
 
-    def __init__(self, directory: str, build: str) -> None:
+    def __init__(self, directory: str, build: str, store: BlockStore) -> None:
         self._directory = directory
         self._build = build
+        self._store = store
 
     def process(self, element: tuple[tuple[str, int], Iterable[SideLines]]) -> Iterable[tuple[str, int]]:
         (folder, part), parts = element
-        ordered = sorted(parts, key=lambda lines: (lines.number, lines.lines))
+        taken = (lines._replace(lines=self._store.take(lines.lines)) for lines in parts)
+        ordered = sorted(taken, key=lambda lines: (lines.number, lines.lines))
         content = b"".join(lines.lines for lines in ordered)
         # Two builds of one output leave each other's files alone.
         name = f"part-{part:05d}-{self._build}.jsonl"
@@ -153,21 +172,22 @@ class _WritePart(beam.DoFn):
 
 
 class WriteSideLines(beam.PTransform):
-    """SideLines -> JSON lines files beside the dataset, and (folder, lines written) for the account.
+    """Stored SideLines -> JSON lines files beside the dataset, and (folder, lines written) for the account.
 
     build: stands in the names of the files.
     """
 
-    def __init__(self, directory: str, build: str, num_parts: int) -> None:
+    def __init__(self, directory: str, build: str, num_parts: int, store: BlockStore) -> None:
         super().__init__()
         self._directory = directory
         self._build = build
         self._num_parts = num_parts
+        self._store = store
 
     def expand(self, lines: Any) -> Any:
         return (
             lines
             | "Part" >> beam.Map(_part, self._num_parts)
             | "GroupParts" >> beam.GroupByKey()
-            | "WriteParts" >> beam.ParDo(_WritePart(self._directory, self._build))
+            | "WriteParts" >> beam.ParDo(_WritePart(self._directory, self._build, self._store))
         )

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clozekit.pipelines import quality_kernels as kernels
+from clozekit.pipelines.files import open_input
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.text_batch import as_text_batch
 from clozekit.tokenizers.unicode_tables import unicode_tables
 
 LANGUAGE, LANGUAGE_PROBABILITY = "language", "language_probability"
+BAD_WORDS = "num_bad_words"
 # Raise it when a tag of the same name measures something else: kept tags are then made anew.
 TAGS_VERSION = 1
 
@@ -35,16 +37,21 @@ TAGS = {
     "num_lorem_ipsum": "times of 'lorem ipsum'",
     "duplicate_line_rate": "lines that stood before",
     "duplicate_line_character_rate": "characters in lines that stood before",
+    "duplicate_paragraph_rate": "paragraphs (between blank lines) that stood before",
+    "duplicate_paragraph_character_rate": "characters in paragraphs that stood before",
     **{f"top_{size}gram_rate": f"characters in the commonest {size} words in a row" for size in (2, 3, 4)},
     **{f"duplicate_{size}gram_rate": f"characters in repeated runs of {size} words" for size in (5, 6, 7, 8, 9, 10)},
     LANGUAGE_PROBABILITY: "how sure the language is",
+    BAD_WORDS: "times of a word of the file filter.bad_words",
 }
+# Thai to Khmer, Chinese and Japanese.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _NGRAM = re.compile(r"(top|duplicate)_(\d+)gram_rate")
 # Enough to be sure, and the identifier reads 2.5 MB a second.
 _LANGUAGE_CHARACTERS = 2000
 
 
-def tag_texts(texts: pa.Array, names: Sequence[str]) -> dict[str, pa.Array]:
+def tag_texts(texts: pa.Array, names: Sequence[str], bad_words: Sequence[str] = ()) -> dict[str, pa.Array]:
     """The tags called `names` of each text: float64, and a string for the language."""
     columns: dict[str, Any] = _counted_tags(texts)
     ngrams = [name for name in names if _NGRAM.fullmatch(name)]
@@ -52,12 +59,38 @@ def tag_texts(texts: pa.Array, names: Sequence[str]) -> dict[str, pa.Array]:
         columns.update(_ngram_tags(texts, sorted(ngrams, key=lambda name: (not name.startswith("top"), name))))
     if "num_lorem_ipsum" in names:
         columns["num_lorem_ipsum"] = pc.count_substring(texts, "lorem ipsum", ignore_case=True)
+    if BAD_WORDS in names:
+        pattern = bad_words_pattern(bad_words)
+        columns[BAD_WORDS] = (
+            pc.count_substring_regex(texts, pattern, ignore_case=True) if bad_words else [0] * len(texts)
+        )
     if LANGUAGE in names or LANGUAGE_PROBABILITY in names:
         columns.update(_languages(texts))
     return {
         name: pa.array(columns[name], pa.string()) if name == LANGUAGE else pa.array(columns[name]).cast(pa.float64())
         for name in names
     }
+
+
+def read_bad_words(path: str) -> tuple[str, ...]:
+    """The words of a file, one a line, sorted. Raises InputError when it can't be read or has none."""
+    try:
+        with open_input(path) as stream:
+            lines = stream.read().decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"bad words must be a readable file of UTF-8 lines, {path} is not ({error})") from error
+    words = sorted({line.strip() for line in lines} - {""})
+    if not words:
+        raise InputError(f"bad words must be a word a line, {path} has none; leave it out")
+    return tuple(words)
+
+
+def bad_words_pattern(words: Sequence[str]) -> str:
+    """An expression (RE2) that finds each of the words that stands alone; those in scripts without spaces anywhere."""
+    alone = "|".join(re.escape(word) for word in words if not _UNSPACED.search(word))
+    inside = "|".join(re.escape(word) for word in words if _UNSPACED.search(word))
+    parts = [rf"(?:^|[^\pL\pN_])(?:{alone})(?:$|[^\pL\pN_])" if alone else "", inside]
+    return "(?m:" + "|".join(filter(None, parts)) + ")"
 
 
 def _counted_tags(texts: pa.Array) -> dict[str, np.ndarray]:
@@ -83,6 +116,8 @@ def _counted_tags(texts: pa.Array) -> dict[str, np.ndarray]:
         "num_braces": measures[:, kernels.BRACES],
         "duplicate_line_rate": rate(kernels.REPEATED_LINES, kernels.LINES),
         "duplicate_line_character_rate": rate(kernels.REPEATED_LINE_CHARACTERS, kernels.LINE_CHARACTERS),
+        "duplicate_paragraph_rate": rate(kernels.REPEATED_PARAGRAPHS, kernels.PARAGRAPHS),
+        "duplicate_paragraph_character_rate": rate(kernels.REPEATED_PARAGRAPH_CHARACTERS, kernels.LINE_CHARACTERS),
     }
 
 

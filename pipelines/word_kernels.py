@@ -148,3 +148,36 @@ def minhash_bands(ngrams, counts, factors, shifts, rows_per_band, bands):
             for index in range(band * rows_per_band, (band + 1) * rows_per_band):
                 value = _mix(value * _FACTOR + smallest[index])
             bands[text, band] = value
+
+
+@compile_kernel
+def make_sets(values, lengths, sizes):
+    """Sorts each list of `values` and leaves out what stands twice, in place; fills `sizes`, returns how many are left."""
+    begin = np.int64(0)
+    used = np.int64(0)
+    for row in range(len(lengths)):
+        part = np.sort(values[begin : begin + lengths[row]])
+        begin += lengths[row]
+        first = used
+        for index in range(len(part)):
+            if index == 0 or part[index] != part[index - 1]:
+                values[used] = part[index]
+                used += 1
+        sizes[row] = used - first
+    return used
+
+
+@compile_kernel
+def jaccard_similarities(values, begins, sizes, left, right, result):
+    """Fills `result` with the Jaccard similarity of the sorted sets `left` and `right` of each pair."""
+    for pair in range(len(left)):
+        one, other = begins[left[pair]], begins[right[pair]]
+        end, other_end = one + sizes[left[pair]], other + sizes[right[pair]]
+        shared = np.int64(0)
+        while one < end and other < other_end:
+            difference = np.int64(values[one]) - np.int64(values[other])
+            shared += difference == 0
+            one += difference <= 0
+            other += difference >= 0
+        together = sizes[left[pair]] + sizes[right[pair]] - shared
+        result[pair] = shared / together if together else 0.0

@@ -216,6 +216,8 @@ def render(
     ours, theirs = raw["Clozekit"], raw["KerasHub"]
     lines += ["", "`fit` on raw strings (BERT, 2 layers x 64, rows of 128, each with its own preprocessor):"]
     lines += [f"Clozekit {ours:.0f} texts a second, KerasHub {theirs:.0f}: {ours / theirs:.2f} times."]
+    if not head:
+        return "\n".join(lines) + "\n"
     lines += [
         "",
         f"Peak memory of one gradient step, {HEAD_ROWS} rows of {HEAD_LENGTH}, {HEAD_VOCABULARY:,} pieces (2 layers x 256):",
@@ -230,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, help="Markdown file that gets the tables")
     parser.add_argument("--no-xla", action="store_true", help="leave the steps with XLA out")
+    parser.add_argument("--no-head", action="store_true", help="leave the memory of the head out")
     parser.add_argument("--head-memory", metavar="WAY", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.head_memory:
@@ -241,7 +244,7 @@ def main() -> None:
         for jit in (False, True) if case == CASES[0] and not arguments.no_xla else (False,):
             steps[case.name, jit] = measure_steps(case, jit)
             print(case.name, "XLA" if jit else "no XLA", steps[case.name, jit], file=sys.stderr)
-    raw, head = measure_raw_text(), measure_head()
+    raw, head = measure_raw_text(), {} if arguments.no_head else measure_head()
     section = render(steps, raw, head)
     print(section)
     if arguments.into:

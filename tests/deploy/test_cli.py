@@ -25,6 +25,7 @@ COMMANDS = [
     "predict",
     "doctor",
     "costs",
+    "submit",
 ]
 
 

@@ -250,7 +250,7 @@ def test_the_loss_in_chunks_is_the_loss_of_the_logits(name: str, monkeypatch: py
     expected = with_gradients(dense)
     # 12 positions: chunks of 1, of 5 (the last is not full) and all at once.
     for chunk in (1, 5, 12):
-        monkeypatch.setattr(masked_lm_head, "MAX_LOGITS", chunk * families.tokenizer(name).vocabulary_size())
+        monkeypatch.setattr(masked_lm_head, "CHUNK_LOGITS", chunk * families.tokenizer(name).vocabulary_size())
         for loss in (chunked, tf.function(chunked, jit_compile=True)) if chunk == 5 else (chunked,):
             found = with_gradients(loss)
             for ours, dense_part in zip(found, expected, strict=True):
@@ -265,10 +265,24 @@ def test_long_batches_take_the_loss_in_chunks(monkeypatch: pytest.MonkeyPatch) -
     at_once = [float(part) for part in task.masked_sums(batch)]
     from clozekit.model import masked_lm
 
-    for module in (masked_lm, masked_lm_head):
-        monkeypatch.setattr(module, "MAX_LOGITS", 100)
+    monkeypatch.setattr(masked_lm, "MAX_LOGITS", 100)
+    monkeypatch.setattr(masked_lm_head, "CHUNK_LOGITS", 100)
     monkeypatch.setattr(masked_lm_head.MaskedLMHead, "call", None)
     np.testing.assert_allclose([float(part) for part in task.masked_sums(batch)], at_once, rtol=1e-5)
+
+
+def test_one_chunk_of_the_loss_is_done_before_the_next_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the logits of up to ten chunks are held at once, as TensorFlow's loops do unless told."""
+    task = families.masked_lm("bert")
+    rows = families.batch("bert")
+    ids, weights = families.labels("bert", rows)
+    hidden = tf.constant(task.encode(rows))
+    monkeypatch.setattr(masked_lm_head, "CHUNK_LOGITS", 100)
+    head = task.masked_lm_head
+    step = tf.function(lambda: head.loss_and_correct(hidden, rows["mask_positions"], ids, weights))
+    operations = step.get_concrete_function().graph.get_operations()
+    loops = [operation for operation in operations if operation.type in ("While", "StatelessWhile")]
+    assert [loop.get_attr("parallel_iterations") for loop in loops] == [1]
 
 
 def test_the_loss_in_chunks_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +294,7 @@ def test_the_loss_in_chunks_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None
     assert hidden.dtype == tf.bfloat16
     logits = tf.cast(task.masked_lm_head(hidden, rows["mask_positions"]), tf.float32)
     expected = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(ids, logits) * weights)
-    monkeypatch.setattr(masked_lm_head, "MAX_LOGITS", 200)
+    monkeypatch.setattr(masked_lm_head, "CHUNK_LOGITS", 200)
     total, _ = task.masked_lm_head.loss_and_correct(hidden, rows["mask_positions"], ids, weights)
     assert total.dtype == tf.float32
     # Half precision: 8 bits.

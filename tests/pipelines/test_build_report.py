@@ -85,7 +85,10 @@ def test_the_report_is_one_page_that_holds_everything(dataset: tuple[str, Manife
     assert not re.search(r"(src|href)=|@import|url\(", page)
     assert "a &lt;b&gt;bold&lt;/b&gt; claim" in page
     assert "buy &amp; buy" in page
-    assert page.index(">spam<") < page.index(">too_short<"), "the commonest rule comes first"
+    assert page.index(">spam<") < page.index(">too short<"), "the commonest rule comes first"
+    names = re.findall(r'<span class="name">([^<]*)</span>', page)
+    account = ["documents in", "kept for train", "kept for validation", "rejected by a rule"]
+    assert names == [*account, "spam", "too short", "en", "de"]
     assert page.index(">en<") < page.index(">de<")
     assert page.count("<rect") == 64
     assert "spam:\n\n> buy & buy" in render_data_card(summary)

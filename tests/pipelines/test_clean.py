@@ -1,5 +1,7 @@
 """Cleaning, tags, rules and decontamination: exact values on small texts."""
 
+import re
+import string
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +38,21 @@ from clozekit.tokenizers.errors import InputError
         (CleanOptions(fix_encoding=True), "caf\u00c3\u00a9 &amp; \u201cx\u201d", "caf\u00e9 &amp; \u201cx\u201d"),
         (CleanOptions(boilerplate_lines=True), "one\nWe use Cookies.\ntwo", "one\ntwo"),
         (CleanOptions(boilerplate_lines=True), "use cookies " * 30, "use cookies " * 30),
+        (CleanOptions(boilerplate_lines=True, boilerplate_phrases=("a.b",)), "a\u212ab\nA.B", "a\u212ab"),
+        (
+            CleanOptions(boilerplate_lines=True, boilerplate_phrases=("datenschutzerkl\u00e4rung",)),
+            "x\nDATENSCHUTZERKL\u00c4RUNG",
+            "x",
+        ),
         (
             CleanOptions(sentence_lines=True),
             "Home\nThis is one whole sentence.\nToo short.",
             "This is one whole sentence.",
+        ),
+        (
+            CleanOptions(sentence_lines=True, max_word_characters=9),
+            "This goes on and on...\nThis goes on and on \u2026\nIt holds a verylongword too.\nA fact[12] is a fact.[citation needed]",
+            "A fact is a fact.",
         ),
         (CleanOptions(mask=("email",)), "to a.b+c@mail.example.org, now", "to <email>, now"),
         (CleanOptions(mask=("ip",)), "at 10.0.0.255:80, not 300.1.1.1", "at <ip>:80, not 300.1.1.1"),
@@ -51,6 +64,16 @@ from clozekit.tokenizers.errors import InputError
 )
 def test_cleaning(options: CleanOptions, text: str, expected: str) -> None:
     assert clean_texts(pa.array([text, ""], pa.large_string()), options).to_pylist() == [expected, ""]
+
+
+def test_boilerplate_has_any_case_that_python_knows() -> None:
+    # No letter of a higher code point is an ASCII letter of another case.
+    characters = [chr(code_point) for code_point in range(0x2200)]
+    texts = pa.array(characters, pa.large_string())
+    for letter in string.ascii_letters:
+        cleaned = clean_texts(texts, CleanOptions(boilerplate_lines=True, boilerplate_phrases=(letter,)))
+        same = re.compile(letter, re.IGNORECASE)
+        assert cleaned.to_pylist() == ["" if same.search(character) else character for character in characters]
 
 
 def test_tags_count_what_they_say() -> None:

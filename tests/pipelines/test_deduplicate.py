@@ -4,6 +4,7 @@ import json
 import random
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -11,10 +12,13 @@ import pyarrow as pa
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
+from clozekit.pipelines import near_pairs
+from clozekit.pipelines.blocks import list_column
 from clozekit.pipelines.components import CombineComponents, connected_components
 from clozekit.pipelines.corpus_options import DeduplicateOptions
 from clozekit.pipelines.deduplicate import Deduplicate
 from clozekit.pipelines.documents import make_batch
+from clozekit.pipelines.duplicates import Found, Verdict, cluster_verdicts, label_members
 from clozekit.pipelines.runners import LOCAL_RUNNER
 from clozekit.pipelines.split import SplitDocuments, is_validation
 from clozekit.pipelines.words import fold_texts, hash_ngrams, hash_words, minhash_bands, text_hashes
@@ -126,8 +130,74 @@ def test_pairs_are_found_as_often_as_their_similarity_says() -> None:
     assert not any(strangers)
 
 
+def slow_pairs(bands: list[int], numbers: list[int], most: int) -> tuple[set[frozenset[int]], set[int]]:
+    """Pairs of each band and the crowded documents; the number is the order."""
+    groups: dict[int, set[int]] = {}
+    for band, number in zip(bands, numbers, strict=True):
+        groups.setdefault(band, set()).add(number)
+    pairs, crowded = set(), set()
+    for group in groups.values():
+        if len(group) > most:
+            crowded |= group
+            pairs |= {frozenset((min(group), other)) for other in group - {min(group)}}
+        else:
+            pairs |= {frozenset(pair) for pair in combinations(group, 2)}
+    return pairs, crowded
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("most", [1, 3, 64])
+def test_each_pair_of_a_band_is_compared_once_and_of_a_crowded_one_a_star(
+    seed: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_pairs, "MAX_COMPARED", most)
+    dice = random.Random(seed)
+    rows = sorted({(dice.randrange(12), number) for number in range(30) for _ in range(4)})
+    dice.shuffle(rows)
+    bands, numbers = [band for band, _ in rows], [number for _, number in rows]
+    # Numbered otherwise, the same documents make the same pairs.
+    for renumbered in (lambda number: number, lambda number: 7 * number % 31):
+        columns = {"band": bands, "number": [renumbered(number) for number in numbers], "order": numbers}
+        batch = pa.RecordBatch.from_pydict({name: pa.array(values, pa.uint64()) for name, values in columns.items()})
+        (first, second), crowded = near_pairs.candidate_pairs(batch)
+        pairs, expected_crowded = slow_pairs(bands, numbers, most)
+        found = [frozenset(pair) for pair in zip(first.tolist(), second.tolist(), strict=True)]
+        assert len(set(found)) == len(found)
+        assert set(found) == {frozenset(map(renumbered, pair)) for pair in pairs}
+        assert set(crowded.tolist()) == set(map(renumbered, expected_crowded))
+    none = near_pairs.candidate_pairs(batch.slice(0, 0))
+    assert [len(side) for side in (*none.pairs, none.crowded)] == [0, 0, 0]
+
+
+def test_similarities_of_sets_are_exact() -> None:
+    dice = np.random.default_rng(3)
+    lists = [
+        dice.integers(0, 2**32, 40).astype(np.uint32)[dice.integers(0, 40, size)] for size in (0, 1, 5, 60, 60, 90)
+    ]
+    lists[4][:50] = lists[3][:50]
+    lengths = np.array([len(values) for values in lists])
+    numbers = np.array([9, 4, 7, 1, 3, 8], np.uint64)
+    shingles = pa.RecordBatch.from_pydict(
+        {"number": pa.array(numbers), "shingles": list_column(np.concatenate(lists), lengths)}
+    )
+    sets = near_pairs.make_sets(shingles, np.array([1, 3, 4, 7, 9], np.uint64))
+    assert sets.column("number").to_pylist() == [9, 4, 7, 1, 3]
+    assert [sorted(set(values.tolist())) for values in lists[:5]] == sets.column("shingles").to_pylist()
+    pairs = list(combinations((1, 3, 4, 7, 9), 2))
+    found = near_pairs.similarities(tuple(np.array(side, np.uint64) for side in zip(*pairs, strict=True)), sets)
+    by_number = {number: set(values.tolist()) for number, values in zip(numbers.tolist(), lists, strict=True)}
+    for (one, other), similarity in zip(pairs, found.tolist(), strict=True):
+        both = by_number[one] | by_number[other]
+        assert similarity == (len(by_number[one] & by_number[other]) / len(both) if both else 0)
+
+
 def run_deduplicate(
-    rows: list[tuple[str, str, int]], kind: str, batch_size: int, num_parts: int, directory: Path
+    rows: list[tuple[str, str, int]],
+    kind: str,
+    batch_size: int,
+    num_parts: int,
+    directory: Path,
+    min_similarity: float = 0.75,
 ) -> dict[str, bool]:
     """Id -> validation of what is kept of (id, text, source) rows, in batches of `batch_size`."""
     dice = random.Random(batch_size)
@@ -154,7 +224,7 @@ def run_deduplicate(
             root
             | beam.Create(batches)
             | SplitDocuments(0, 0.5)
-            | Deduplicate(DeduplicateOptions(kind), num_parts, ["a", "b"], ["file"])
+            | Deduplicate(DeduplicateOptions(kind, min_similarity=min_similarity), num_parts, ["a", "b"], ["file"])
         )
         _ = deduplicated.documents | beam.Map(note)
     kept = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -185,7 +255,12 @@ def test_the_smallest_source_and_id_survives_and_train_absorbs_a_cluster(
     assert near["alone"] == is_validation("alone", 0, 0.5)
 
 
-def test_new_documents_never_move_a_text_from_train_to_validation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [64, 3])
+def test_new_documents_never_move_a_text_from_train_to_validation(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Also where bands are too crowded to compare each with each.
+    monkeypatch.setattr(near_pairs, "MAX_COMPARED", most)
     documents = make_near_documents(20, seed=2)
     rows = [(f"{(37 * number) % 100:03d}", text, 0) for number, text in enumerate(documents)]
     before = run_deduplicate(rows[::2], "near", 50, 2, tmp_path)
@@ -199,6 +274,73 @@ def test_new_documents_never_move_a_text_from_train_to_validation(tmp_path: Path
         if validation:
             own = shingle_set(everything[identifier])
             assert all(len(own & other) / len(own | other) < 0.85 for other in trained)
+
+
+def test_a_document_of_a_crowded_band_is_kept_but_never_validation() -> None:
+    rows = {
+        "number": pa.array([4, 5, 6, 7], pa.uint64()),
+        "batch": pa.array([4, 4, 4, 4], pa.uint64()),
+        "source": pa.array([0] * 4, pa.int32()),
+        "id": pa.array(list("abcd")),
+        "content": pa.array([1, 2, 3, 4], pa.uint64()),
+        "validation": pa.array([True, True, True, False]),
+        "first": pa.array([True] * 4),
+    }
+    nothing = np.zeros(0, np.uint64)
+    # b and c are twins, a and b and d crowded: a was compared with nobody it is like.
+    found = Found(
+        (np.array([5, 6], np.uint64), np.array([5, 5], np.uint64)),
+        (np.array([5, 6], np.uint64), np.array([0.8, 0.8])),
+        np.array([4, 5, 7], np.uint64),
+    )
+    labelled = label_members(pa.RecordBatch.from_pydict(rows), found)
+    assert cluster_verdicts(labelled) == {
+        4: [Verdict(4, None, "near", False), Verdict(5, None, "near", False, 0.8), Verdict(6, "b", "near", False, 0.8)]
+    }
+    assert (
+        label_members(pa.RecordBatch.from_pydict(rows), Found((nothing, nothing), (nothing, nothing), nothing)).num_rows
+        == 0
+    )
+
+
+def similarity_of(one: str, other: str) -> float:
+    return len(shingle_set(one) & shingle_set(other)) / len(shingle_set(one) | shingle_set(other))
+
+
+@pytest.mark.parametrize(("min_similarity", "num_parts"), [(0.75, 3), (0.6, 1), (0.0, 1)])
+def test_near_duplicates_are_as_similar_as_asked_and_say_how_much(min_similarity: float, num_parts: int) -> None:
+    dice = random.Random(7)
+    originals = [dice.choices(WORDS, k=120) for _ in range(80)]
+    # Each and a copy in which some words are others.
+    pairs = [
+        (" ".join(words), " ".join(dice.choice(WORDS) if dice.random() < 0.05 else word for word in words))
+        for words in originals
+    ]
+    expected, unlike = {}, 0
+    for number, (one, other) in enumerate(pairs):
+        bands = minhash_bands(hash_ngrams(hash_words(fold_texts(texts_array([one, other]))), 5, 1), 14, 8)
+        if (bands[0] == bands[1]).any():
+            if similarity_of(one, other) >= min_similarity:
+                similarity = {"similarity": round(similarity_of(one, other), 4)} if min_similarity else {}
+                expected[f"b-{number:02d}"] = {"kind": "near", "kept": f"a-{number:02d}", **similarity}
+            unlike += similarity_of(one, other) < 0.75
+    assert unlike > 3 and len(expected) > 10
+    texts = [text for pair in pairs for text in pair]
+    names = [f"{side}-{number:02d}" for number in range(len(pairs)) for side in "ab"]
+    batch = make_batch(range(len(texts)), names, texts, [0] * len(texts), [0] * len(texts))
+
+    def fields(side: Any) -> list[tuple[str, dict[str, Any]]]:
+        rows = [json.loads(line) for line in side.lines.splitlines()]
+        return [(row["id"], {k: v for k, v in row.items() if k in ("kind", "kept", "similarity")}) for row in rows]
+
+    with beam.Pipeline(runner=LOCAL_RUNNER) as root:
+        outputs = (
+            root
+            | beam.Create([batch])
+            | SplitDocuments(0, 0.0)
+            | Deduplicate(DeduplicateOptions("near", min_similarity=min_similarity), num_parts, ["web"], ["f.txt"])
+        )
+        assert_that(outputs.side_lines | beam.FlatMap(fields), equal_to(list(expected.items())))
 
 
 def test_duplicates_say_which_document_was_kept() -> None:

@@ -3,7 +3,9 @@
 import base64
 import bz2
 import dataclasses
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,10 +28,18 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.portability.api import beam_runner_api_pb2 as protocol
 from apache_beam.runners.pipeline_context import PipelineContext
 
+from clozekit.deploy.cli import parse
 from clozekit.pipelines.block_store import BlockStore
-from clozekit.pipelines.corpus_options import AS_READ
+from clozekit.pipelines.corpus_options import (
+    RULE_SETS,
+    CleanOptions,
+    CorpusOptions,
+    DecontaminateOptions,
+    DeduplicateOptions,
+    FilterOptions,
+)
 from clozekit.pipelines.make_dataset import Target
-from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.options import PrepareOptions, ReadOptions, Source
 from clozekit.pipelines.prepare import build_graph, describe_build, describe_tokenizer, prepare
 from clozekit.pipelines.read import find_sources
 from clozekit.pipelines.runners import runner_options
@@ -91,8 +101,51 @@ def portable_arguments() -> Iterator[list[str]]:
             process.wait()
 
 
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> CorpusOptions:
+    """Every stage on."""
+    folder = tmp_path_factory.mktemp("lists")
+    (folder / "evaluation.txt").write_text("the old cat sat on the house . " * 3 + "\n", encoding="utf-8")
+    (folder / "bad.txt").write_text("darn\n", encoding="utf-8")
+    return CorpusOptions(
+        CleanOptions(unicode=True, fix_encoding=True, boilerplate_lines=True, sentence_lines=True, mask=("email",)),
+        FilterOptions(
+            ("gopher-repetition", "c4"),
+            {"num_sentences": (1, None), **{name: (None, None) for name in RULE_SETS["gopher-repetition"]}},
+            ("en",),
+            min_language_probability=0.0,
+            bad_words=str(folder / "bad.txt"),
+        ),
+        DecontaminateOptions((str(folder / "evaluation.txt"),)),
+        DeduplicateOptions("near"),
+    )
+
+
+@pytest.fixture(scope="module")
+def web(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> ReadOptions:
+    """Two weighted sources in several files: documents, near and exact copies, a contaminated and a bad one."""
+    folder = tmp_path_factory.mktemp("web")
+    lines = corpus.read_text(encoding="utf-8").splitlines(keepends=True)
+    texts = [json.loads(line)["text"] for line in lines]
+    long = " ".join(texts[:6])
+    extra = [
+        long,
+        long.upper(),
+        long.replace("red", "blue", 1),
+        "the old cat sat on the house . " * 3,
+        "Darn , the cat sat on the mat .",
+    ]
+    lines += [json.dumps({"id": f"extra-{number}", "text": text}) + "\n" for number, text in enumerate(extra)]
+    for number in range(4):
+        (folder / f"part-{number}.jsonl").write_text("".join(lines[number::4]), encoding="utf-8")
+    return ReadOptions(
+        sources=(Source("one", (f"{folder}/part-[01].jsonl",), 1.5), Source("two", (f"{folder}/part-[23].jsonl",), 0.9))
+    )
+
+
 def test_every_engine_gives_the_same_dataset(
-    corpus: Path,
+    web: ReadOptions,
+    everything: CorpusOptions,
     tokenizer_directory: str,
     tmp_path: Path,
     portable_arguments: list[str],
@@ -100,24 +153,26 @@ def test_every_engine_gives_the_same_dataset(
 ) -> None:
     # One element a file, so that workers share the reading.
     monkeypatch.setattr("clozekit.pipelines.read.MAX_BATCH_CHARACTERS", 1)
-    lines = corpus.read_text(encoding="utf-8").splitlines(keepends=True)
-    for number in range(4):
-        (tmp_path / f"part-{number}.jsonl").write_text("".join(lines[number::4]), encoding="utf-8")
-    reading = ReadOptions((f"{tmp_path}/part-*.jsonl",))
 
-    def build(name: str, runner: str, num_workers: int, beam_arguments: list[str]) -> str:
+    def build(name: str, runner: str, num_workers: int, beam_arguments: list[str]) -> tuple[str, dict[str, int]]:
+        directory = str(tmp_path / name)
         manifest, _ = prepare(
-            reading, OPTIONS, tokenizer_directory, str(tmp_path / name), runner, num_workers, beam_arguments
+            web, OPTIONS, tokenizer_directory, directory, runner, num_workers, beam_arguments, corpus=everything
         )
         assert manifest.environment["runner"] == runner
-        return manifest.dataset_sha256
+        return manifest.dataset_sha256, dict(manifest.counts)
 
     found = {
         "in this process": build("one", "FnApiRunner", 1, []),
         "two worker processes": build("two", "FnApiRunner", 2, []),
         "job service and worker pool": build("portable", "PortableRunner", 1, portable_arguments),
     }
-    assert len(set(found.values())) == 1, found
+    counts = found["in this process"][1]
+    assert all(one == found["in this process"] for one in found.values()), found
+    # Nothing of it was idle.
+    took = ("rejected_weight", "rejected_num_bad_words", "contaminated", "duplicates_exact", "duplicates_near")
+    kept = ("copies_added", "documents_train", "documents_validation")
+    assert [name for name in (*took, *kept) if not counts[name]] == []
 
 
 def test_bad_input_arrives_in_one_line_over_the_portable_path(
@@ -135,20 +190,19 @@ def test_bad_input_arrives_in_one_line_over_the_portable_path(
             1,
             portable_arguments,
         )
-    assert str(caught.value).startswith("at most 0 of all records may be unreadable (--max-bad-rate), 1 of 2 are")
+    assert str(caught.value).startswith("at most 0 of all records may be bad (--max-bad-rate), 1 of 2 are")
     assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")
-def graph(corpus: Path, tokenizer_directory: str) -> protocol.Pipeline:
-    """The whole graph as every runner gets it."""
-    reading = ReadOptions((str(corpus),))
-    inputs, tokenizer = find_sources(reading), describe_tokenizer(load_tokenizer(tokenizer_directory))
-    build = describe_build(inputs, reading, AS_READ, OPTIONS, tokenizer, "")
+def graph(web: ReadOptions, everything: CorpusOptions, tokenizer_directory: str) -> protocol.Pipeline:
+    """The whole graph, with every stage on, as every runner gets it."""
+    inputs, tokenizer = find_sources(web), describe_tokenizer(load_tokenizer(tokenizer_directory))
+    build = describe_build(inputs, web, everything, OPTIONS, tokenizer, "")
     root = beam.Pipeline(options=PipelineOptions(["--runner=PortableRunner"]))
     # Two lengths: stages that are made more than once must have names of their own.
     targets = [Target("/nowhere", dataclasses.replace(OPTIONS, sequence_length=length), build) for length in (32, 64)]
-    build_graph(root, inputs, reading, AS_READ, targets, tokenizer_directory, "/nowhere", "id", BlockStore(), None)
+    build_graph(root, inputs, web, everything, targets, tokenizer_directory, "/nowhere", "id", BlockStore(), None)
     return root.to_runner_api()
 
 
@@ -177,6 +231,19 @@ def pardos(graph: protocol.Pipeline) -> dict[str, protocol.ParDoPayload]:
         for transform in graph.components.transforms.values()
         if transform.spec.urn == "beam:transform:pardo:v1"
     }
+
+
+def test_the_graph_holds_every_stage(graph: protocol.Pipeline) -> None:
+    names = {
+        transform.unique_name.split("/")[1]
+        for transform in graph.components.transforms.values()
+        if "/" in transform.unique_name
+    }
+    assert {
+        "ReadDocuments", "ThinSources", "CleanDocuments", "TagDocuments", "FilterDocuments", "Decontaminate",
+        "SplitDocuments", "Deduplicate", "RepeatSources",
+    } <= names  # fmt: skip
+    assert any("FindNear/Compare" in name for name in pardos(graph))
 
 
 def test_the_graph_holds_only_what_every_runner_has(graph: protocol.Pipeline) -> None:
@@ -242,40 +309,48 @@ def test_modes_that_lose_records_and_options_without_effect_are_refused(
         runner_options(runner, num_workers, arguments)
 
 
-def test_the_documented_options_of_flink_and_dataflow_are_beams_own() -> None:
-    flink = runner_options(
-        "FlinkRunner",
-        1,
-        [
-            "--flink_master=flink-jobmanager:8081",
-            "--flink_version=1.20",
-            "--parallelism=16",
-            "--environment_type=EXTERNAL",
-            "--environment_config=localhost:50000",
-            "--job_name=prepare",
-        ],
-    )
-    assert flink.view_as(FlinkRunnerOptions).flink_master == "flink-jobmanager:8081"
+def documented_commands(text: str) -> dict[str, list[str]]:
+    """Runner -> the options behind `--`, of the commands of a text."""
+    joined = text.replace("\\\n", " ")
+    found = re.findall(r"--runner (\w+Runner) -- (--[^\n`]*)", joined)
+    return {runner: options.split() for runner, options in found}
+
+
+@pytest.mark.parametrize("where", ["README.md", "prepare --help"])
+def test_the_documented_options_of_flink_and_dataflow_are_beams_own(
+    where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if where == "README.md":
+        text = (Path(__file__).parents[2] / where).read_text(encoding="utf-8")
+    else:
+        with pytest.raises(SystemExit):
+            parse(["prepare", "--help"])
+        text = capsys.readouterr().out
+    commands = documented_commands(text)
+    assert set(commands) == {"FlinkRunner", "DataflowRunner"}
+    flink = runner_options("FlinkRunner", 1, commands["FlinkRunner"])
+    assert flink.view_as(FlinkRunnerOptions).flink_master == "HOST:8081"
+    assert flink.view_as(FlinkRunnerOptions).flink_version == "1.20"
     assert flink.view_as(FlinkRunnerOptions).parallelism == 16
+    assert flink.view_as(PortableOptions).environment_type == "EXTERNAL"
     assert flink.view_as(PortableOptions).environment_config == "localhost:50000"
-    dataflow = runner_options(
-        "DataflowRunner",
-        1,
-        [
-            "--project=my-project",
-            "--region=europe-west4",
-            "--temp_location=gs://my-bucket/temp",
-            "--staging_location=gs://my-bucket/staging",
-            "--job_name=prepare",
-            "--sdk_container_image=europe-docker.pkg.dev/my-project/clozekit/pipelines:0.1.0",
-            "--sdk_location=container",
-            "--max_num_workers=50",
-            "--machine_type=n2-standard-4",
-            "--disk_size_gb=100",
-            "--no_save_main_session",
-        ],
+    dataflow = runner_options("DataflowRunner", 1, commands["DataflowRunner"])
+    cloud = dataflow.view_as(GoogleCloudOptions)
+    assert (cloud.project, cloud.region, cloud.temp_location, cloud.staging_location) == (
+        "P",
+        "R",
+        "gs://B/temp",
+        "gs://B/staging",
     )
-    assert dataflow.view_as(GoogleCloudOptions).region == "europe-west4"
-    assert dataflow.view_as(WorkerOptions).max_num_workers == 50
-    assert dataflow.view_as(WorkerOptions).machine_type == "n2-standard-4"
+    workers = dataflow.view_as(WorkerOptions)
+    assert (workers.sdk_container_image, workers.max_num_workers, workers.machine_type) == (
+        "IMAGE",
+        50,
+        "n2-standard-4",
+    )
+    assert dataflow.view_as(SetupOptions).sdk_location == "container"
     assert dataflow.view_as(SetupOptions).save_main_session is False
+    # Those of Flink are no options of Dataflow, but an option that nobody knows is refused.
+    for runner, options in commands.items():
+        with pytest.raises(InputError, match="it does not know --no_such_option"):
+            runner_options(runner, 1, [*options, "--no_such_option"])

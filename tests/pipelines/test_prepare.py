@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,10 @@ from clozekit.pipelines.blocks import from_bytes, to_bytes
 from clozekit.pipelines.commit import check_account
 from clozekit.pipelines.cut_documents import chunk_lengths
 from clozekit.pipelines.encode_documents import wrap_pieces
-from clozekit.pipelines.manifest import Manifest, read_manifest
+from clozekit.pipelines.manifest import Manifest, has_manifest, read_manifest
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.plan import GroupRows, cut_rows, plan_shards
-from clozekit.pipelines.prepare import prepare
+from clozekit.pipelines.prepare import prepare, prepare_lengths
 from clozekit.pipelines.records import records_to_rows
 from clozekit.pipelines.runners import failures_in_one_line
 from clozekit.pipelines.split import is_validation
@@ -402,3 +403,54 @@ def test_an_input_error_in_a_worker_process_arrives_as_one(tokenizer_directory: 
     message = str(caught.value)
     assert message.startswith(f"a .gz input must be whole gzip, {path} is damaged or cut short")
     assert message.endswith("fetch it again")
+
+
+def test_a_document_that_cannot_be_encoded_is_a_dead_letter_of_every_length(
+    tokenizer_directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No text is known that a tokenizer of ours refuses; so one is made to refuse a word.
+    encode = BertTokenizer.encode_batch
+
+    def encode_or_raise(self: BertTokenizer, texts: Any) -> Any:
+        if any("bird" in str(text) for text in texts):
+            raise ArithmeticError("no birds")
+        return encode(self, texts)
+
+    monkeypatch.setattr(BertTokenizer, "encode_batch", encode_or_raise)
+    path, out = tmp_path / "a.jsonl", tmp_path / "out"
+    lines = [json.dumps({"id": f"doc-{number}", "text": f"the cat {number}"}) + "\n" for number in range(20)]
+    lines[7] = json.dumps({"id": "doc-7", "text": "the red bird"}) + "\n"
+    path.write_text("".join(lines), encoding="utf-8")
+    options = PrepareOptions(validation_rate=0.0)
+    reading = ReadOptions((str(path),), max_bad_rate=0.05)
+    for manifest, _ in prepare_lengths(reading, options, [16, 32], tokenizer_directory, str(out)).values():
+        assert {name: number for name, number in manifest.counts.items() if number} == {
+            "documents_in": 20,
+            "documents_train": 19,
+            "pieces_train": 19,
+            "dead_lettered": 1,
+        }
+    (letter,) = map(
+        json.loads, next(out.glob("deadletter/part-00000-*.jsonl")).read_text(encoding="utf-8").splitlines()
+    )
+    assert letter["traceback"].rstrip().endswith("ArithmeticError: no birds")
+    del letter["traceback"]
+    assert letter == {
+        "input": str(path),
+        "offset": len("".join(lines[:7])),
+        "position": "document doc-7",
+        "stage": "encode",
+        "reason": "ArithmeticError: no birds",
+    }
+    strict = ReadOptions((str(path),), max_bad_rate=0.04)
+    with pytest.raises(InputError, match=r"at most 0\.04 of all records .*, 1 of 20 are; the first: .*document doc-7"):
+        prepare(strict, options, tokenizer_directory, str(tmp_path / "other"))
+    # Every one of a batch.
+    path.write_text(lines[7], encoding="utf-8")
+    with pytest.raises(InputError, match="1 of 1 are"):
+        prepare(strict, options, tokenizer_directory, str(tmp_path / "none"))
+    assert not has_manifest(str(tmp_path / "none"))
+    # What the system refuses is nobody's fault.
+    monkeypatch.setattr(BertTokenizer, "encode_batch", lambda *_: Path("/nowhere").read_bytes())
+    with pytest.raises(OSError, match="No such file"):
+        prepare(reading, options, tokenizer_directory, str(tmp_path / "disk"))

@@ -1,0 +1,96 @@
+"""What a worker runs: the `clozekit train` behind `--`, checked here, with its configuration carried along as text."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clozekit.deploy.job import Job
+from clozekit.deploy.quiet import quiet_stderr
+from clozekit.tokenizers.errors import InputError
+
+# The configuration travels inside the request: what was submitted is trained, however the file changes afterwards.
+CONFIG_VARIABLE = "CLOZEKIT_CONFIG"
+CONFIG_FILE = "/tmp/clozekit-config.yaml"
+
+_WRITE_CONFIG = f'printf %s "${CONFIG_VARIABLE}" > {CONFIG_FILE}'
+
+
+@dataclass(frozen=True)
+class RemoteCommand:
+    """words: `clozekit` and its arguments on a worker, the configuration being the file `config_file` there; config: its
+    text."""
+
+    words: tuple[str, ...]
+    config: str
+
+    def with_config_file(self, path: str) -> "RemoteCommand":
+        return RemoteCommand(tuple(path if word == CONFIG_FILE else word for word in self.words), self.config)
+
+    def once(self) -> str:
+        """A shell line that becomes the command, so that signals reach it and its exit status is the container's."""
+        return f"{_WRITE_CONFIG} && exec {shlex.join(self.words)}"
+
+    def again_when_a_worker_is_lost(self, max_restarts: int) -> str:
+        """A shell script for platforms that take one failed process for a failed job.
+
+        Status 76, another worker was lost: begin again, as the platform does with that one. Status 75, told to stop and
+        saved: this machine is about to go; ending by itself would look like a failure, so it waits for that.
+        """
+        return "\n".join(
+            [
+                f"{_WRITE_CONFIG} || exit 1",
+                "restarts=0",
+                "while :; do",
+                f"  {shlex.join(self.words)} &",
+                "  child=$!",
+                "  trap 'kill -TERM \"$child\"' TERM",
+                '  wait "$child"; status=$?',
+                "  # A signal ends a wait before the command has saved.",
+                '  while kill -0 "$child" 2>/dev/null; do wait "$child"; status=$?; done',
+                "  trap - TERM",
+                '  if [ "$status" -eq 75 ]; then sleep "${CLOZEKIT_LEAVE_SECONDS:-600}"; fi',
+                f'  if [ "$status" -ne 76 ] || [ "$restarts" -ge {max_restarts} ]; then exit "$status"; fi',
+                "  restarts=$((restarts + 1))",
+                '  echo "another worker is gone, start $restarts of this one" >&2',
+                "done",
+            ]
+        )
+
+
+def train_command(job: Job, words: Sequence[str], backend: str, needs_url: bool) -> RemoteCommand:
+    """The command for `backend`. needs_url: what it reads and writes must have URLs, because workers share no disk.
+
+    Raises InputError for any other command than train, and for a configuration that the trainer would refuse.
+    """
+    from clozekit.deploy.cli import parse
+
+    if not words or words[0] != "train":
+        raise InputError(
+            f"{backend} runs `train`, got {shlex.join(words) or 'no command'}; write it behind `--`, as in: clozekit"
+            f" submit {backend} job.yaml -- train config.yaml"
+        )
+    arguments = parse(list(words))
+    changes = list(arguments.changes)
+    if job.output is not None:
+        changes.append(f"directory={job.output}")
+    with quiet_stderr(debug=False):
+        from clozekit.model.training.config import load_config
+
+        config = load_config(arguments.config, changes)
+    places = {"dataset": config.dataset, "directory": config.directory, "tokenizer": config.tokenizer}
+    places |= {"preset": config.preset}
+    for key, place in places.items():
+        mounted = any(str(place).startswith(path) for path in job.kubernetes.volumes.values()) and backend == "gke"
+        if needs_url and place is not None and "://" not in place and not mounted:
+            raise InputError(
+                f"{key} must be where the workers of {backend} reach it (gs://bucket/...), got {place!r}; put it there,"
+                " or mount a volume (kubernetes.volumes)"
+            )
+    asked = config.cluster.num_workers
+    if asked is not None and asked != job.num_workers:
+        raise InputError(
+            f"cluster.num_workers must be the job's num_workers, got {asked} and {job.num_workers}; leave it out"
+        )
+    flags = ["--dry-run"] if arguments.dry_run else []
+    with open(arguments.config, encoding="utf-8") as stream:
+        return RemoteCommand(("clozekit", "train", CONFIG_FILE, *changes, *flags), stream.read())

@@ -1,0 +1,25 @@
+"""Beam's DataflowRunner that hands the job over and leaves: what `prepare` does after a job is done waits for that."""
+
+from typing import Any
+
+from apache_beam.options.pipeline_options import StandardOptions
+from apache_beam.runners.dataflow import dataflow_runner
+
+RUNNER = "DataflowRunner"
+
+
+class HandedOver(Exception):  # noqa: N818 (not an error: it leaves the pipeline's `with`, which would wait)
+    """result: what the job is known by, or how it would be asked for."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__("the job is handed over")
+        self.result = result
+
+
+# Beam checks options for Dataflow by the name of the class.
+class DataflowRunner(dataflow_runner.DataflowRunner):
+    """Sends the job, or writes it to a template_location; then raises HandedOver with Beam's result."""
+
+    def run_pipeline(self, pipeline: Any, options: Any, pipeline_proto: Any = None) -> Any:
+        options.view_as(StandardOptions).runner = RUNNER
+        raise HandedOver(super().run_pipeline(pipeline, options, pipeline_proto))

@@ -1,0 +1,31 @@
+"""Sums along the rows of a batch in the graph, several times as fast on a CPU as tf.cumsum and tf.scatter."""
+
+import numpy as np
+import tensorflow as tf
+
+# Columns that one product with a triangle of ones sums up; 16 and 64 were a little slower.
+_BLOCK = 32
+
+
+def running_sum(values: tf.Tensor) -> tf.Tensor:
+    """tf.cumsum of int32 (B, T) along the rows, T static.
+
+    As products with triangles of ones: exact while values and sums of 32 neighbours are within 2,048 (what a GPU's
+    TF32 holds) and all sums within 2^24.
+    """
+    length = values.shape[1]
+    num_blocks = -(-length // _BLOCK)
+    padded = tf.pad(tf.cast(values, tf.float32), [[0, 0], [0, num_blocks * _BLOCK - length]])
+    inside = tf.matmul(tf.reshape(padded, [-1, _BLOCK]), np.triu(np.ones((_BLOCK, _BLOCK), np.float32)))
+    blocks = tf.reshape(inside, [-1, num_blocks, _BLOCK])
+    before = tf.matmul(blocks[:, :, -1], np.triu(np.ones((num_blocks, num_blocks), np.float32), 1))
+    sums = tf.reshape(blocks + before[:, :, None], [-1, num_blocks * _BLOCK])
+    return tf.cast(sums[:, :length], tf.int32)
+
+
+def add_at(positions: tf.Tensor, values: tf.Tensor, length: int) -> tf.Tensor:
+    """int32 (B, length): zeros, with `values` (B, N) added at `positions` (B, N), each below `length`."""
+    num_rows = tf.shape(positions)[0]
+    flat = tf.reshape(positions + tf.range(num_rows)[:, None] * length, [-1])
+    sums = tf.math.unsorted_segment_sum(tf.reshape(values, [-1]), flat, num_rows * length)
+    return tf.reshape(sums, [num_rows, length])

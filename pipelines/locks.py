@@ -1,0 +1,108 @@
+"""Locks: one build at a time writes into a local directory, and what a killed one left in the temporary folder goes.
+
+The system holds them for the process that took them (flock) and lets go when it ends, however it ends: no lock is stale.
+Object stores have none; there shards are named by their content and nothing is shared but what is written last.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from clozekit.pipelines.files import is_local
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import open_file_system
+
+LOCK_FILE = "_lock"
+_OWNER_FILE = "owner"
+
+
+@contextmanager
+def lock_directories(directories: Iterable[str]) -> Iterator[None]:
+    """Keeps every other build out of the directories while the block runs; those that are not local stay open.
+
+    Raises InputError when another build has one of them. A directory that can't be written has no lock: whatever is there
+    is read at most.
+    """
+    with ExitStack() as held:
+        # In one order, so that of two builds with several directories one gets them all.
+        for directory in sorted(set(directories)):
+            filesystem, path = open_file_system(directory)
+            if is_local(filesystem):
+                held.enter_context(_lock_directory(path))
+        yield
+
+
+@contextmanager
+def _lock_directory(directory: str) -> Iterator[None]:
+    path = os.path.join(directory, LOCK_FILE)
+    try:
+        os.makedirs(directory, exist_ok=True)
+        descriptor = _open_locked(path)
+    except BlockingIOError as error:
+        raise InputError(
+            f"one build at a time writes into a directory, another one is at work in {directory}; wait for it, or pass"
+            " another --output"
+        ) from error
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        # Removed before it is let go: whoever opened this very file meanwhile sees that it is gone.
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        os.close(descriptor)
+
+
+def _open_locked(path: str) -> int:
+    """A descriptor of the file at `path`, locked. Raises BlockingIOError when another process or thread has it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(descriptor)
+            raise
+        # Its last owner removed it between the two lines: the next one is a new file.
+        os.close(descriptor)
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[str]:
+    """A new folder `clozekit-<name>-...` in the temporary folder while the block runs. Those of runs that were killed are
+    removed first: nobody holds the lock of their owner."""
+    prefix = f"clozekit-{name}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*/{_OWNER_FILE}"):
+        _remove_ownerless(left)
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+        descriptor = _open_locked(os.path.join(folder, "new"))
+        try:
+            # Under this name it is locked from the first moment on.
+            os.rename(os.path.join(folder, "new"), os.path.join(folder, _OWNER_FILE))
+            yield folder
+        finally:
+            os.close(descriptor)
+
+
+def _remove_ownerless(owner: Path) -> None:
+    try:
+        descriptor = os.open(owner, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        # Gone meanwhile, or another user's.
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(owner.parent, ignore_errors=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)

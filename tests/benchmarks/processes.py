@@ -1,0 +1,94 @@
+"""Runs a command and says what it and all the processes it starts took: CPU-seconds, and the highest memory of each."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Measured(NamedTuple):
+    """CPU-seconds of everything, of them before the work began; highest memory in MB of the first process and of the
+    hungriest of those it started; the last line of its output, if that is JSON."""
+
+    cpu_seconds: float
+    start_seconds: float
+    peak_mb: float
+    worker_peak_mb: float
+    said: dict[str, Any]
+
+    @property
+    def work_seconds(self) -> float:
+        return self.cpu_seconds - self.start_seconds
+
+
+def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Measured:
+    """What a command says as `start` are the CPU-seconds it took before its work began. Raises RuntimeError if it fails."""
+    waited = _cpu_of_children()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            env={**os.environ, **(environment or {})},
+        )
+        watched = _Watched(process.pid)
+        done = threading.Event()
+        watcher = threading.Thread(target=lambda: watched.until(done), daemon=True)
+        watcher.start()
+        out, _ = process.communicate()
+        done.set()
+        watcher.join()
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{command} failed: {errors.read()[-2000:].decode(errors='replace')}")
+    lines = out.decode().strip().splitlines()
+    said = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    workers = [peak for pid, peak in watched.peaks.items() if pid != process.pid]
+    return Measured(
+        # The first is exact for processes that were waited for, the second misses only the last moment of the others.
+        max(_cpu_of_children() - waited, sum(watched.cpu.values())),
+        said.get("start", 0.0),
+        watched.peaks.get(process.pid, 0.0),
+        max(workers, default=0.0),
+        said,
+    )
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+class _Watched:
+    """CPU-seconds and highest resident memory (MB) of every process of a session, as last seen in /proc."""
+
+    def __init__(self, session: int) -> None:
+        self.session = session
+        self.cpu: dict[int, float] = {}
+        self.peaks: dict[int, float] = {}
+
+    def until(self, done: threading.Event) -> None:
+        while not done.wait(0.05):
+            self.look()
+
+    def look(self) -> None:
+        tick = os.sysconf("SC_CLK_TCK")
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) != self.session or fields[0] == "Z":
+                    continue
+                status = (folder / "status").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            self.cpu[int(folder.name)] = (int(fields[11]) + int(fields[12])) / tick
+            peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+            if peak:
+                self.peaks[int(folder.name)] = int(peak[1]) / 1024
