@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from slurm_cluster import NODES, Slurm, missing, slurm_cluster
 
+from clozekit.deploy import slurm as deployed
+from clozekit.deploy.job import Job, SlurmSettings
 from clozekit.model.training.config import (
     CheckpointConfig,
     EvaluateConfig,
@@ -24,19 +26,6 @@ from clozekit.pipelines.manifest import Manifest
 
 FULL = os.environ.get("CLOZEKIT_FULL") == "1"
 STEPS = 80
-# Both tasks on one node: TensorFlow listens on all addresses of a machine, and here the nodes share one.
-SCRIPT = """\
-#!/bin/bash
-#SBATCH --job-name=clozekit --nodes=1 --ntasks=2 --time=5 --requeue --signal=TERM@60
-#SBATCH --open-mode=append --output={folder}/job.txt
-echo "attempt ${{SLURM_RESTART_COUNT:-0}} on $SLURM_JOB_NODELIST"
-srun {python} -m clozekit.deploy.cli train {folder}/run.yaml
-status=$?
-echo "ended with $status"
-# 75: stopped and saved; 76: another worker is gone. Both go on when they are run again.
-if [ $status = 75 ] || [ $status = 76 ]; then scontrol requeue $SLURM_JOB_ID; sleep 60; fi
-exit $status
-"""
 
 
 def config_for(dataset: str, folder: Path) -> RunConfig:
@@ -51,18 +40,26 @@ def config_for(dataset: str, folder: Path) -> RunConfig:
     )
 
 
-def submit(slurm: Slurm, dataset: str, folder: Path) -> str:
-    """The number of a job that trains in `folder`."""
+def submit(slurm: Slurm, dataset: str, folder: Path, name: str) -> str:
+    """The number of a job of `clozekit submit slurm` that trains in `folder`."""
     folder.mkdir()
-    (folder / "run.yaml").write_text(config_for(dataset, folder).to_yaml(), encoding="utf-8")
+    config = folder / "run.yaml"
+    config.write_text(config_for(dataset, folder).to_yaml(), encoding="utf-8")
+    setup = (f"export PATH={Path(sys.executable).parent}:$PATH",)
+    job = Job(name, num_workers=2, slurm=SlurmSettings(folder=str(folder), setup=setup))
+    text = deployed.render(job, deployed.command(job, ["train", str(config)]))
+    # TensorFlow listens on all addresses of a machine, and here the nodes share one: both tasks go to one node.
+    for there, here in (("--nodes=2", "--nodes=1"), ("--ntasks-per-node=1", "--ntasks-per-node=2")):
+        assert there in text
+        text = text.replace(there, here)
+    (folder / name).mkdir()
     script = folder / "job.sh"
-    script.write_text(SCRIPT.format(folder=folder, python=sys.executable), encoding="utf-8")
+    script.write_text(text, encoding="utf-8")
     return slurm.run("sbatch", "--parsable", str(script)).strip()
 
 
 def output(folder: Path) -> str:
-    path = folder / "job.txt"
-    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return "".join(path.read_text(encoding="utf-8", errors="replace") for path in folder.glob("*/log-*.txt"))
 
 
 def curve(folder: Path) -> list[dict[str, Any]]:
@@ -88,10 +85,10 @@ def test_a_job_that_slurm_stops_and_requeues_is_as_if_never_stopped(
     slurm: Slurm, dataset: tuple[str, Manifest], tmp_path: Path
 ) -> None:
     folder = tmp_path / "stopped"
-    job = submit(slurm, dataset[0], folder)
+    job = submit(slurm, dataset[0], folder, "stopped")
     slurm.wait_for(lambda: any((folder / "run" / "checkpoints").glob("*/state.json")), "a checkpoint")
     slurm.run("scancel", "--signal=TERM", job)
-    slurm.wait_for(lambda: "ended with 75" in output(folder), "the signal")
+    slurm.wait_for(lambda: f"ended with 75, start 0 of job {job}" in output(folder), "the signal")
     # The node is gone, as a preempted one is; and nobody waits for Slurm's two minutes before a requeued job.
     slurm.run("scontrol", "update", f"nodename={NODES[0]}", "state=drain", "reason=test")
     slurm.wait_for(lambda: slurm.state(job) == "PENDING", "the requeue")
@@ -99,13 +96,13 @@ def test_a_job_that_slurm_stops_and_requeues_is_as_if_never_stopped(
     ended(slurm, job, folder)
     slurm.run("scontrol", "update", f"nodename={NODES[0]}", "state=resume")
     text = output(folder)
-    assert f"attempt 0 on {NODES[0]}" in text and f"attempt 1 on {NODES[1]}" in text
+    assert NODES[1] in slurm.run("scontrol", "show", "job", job)
     assert "stopped by SIGTERM, saved at step" in text and "going on from step" in text
-    assert "ended with 0" in text
+    assert f"ended with 0, start 1 of job {job}" in text
 
     if FULL:
         whole = tmp_path / "whole"
-        ended(slurm, submit(slurm, dataset[0], whole), whole)
+        ended(slurm, submit(slurm, dataset[0], whole, "whole"), whole)
         assert curve(folder) == curve(whole)
         return
     # One process, whose sums differ by rounding.
