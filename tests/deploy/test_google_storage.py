@@ -1,6 +1,10 @@
-"""gs:// from end to end on a real storage server: corpus, dataset, training, checkpoints, presets, races, refusals."""
+"""gs:// from end to end on a real storage server: corpus, dataset, training, checkpoints, presets, races, refusals.
+
+CLOZEKIT_FULL=1 adds a kill -9 and two builds that start together.
+"""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +26,7 @@ from clozekit.pipelines import commit
 from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.pipelines.verify import verify_dataset
 
+FULL = os.environ.get("CLOZEKIT_FULL") == "1"
 STEPS = 50
 CONFIG = """\
 dataset: gs://ours/dataset
@@ -117,9 +122,10 @@ def test_a_run_in_a_bucket_that_is_stopped_and_killed_is_as_if_never_stopped(
         assert time.monotonic() - asked < SPOT_SECONDS
         stopped_at = saved_step("ours/run/checkpoints")
         assert f"stopped by SIGTERM, saved at step {stopped_at} of {STEPS}" in child.output()
-    with started(*arguments) as child:
-        wait_for_checkpoint(stopped_at + 10, child)
-        child.kill()
+    if FULL:
+        with started(*arguments) as child:
+            wait_for_checkpoint(stopped_at + 10, child)
+            child.kill()
     assert not files().exists("ours/run/preset/config.json")
     capsys.readouterr()
     assert main(["train", "gs://ours/config.yaml"]) == 0
@@ -198,6 +204,7 @@ def test_the_same_build_run_twice_at_once_gives_one_dataset(
     )
 
 
+@pytest.mark.skipif(not FULL, reason="two more processes; CLOZEKIT_FULL=1 runs it")
 def test_two_builds_started_together(in_bucket: tuple[str, str]) -> None:
     """Whatever the order of their steps, one wins whole and the other says so in one line."""
     arguments = prepare_arguments(*in_bucket, "gs://ours/together")
