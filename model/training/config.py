@@ -15,6 +15,7 @@ import yaml
 from clozekit.model.reader_options import ReaderOptions
 from clozekit.tokenizers.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import read_text, reason_of
 
 # Each draws its own random numbers for dropout from the room that a step has.
 MAX_MICRO_BATCHES = 256
@@ -409,9 +410,9 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises InputError when it can't be read or holds something else."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"a configuration must be a readable YAML file, {path} is not ({error})") from error
+        raise InputError(f"a configuration must be a readable YAML file, {path} is not ({reason_of(error)})") from error
     try:
         fields = yaml.safe_load(text)
     except yaml.YAMLError as error:
