@@ -168,7 +168,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    from clozekit.model.training.config import load_config
+    from clozekit.model.training.config_file import load_config
 
     config = load_config(arguments.config, arguments.changes)
 

@@ -113,7 +113,7 @@ def _make_dataset(reading: ReadOptions, tokenizer_directory: Path, directory: Pa
 
 
 def _train(directory: Path, dataset: Path, steps: int) -> tuple[Any, dict[str, float]]:
-    from clozekit.model.training.config import load_config
+    from clozekit.model.training.config_file import load_config
     from clozekit.model.training.controller import Run
 
     path = directory / "train.yaml"

@@ -75,7 +75,7 @@ def train_command(job: Job, words: Sequence[str], backend: str, needs_url: bool)
     if job.output is not None:
         changes.append(f"directory={job.output}")
     with quiet_stderr(debug=False):
-        from clozekit.model.training.config import load_config
+        from clozekit.model.training.config_file import load_config
 
         config = load_config(arguments.config, changes)
     places = {"dataset": config.dataset, "directory": config.directory, "tokenizer": config.tokenizer}

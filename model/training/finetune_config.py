@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from clozekit.model.training.config import OptimizerConfig, apply_changes, check, config_from_dict, read_yaml, set_key
+from clozekit.model.training.config import OptimizerConfig, check
+from clozekit.model.training.config_file import apply_changes, config_from_dict, read_yaml, set_key
 from clozekit.model.training.labelled_texts import FORMATS, Columns
 from clozekit.model.training.task_metrics import check_metric
 from clozekit.tokenizers.errors import InputError

@@ -19,7 +19,7 @@ from processes import Child, started
 
 from clozekit.deploy.cli import main
 from clozekit.model import MaskedLM
-from clozekit.model.training.config import load_config
+from clozekit.model.training.config_file import load_config
 from clozekit.model.training.controller import Run
 from clozekit.model.training.log import MEASURED
 from clozekit.pipelines import commit

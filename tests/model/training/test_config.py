@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clozekit.model.training.config import BatchRampConfig, PhaseConfig, RunConfig, TrainConfig, load_config
+from clozekit.model.training.config import BatchRampConfig, PhaseConfig, RunConfig, TrainConfig
+from clozekit.model.training.config_file import load_config
 from clozekit.tokenizers.errors import InputError
 
 TEXT = "dataset: data\ndirectory: run\nmodel: {num_layers: 2}\noptimizer: {learning_rate: 1e-3}\n"
