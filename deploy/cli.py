@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from clozekit.deploy.cloud_options import CLOUD_COMMANDS, add_cloud_commands
 from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
+from clozekit.deploy.storage_errors import refusal
 from clozekit.deploy.submit_options import add_submit, split_remote
 from clozekit.tokenizers.errors import InputError
 
@@ -214,6 +216,7 @@ def build_parser() -> argparse.ArgumentParser:
     fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
     add_model_commands(commands, _command)
+    add_cloud_commands(commands, _command)
     add_submit(commands, _command)
     return parser
 
@@ -346,7 +349,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> None:
     # Loaded here, so that `--help` and a mistyped option answer at once.
-    name = "model_commands" if arguments.command in MODEL_COMMANDS else "commands"
+    names = {**dict.fromkeys(MODEL_COMMANDS, "model_commands"), **dict.fromkeys(CLOUD_COMMANDS, "cloud_commands")}
+    name = names.get(arguments.command, "commands")
     if arguments.command == "submit":
         name = "submit"
     getattr(importlib.import_module(f"clozekit.deploy.{name}"), arguments.command)(arguments)
@@ -388,7 +392,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(f"clozekit {arguments.command}: {error}", arguments.debug, status)
     except OSError as error:
         # A full disk, a folder that can't be written: nothing to learn from a traceback.
-        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_FAILURE)
+        line = str(error) if error.strerror else refusal(error) or str(error)
+        return _report(f"clozekit {arguments.command}: {line}", arguments.debug, EXIT_FAILURE)
+    except Exception as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        return _report(f"clozekit {arguments.command}: {refused}", arguments.debug, EXIT_FAILURE)
     return EXIT_OK
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from clozekit.deploy.quiet import load_tensorflow
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import read_text, reason_of
 
 
 def demo(arguments: argparse.Namespace) -> None:
@@ -129,12 +130,13 @@ def inspect(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.describe import describe_manifest, sample_rows
     from clozekit.pipelines.files import join
     from clozekit.pipelines.manifest import read_manifest
-    from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, load_tokenizer_from
+    from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER
+    from clozekit.tokenizers.families import load_tokenizer
 
     if arguments.rows < 0:
         raise InputError(f"--rows must be at least 0, got {arguments.rows}")
     manifest = read_manifest(arguments.dataset)
-    tokenizer = load_tokenizer_from(arguments.tokenizer or join(arguments.dataset, TOKENIZER_FOLDER))
+    tokenizer = load_tokenizer(arguments.tokenizer or join(arguments.dataset, TOKENIZER_FOLDER))
     rows = list(sample_rows(manifest, arguments.dataset, tokenizer, arguments.rows))
     print("\n".join([*describe_manifest(manifest, arguments.dataset), "", *rows]))
 
@@ -225,9 +227,11 @@ def fill_texts(texts: Sequence[str], file: str | None, option: str = "--file") -
     found = list(texts)
     if file is not None:
         try:
-            content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+            content = sys.stdin.read() if file == "-" else read_text(file)
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{option} must be a readable file of UTF-8 lines, {file} is not ({error})") from error
+            raise InputError(
+                f"{option} must be a readable file of UTF-8 lines, {file} is not ({reason_of(error)})"
+            ) from error
         found += [line for line in content.splitlines() if line.strip()]
     if not found:
         raise InputError(f"there must be at least one text, got none; write it behind the preset or pass {option}")

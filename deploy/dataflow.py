@@ -14,6 +14,7 @@ from clozekit.deploy.job import FINGERPRINT, Job
 from clozekit.deploy.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
 from clozekit.deploy.submit_errors import BucketError, JobFailedError, NameTakenError, google_errors, one_line
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import read_text
 
 __all__ = ["cancel", "command", "find", "finish", "log_reader", "refresh", "render", "start"]
 
@@ -84,7 +85,7 @@ def command(job: Job, words: list[str]) -> PrepareCommand:
             f"--tokenizer must be where Dataflow's workers reach it: gs://bucket/..., or an absolute path that the image"
             f" has too, got {arguments.tokenizer!r}"
         )
-    config = None if arguments.config is None else Path(arguments.config).read_text(encoding="utf-8")
+    config = None if arguments.config is None else read_text(arguments.config)
     return PrepareCommand(tuple(words), arguments, config)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import read_text
 
 PROVISIONING = ("standard", "spot", "flex_start")
 # Set by what submits; a spec that sets them too would contradict it.
@@ -276,7 +277,7 @@ def load_job(path: str | Path, changes: Sequence[str] = ()) -> Job:
     Raises InputError naming the key for one that is unknown, missing or of another type.
     """
     try:
-        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        fields = yaml.safe_load(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"a job must be a readable YAML file, {path} is not ({error})") from error
     except yaml.YAMLError as error:

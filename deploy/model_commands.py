@@ -10,6 +10,7 @@ from clozekit.deploy.commands import fill_texts
 from clozekit.deploy.model_options import FINETUNE_KEYS
 from clozekit.deploy.quiet import load_tensorflow
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import write_text
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -24,7 +25,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         result = evaluate_dataset(arguments.preset, arguments.dataset, options)
     text = json.dumps(result, indent=2, ensure_ascii=False)
     if arguments.output is not None:
-        Path(arguments.output).write_text(text + "\n", encoding="utf-8")
+        write_text(arguments.output, text + "\n")
     print(text)
 
 

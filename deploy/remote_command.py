@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from clozekit.deploy.job import Job
 from clozekit.deploy.quiet import quiet_stderr
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import read_text
 
 # The configuration travels inside the request: what was submitted is trained, however the file changes afterwards.
 CONFIG_VARIABLE = "CLOZEKIT_CONFIG"
@@ -92,5 +93,4 @@ def train_command(job: Job, words: Sequence[str], backend: str, needs_url: bool)
             f"cluster.num_workers must be the job's num_workers, got {asked} and {job.num_workers}; leave it out"
         )
     flags = ["--dry-run"] if arguments.dry_run else []
-    with open(arguments.config, encoding="utf-8") as stream:
-        return RemoteCommand(("clozekit", "train", CONFIG_FILE, *changes, *flags), stream.read())
+    return RemoteCommand(("clozekit", "train", CONFIG_FILE, *changes, *flags), read_text(arguments.config))

@@ -9,7 +9,8 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from clozekit.pipelines.files import join, write_bytes
+from clozekit.pipelines.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
+from clozekit.pipelines.files import join, list_names, remove
 from clozekit.pipelines.manifest import (
     MANIFEST_FILE,
     Manifest,
@@ -17,11 +18,13 @@ from clozekit.pipelines.manifest import (
     SplitInfo,
     TokenizerInfo,
     dataset_fingerprint,
+    has_manifest,
     manifest_to_json,
+    read_manifest,
 )
 from clozekit.pipelines.plan import GroupRows, ShardPlan
 from clozekit.pipelines.stage import CONTAMINATED, DEADLETTER, DUPLICATES, REJECTS
-from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, save_tokenizer_to
+from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, file_names, tokenizer_contents
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 
@@ -136,13 +139,70 @@ def assemble_manifest(
     )
 
 
-class CommitDataset(beam.DoFn):
-    """Copies the tokenizer beside the shards, then writes the manifest, which makes a dataset of them."""
+def files_seen(directory: str) -> dict[str, str | None]:
+    """File that a commit writes -> its version now; what is not there has no entry."""
+    names = [join(TOKENIZER_FOLDER, name) for name in file_names(join(directory, TOKENIZER_FOLDER))]
+    versions = {name: version_of(join(directory, name)) for name in (*names, MANIFEST_FILE)}
+    return {name: version for name, version in versions.items() if version is not None}
 
-    def __init__(self, directory: str, tokenizer_directory: str, build: BuildInfo) -> None:
+
+def is_lost(directory: str, build_id: str, seen: Mapping[str, str | None]) -> bool:
+    """Whether another build has finished `directory` since."""
+    if not has_manifest(directory) or version_of(join(directory, MANIFEST_FILE)) == seen.get(MANIFEST_FILE):
+        return False
+    return read_manifest(directory).build_id != build_id
+
+
+def _lost(directory: str) -> InputError:
+    return InputError(
+        f"an output takes one build at a time, another one has finished {directory} while this one ran; its dataset is"
+        " whole and stays: use it, or run again with another --output or with --overwrite"
+    )
+
+
+def write_commit(
+    directory: str, manifest: Manifest, tokenizer_files: Mapping[str, bytes], seen: Mapping[str, str | None]
+) -> None:
+    """Writes the tokenizer beside the shards, then the manifest, which makes a dataset of them.
+
+    Each file is written only if it is still as it was `seen`, so of several builds of one output one wins, whole. Raises
+    InputError in the others.
+    """
+    if is_lost(directory, manifest.build_id, seen):
+        raise _lost(directory)
+    gone = {shard.name for split in manifest.splits.values() for shard in split.shards} - set(list_names(directory))
+    if gone:
+        raise InputError(
+            f"every shard must be there when a build ends, {min(gone)} was removed from {directory} while it ran; let one"
+            " build at a time write there, and run it again"
+        )
+    contents = {join(TOKENIZER_FOLDER, name): content for name, content in tokenizer_files.items()}
+    for name in sorted(set(seen) - set(contents) - {MANIFEST_FILE}):
+        remove(join(directory, name))
+    try:
+        for name, content in {**contents, MANIFEST_FILE: manifest_to_json(manifest).encode()}.items():
+            write_if_unchanged(join(directory, name), content, seen.get(name))
+    except ChangedMeanwhileError as error:
+        if is_lost(directory, manifest.build_id, seen):
+            raise _lost(directory) from error
+        if not has_manifest(directory) or read_manifest(directory).build_id != manifest.build_id:
+            raise InputError(
+                f"an output takes one build at a time, another one has written {error} while this one ran; run again when"
+                " it has ended, or with another --output"
+            ) from error
+        # The same build, run twice: it has been finished already.
+
+
+class CommitDataset(beam.DoFn):
+    """The last step of a build."""
+
+    def __init__(
+        self, directory: str, tokenizer_directory: str, build: BuildInfo, seen: Mapping[str, str | None]
+    ) -> None:
         self._directory = directory
         self._tokenizer_directory = tokenizer_directory
         self._build = build
+        self._seen = dict(seen)
 
     def process(
         self,
@@ -155,6 +215,6 @@ class CommitDataset(beam.DoFn):
     ) -> Iterable[str]:
         check_side_files(counts, side_files)
         manifest = assemble_manifest(self._build, counts, groups, plans, shards)
-        save_tokenizer_to(load_tokenizer(self._tokenizer_directory), join(self._directory, TOKENIZER_FOLDER))
-        write_bytes(join(self._directory, MANIFEST_FILE), manifest_to_json(manifest).encode())
+        tokenizer_files = tokenizer_contents(load_tokenizer(self._tokenizer_directory))
+        write_commit(self._directory, manifest, tokenizer_files, self._seen)
         yield manifest.dataset_sha256

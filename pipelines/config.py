@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +17,7 @@ from clozekit.pipelines.corpus_options import (
 )
 from clozekit.pipelines.options import ReadOptions, Source
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import read_text, reason_of
 
 SECTIONS = {
     "clean": CleanOptions,
@@ -33,9 +33,9 @@ def load_fields(path: str | None) -> dict[str, dict[str, Any]]:
     if path is None:
         return fields
     try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        loaded = yaml.safe_load(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"a configuration must be a readable YAML file, {path} is not ({error})") from error
+        raise InputError(f"a configuration must be a readable YAML file, {path} is not ({reason_of(error)})") from error
     except yaml.YAMLError as error:
         raise InputError(f"a configuration must be YAML, {path} is not: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, dict):

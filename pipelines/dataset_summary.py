@@ -9,7 +9,8 @@ from typing import NamedTuple
 from clozekit.pipelines.describe import rows_of
 from clozekit.pipelines.files import join, list_names, read_bytes
 from clozekit.pipelines.manifest import Manifest
-from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, load_tokenizer_from
+from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER
+from clozekit.tokenizers.families import load_tokenizer
 
 NUM_SAMPLES = 6
 SAMPLE_CHARACTERS = 600
@@ -81,7 +82,7 @@ def _by_number(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
 
 def _kept_samples(directory: str, manifest: Manifest) -> Iterator[str]:
     """The beginnings of the first documents, decoded: rows are in random order, so these are a random sample."""
-    tokenizer = load_tokenizer_from(join(directory, TOKENIZER_FOLDER))
+    tokenizer = load_tokenizer(join(directory, TOKENIZER_FOLDER))
     left = NUM_SAMPLES
     for row in rows_of(manifest, directory, NUM_SAMPLES):
         start = 0

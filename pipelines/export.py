@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import fsspec
 
 from clozekit.pipelines.export_formats import EXPORTED_NAME, FORMATS, convert_shard, describe_folder, exported_name
 from clozekit.pipelines.files import InputFile, is_local, join, read_bytes, remove, write_bytes
@@ -19,6 +18,7 @@ from clozekit.pipelines.progress import Progress, ProgressReporter, local_progre
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import open_file_system
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def export_dataset(
     check_choice("the format (--to)", to, FORMATS)
     manifest = read_manifest(directory)
     options = runner_options(runner, num_workers, beam_arguments)
-    filesystem, path = fsspec.core.url_to_fs(target)
+    filesystem, path = open_file_system(target)
     _check_free(filesystem, path, target, overwrite)
     written = f"{path.rstrip('/')}.export.tmp" if is_local(filesystem) else target
     remove(written)

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-import fsspec
 import pyarrow as pa
 
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import open_file_system, reason_of
 
 # What a directory given as an input is searched for.
 TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".wet", ".warc")
@@ -58,18 +58,30 @@ def find_inputs(patterns: tuple[str, ...], source: str = "") -> tuple[InputFile,
     """
     found: dict[str, InputFile] = {}
     for pattern in patterns:
-        filesystem, path = fsspec.core.url_to_fs(pattern)
-        for name in _matches(filesystem, path, pattern):
-            info = filesystem.info(name)
+        filesystem, path = open_file_system(pattern)
+        try:
+            matches = _matches(filesystem, path, pattern)
+        except InputError:
+            raise
+        # The clients of stores share no class of errors.
+        except Exception as error:
+            if is_local(filesystem):
+                raise
+            raise InputError(f"every input must be readable, {pattern} is not: {reason_of(error)}") from error
+        for number, (name, info) in enumerate(matches.items()):
             url = name if is_local(filesystem) else filesystem.unstrip_protocol(name)
-            _check_readable(filesystem, name, url)
+            # In a store permissions are those of the bucket, and every look is a request.
+            if is_local(filesystem) or number == 0:
+                _check_readable(filesystem, name, url)
             found[url] = InputFile(url, int(info["size"]), str(info.get("mtime") or info.get("etag") or ""), source)
     return tuple(found[url] for url in sorted(found))
 
 
-def _matches(filesystem: Any, path: str, pattern: str) -> list[str]:
+def _matches(filesystem: Any, path: str, pattern: str) -> dict[str, Any]:
+    """Name -> what the file system says of it."""
     if filesystem.isdir(path):
-        names = [name for name in filesystem.find(path) if bare_name(name).endswith(TEXT_SUFFIXES)]
+        everything = filesystem.find(path, detail=True)
+        names = {name: info for name, info in everything.items() if bare_name(name).endswith(TEXT_SUFFIXES)}
         if not names:
             raise InputError(
                 f"an input directory must hold text ({', '.join(TEXT_SUFFIXES)}, plain or {', '.join(COMPRESSION_SUFFIXES)}), {pattern}"
@@ -78,8 +90,8 @@ def _matches(filesystem: Any, path: str, pattern: str) -> list[str]:
         return names
     # A name that is there is meant as it stands, brackets and all.
     if filesystem.isfile(path):
-        return [path]
-    names = [name for name in filesystem.glob(path) if filesystem.isfile(name)]
+        return {path: filesystem.info(path)}
+    names = {name: info for name, info in filesystem.glob(path, detail=True).items() if info["type"] == "file"}
     if not names:
         what = "matches no file" if any(character in path for character in "*?[") else "does not exist"
         raise InputError(f"every input must name at least one file, {pattern!r} {what}; check the path or the glob")
@@ -91,21 +103,23 @@ def _check_readable(filesystem: Any, name: str, url: str) -> None:
         with filesystem.open(name, "rb") as stream:
             stream.read(1)
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"every input must be readable, {url} is not ({reason}); check its permissions") from error
+        raise InputError(
+            f"every input must be readable, {url} is not ({reason_of(error)}); check its permissions"
+        ) from error
 
 
 @contextmanager
 def open_plain(path: str) -> Iterator[IO[bytes]]:
     """The bytes of a file as they are."""
-    filesystem, name = fsspec.core.url_to_fs(path)
+    filesystem, name = open_file_system(path)
     if is_local(filesystem):
         # fsspec's local file reads a line byte by byte in Python.
         with open(name, "rb", _BUFFER_BYTES) as local:
             yield local
     else:
         with filesystem.open(name, "rb") as stream:
-            yield stream
+            # fsspec's own files know no readline of at most so many bytes.
+            yield io.BufferedReader(stream, _BUFFER_BYTES)
 
 
 @contextmanager
@@ -132,7 +146,7 @@ def write_whole(path: str, write: Callable[[IO[bytes]], None]) -> None:
     Local files are written under a temporary name, synced and renamed; object stores show an object when its upload
     ends and know no rename, so there the object is written under its own name.
     """
-    filesystem, name = fsspec.core.url_to_fs(path)
+    filesystem, name = open_file_system(path)
     if not is_local(filesystem):
         with filesystem.open(name, "wb") as stream:
             write(stream)
@@ -163,27 +177,27 @@ def check_writable(directory: str) -> None:
     try:
         write_bytes(probe, b"")
         remove(probe)
-    except OSError as error:
-        reason = error.strerror or error
+    # The clients of stores share no class of errors.
+    except Exception as error:
         raise InputError(
-            f"the output must be a directory that can be written, {directory} is not ({reason})"
+            f"the output must be a directory that can be written, {directory} is not ({reason_of(error)})"
         ) from error
 
 
 def read_bytes(path: str) -> bytes:
-    with fsspec.open(path, "rb") as stream:
-        return bytes(stream.read())
+    filesystem, name = open_file_system(path)
+    return bytes(filesystem.cat_file(name))
 
 
 def file_size(path: str) -> int | None:
     """Size in bytes, None when there is no such file."""
-    filesystem, name = fsspec.core.url_to_fs(path)
+    filesystem, name = open_file_system(path)
     return int(filesystem.size(name)) if filesystem.isfile(name) else None
 
 
 def list_names(directory: str) -> list[str]:
     """Names of the files directly in `directory`, sorted; none when it does not exist."""
-    filesystem, path = fsspec.core.url_to_fs(directory)
+    filesystem, path = open_file_system(directory)
     if not filesystem.isdir(path):
         return []
     return sorted(
@@ -193,6 +207,13 @@ def list_names(directory: str) -> list[str]:
 
 def remove(path: str) -> None:
     """Removes a file or a folder with all it holds; nothing happens when it does not exist."""
-    filesystem, name = fsspec.core.url_to_fs(path)
+    filesystem, name = open_file_system(path)
     if filesystem.exists(name):
         filesystem.rm(name, recursive=True)
+
+
+def remove_if_empty(directory: str) -> None:
+    """Removes a local folder that holds nothing; stores have no such folders."""
+    filesystem, path = open_file_system(directory)
+    if is_local(filesystem) and os.path.isdir(path) and not os.listdir(path):
+        os.rmdir(path)

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import fsspec
-
 from clozekit.pipelines.files import is_local
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import open_file_system
 
 LOCK_FILE = "_lock"
 _OWNER_FILE = "owner"
@@ -31,7 +30,7 @@ def lock_directories(directories: Iterable[str]) -> Iterator[None]:
     with ExitStack() as held:
         # In one order, so that of two builds with several directories one gets them all.
         for directory in sorted(set(directories)):
-            filesystem, path = fsspec.core.url_to_fs(directory)
+            filesystem, path = open_file_system(directory)
             if is_local(filesystem):
                 held.enter_context(_lock_directory(path))
         yield

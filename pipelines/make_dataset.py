@@ -1,7 +1,7 @@
 """Making one dataset of encoded pieces: groups, rows, shards, manifest, as a part of the graph."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -22,11 +22,13 @@ GROUP_ROWS = "group_rows"
 
 @dataclass(frozen=True)
 class Target:
-    """One dataset of a build: where it goes, its settings, what is known of it before."""
+    """One dataset of a build: where it goes, its settings, what is known of it before; seen: file that the commit writes
+    -> its version when the build began."""
 
     directory: str
     options: PrepareOptions
     build: BuildInfo
+    seen: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class AssignGroups(beam.DoFn):
@@ -139,7 +141,7 @@ def add_dataset(
         | f"CommitOnce{label}" >> beam.Create([None])
         | f"Commit{label}"
         >> beam.ParDo(
-            CommitDataset(directory, tokenizer_directory, build),
+            CommitDataset(directory, tokenizer_directory, build, target.seen),
             AsSingleton(counts),
             AsList(groups),
             AsSingleton(plans),

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import open_file_system
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
@@ -138,7 +137,7 @@ def manifest_path(directory: str) -> str:
 
 
 def has_manifest(directory: str) -> bool:
-    filesystem, path = fsspec.core.url_to_fs(manifest_path(directory))
+    filesystem, path = open_file_system(manifest_path(directory))
     return bool(filesystem.exists(path))
 
 
@@ -153,5 +152,5 @@ def read_manifest(directory: str) -> Manifest:
             f"a dataset directory must hold {MANIFEST_FILE}, {directory} does not: it is no dataset or its build did"
             " not finish; run `clozekit prepare` (again)"
         )
-    with fsspec.open(path, "rb") as stream:
-        return manifest_from_json(stream.read().decode("utf-8", errors="replace"), path)
+    filesystem, name = open_file_system(path)
+    return manifest_from_json(filesystem.cat_file(name).decode("utf-8", errors="replace"), path)

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
-import fsspec
 from apache_beam.pvalue import AsSingleton
 
 from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.build_report import REPORT_FILE, write_build_report
 from clozekit.pipelines.clean import check_corpus
-from clozekit.pipelines.commit import BuildInfo
+from clozekit.pipelines.commit import BuildInfo, files_seen, is_lost
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DEAD_LETTERS, DeadLetter, check_bad_rate
 from clozekit.pipelines.decontaminate import evaluation_reading
@@ -28,6 +27,7 @@ from clozekit.pipelines.files import (
     join,
     list_names,
     remove,
+    remove_if_empty,
 )
 from clozekit.pipelines.locks import lock_directories, scratch_folder
 from clozekit.pipelines.make_dataset import Target, add_dataset
@@ -41,9 +41,11 @@ from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runne
 from clozekit.pipelines.select_documents import SelectDocuments, num_parts
 from clozekit.pipelines.stage import SIDE_FOLDERS, SIDE_LINES, StoreLines, WriteSideLines
 from clozekit.pipelines.tags import read_bad_words
-from clozekit.pipelines.write_shards import PARTS_FOLDER
+from clozekit.pipelines.tokenizer_files import file_names
+from clozekit.pipelines.write_shards import PARTS_FOLDER, parts_folder, shards_of_parts
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.file_systems import open_file_system
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.
@@ -66,13 +68,14 @@ def build_graph(
     targets: Sequence[Target],
     tokenizer_directory: str,
     directory: str,
+    side_id: str,
     store: BlockStore,
     progress: Progress | None,
 ) -> None:
     """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched.
 
     targets: the datasets, one for each sequence length, of one seed and validation rate; directory: where what is left
-    out of all of them goes.
+    out of all of them goes, in files that have `side_id` in their names.
     """
     items = split_files(inputs, reading)
     shared = targets[0].options
@@ -87,7 +90,7 @@ def build_graph(
     side_files = (
         (selected.side_lines, stored)
         | "AllSideLines" >> beam.Flatten()
-        | "WriteSideLines" >> WriteSideLines(directory, num_parts(items), store)
+        | "WriteSideLines" >> WriteSideLines(directory, side_id, num_parts(items), store)
     )
     examples = (
         (selected.dead_letters, encoded[DEAD_LETTERS])
@@ -218,27 +221,41 @@ def prepare_datasets(
         check_pairs(options, tokenizer)
         build = describe_build(inputs, reading, corpus, options, tokenizer, runner)
         targets.append(Target(directory, options, build))
+    side_id = hashlib.sha256("".join(target.build.build_id for target in targets).encode()).hexdigest()[:8]
     with lock_directories([side_directory, *directories]):
+        # What is there now: a commit finds by it whether another build, of another machine, was faster.
+        targets = [dataclasses.replace(target, seen=files_seen(target.directory)) for target in targets]
         missing = [target for target in targets if not is_finished(target, overwrite)]
+        leftovers = {directory: our_files(directory) for directory in directories}
+        old_side_files = side_files(side_directory)
         if missing:
-            for folder in SIDE_FOLDERS:
-                remove(join(side_directory, folder))
             # A dataset that is there stays whole until the new manifest takes the place of the old one.
             stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
             with (
                 local_blocks(side_directory, runner) as store,
                 local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
+                nothing_left_of_the_lost(missing, side_directory, side_id),
                 failures_in_one_line(),
                 beam.Pipeline(options=beam_options) as root,
             ):
                 build_graph(
-                    root, inputs, reading, corpus, missing, tokenizer_directory, side_directory, store, progress
+                    root,
+                    inputs,
+                    reading,
+                    corpus,
+                    missing,
+                    tokenizer_directory,
+                    side_directory,
+                    side_id,
+                    store,
+                    progress,
                 )
+            remove_side_files(side_directory, [name for name in old_side_files if side_id not in name])
         built = {target.directory for target in missing}
         results = []
         for directory in directories:
             manifest = read_manifest(directory)
-            remove_leftovers(directory, manifest)
+            remove_leftovers(directory, manifest, leftovers[directory])
             if directory in built or file_size(join(directory, REPORT_FILE)) is None:
                 write_build_report(directory, manifest, side_directory)
             results.append((manifest, directory in built))
@@ -251,7 +268,7 @@ def local_blocks(directory: str, runner: str) -> Iterator[BlockStore]:
     if runner != LOCAL_RUNNER:
         yield BlockStore()
         return
-    filesystem, path = fsspec.core.url_to_fs(directory)
+    filesystem, path = open_file_system(directory)
     if not is_local(filesystem):
         with scratch_folder("blocks") as folder:
             yield BlockStore(folder)
@@ -309,10 +326,48 @@ def describe_difference(manifest: Manifest, build: BuildInfo) -> str:
     return ", ".join(differing) or "another version of Clozekit"
 
 
-def remove_leftovers(directory: str, manifest: Manifest) -> None:
-    """Removes the part files and the shards that earlier builds left and the manifest does not name."""
+def our_files(directory: str) -> list[str]:
+    """Shards, and folders of part files, that builds have left in `directory`."""
+    shards = [name for name in list_names(directory) if _OUR_FILES.fullmatch(name)]
+    folders = {join(PARTS_FOLDER, name.split("/")[0]) for name in file_names(join(directory, PARTS_FOLDER))}
+    return [*shards, *sorted(folders)]
+
+
+def remove_leftovers(directory: str, manifest: Manifest, names: Sequence[str]) -> None:
+    """Removes the part files of the finished build, and of what `our_files` gave before it what the manifest does not
+    name. What came later is of another build, which sees to it itself."""
     wanted = {shard.name for split in manifest.splits.values() for shard in split.shards}
-    for name in list_names(directory):
-        if _OUR_FILES.fullmatch(name) and name not in wanted:
-            remove(join(directory, name))
-    remove(join(directory, PARTS_FOLDER))
+    for name in sorted({*names, join(PARTS_FOLDER, manifest.build_id[:16])} - wanted):
+        remove(join(directory, name))
+    remove_if_empty(join(directory, PARTS_FOLDER))
+
+
+def side_files(directory: str) -> list[str]:
+    """What builds have written of the documents that they left out."""
+    return [join(folder, name) for folder in SIDE_FOLDERS for name in list_names(join(directory, folder))]
+
+
+def remove_side_files(directory: str, names: Sequence[str]) -> None:
+    for name in names:
+        remove(join(directory, name))
+    for folder in SIDE_FOLDERS:
+        remove_if_empty(join(directory, folder))
+
+
+@contextmanager
+def nothing_left_of_the_lost(targets: Sequence[Target], side_directory: str, side_id: str) -> Iterator[None]:
+    """Where another build has finished the output first, removes what this one wrote there."""
+    try:
+        yield
+    except InputError:
+        lost = [one for one in targets if is_lost(one.directory, one.build.build_id, one.seen)]
+        for target in lost:
+            manifest = read_manifest(target.directory)
+            wanted = {shard.name for split in manifest.splits.values() for shard in split.shards}
+            for name in set(shards_of_parts(target.directory, target.build.build_id)) - wanted:
+                remove(join(target.directory, name))
+            remove(parts_folder(target.directory, target.build.build_id))
+            remove_if_empty(join(target.directory, PARTS_FOLDER))
+        if len(lost) == len(targets):
+            remove_side_files(side_directory, [name for name in side_files(side_directory) if side_id in name])
+        raise

@@ -152,8 +152,9 @@ def _part(lines: SideLines, num_parts: int) -> tuple[tuple[str, int], SideLines]
 class _WritePart(beam.DoFn):
     """((folder, part), SideLines) -> (folder, number of lines written)."""
 
-    def __init__(self, directory: str, store: BlockStore) -> None:
+    def __init__(self, directory: str, build: str, store: BlockStore) -> None:
         self._directory = directory
+        self._build = build
         self._store = store
 
     def process(self, element: tuple[tuple[str, int], Iterable[SideLines]]) -> Iterable[tuple[str, int]]:
@@ -161,7 +162,8 @@ class _WritePart(beam.DoFn):
         taken = (lines._replace(lines=self._store.take(lines.lines)) for lines in parts)
         ordered = sorted(taken, key=lambda lines: (lines.number, lines.lines))
         content = b"".join(lines.lines for lines in ordered)
-        name = f"part-{part:05d}.jsonl"
+        # Two builds of one output leave each other's files alone.
+        name = f"part-{part:05d}-{self._build}.jsonl"
         if folder == REJECTS:
             # It holds whole texts.
             name, content = name + ".gz", gzip.compress(content, 6, mtime=0)
@@ -170,11 +172,15 @@ class _WritePart(beam.DoFn):
 
 
 class WriteSideLines(beam.PTransform):
-    """Stored SideLines -> JSON lines files beside the dataset, and (folder, lines written) for the account."""
+    """Stored SideLines -> JSON lines files beside the dataset, and (folder, lines written) for the account.
 
-    def __init__(self, directory: str, num_parts: int, store: BlockStore) -> None:
+    build: stands in the names of the files.
+    """
+
+    def __init__(self, directory: str, build: str, num_parts: int, store: BlockStore) -> None:
         super().__init__()
         self._directory = directory
+        self._build = build
         self._num_parts = num_parts
         self._store = store
 
@@ -183,5 +189,5 @@ class WriteSideLines(beam.PTransform):
             lines
             | "Part" >> beam.Map(_part, self._num_parts)
             | "GroupParts" >> beam.GroupByKey()
-            | "WriteParts" >> beam.ParDo(_WritePart(self._directory, self._store))
+            | "WriteParts" >> beam.ParDo(_WritePart(self._directory, self._build, self._store))
         )

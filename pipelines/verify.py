@@ -23,8 +23,9 @@ from clozekit.pipelines.records import (
     records_to_rows,
 )
 from clozekit.pipelines.tfrecord import read_records
-from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, load_tokenizer_from
+from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.families import load_tokenizer
 
 _ROWS_A_BATCH = 4096
 _RULES_SHOWN = 5
@@ -78,7 +79,7 @@ def verify_dataset(directory: str) -> Verified:
 
 def _tokenizer_problems(directory: str, manifest: Manifest) -> Iterator[Problem]:
     try:
-        found = load_tokenizer_from(join(directory, TOKENIZER_FOLDER)).sha256()
+        found = load_tokenizer(join(directory, TOKENIZER_FOLDER)).sha256()
     except InputError as error:
         yield Problem(TOKENIZER_FOLDER, str(error))
         return

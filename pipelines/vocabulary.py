@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.count_words import count_corpus_words
+from clozekit.pipelines.files import file_size, join
 from clozekit.pipelines.options import ReadOptions, check_at_least, check_choice
 from clozekit.pipelines.runners import LOCAL_RUNNER
+from clozekit.pipelines.tokenizer_files import save_tokenizer_to
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
 from clozekit.tokenizers.learn_byte_pairs import count_byte_words, learn_byte_pairs
@@ -74,13 +75,13 @@ def make_vocabulary(
 
     Raises InputError when a tokenizer is there already and `overwrite` is not set, or an input breaks a rule.
     """
-    if (Path(directory) / TOKENIZER_FILE).exists() and not overwrite:
+    if file_size(join(directory, TOKENIZER_FILE)) is not None and not overwrite:
         raise InputError(f"{directory} holds a tokenizer already; pass --overwrite to replace it, or another --output")
     counts, read_counts = count_corpus_words(
         reading, options.word_counter(), directory, runner, num_workers, beam_arguments, show_progress, corpus
     )
     tokenizer = options.learn(counts)
-    tokenizer.save(directory)
+    save_tokenizer_to(tokenizer, directory)
     return tokenizer, report_vocabulary(tokenizer, counts), read_counts["dead_lettered"]
 
 

@@ -10,7 +10,7 @@ import apache_beam as beam
 
 from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.blocks import from_bytes, list_parts
-from clozekit.pipelines.files import file_size, join, read_bytes, write_bytes, write_whole
+from clozekit.pipelines.files import file_size, join, list_names, read_bytes, write_bytes, write_whole
 from clozekit.pipelines.manifest import ShardInfo
 from clozekit.pipelines.progress import Progress, ProgressReporter
 from clozekit.pipelines.records import DOCUMENT_LENGTHS, TOKEN_IDS, rows_to_records, shard_name
@@ -19,8 +19,18 @@ from clozekit.pipelines.tfrecord import check_crc_is_fast, frame_records
 PARTS_FOLDER = "_parts"
 
 
+def parts_folder(directory: str, build_id: str) -> str:
+    return join(directory, PARTS_FOLDER, build_id[:16])
+
+
 def part_path(directory: str, build_id: str, split: str, index: int) -> str:
-    return join(directory, PARTS_FOLDER, build_id[:16], f"{split}-{index:05d}.json")
+    return join(parts_folder(directory, build_id), f"{split}-{index:05d}.json")
+
+
+def shards_of_parts(directory: str, build_id: str) -> list[str]:
+    """Names of the shards that an unfinished build has written."""
+    folder = parts_folder(directory, build_id)
+    return [json.loads(read_bytes(join(folder, name)))["name"] for name in list_names(folder)]
 
 
 def finished_shard(directory: str, part: str) -> ShardInfo | None:

@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# Read when gcsfs is loaded: else it asks Google's real service about every bucket, and waits for it.
+# Read when gcsfs is loaded; else it asks for a service that no storage server of a test has, and waits a minute.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 import json

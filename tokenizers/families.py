@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import is_url, local_copy
 from clozekit.tokenizers.huggingface_files import hugging_face_arguments
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 from clozekit.tokenizers.sentence_piece_proto import SentencePieceModel
@@ -92,12 +93,18 @@ _FAMILIES: dict[str, type[Tokenizer]] = {
 
 
 def load_tokenizer(directory: str | Path, overrides: dict[str, Any] | None = None) -> Tokenizer:
-    """The tokenizer of a directory: one that `Tokenizer.save` wrote, also inside a preset, or files of Hugging Face.
+    """The tokenizer of a directory or URL: one that `Tokenizer.save` wrote, also inside a preset, or files of Hugging Face.
 
     overrides: constructor arguments that go before the stored settings.
     Raises InputError when the directory holds none, or one of a class we don't know; TypeError for an unknown override.
     """
     overrides = overrides or {}
+    if is_url(directory):
+        with local_copy(str(directory)) as folder:
+            try:
+                return load_tokenizer(folder, overrides)
+            except InputError as error:
+                raise InputError(str(error).replace(str(folder), str(directory))) from error
     root = Path(directory)
     config_path = root / TOKENIZER_FILE
     described = _described(config_path) if config_path.is_file() else {}

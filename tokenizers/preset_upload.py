@@ -5,8 +5,8 @@ from pathlib import Path
 
 from clozekit.tokenizers.download_errors import client_library, named_upload_errors
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import open_file_system
 from clozekit.tokenizers.preset_directory import relative_names
-from clozekit.tokenizers.url_files import open_file_system
 
 # The file by which a directory is known as a preset: the last to be written, the first to go.
 MARKER_FILE = "config.json"
@@ -44,9 +44,8 @@ def upload_directory(local: Path, url: str, keep_others: bool = False) -> None:
     names = relative_names(local)
     if not keep_others and MARKER_FILE not in names:
         raise InputError(f"a preset must hold {MARKER_FILE}, {local} does not; save one there first")
-    file_system, root = open_file_system(url)
+    file_system, root = open_file_system(url.rstrip("/"))
     with named_upload_errors(url):
-        file_system.invalidate_cache()
         there = [str(path).removeprefix(f"{root}/") for path in file_system.find(root)]
         if not keep_others:
             _check_target(there, url)

@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import google_crc32c
 
 from clozekit.tokenizers.download_errors import (
@@ -21,6 +20,7 @@ from clozekit.tokenizers.download_errors import (
     kind_of,
 )
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import open_file_system
 from clozekit.tokenizers.preset_checksums import (
     cache_directory,
     locked,
@@ -37,28 +37,12 @@ _CHUNK_BYTES = 4 << 20
 _VERSION_KEYS = ("etag", "ETag", "generation", "crc32c", "md5Hash", "LastModified", "last_modified", "mtime", "created")
 
 
-def open_file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of `url` and the path in it. Raises InputError when the scheme has no file system here."""
-    options = {"auto_mkdir": True} if url.startswith(("file://", "local://")) else {}
-    try:
-        file_system, root = fsspec.core.url_to_fs(url.rstrip("/"), **options)
-    # Its client may be missing (ImportError), look for credentials, or refuse the URL.
-    except Exception as error:
-        raise InputError(
-            f"the scheme of {url} must be one that fsspec opens here, it does not: {cause_of(error)};"
-            " install its client, or copy the preset to a directory"
-        ) from error
-    return file_system, str(root).rstrip("/")
-
-
 class UrlFiles(RemoteFiles):
     """A preset below a URL. A cached file is used while the URL has the same version of it, or cannot be asked."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, url.rstrip("/").rsplit("/", 1)[-1])
-        self._file_system, self._root = open_file_system(url)
-        # Another process may have written there since this one listed it.
-        self._file_system.invalidate_cache()
+        self._file_system, self._root = open_file_system(url.rstrip("/"))
         scheme, rest = url.split("://", 1)
         readable = re.sub(r"[^A-Za-z0-9._-]+", "-", rest)[-60:].strip("-")
         name = f"{readable}-{hashlib.sha256(url.rstrip('/').encode()).hexdigest()[:12]}"

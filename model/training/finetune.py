@@ -16,6 +16,7 @@ from clozekit.model.presets import check_preset_target, open_source, save_preset
 from clozekit.model.text_classifier import TextClassifier
 from clozekit.model.training.checkpoints import Checkpoints, Position, training_variables
 from clozekit.model.training.encoded_rows import EncodedRows, encode_rows, training_rows
+from clozekit.model.training.files import write_text
 from clozekit.model.training.finetune_config import FinetuneConfig
 from clozekit.model.training.finetune_data import FinetuneData, read_finetune_data
 from clozekit.model.training.log import METRICS_FILE, MetricsLog, read_metrics
@@ -35,7 +36,7 @@ class FinetuneRun:
 
     def __init__(self, config: FinetuneConfig) -> None:
         self.config = config
-        self.directory = Path(config.directory)
+        self.directory = config.directory.rstrip("/")
         self.data: FinetuneData = read_finetune_data(config)
         check_preset_target(self.preset_directory)
         self.task, preprocessor = build_classifier(config, self.data)
@@ -52,15 +53,15 @@ class FinetuneRun:
         self._step = tf.function(self._train_step)
         self._logits = tf.function(self._batch_logits, jit_compile=xla)
         self._checkpoints = Checkpoints(
-            str(self.directory / "checkpoints"),
+            f"{self.directory}/checkpoints",
             training_variables(self.task, self._optimizer),
             {**config.course(), "dataset_sha256": self.data.sha256},
             keep=1,
         )
 
     @property
-    def preset_directory(self) -> Path:
-        return Path(self.config.preset) if self.config.preset else self.directory / "preset"
+    def preset_directory(self) -> str:
+        return self.config.preset or f"{self.directory}/preset"
 
     @property
     def summary(self) -> str:
@@ -74,9 +75,9 @@ class FinetuneRun:
 
     def train(self) -> dict[str, Any]:
         """Trains to the last step or until nothing gets better; returns what `result.json` holds."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        tf.io.gfile.makedirs(self.directory)
         position = self._restore()
-        (self.directory / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
+        write_text(f"{self.directory}/config.yaml", self.config.to_yaml())
         if position.global_step:
             tqdm.write(f"  going on from step {position.global_step} of {self.num_steps}")
         log = MetricsLog(self.directory, position.global_step)
@@ -102,7 +103,7 @@ class FinetuneRun:
 
     def history(self) -> list[dict[str, Any]]:
         """The evaluations so far: what is best and when to stop follow from them, also after a kill."""
-        return [entry for entry in read_metrics(self.directory / METRICS_FILE) if entry["kind"] == "validation"]
+        return [entry for entry in read_metrics(f"{self.directory}/{METRICS_FILE}") if entry["kind"] == "validation"]
 
     def best(self) -> int:
         """The place in `history` of the best evaluation; of equal metrics the lower loss, then the first."""
@@ -146,6 +147,7 @@ class FinetuneRun:
         if is_evaluated:
             self._evaluate(end, log)
         if is_evaluated or end % every == 0:
+            log.flush()
             self._checkpoints.save(position)
         return position
 
@@ -201,6 +203,8 @@ class FinetuneRun:
             # The first one decides and has the plain names.
             values |= {name if number == 0 else f"{split.name}/{name}": value for name, value in metrics.items()}
         log.write("validation", step, values)
+        # What is best is read from it.
+        log.flush()
         is_best = self.best() == len(self.history()) - 1
         if is_best:
             save_preset(self.preset_directory, self.task)
@@ -221,7 +225,7 @@ class FinetuneRun:
         for examples, rows in zip(self.data.test, self._test_rows, strict=True):
             self._write_predictions(Path(examples.source).stem, self.outputs(rows), None)
         text = json.dumps(result, indent=2) + "\n"
-        (self.directory / RESULT_FILE).write_text(text, encoding="utf-8")
+        write_text(f"{self.directory}/{RESULT_FILE}", text)
         return result
 
     def _write_predictions(self, name: str, outputs: np.ndarray, labels: tuple[str, ...] | None) -> None:
@@ -233,9 +237,9 @@ class FinetuneRun:
         columns = [list(map(str, range(len(predicted)))), predicted, *([list(labels)] if labels else [])]
         header = ["index", "prediction", *(["label"] if labels else [])]
         lines = ["\t".join(row) + "\n" for row in [header, *map(list, zip(*columns, strict=True))]]
-        folder = self.directory / "predictions"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
+        folder = f"{self.directory}/predictions"
+        tf.io.gfile.makedirs(folder)
+        write_text(f"{folder}/{name}.tsv", "".join(lines))
 
 
 def build_classifier(config: FinetuneConfig, data: FinetuneData) -> tuple[TextClassifier, Preprocessor]:

@@ -11,9 +11,9 @@ from clozekit.model.training.report_charts import TRAIN_COLOR, VALIDATION_COLOR,
 from clozekit.model.training.report_page import Card, Section, folded, render_page, table
 
 
-def write_finetune_report(run: FinetuneRun, result: dict[str, Any]) -> Path:
+def write_finetune_report(run: FinetuneRun, result: dict[str, Any]) -> str:
     """`report.html` in the directory of a finished run."""
-    log = read_metrics(run.directory / METRICS_FILE)
+    log = read_metrics(f"{run.directory}/{METRICS_FILE}")
     validation = [entry for entry in log if entry["kind"] == "validation"]
     losses = [
         line(log, "train", "loss", "training", TRAIN_COLOR),
@@ -44,6 +44,6 @@ def write_finetune_report(run: FinetuneRun, result: dict[str, Any]) -> Path:
     tiles = [(name, f"{value:.4f}") for name, value in first.items()]
     title = f"Clozekit fine-tuning: {Path(run.data.train.examples.source).parent.name or 'run'}"
     page = render_page(title, run.summary, tiles, sections, f"files sha256 {run.data.sha256}")
-    path = run.directory / REPORT_FILE
-    write_text(str(path), page)
+    path = f"{run.directory}/{REPORT_FILE}"
+    write_text(path, page)
     return path

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from clozekit.model.training.files import write_text
 
 METRICS_FILE = "metrics.jsonl"
+REMOTE_FLUSH_SECONDS = 30.0
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
 MEASURED = frozenset(
     {
@@ -28,7 +30,7 @@ class MetricsLog:
     """Appends a JSON object for each look at the run, and the same numbers as TensorBoard events.
 
     kind of an entry: "train" (of the steps since the one before), "validation", or "event" (something that happened,
-    from `step` on). At a URL, where nothing can be appended, lines are written by `flush`.
+    from `step` on). At a URL, where nothing can be appended and all is written anew, lines are written by `flush`.
     """
 
     def __init__(self, directory: str | Path, global_step: int) -> None:
@@ -41,6 +43,7 @@ class MetricsLog:
         self._entries: list[dict[str, Any]] = []
         self._writers: dict[str, Any] = {}
         self._unwritten = False
+        self._flushed = time.monotonic()
         entries = read_metrics(self._path)
         self._keep(entries, [entry for entry in entries if entry["step"] <= global_step])
 
@@ -78,8 +81,12 @@ class MetricsLog:
             self._unwritten = True
         self._write_events(entry)
 
-    def flush(self) -> None:
-        """Writes what is not written yet."""
+    def flush(self, at_once: bool = True) -> None:
+        """Writes what is not written yet; at a URL, unless `at_once`, only now and then."""
+        now = time.monotonic()
+        if not self._appends and not at_once and now - self._flushed < REMOTE_FLUSH_SECONDS:
+            return
+        self._flushed = now
         if self._unwritten:
             self._write_all()
         for writer in self._writers.values():
@@ -114,7 +121,7 @@ class NoLog:
         """Nothing, as the others."""
 
     def go_back(self, global_step: int) -> None: ...
-    def flush(self) -> None: ...
+    def flush(self, at_once: bool = True) -> None: ...
     def close(self) -> None: ...
 
 

@@ -164,9 +164,10 @@ class TrainingLoop:
         checkpoints, config = self._run.checkpoints, self._config.checkpoint
         loss = None if metrics is None else metrics["loss"]
         if self._run.workers.is_chief:
+            saves = stop or self._due(config.every_steps) or (config.keep_best and self._is_best(loss))
             # Lines of the steps before a checkpoint must be there when it is.
-            self._log.flush()
-            if stop or self._due(config.every_steps) or (config.keep_best and self._is_best(loss)):
+            self._log.flush(at_once=saves)
+            if saves:
                 checkpoints.save(self._position, loss)
         if stop and not self._is_over():
             checkpoints.wait()

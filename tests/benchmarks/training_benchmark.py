@@ -226,7 +226,11 @@ class Clock:
     def callback(self) -> Any:
         import keras
 
-        return keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, _: self._begin() if step == 0 else None)
+        def begin(batch: int, logs: Any = None) -> None:
+            if batch == 0:
+                self._begin()
+
+        return keras.callbacks.LambdaCallback(on_train_batch_end=begin)
 
     def read(self) -> dict[str, float]:
         return {"seconds": time.perf_counter() - self._seconds, "cpu_seconds": time.process_time() - self._cpu_seconds}

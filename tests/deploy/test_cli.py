@@ -23,6 +23,8 @@ COMMANDS = [
     "evaluate",
     "finetune",
     "predict",
+    "doctor",
+    "costs",
     "submit",
 ]
 

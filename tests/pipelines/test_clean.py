@@ -182,7 +182,7 @@ sources:
 read: {text_key: body, max_bad_rate: 0}
 clean: {unicode: true, mask: [email]}
 filter: {rule_sets: [c4], rules: {num_words: [20, null]}}
-deduplicate: {kind: near}
+deduplicate: {kind: near, min_similarity: 0.8}
 """,
         encoding="utf-8",
     )
@@ -191,7 +191,7 @@ deduplicate: {kind: near}
     assert (reading.text_key, reading.max_bad_rate) == ("body", 0.0)
     assert corpus.clean == CleanOptions(unicode=True, mask=("email",))
     assert corpus.filter == FilterOptions(("c4",), {"num_words": (20.0, None)})
-    assert corpus.deduplicate == DeduplicateOptions("near")
+    assert corpus.deduplicate == DeduplicateOptions("near", min_similarity=0.8)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,7 @@ deduplicate: {kind: near}
         ("filter: {rules: {num_words: [3, 1]}}", r"num_words has \[3.0, 1.0\]; swap them"),
         ("filter: {rule_sets: [golfer]}", "filter.rule_sets must be one of gopher"),
         ("deduplicate: {kind: fuzzy}", "deduplicate.kind must be one of none, exact, near, got 'fuzzy'"),
+        ("deduplicate: {min_similarity: 2}", "deduplicate.min_similarity must be a rate from 0 to 1, got 2"),
         ("sources: {web: a}", "must be a list of mappings"),
         ("sources: [{name: web}]", "sources must have all its keys"),
         ("- a", "must be a mapping of sections"),

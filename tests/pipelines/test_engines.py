@@ -202,7 +202,7 @@ def graph(web: ReadOptions, everything: CorpusOptions, tokenizer_directory: str)
     root = beam.Pipeline(options=PipelineOptions(["--runner=PortableRunner"]))
     # Two lengths: stages that are made more than once must have names of their own.
     targets = [Target("/nowhere", dataclasses.replace(OPTIONS, sequence_length=length), build) for length in (32, 64)]
-    build_graph(root, inputs, web, everything, targets, tokenizer_directory, "/nowhere", BlockStore(), None)
+    build_graph(root, inputs, web, everything, targets, tokenizer_directory, "/nowhere", "id", BlockStore(), None)
     return root.to_runner_api()
 
 

@@ -88,12 +88,16 @@ def test_every_stage_took_something_and_the_account_is_exact(expected: tuple[str
     dropped = sum(number for name, number in counts.items() if name.startswith(left))
     assert counts["documents_train"] + counts["documents_validation"] == len(lines) - dropped
     texts = {fields["id"]: fields["text"] for fields in map(json.loads, lines)}
-    (contaminated,) = [json.loads(line) for line in Path(out, "contaminated/part-00000.jsonl").read_text().splitlines()]
+    (contaminated,) = [
+        json.loads(line) for line in next(Path(out).glob("contaminated/part-00000-*.jsonl")).read_text().splitlines()
+    ]
     assert texts[contaminated["id"]].startswith(EVALUATION)
-    rejects = gzip.decompress(Path(out, "rejects/part-00000.jsonl.gz").read_bytes()).decode().splitlines()
+    rejects = gzip.decompress(next(Path(out).glob("rejects/part-00000-*.jsonl.gz")).read_bytes()).decode().splitlines()
     rules = {row["rule"]: row["text"] for row in map(json.loads, rejects)}
     assert rules == {"num_words": "the cat", "num_braces": "{the cat sat on the mat and ran}"}
-    duplicates = [json.loads(line) for line in Path(out, "duplicates/part-00000.jsonl").read_text().splitlines()]
+    duplicates = [
+        json.loads(line) for line in next(Path(out).glob("duplicates/part-00000-*.jsonl")).read_text().splitlines()
+    ]
     kept, gone = {row["kept"] for row in duplicates}, {row["id"] for row in duplicates}
     assert not kept & gone
     assert all(row["kept"] < row["id"] for row in duplicates)
@@ -161,7 +165,9 @@ def test_one_percent_of_broken_records_of_every_kind_is_counted_exactly(
         "dead_lettered": 9,
         "rejected_empty": 2,
     }
-    letters = [json.loads(line) for line in (tmp_path / "out/deadletter/part-00000.jsonl").read_text().splitlines()]
+    letters = [
+        json.loads(line) for line in next(tmp_path.glob("out/deadletter/part-00000-*.jsonl")).read_text().splitlines()
+    ]
     assert sorted(letter["stage"] for letter in letters) == ["read"] * 9
     content = path.read_bytes()
     starts = {0, *(index + 1 for index, byte in enumerate(content[:100_000]) if byte == 10)}
@@ -193,7 +199,7 @@ def test_a_mixture_takes_its_sources_by_weight_and_prefers_the_first(tokenizer_d
     rejected, duplicates = counts["rejected_weight"], counts["duplicates_exact"]
     assert abs(rejected - (len(shared) + 400) / 2) < 50
     # What is left of the web's copies goes, the books' stay.
-    lines = [json.loads(line) for line in (out / "duplicates/part-00000.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in next(out.glob("duplicates/part-00000-*.jsonl")).read_text().splitlines()]
     assert len(lines) == duplicates > 20
     assert {line["source"] for line in lines} == {"web"}
     total = counts["documents_train"] + counts["documents_validation"]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -45,13 +45,17 @@ class Child:
 
 
 @contextmanager
-def started(*arguments: str, **variables: str) -> Iterator[Child]:
-    """A Python process that does not outlive the block. variables: added to the environment."""
+def started(*arguments: str, inside: Sequence[str] = (), **variables: str) -> Iterator[Child]:
+    """A Python process that does not outlive the block. variables: added to the environment; inside: words before the
+    command, which must end by becoming it."""
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "output"
         with output.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, *arguments], env={**os.environ, **variables}, stdout=stream, stderr=subprocess.STDOUT
+                [*inside, sys.executable, *arguments],
+                env={**os.environ, **variables},
+                stdout=stream,
+                stderr=subprocess.STDOUT,
             )
         child = Child(process, output)
         try:

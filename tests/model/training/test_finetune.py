@@ -53,16 +53,16 @@ def test_it_learns_and_the_preset_knows_the_labels(finished: tuple[FinetuneRun, 
 
 def test_the_files_of_a_run(finished: tuple[FinetuneRun, dict[str, Any]], labelled: Path) -> None:
     run, result = finished
-    assert json.loads((run.directory / "result.json").read_text(encoding="utf-8")) == result
-    entries = read_metrics(run.directory / METRICS_FILE)
+    assert json.loads((Path(run.directory) / "result.json").read_text(encoding="utf-8")) == result
+    entries = read_metrics(Path(run.directory) / METRICS_FILE)
     assert [entry["step"] for entry in entries if entry["kind"] == "validation"] == [10, 20, 30, 40, 50]
     best = next(entry for entry in entries if entry["kind"] == "validation" and entry["step"] == result["best_step"])
     assert {name: best[name] for name in result["metrics"]["dev"]} == result["metrics"]["dev"]
-    lines = (run.directory / "predictions" / "dev.tsv").read_text(encoding="utf-8").splitlines()
+    lines = (Path(run.directory) / "predictions" / "dev.tsv").read_text(encoding="utf-8").splitlines()
     rows = [row.split("\t") for row in (labelled / "dev.tsv").read_text(encoding="utf-8").splitlines()[1:]]
     assert lines[0] == "index\tprediction\tlabel"
     assert lines[1:] == [f"{number}\t{label}\t{label}" for number, (_, label) in enumerate(rows)]
-    tested = (run.directory / "predictions" / "test.tsv").read_text(encoding="utf-8")
+    tested = (Path(run.directory) / "predictions" / "test.tsv").read_text(encoding="utf-8")
     assert tested == "index\tprediction\n" + "".join(f"{n}\t{label}\n" for n, (_, label) in enumerate(rows[:4]))
 
 
@@ -147,7 +147,7 @@ def test_every_family_takes_pairs(family: str, preset_of: Callable[[str], str], 
     assert len(part) == 11
     task = TextClassifier.from_preset(str(run.preset_directory))
     found = classify_texts(task, part.texts, part.pairs)
-    rows = (run.directory / "predictions" / "validation.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    rows = (Path(run.directory) / "predictions" / "validation.tsv").read_text(encoding="utf-8").splitlines()[1:]
     assert [prediction.label for prediction in found] == [row.split("\t")[1] for row in rows]
 
 
@@ -167,7 +167,7 @@ def test_numbers_are_predicted_by_regression(start_preset: str, labelled: Path, 
 def test_a_run_goes_on_only_with_its_own_settings_and_files(
     finished: tuple[FinetuneRun, dict[str, Any]], start_preset: str, labelled: Path
 ) -> None:
-    directory = finished[0].directory
+    directory = Path(finished[0].directory)
     with pytest.raises(InputError, match=r"goes on only with the settings .* \(seed was 0, is 1\)"):
         run_of(start_preset, labelled, directory, "data.test=test.tsv", "seed=1").train()
     with pytest.raises(InputError, match="dataset_sha256 was"):

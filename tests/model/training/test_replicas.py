@@ -1,12 +1,14 @@
 """One step is one step: on 1, 2 or 4 replicas, in 1 or 2 processes, as N micro-batches or one batch."""
 
 import json
+import os
 import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pods
 import pytest
 from processes import finished, free_ports, started
 
@@ -110,14 +112,55 @@ def free_slurm_job() -> int:
     raise AssertionError("no free ports")
 
 
-@pytest.mark.parametrize("source", ["tf_config", "slurm"])
+def vertex(ports: list[int], index: int) -> dict[str, str]:
+    pools = {f"workerpool{number}": [f"127.0.0.1:{port}"] for number, port in enumerate(ports)}
+    spec = {"cluster": pools, "environment": "cloud", "task": {"type": f"workerpool{index}", "index": 0, "trial": "0"}}
+    return {"CLUSTER_SPEC": json.dumps(spec), **tf_config(ports, index)}
+
+
+def jobset(_: list[int], index: int) -> dict[str, str]:
+    return {
+        "JOBSET_NAME": "bert",
+        "REPLICATED_JOB_NAME": "workers",
+        "JOB_COMPLETION_INDEX": str(index),
+        "HOSTNAME": f"bert-workers-0-{index}",
+        "CLOZEKIT_NUM_WORKERS": "2",
+    }
+
+
+def indexed_job(_: list[int], index: int) -> dict[str, str]:
+    return {
+        "JOB_COMPLETION_INDEX": str(index),
+        "HOSTNAME": f"pretrain-{index}",
+        "CLOZEKIT_NUM_WORKERS": "2",
+        "CLOZEKIT_SUBDOMAIN": "pretrain",
+    }
+
+
+VARIABLES = {"tf_config": tf_config, "slurm": slurm, "vertex": vertex, "jobset": jobset, "indexed_job": indexed_job}
+# The names of Kubernetes' pods, which have an address each and listen on one port.
+PODS = {
+    "jobset": ("bert-workers-0-0.bert", "bert-workers-0-1.bert"),
+    "indexed_job": ("pretrain-0.pretrain", "pretrain-1.pretrain"),
+}
+SOURCES = list(VARIABLES) if os.environ.get("CLOZEKIT_FULL") == "1" else ["tf_config", "slurm"]
+
+
+@pytest.mark.parametrize("source", SOURCES)
 def test_two_processes_train_as_one(source: str, trained: dict[int, list[Results]], tmp_path: Path) -> None:
-    ports = free_ports(2) if source == "tf_config" else [free_slurm_job()]
-    variables = tf_config if source == "tf_config" else slurm
+    why = pods.missing() if source in PODS else None
+    if why is not None:
+        pytest.skip(why)
+    ports = [free_slurm_job()] if source == "slurm" else free_ports(2)
     files = [tmp_path / f"{index}.npz" for index in range(2)]
     with ExitStack() as stack:
+        inside: list[list[str]] = [[], []]
+        if source in PODS:
+            inside = stack.enter_context(pods.two_pods(PODS[source], tmp_path))
         processes = [
-            stack.enter_context(started(str(SCRIPT), str(file), "1", "[{}]", **variables(ports, index)))
+            stack.enter_context(
+                started(str(SCRIPT), str(file), "1", "[{}]", inside=inside[index], **VARIABLES[source](ports, index))
+            )
             for index, file in enumerate(files)
         ]
         finished(*processes)

@@ -1,0 +1,85 @@
+"""Files by path or URL: the file system behind one, texts, local copies of folders and local folders as copies there."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from clozekit.tokenizers.download_errors import ABSENT, NO_CREDENTIALS, NO_NETWORK, cause_of, kind_of, status_of
+from clozekit.tokenizers.errors import InputError
+
+
+def is_url(path: str | Path) -> bool:
+    return "://" in str(path)
+
+
+def open_file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL and the path in it. Raises InputError when the scheme has no file system
+    here.
+
+    It keeps no listings: they would hide what other processes have written since, such as the manifest of a build that
+    ran on other machines.
+    """
+    options: dict[str, Any] = {"use_listings_cache": False} if is_url(url) else {}
+    if url.startswith(("file://", "local://")):
+        options = {"auto_mkdir": True}
+    try:
+        file_system, root = fsspec.core.url_to_fs(url, **options)
+    # Its client may be missing (ImportError), look for credentials, or refuse the URL.
+    except Exception as error:
+        raise InputError(
+            f"the scheme of {url} must be one that fsspec opens here, it does not: {cause_of(error)};"
+            " install its client, or copy the files to a directory"
+        ) from error
+    return file_system, str(root)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a disk or a store refused, in a few words with the way out."""
+    text = " ".join(str(error).split())
+    if getattr(error, "strerror", None):
+        return str(error.strerror)  # type: ignore[attr-defined]
+    if kind_of(error) == NO_CREDENTIALS or status_of(error) == 401:
+        return (
+            f"no credentials for it ({text[:200]}); run `gcloud auth application-default login`, or name a service"
+            " account's file in GOOGLE_APPLICATION_CREDENTIALS"
+        )
+    if text.startswith("Forbidden") or status_of(error) == 403:
+        return f"no permission ({text[:300]}); ask for the role Storage Object User on the bucket"
+    if kind_of(error) == ABSENT:
+        return "there is no such bucket or file; check the name"
+    if kind_of(error) == NO_NETWORK:
+        return f"no network to it ({type(error).__name__}: {text[:200]})"
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+def read_text(path: str | Path) -> str:
+    """A UTF-8 text, at a path or URL. Raises what the file system does, and UnicodeDecodeError."""
+    if not is_url(path):
+        return Path(path).read_text(encoding="utf-8")
+    file_system, name = open_file_system(str(path))
+    return bytes(file_system.cat_file(name)).decode("utf-8")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a UTF-8 text to a path or URL."""
+    if not is_url(path):
+        Path(path).write_text(text, encoding="utf-8")
+        return
+    file_system, name = open_file_system(str(path))
+    file_system.pipe_file(name, text.encode())
+
+
+@contextmanager
+def local_copy(url: str) -> Iterator[Path]:
+    """The files below a URL in a folder that goes at the end; an empty one when there are none."""
+    file_system, root = open_file_system(url.rstrip("/"))
+    with tempfile.TemporaryDirectory(prefix="clozekit-") as folder:
+        for name in file_system.find(root):
+            target = Path(folder) / str(name).removeprefix(f"{root.rstrip('/')}/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file_system.get_file(name, str(target))
+        yield Path(folder)
