@@ -386,21 +386,3 @@ def test_the_flex_template_gives_the_launcher_its_job(
     (pool,) = job["environment"]["workerPools"]
     assert (job["name"], pool["machineType"]) == ("docs", "n2-standard-4")
     assert pool["workerHarnessContainerImage"] == IMAGE
-
-
-@pytest.mark.skipif(not os.environ.get("CLOZEKIT_FULL"), reason="builds a package; CLOZEKIT_FULL=1 runs it")
-def test_without_an_image_the_package_is_staged(
-    spec: Path, words: list[str], dataflow: tuple[Dataflow, StandIn], tmp_path: Path
-) -> None:
-    root, copy = Path(__file__).parents[2], tmp_path / "copy"
-    # A copy: building leaves its files beside setup.py.
-    for folder in ("pipelines", "model", "tokenizers", "deploy"):
-        shutil.copytree(root / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml"):
-        shutil.copy(root / name, copy / name)
-    changes = ["image=null", f"dataflow.setup_file={tmp_path}/copy/setup.py"]
-    words = [word if "tokenizer" not in word or word.startswith("--") else "gs://bucket/tokenizer" for word in words]
-    assert main(["submit", "dataflow", str(spec), *changes, "--", *words]) == 0
-    (job,) = dataflow[0].jobs.values()
-    (pool,) = job["environment"]["workerPools"]
-    assert "workflow.tar.gz" in {entry["name"] for entry in pool["packages"]}
