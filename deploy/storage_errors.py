@@ -20,7 +20,9 @@ def refusal(error: BaseException) -> str | None:
             return None
         status, body, doing = found[1], found[2], found[3] or ""
         return f"the storage refused ({status}, {_message(body)}) {' '.join(doing.split())}; {_WAYS_OUT.get(status, _AGAIN)}"
-    if module.startswith(_CLIENTS) or (isinstance(error, OSError) and error.errno is None):
+    # A worker process that was killed is no store.
+    is_bare = isinstance(error, OSError) and error.errno is None and not isinstance(error, ChildProcessError)
+    if module.startswith(_CLIENTS) or is_bare:
         return f"the storage refused: {reason_of(error)}"
     return None
 

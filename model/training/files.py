@@ -2,11 +2,13 @@
 
 import tensorflow as tf
 
+# A store shows an object when all of it has arrived; a rename there would be a copy.
+_STORES = ("gs://", "s3://")
+
 
 def write_text(path: str, text: str) -> None:
     """Writes a file whole or not at all."""
-    if "://" in path:
-        # A store shows an object when all of it has arrived; there a rename would be a copy.
+    if path.startswith(_STORES):
         with tf.io.gfile.GFile(path, "w") as stream:
             stream.write(text)
         return
