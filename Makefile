@@ -40,8 +40,8 @@ $(VENV)/.installed: setup.py constraints.txt pyproject.toml
 demo: setup
 	@$(BIN)/clozekit demo
 
-# Two processes, a file at a time: what a module shares is made once.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Two processes, a file at a time, what a module shares is made once; in the order of tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: check
 	$(PYTEST) --ignore tests/parity

@@ -101,3 +101,18 @@ def dataset(corpus: Path, tokenizer_directory: str, tmp_path_factory: pytest.Tem
     options = PrepareOptions(sequence_length=32, validation_rate=0.1, num_shards=3)
     manifest, _ = prepare(ReadOptions((str(corpus),)), options, tokenizer_directory, directory)
     return directory, manifest
+
+
+# Files of few long tests, which would keep one process busy at the end while the other has nothing left.
+LONG_FILES = (
+    "test_kills.py",
+    "test_courses.py",
+    "test_slurm.py",
+    "test_google_storage.py",
+    "test_replicas.py",
+    "test_run.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)

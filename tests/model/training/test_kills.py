@@ -78,7 +78,7 @@ def test_killed_with_9_again_and_again_it_is_as_if_never_stopped(
 ) -> None:
     directory = tmp_path / "run"
     arguments = command(config_for(dataset[0], directory))
-    kills = 20 if FULL else 2
+    kills = 20 if FULL else 1
     # Nearly to the end, but never behind it: the process runs on while it is being killed.
     for step in sorted(random.Random(0).sample(range(1, STEPS - 40), kills)):
         before = log_inode(directory)
