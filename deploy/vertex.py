@@ -1,6 +1,7 @@
 """Vertex AI: a training job as a CustomJob, through google-cloud-aiplatform's own messages and client."""
 
 import datetime
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -118,10 +119,12 @@ def request(job: Job, command: RemoteCommand) -> Any:
 def render(job: Job, command: RemoteCommand) -> str:
     """The CreateCustomJobRequest as JSON."""
     message = request(job, command)
-    return (
-        str(type(message).to_json(message, use_integers_for_enums=False, always_print_fields_with_no_presence=False))
-        + "\n"
+    fields = json.loads(
+        type(message).to_json(message, use_integers_for_enums=False, always_print_fields_with_no_presence=False)
     )
+    # protobuf's own order of a map is another one in each process.
+    fields["customJob"]["labels"] = dict(sorted(fields["customJob"]["labels"].items()))
+    return json.dumps(fields, indent=2) + "\n"
 
 
 def connect(job: Job) -> Any:

@@ -90,6 +90,14 @@ def test_what_is_sent_is_what_is_pinned(
     assert matches_golden(name, rendered(backend, changes, capsys))
 
 
+def test_labels_of_vertex_have_one_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(GOLDEN)
+    names = [f"label-{number}" for number in range(8)]
+    labels = "labels={" + ", ".join(f"{name}: x" for name in names) + "}"
+    sent = json.loads(rendered("vertex", [labels], capsys))
+    assert [name for name in sent["customJob"]["labels"] if name in names] == names
+
+
 def test_the_options_of_dataflow_are_what_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(GOLDEN)
     changes = ["dataflow={temp_location: gs://bucket/temp, max_workers: 50}", "environment={}", "output=null"]
