@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import read_text
+from clozekit.tokenizers.yaml_files import read_mapping
 
 PROVISIONING = ("standard", "spot", "flex_start")
 # Set by what submits; a spec that sets them too would contradict it.
@@ -276,14 +276,7 @@ def load_job(path: str | Path, changes: Sequence[str] = ()) -> Job:
 
     Raises InputError naming the key for one that is unknown, missing or of another type.
     """
-    try:
-        fields = yaml.safe_load(read_text(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"a job must be a readable YAML file, {path} is not ({error})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"a job must be YAML, {path} is not: {' '.join(str(error).split())}") from error
-    if not isinstance(fields, dict):
-        raise InputError(f"a job must be a mapping of keys to values, {path} holds {type(fields).__name__}")
+    fields = read_mapping(path, "a job")
     for change in changes:
         _apply(fields, change)
     return typing.cast(Job, _build(Job, fields, str(path), ""))

@@ -6,8 +6,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from clozekit.pipelines.corpus_options import (
     CleanOptions,
     CorpusOptions,
@@ -17,7 +15,7 @@ from clozekit.pipelines.corpus_options import (
 )
 from clozekit.pipelines.options import ReadOptions, Source
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import read_text, reason_of
+from clozekit.tokenizers.yaml_files import read_mapping
 
 SECTIONS = {
     "clean": CleanOptions,
@@ -32,14 +30,7 @@ def load_fields(path: str | None) -> dict[str, dict[str, Any]]:
     fields: dict[str, dict[str, Any]] = {name: {} for name in ("read", *SECTIONS)}
     if path is None:
         return fields
-    try:
-        loaded = yaml.safe_load(read_text(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"a configuration must be a readable YAML file, {path} is not ({reason_of(error)})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"a configuration must be YAML, {path} is not: {' '.join(str(error).split())}") from error
-    if not isinstance(loaded, dict):
-        raise InputError(f"a configuration must be a mapping of sections, {path} holds {type(loaded).__name__}")
+    loaded = read_mapping(path, of="sections")
     for name, section in loaded.items():
         _check_known(name, (*fields, "sources"), path)
         if name == "sources":

@@ -14,7 +14,7 @@ import yaml
 from clozekit.model.training.config import ModelConfig, RunConfig, check
 from clozekit.tokenizers.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import read_text, reason_of
+from clozekit.tokenizers.yaml_files import read_mapping
 
 
 def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
@@ -22,24 +22,9 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
 
     Raises InputError naming the key for one that is unknown, missing or of another type.
     """
-    fields = read_yaml(path)
+    fields = read_mapping(path)
     apply_changes(fields, changes)
     return config_from_dict(RunConfig, fields, str(path))
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises InputError when it can't be read or holds something else."""
-    try:
-        text = read_text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"a configuration must be a readable YAML file, {path} is not ({reason_of(error)})") from error
-    try:
-        fields = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"a configuration must be YAML, {path} is not: {' '.join(str(error).split())}") from error
-    if not isinstance(fields, dict):
-        raise InputError(f"a configuration must be a mapping of keys to values, {path} holds {type(fields).__name__}")
-    return fields
 
 
 def apply_changes(fields: dict[str, Any], changes: Sequence[str]) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from clozekit.model.training.config import OptimizerConfig, check
-from clozekit.model.training.config_file import apply_changes, config_from_dict, read_yaml, set_key
+from clozekit.model.training.config_file import apply_changes, config_from_dict, set_key
 from clozekit.model.training.labelled_texts import FORMATS, Columns
 from clozekit.model.training.task_metrics import check_metric
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.yaml_files import read_mapping
 
 GLUE_FOLDER = Path(__file__).parent / "glue"
 
@@ -159,7 +160,7 @@ def load_finetune_config(
     name: None where the changes are everything; values: dotted key -> value, as it is. Raises InputError naming the key for one that is unknown, missing or
     of another type.
     """
-    fields = {} if name is None else read_yaml(config_path(name))
+    fields = {} if name is None else read_mapping(config_path(name))
     apply_changes(fields, changes)
     for key, value in (values or {}).items():
         set_key(fields, key, value)
