@@ -9,6 +9,8 @@ import uuid
 from dataclasses import dataclass
 from typing import IO
 
+import apache_beam as beam
+
 _INLINE, _STORED = b"\0", b"\1"
 
 
@@ -53,3 +55,16 @@ class BlockWriter:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+class PutsBlocks(beam.DoFn):
+    """A step that puts blocks into `store`: `_blocks` writes them, from `setup` to `teardown`."""
+
+    def __init__(self, store: BlockStore) -> None:
+        self._store = store
+
+    def setup(self) -> None:
+        self._blocks = BlockWriter(self._store)
+
+    def teardown(self) -> None:
+        self._blocks.close()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clozekit.pipelines import duplicates
-from clozekit.pipelines.block_store import BlockStore, BlockWriter
+from clozekit.pipelines.block_store import BlockStore, PutsBlocks
 from clozekit.pipelines.blocks import concatenate, from_bytes, to_bytes
 from clozekit.pipelines.corpus_options import DeduplicateOptions
 from clozekit.pipelines.documents import replace_column
@@ -22,20 +22,14 @@ SIGNATURES, SHINGLES = "signatures", "shingles"
 _NOWHERE = BlockStore()
 
 
-class _Sign(GuardedDoFn):
+class _Sign(GuardedDoFn, PutsBlocks):
     """Batch of documents -> the documents by their batch; (part, signatures) and (part, shingles) on the side."""
 
     def __init__(self, options: DeduplicateOptions, num_parts: int, paths: Sequence[str], store: BlockStore) -> None:
-        super().__init__("deduplicate", paths)
+        GuardedDoFn.__init__(self, "deduplicate", paths)
+        PutsBlocks.__init__(self, store)
         self._options = options
         self._num_parts = num_parts
-        self._store = store
-
-    def setup(self) -> None:
-        self._blocks = BlockWriter(self._store)
-
-    def teardown(self) -> None:
-        self._blocks.close()
 
     def process(self, documents: pa.RecordBatch) -> Iterable[Any]:
         signatures, failed = self.guard(lambda batch: duplicates.sign_documents(batch, self._options), documents)

@@ -7,7 +7,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from clozekit.pipelines.block_store import BlockStore, BlockWriter
+from clozekit.pipelines.block_store import BlockStore, PutsBlocks
 from clozekit.pipelines.blocks import gather_lists, list_column, to_bytes
 from clozekit.pipelines.cut_documents import NO_PAIR, chunk_lengths, cut_sentences, pair_point, split_sentences
 from clozekit.pipelines.documents import hash64
@@ -196,7 +196,7 @@ def encode_lengths(
     return [encode_batch(documents, encoded, tokenizer, options) for options in each], len(encoded.token_ids)
 
 
-class EncodeDocuments(GuardedDoFn):
+class EncodeDocuments(GuardedDoFn, PutsBlocks):
     """Batch of documents -> (split, block of pieces) and counts, tagged by the length of the rows they are for.
 
     options: one for each sequence length, alike in everything that decides the tokens. A document that can't be encoded
@@ -211,19 +211,16 @@ class EncodeDocuments(GuardedDoFn):
         progress: Progress | None,
         paths: Sequence[str],
     ) -> None:
-        super().__init__("encode", paths)
+        GuardedDoFn.__init__(self, "encode", paths)
+        PutsBlocks.__init__(self, store)
         self._tokenizer_directory = tokenizer_directory
         self._options = tuple(options)
-        self._store = store
         self._progress = progress
 
     def setup(self) -> None:
+        super().setup()
         self._tokenizer = load_tokenizer(self._tokenizer_directory)
-        self._blocks = BlockWriter(self._store)
         self._reporter = ProgressReporter(self._progress, "tokenized")
-
-    def teardown(self) -> None:
-        self._blocks.close()
 
     def process(self, documents: pa.RecordBatch) -> Iterable[Any]:
         results: list[Any] = []

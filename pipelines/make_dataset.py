@@ -8,7 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
-from clozekit.pipelines.block_store import BlockStore, BlockWriter
+from clozekit.pipelines.block_store import BlockStore, PutsBlocks
 from clozekit.pipelines.blocks import concatenate, from_bytes, list_parts, to_bytes
 from clozekit.pipelines.commit import BuildInfo, CommitDataset, length_histogram
 from clozekit.pipelines.options import PrepareOptions
@@ -31,18 +31,12 @@ class Target:
     seen: Mapping[str, str | None] = field(default_factory=dict)
 
 
-class AssignGroups(beam.DoFn):
+class AssignGroups(PutsBlocks):
     """(split, block of pieces) -> ((split, group), block), once the counts tell how many groups there are."""
 
     def __init__(self, group_size: int, store: BlockStore) -> None:
+        super().__init__(store)
         self._group_size = group_size
-        self._store = store
-
-    def setup(self) -> None:
-        self._blocks = BlockWriter(self._store)
-
-    def teardown(self) -> None:
-        self._blocks.close()
 
     def process(self, element: tuple[str, bytes], counts: Mapping[str, int]) -> Iterable[tuple[tuple[str, int], bytes]]:
         split, block = element
@@ -52,20 +46,17 @@ class AssignGroups(beam.DoFn):
             yield (split, group), self._blocks.put(to_bytes(pieces.filter(pa.array(groups == group))))
 
 
-class PackGroup(beam.DoFn):
+class PackGroup(PutsBlocks):
     """((split, group), blocks of pieces) -> ((split, group), block of rows), and GroupRows."""
 
     def __init__(self, options: PrepareOptions, store: BlockStore, progress: Progress | None) -> None:
+        super().__init__(store)
         self._options = options
-        self._store = store
         self._progress = progress
 
     def setup(self) -> None:
-        self._blocks = BlockWriter(self._store)
+        super().setup()
         self._reporter = ProgressReporter(self._progress, "packed")
-
-    def teardown(self) -> None:
-        self._blocks.close()
 
     def process(self, element: tuple[tuple[str, int], Iterable[bytes]]) -> Iterable[Any]:
         (split, group), blocks = element
@@ -79,17 +70,8 @@ class PackGroup(beam.DoFn):
         yield (split, group), self._blocks.put(to_bytes(rows))
 
 
-class AssignShards(beam.DoFn):
+class AssignShards(PutsBlocks):
     """((split, group), block of rows) -> ((split, shard, num_shards), (first row, block)), by the shard plan."""
-
-    def __init__(self, store: BlockStore) -> None:
-        self._store = store
-
-    def setup(self) -> None:
-        self._blocks = BlockWriter(self._store)
-
-    def teardown(self) -> None:
-        self._blocks.close()
 
     def process(
         self, element: tuple[tuple[str, int], bytes], plans: Mapping[str, ShardPlan]

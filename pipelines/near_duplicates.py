@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from clozekit.pipelines import duplicates, near_pairs
-from clozekit.pipelines.block_store import BlockStore, BlockWriter
+from clozekit.pipelines.block_store import BlockStore, PutsBlocks
 from clozekit.pipelines.blocks import concatenate, from_bytes, join_batches, to_bytes
 from clozekit.pipelines.components import CombineComponents, Edges
 from clozekit.pipelines.corpus_options import DeduplicateOptions
@@ -77,17 +77,8 @@ class _FindPairs(beam.DoFn):
                 yield beam.pvalue.TaggedOutput(tag, cut)
 
 
-class _SendSets(beam.DoFn):
+class _SendSets(PutsBlocks):
     """(part, shingles of its documents and where they are wanted) -> (part that wants them, sets of shingles)."""
-
-    def __init__(self, store: BlockStore) -> None:
-        self._store = store
-
-    def setup(self) -> None:
-        self._blocks = BlockWriter(self._store)
-
-    def teardown(self) -> None:
-        self._blocks.close()
 
     def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[tuple[int, bytes]]:
         numbers, targets = near_pairs.unique_pairs(*_gathered(element[1]["wanted"], np.uint64, np.int64))

@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from clozekit.pipelines.block_store import BlockStore, BlockWriter
+from clozekit.pipelines.block_store import BlockStore, PutsBlocks
 from clozekit.pipelines.dead_letters import DEAD_LETTERS, DeadLetter, batch_or_rows, dead_letter
 from clozekit.pipelines.documents import item_of
 from clozekit.pipelines.files import join, write_bytes
@@ -127,17 +127,8 @@ class GuardedDoFn(beam.DoFn):
         return done, outputs
 
 
-class StoreLines(beam.DoFn):
+class StoreLines(PutsBlocks):
     """SideLines -> the same with their lines in the store: rejected texts would fill the memory of a local runner."""
-
-    def __init__(self, store: BlockStore) -> None:
-        self._store = store
-
-    def setup(self) -> None:
-        self._blocks = BlockWriter(self._store)
-
-    def teardown(self) -> None:
-        self._blocks.close()
 
     def process(self, lines: SideLines) -> Iterable[SideLines]:
         yield lines._replace(lines=self._blocks.put(lines.lines))
