@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.as_written import as_written
 from clozekit.model.preprocessor import Preprocessor, as_strings
 from clozekit.tokenizers.errors import InputError
 
@@ -27,6 +28,7 @@ def dataset(
     """
     batches = _batches(x, y, sample_weight, batch_size, shuffle)
 
+    @as_written
     def preprocess(draw: tf.Tensor, element: Any) -> Any:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(element)
         return preprocessor.preprocess(x, y, sample_weight, draw)

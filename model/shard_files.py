@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
+from clozekit.model.as_written import as_written
 from clozekit.pipelines.manifest import Manifest, SplitInfo
 from clozekit.tokenizers.errors import InputError
 
@@ -73,12 +74,12 @@ def shard_records(
     records = tf.data.TFRecordDataset(path, buffer_size=REMOTE_BUFFER_BYTES if remote else None)
     if on_damage == "stop":
         # TFRecordDataset jumps over records by their headers: 160,000 of them took 0.07 seconds.
-        whole = records.skip(rows_done).concatenate(tf.data.Dataset.from_tensors(path).map(_too_few))
+        whole = records.skip(rows_done).concatenate(tf.data.Dataset.from_tensors(path).map(as_written(_too_few)))
         rest = whole.take(num_rows - rows_done)
     else:
         # A missing file would be tried again and again; a damaged one ends at the damage.
         present = tf.data.Dataset.from_tensor_slices(tf.io.matching_files(path))
-        readable = present.flat_map(lambda _: records.ignore_errors())
+        readable = present.flat_map(as_written(lambda _: records.ignore_errors()))
         blanks = tf.data.Dataset.from_tensors(tf.constant(BLANK_RECORD)).repeat()
         # Not skipped by headers: a damaged record must end the shard as it did the first time.
         rest = readable.concatenate(blanks).take(num_rows).skip(rows_done)

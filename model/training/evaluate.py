@@ -19,7 +19,7 @@ class Evaluator:
     def __init__(self, task: Any, batches: Iterable[dict[str, tf.Tensor]], xla: bool, in_memory: bool = True) -> None:
         self._task = task
         self._batches = list(batches) if in_memory else batches
-        self._sums = tf.function(self._batch_sums, jit_compile=xla)
+        self._sums = tf.function(self._batch_sums, jit_compile=xla, autograph=False)
 
     def _batch_sums(self, batch: dict[str, tf.Tensor]) -> Sums:
         return masked_sums(self._task, batch, training=False)

@@ -49,9 +49,9 @@ class FinetuneRun:
         self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer(), xla)
         self._variables = [variable.value for variable in self.task.trainable_variables]
         self._dropout_states = dropout_states(self.task)
-        self._gradients = tf.function(self._batch_gradients, jit_compile=xla)
-        self._step = tf.function(self._train_step)
-        self._logits = tf.function(self._batch_logits, jit_compile=xla)
+        self._gradients = tf.function(self._batch_gradients, jit_compile=xla, autograph=False)
+        self._step = tf.function(self._train_step, autograph=False)
+        self._logits = tf.function(self._batch_logits, jit_compile=xla, autograph=False)
         self._checkpoints = Checkpoints(
             f"{self.directory}/checkpoints",
             training_variables(self.task, self._optimizer),

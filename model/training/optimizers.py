@@ -47,7 +47,7 @@ class Optimizer(tf.Module):
         self.first = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
         self.second = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._compute = tf.function(self._new_values, jit_compile=xla)
+        self._compute = tf.function(self._new_values, jit_compile=xla, autograph=False)
 
     def _new_values(
         self, values: Any, gradients: Any, firsts: Any, seconds: Any, learning_rate: tf.Tensor, updates: tf.Tensor

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from clozekit.model.as_written import as_written
 from clozekit.model.masking_options import num_predictions
 from clozekit.model.training.config import RunConfig
 from clozekit.model.training.loss import Sums, masked_sums
@@ -71,8 +72,8 @@ class TrainStep:
         # Asked for here, so that a batch that can't be shared is refused before anything starts.
         self._num_micro_batches = [stage.micro_batches(strategy.num_replicas_in_sync) for stage in self._stages]
         self._dropout_states = dropout_states(task)
-        self._gradients = tf.function(self._summed_gradients, jit_compile=config.train.xla)
-        self.run_loop = tf.function(self._run_loop)
+        self._gradients = tf.function(self._summed_gradients, jit_compile=config.train.xla, autograph=False)
+        self.run_loop = tf.function(self._run_loop, autograph=False)
 
     def _summed_gradients(self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]) -> tuple[list[tf.Tensor], Sums]:
         """Gradients of the summed (not mean) loss of one micro-batch, dense, and the sums."""
@@ -168,13 +169,14 @@ class TrainStep:
         zero, none = tf.constant(0.0), tf.constant(0, tf.int64)
         counts = Counts(none, none, none, none, none)
         total = LoopResult(Sums(zero, zero, zero), counts, tf.constant(0), zero, zero, tf.constant(0.0, tf.float64))
-        for index in tf.range(num_steps):
+        replica_step = as_written(functools.partial(self._replica_step, stage=stage))
+
+        def one_step(index: tf.Tensor, total: LoopResult) -> tuple[tf.Tensor, LoopResult]:
             batch, seconds = self._next_batch(batches, total.gradient_norm)
             share = time_share + time_share_a_step * (tf.cast(index, tf.float32) + 1.0)
-            replica_step = functools.partial(self._replica_step, stage=stage)
             results = self._strategy.run(replica_step, (batch, first_step + index, share))
             result = first_of(self._strategy, results)
-            total = LoopResult(
+            return index + 1, LoopResult(
                 Sums(*(a + b for a, b in zip(total.sums, result.sums, strict=True))),
                 Counts(*(a + b for a, b in zip(total.counts, result.counts, strict=True))),
                 total.skipped + result.skipped,
@@ -182,6 +184,8 @@ class TrainStep:
                 result.learning_rate,
                 total.wait_seconds + seconds,
             )
+
+        _, total = tf.while_loop(lambda index, _: index < num_steps, one_step, (tf.constant(0), total))
         return total
 
 

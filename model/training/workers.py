@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from clozekit.model.as_written import as_written
 from clozekit.model.training.cluster import choose_strategy, resolve_cluster
 from clozekit.model.training.config import ClusterConfig
 from clozekit.model.training.endings import WorkerLostError
@@ -23,7 +24,7 @@ class Workers:
         self.strategy = strategy
         self.spec = spec
         self.num_replicas: int = strategy.num_replicas_in_sync
-        self._sum = tf.function(self._sum_over_workers)
+        self._sum = tf.function(self._sum_over_workers, autograph=False)
 
     @property
     def is_chief(self) -> bool:
@@ -67,7 +68,9 @@ class Workers:
             shares = whole
             if replicas > 1:
                 shares = whole.map(
-                    lambda batch: {name: tf.reshape(v, [replicas, -1, *v.shape[1:]]) for name, v in batch.items()}
+                    as_written(
+                        lambda batch: {name: tf.reshape(v, [replicas, -1, *v.shape[1:]]) for name, v in batch.items()}
+                    )
                 ).unbatch()
             # Else tf.distribute takes it for one that may end, and asks all workers before every step.
             return shares.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))

@@ -50,8 +50,8 @@ def prepare_all(corpus: Path, vocabulary: Path, work: Path, megabytes: float) ->
     import numpy as np
 
     from clozekit.model.huggingface import save_huggingface
+    from clozekit.model.training.build_task import build_task, give_preprocessor
     from clozekit.model.training.config import ModelConfig, RunConfig
-    from clozekit.model.training.controller import build_task, give_preprocessor
     from clozekit.pipelines.options import PrepareOptions, ReadOptions
     from clozekit.pipelines.prepare import prepare
     from clozekit.tokenizers.families import BertTokenizer
@@ -284,7 +284,7 @@ def clozekit_paragraphs(work: Path, dropout: float) -> tuple[float, Burst]:
 
     from clozekit.model import BertMaskedLM
     from clozekit.model.reader import training_batches
-    from clozekit.model.training.controller import masking_options
+    from clozekit.model.training.build_task import masking_options
     from clozekit.model.training.step import TrainStep
     from clozekit.pipelines.manifest import read_manifest
     from clozekit.tokenizers.families import load_tokenizer

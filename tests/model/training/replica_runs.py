@@ -16,8 +16,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.training.build_task import build_task
 from clozekit.model.training.config import ClusterConfig, ModelConfig, OptimizerConfig, RunConfig, TrainConfig
-from clozekit.model.training.controller import build_task
 from clozekit.model.training.optimizers import Optimizer
 from clozekit.model.training.step import TrainStep
 from clozekit.model.training.workers import Workers, start_workers

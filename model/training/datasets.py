@@ -1,0 +1,61 @@
+"""The datasets of a run: read, and held against each other and the model before anything is built."""
+
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+from clozekit.model.families import family_named
+from clozekit.model.reader import check_shards, shard_problems
+from clozekit.model.training.config import RunConfig
+from clozekit.model.training.stages import Stage
+from clozekit.pipelines.manifest import Manifest, read_manifest
+from clozekit.tokenizers.errors import InputError
+
+
+def check_splits(manifest: Manifest, dataset: str, needed: tuple[str, ...] = ("train", "validation")) -> None:
+    """Raises InputError when a split that is needed has no rows. Validation rows are those of the run's first dataset."""
+    for split in needed:
+        if split not in manifest.splits:
+            raise InputError(
+                f"training needs rows to train on and rows to validate on, {dataset} has no {split} split;"
+                " prepare it with more documents or another --validation-rate"
+            )
+
+
+def check_family(family: str, manifest: Manifest) -> None:
+    """Raises InputError when the ids of the dataset are not those of the model's family."""
+    needed = family_named(family).tokenizer.__name__
+    if manifest.tokenizer.class_name != needed:
+        raise InputError(
+            f"a model of the family {family} needs a dataset of {needed}, this one was prepared with"
+            f" {manifest.tokenizer.class_name}; prepare it with a tokenizer of `clozekit vocab --family {family}`"
+        )
+
+
+def read_datasets(config: RunConfig, stages: Iterable[Stage]) -> dict[str, Manifest]:
+    """The manifests of the datasets of all stages, by their directories, that of the configuration first.
+
+    Raises InputError when one can't be trained on, or does not go with the others. Shards that are damaged, where
+    the configuration says to leave them out, are named on the screen.
+    """
+    first = read_manifest(config.dataset)
+    check_splits(first, config.dataset)
+    check_family(config.model.family, first)
+    manifests = {config.dataset: first}
+    for stage in stages:
+        if stage.dataset not in manifests:
+            manifests[stage.dataset] = read_manifest(stage.dataset)
+            check_splits(manifests[stage.dataset], stage.dataset, ("train",))
+    for directory, manifest in manifests.items():
+        if manifest.tokenizer.sha256 != first.tokenizer.sha256:
+            raise InputError(
+                f"all datasets of a run must be made with one tokenizer, {directory} was made with another than"
+                f" {config.dataset}; prepare it with --tokenizer {config.dataset}/tokenizer"
+            )
+        if config.reader.on_damage == "stop":
+            check_shards(directory, manifest)
+            continue
+        for split in manifest.splits.values():
+            for problem in shard_problems(directory, split):
+                tqdm.write(f"  {problem}; its rows are left out")
+    return manifests
