@@ -44,7 +44,8 @@ def packages(constraints: str | None) -> Iterable[Finding]:
         except PackageNotFoundError:
             # An extra that is not installed.
             continue
-        if installed == wanted:
+        # An index may add where a package was built for: 2.13.0+cpu.
+        if installed.partition("+")[0] == wanted.partition("+")[0]:
             same += 1
         else:
             differing.append(f"{name} {installed} (tested: {wanted})")
