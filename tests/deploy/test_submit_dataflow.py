@@ -1,16 +1,21 @@
 """`submit dataflow`: Beam's real runner up to its job request, against a local endpoint and a local bucket."""
 
 import gzip
+import io
 import json
 import re
 import shutil
+import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gcsfs
 import pytest
+from apache_beam.internal import pickler
+from apache_beam.portability import common_urns, python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from google.protobuf import json_format
 
@@ -25,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stand_in import Request, StandIn, service_account  # noqa: E402
 from storage_server import storage_server  # noqa: E402
 
+REPOSITORY = Path(__file__).parents[2]
 JOBS = "/v1b3/projects/my-project/locations/us-central1/jobs"
 IMAGE = "us-docker.pkg.dev/my-project/clozekit/pipelines:0.1.0"
 
@@ -175,6 +181,65 @@ def test_the_request_holds_what_the_spec_says_and_the_graph_is_staged(
     }
     assert images == {IMAGE}
     assert "submitted\njob    prepare-docs\n" in capsys.readouterr().err
+
+
+@pytest.fixture
+def all_in_bucket(words: list[str], tokenizer_directory: str) -> list[str]:
+    """`words` with the tokenizer in the bucket too."""
+    files = gcsfs.GCSFileSystem(token="anon", project="my-project")
+    for path in Path(tokenizer_directory).rglob("*"):
+        if path.is_file():
+            files.pipe_file(f"bucket/tokenizer/{path.relative_to(tokenizer_directory)}", path.read_bytes())
+    files.invalidate_cache()
+    return ["gs://bucket/tokenizer" if word == tokenizer_directory else word for word in words]
+
+
+def test_without_an_image_the_code_goes_along(
+    spec: Path, all_in_bucket: list[str], dataflow: tuple[Dataflow, StandIn], tmp_path: Path
+) -> None:
+    """A checkout's setup.py becomes a package that Dataflow's own workers install; what is in it can be imported."""
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    # Of a copy: making the package leaves files beside it.
+    for name in listed.splitlines():
+        (tmp_path / "clozekit" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / name, tmp_path / "clozekit" / name)
+    setup_file = f"dataflow.setup_file={tmp_path}/clozekit/setup.py"
+    assert main(["submit", "dataflow", str(spec), "image=null", setup_file, "--", *all_in_bucket]) == 0
+    (job,) = dataflow[0].jobs.values()
+    (pool,) = job["environment"]["workerPools"]
+    packages = {entry["name"]: entry["location"] for entry in pool["packages"]}
+    assert "workflow.tar.gz" in packages
+    files = gcsfs.GCSFileSystem(token="anon", project="my-project")
+    files.invalidate_cache()
+    content = files.cat_file(packages["workflow.tar.gz"].removeprefix("storage.googleapis.com/"))
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    folders = ("pipelines", "model", "tokenizers", "deploy")
+    ours = {name for name in listed.split() if name.endswith(".py") and name.split("/")[0] in folders}
+    # It starts jobs, from an image of its own.
+    ours.remove("deploy/flex_template/main.py")
+    assert ours <= names
+    assert "beam_python" in pool["workerHarnessContainerImage"]
+
+
+def test_the_tokenizer_may_be_in_the_bucket(
+    spec: Path, all_in_bucket: list[str], dataflow: tuple[Dataflow, StandIn]
+) -> None:
+    assert main(["submit", "dataflow", str(spec), "--", *all_in_bucket]) == 0
+    (job,) = dataflow[0].jobs.values()
+    staged = job["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"].removeprefix("gs://")
+    files = gcsfs.GCSFileSystem(token="anon", project="my-project")
+    files.invalidate_cache()
+    graph = beam_runner_api_pb2.Pipeline.FromString(files.cat_file(staged))
+    found = set()
+    for transform in graph.components.transforms.values():
+        if transform.spec.urn == common_urns.primitives.PAR_DO.urn:
+            payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
+            if payload.do_fn.urn == python_urns.PICKLED_DOFN_INFO and payload.do_fn.payload:
+                function = pickler.loads(payload.do_fn.payload)[0]
+                found.add(getattr(function, "_tokenizer_directory", None))
+    # Workers load it by its URL.
+    assert found == {None, "gs://bucket/tokenizer"}
 
 
 def test_the_same_job_is_sent_once_and_another_of_its_name_is_refused(
