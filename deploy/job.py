@@ -1,21 +1,17 @@
 """The job spec: what one job needs, wherever it runs; one YAML file, from which every backend renders its own request."""
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import re
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.yaml_files import read_mapping
+from clozekit.tokenizers.settings import apply_changes, check, check_choice, make_settings, read_mapping
 
 PROVISIONING = ("standard", "spot", "flex_start")
 # Set by what submits; a spec that sets them too would contradict it.
@@ -32,15 +28,6 @@ OWN_VARIABLES = (
 )
 # The label or annotation that says which spec and command a job was made from.
 FINGERPRINT = "clozekit-fingerprint"
-
-
-def check(rule: str, holds: bool, received: Any, advice: str = "") -> None:
-    if not holds:
-        raise InputError(f"{rule}, got {received!r}" + (f"; {advice}" if advice else ""))
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    check(f"{name} must be one of {', '.join(choices)}", value in choices, value)
 
 
 @dataclass(frozen=True)
@@ -74,7 +61,7 @@ class Budget:
             check(f"budget.{name} must be above 0", value is None or value > 0, value)
         both = (self.cost is None) == (self.price_per_hour is None)
         rule = "budget.cost and budget.price_per_hour belong together"
-        check(rule, both, [self.cost, self.price_per_hour], "give both or neither")
+        check(rule, both, [self.cost, self.price_per_hour], advice="give both or neither")
 
     def seconds(self, num_workers: int) -> int | None:
         """How long the job may run; None without a limit."""
@@ -229,12 +216,14 @@ class Job:
         for key, value in self.labels.items():
             fits = re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) and re.fullmatch(r"[a-z0-9_-]{0,63}", value)
             check(rule, bool(fits), f"{key}={value}")
-        check("a label must not be the one of Clozekit", FINGERPRINT not in self.labels, FINGERPRINT, "rename it")
+        check(
+            "a label must not be the one of Clozekit", FINGERPRINT not in self.labels, FINGERPRINT, advice="rename it"
+        )
         for key in self.environment:
             rule = "the name of a variable must be letters, digits and _"
             check(rule, re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) is not None, key)
             rule = "environment must leave to Clozekit what it sets"
-            check(rule, key not in OWN_VARIABLES, key, "leave it out")
+            check(rule, key not in OWN_VARIABLES, key, advice="leave it out")
         for name in ("image", "machine", "output", "project", "region", "zone", "service_account"):
             value = getattr(self, name)
             check(f"{name} must be one word", value is None or re.fullmatch(r"[^\s'\"]+", value) is not None, value)
@@ -277,79 +266,5 @@ def load_job(path: str | Path, changes: Sequence[str] = ()) -> Job:
     Raises InputError naming the key for one that is unknown, missing or of another type.
     """
     fields = read_mapping(path, "a job")
-    for change in changes:
-        _apply(fields, change)
-    return typing.cast(Job, _build(Job, fields, str(path), ""))
-
-
-def _apply(fields: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals:
-        raise InputError(f"a change of a job must look like key=value (num_workers=4), got {change!r}")
-    *groups, name = key.split(".")
-    place = fields
-    for group in groups:
-        if place.get(group) is None:
-            place[group] = {}
-        place = place[group]
-        check(f"{group} must be a group of keys", isinstance(place, dict), place)
-    try:
-        place[name] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"the value of a change must be YAML, got {change!r}") from error
-
-
-def _build(kind: type, fields: Mapping[str, Any], source: str, prefix: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    for name in fields:
-        if name not in hints:
-            raise InputError(
-                f"every key of a job must be known, {source} has {prefix}{name}; {_nearest(hints, prefix, name)}"
-            )
-    for entry in dataclasses.fields(kind):
-        needed = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
-        if needed and entry.name not in fields:
-            raise InputError(f"the key {prefix}{entry.name} is needed, {source} does not have it; add it")
-    return kind(**{name: _convert(hints[name], value, source, prefix + name) for name, value in fields.items()})
-
-
-def _nearest(hints: Mapping[str, Any], prefix: str, name: Any) -> str:
-    """Which known key was probably meant: one of this group first, else one of a group of the job."""
-    known = {name: prefix + name for name in hints}
-    if not prefix:
-        for group, hint in hints.items():
-            for inner in _kinds(hint):
-                if dataclasses.is_dataclass(inner):
-                    known = {**{entry.name: f"{group}.{entry.name}" for entry in dataclasses.fields(inner)}, **known}
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
-    return f"did you mean {known[close[0]]}?" if close else f"the keys there are {', '.join(hints)}"
-
-
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
-def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
-    """`value` as the field's type: lists become tuples, integers pass for floats, numbers of a mapping become text."""
-    kinds = _kinds(hint)
-    if value is None and types.NoneType in kinds:
-        return None
-    for kind in kinds:
-        if dataclasses.is_dataclass(kind):
-            check(f"{key} must be a group of keys", isinstance(value, Mapping), value)
-            return _build(typing.cast(type, kind), value, source, key + ".")
-        if typing.get_origin(kind) is tuple:
-            check(f"{key} must be a list", isinstance(value, list), value, "put it in [brackets]")
-            return tuple(_convert(typing.get_args(kind)[0], part, source, key) for part in value)
-        if typing.get_origin(kind) is Mapping:
-            check(f"{key} must be a mapping", isinstance(value, Mapping), value)
-            plain = {name: part for name, part in value.items() if isinstance(part, str | int | float)}
-            wrong = {name: part for name, part in value.items() if name not in plain or isinstance(part, bool)}
-            check(f"{key} must map names to text or numbers", not wrong, wrong, "put true and false in quotes")
-            return {str(name): str(part) for name, part in value.items()}
-    if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
-        return float(value)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        names = " or ".join("nothing" if kind is types.NoneType else kind.__name__ for kind in kinds)
-        raise InputError(f"{key} must be {names}, {source} has {value!r}")
-    return value
+    apply_changes(fields, changes, "num_workers=4")
+    return typing.cast(Job, make_settings(Job, fields, str(path)))

@@ -9,15 +9,10 @@ import yaml
 
 from clozekit.model.reader_options import ReaderOptions
 from clozekit.tokenizers.builtin_presets import BUILTIN_PRESETS
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.settings import check, check_choice
 
 # Each draws its own random numbers for dropout from the room that a step has.
 MAX_MICRO_BATCHES = 256
-
-
-def check(rule: str, holds: bool, received: Any) -> None:
-    if not holds:
-        raise InputError(f"{rule}, got {received}")
 
 
 @dataclass(frozen=True)
@@ -43,23 +38,18 @@ class ModelConfig:
     num_inner_repetitions: int = 1
 
     def __post_init__(self) -> None:
-        families = ("bert", "roberta", "albert", "xlm_roberta")
-        check(f"model.family must be one of {', '.join(families)}", self.family in families, repr(self.family))
+        check_choice("model.family", self.family, ("bert", "roberta", "albert", "xlm_roberta"))
         alone = (self.embedding_dim, self.num_groups, self.num_inner_repetitions)
         rule = "model.embedding_dim, num_groups and num_inner_repetitions belong to the family albert"
-        check(rule, self.family == "albert" or alone == (None, 1, 1), f"{alone} for {self.family}")
+        check(rule, self.family == "albert" or alone == (None, 1, 1), alone, self.family)
         if self.preset is not None:
-            known = BUILTIN_PRESETS.get(self.preset)
-            rule = f"model.preset must be one of {', '.join(BUILTIN_PRESETS)}"
-            check(rule, known is not None, repr(self.preset))
-            rule = f"model.preset {self.preset} is of the family {known and known.family}"
-            check(rule, known is not None and known.family == self.family, f"model.family {self.family}")
+            check_choice("model.preset", self.preset, tuple(BUILTIN_PRESETS))
+            family = BUILTIN_PRESETS[self.preset].family
+            check(f"model.family must be {family} for the preset {self.preset}", self.family == family, self.family)
         for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "vocabulary_multiple"):
             check(f"model.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
         divides = self.hidden_dim % self.num_heads == 0
-        check(
-            "model.hidden_dim must be a multiple of model.num_heads", divides, f"{self.hidden_dim} and {self.num_heads}"
-        )
+        check("model.hidden_dim must be a multiple of model.num_heads", divides, self.hidden_dim, self.num_heads)
         check("model.dropout must be a rate from 0 to 1", 0 <= self.dropout < 1, self.dropout)
 
     def dimensions(self) -> dict[str, Any]:
@@ -95,9 +85,7 @@ class MaskingConfig:
     def __post_init__(self) -> None:
         for name in ("train_rate", "validation_rate"):
             check(f"masking.{name} must be above 0 and at most 1", 0 < getattr(self, name) <= 1, getattr(self, name))
-        strategies = ("token", "whole_word", "span", "ngram")
-        rule = f"masking.strategy must be one of {', '.join(strategies)}"
-        check(rule, self.strategy in strategies, repr(self.strategy))
+        check_choice("masking.strategy", self.strategy, ("token", "whole_word", "span", "ngram"))
         check("masking.num_slots must be at least 1", self.num_slots is None or self.num_slots >= 1, self.num_slots)
         for name in ("mask_token_rate", "random_token_rate"):
             check(f"masking.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
@@ -162,20 +150,17 @@ class TrainConfig:
         for name in ("steps", "global_batch_size", "steps_per_loop"):
             check(f"train.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
         check("train.hours must be above 0", self.hours is None or self.hours > 0, self.hours)
-        precisions = ("float32", "mixed_bfloat16")
-        rule = f"train.precision must be one of {', '.join(precisions)}"
-        check(rule, self.precision in precisions, repr(self.precision))
+        check_choice("train.precision", self.precision, ("float32", "mixed_bfloat16"))
         if self.phases:
             total = sum(phase.steps for phase in self.phases)
-            check(
-                "the steps of train.phases must add up to train.steps", total == self.steps, f"{total} and {self.steps}"
-            )
+            check("the steps of train.phases must add up to train.steps", total == self.steps, total, self.steps)
         micro = self.global_batch_size if self.micro_batch_size is None else self.micro_batch_size
         divides = micro >= 1 and self.global_batch_size % micro == 0
         check(
             "train.global_batch_size must be a multiple of train.micro_batch_size",
             divides,
-            f"{self.global_batch_size} and {micro}",
+            self.global_batch_size,
+            micro,
         )
         pieces = self.global_batch_size // micro
         check(f"a step has at most {MAX_MICRO_BATCHES} micro-batches", pieces <= MAX_MICRO_BATCHES, pieces)
@@ -207,9 +192,8 @@ class OptimizerConfig:
     final_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        check("optimizer.name must be adamw or lamb", self.name in ("adamw", "lamb"), repr(self.name))
-        rule = f"optimizer.schedule must be one of {', '.join(SCHEDULES)}"
-        check(rule, self.schedule in SCHEDULES, repr(self.schedule))
+        check_choice("optimizer.name", self.name, ("adamw", "lamb"))
+        check_choice("optimizer.schedule", self.schedule, SCHEDULES)
         for name in ("learning_rate", "clip_norm", "decay_power", "epsilon"):
             check(f"optimizer.{name} must be above 0", getattr(self, name) > 0, getattr(self, name))
         check("optimizer.weight_decay must be at least 0", self.weight_decay >= 0, self.weight_decay)
@@ -238,8 +222,7 @@ class CheckpointConfig:
     def __post_init__(self) -> None:
         for name in ("every_steps", "keep"):
             check(f"checkpoint.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
-        choices = ("auto", "required", "never")
-        check(f"checkpoint.resume must be one of {', '.join(choices)}", self.resume in choices, repr(self.resume))
+        check_choice("checkpoint.resume", self.resume, ("auto", "required", "never"))
 
 
 @dataclass(frozen=True)
@@ -263,8 +246,7 @@ class DivergenceConfig:
             check(f"divergence.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
         factor = self.loss_factor
         check("divergence.loss_factor must be above 1", factor is None or factor > 1, factor)
-        choices = ("stop", "go_back")
-        check(f"divergence.action must be one of {', '.join(choices)}", self.action in choices, repr(self.action))
+        check_choice("divergence.action", self.action, ("stop", "go_back"))
 
 
 @dataclass(frozen=True)
@@ -283,12 +265,12 @@ class ClusterConfig:
     port: int | None = None
 
     def __post_init__(self) -> None:
-        strategies = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
-        rule = f"cluster.strategy must be one of {', '.join(strategies)}"
-        check(rule, self.strategy in strategies, repr(self.strategy))
-        environments = ("auto", "none", "vertex", "tf_config", "slurm", "jobset", "indexed_job", "tpu")
-        rule = f"cluster.environment must be one of {', '.join(environments)}"
-        check(rule, self.environment in environments, repr(self.environment))
+        check_choice("cluster.strategy", self.strategy, ("auto", "one_device", "mirrored", "multi_worker", "tpu"))
+        check_choice(
+            "cluster.environment",
+            self.environment,
+            ("auto", "none", "vertex", "tf_config", "slurm", "jobset", "indexed_job", "tpu"),
+        )
         check(
             "cluster.num_workers must be at least 1",
             self.num_workers is None or self.num_workers >= 1,

@@ -10,10 +10,11 @@ from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masking_options import MaskingOptions
 from clozekit.model.presets import open_source
 from clozekit.model.reader import check_shards, damage_named, validation_batches
-from clozekit.model.training.config import MaskingConfig, check
+from clozekit.model.training.config import MaskingConfig
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.settings import check
 
 
 @dataclass(frozen=True)

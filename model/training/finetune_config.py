@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,11 @@ from typing import Any
 
 import yaml
 
-from clozekit.model.training.config import OptimizerConfig, check
-from clozekit.model.training.config_file import apply_changes, config_from_dict, set_key
+from clozekit.model.training.config import OptimizerConfig
 from clozekit.model.training.labelled_texts import FORMATS, Columns
 from clozekit.model.training.task_metrics import check_metric
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.yaml_files import read_mapping
+from clozekit.tokenizers.settings import apply_changes, check, check_choice, make_settings, read_mapping, set_key
 
 GLUE_FOLDER = Path(__file__).parent / "glue"
 
@@ -45,12 +45,12 @@ class DataConfig:
     skip_bad_rows: bool = False
 
     def __post_init__(self) -> None:
-        check(f"data.format must be one of {', '.join(FORMATS)}", self.format in FORMATS, repr(self.format))
+        check_choice("data.format", self.format, FORMATS)
         rule = "data.validation_rate must be above 0 and below 1"
         check(rule, 0 < self.validation_rate < 1, self.validation_rate)
         names = self.label_names()
-        check("data.labels must name at least two classes", len(names) != 1, ", ".join(names))
-        check("data.labels must name each class once", len(set(names)) == len(names), ", ".join(names))
+        check("data.labels must name at least two classes", len(names) != 1, names)
+        check("data.labels must name each class once", len(set(names)) == len(names), names)
 
     def path(self, name: str) -> str:
         """Where a file of the data is."""
@@ -105,8 +105,7 @@ class FinetuneConfig:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        tasks = ("classification", "regression")
-        check(f"task must be one of {', '.join(tasks)}", self.task in tasks, repr(self.task))
+        check_choice("task", self.task, ("classification", "regression"))
         check_metric(self.deciding_metric, self.task)
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check("epochs must be above 0", self.epochs > 0, self.epochs)
@@ -114,8 +113,7 @@ class FinetuneConfig:
             check(f"{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
         every = self.evaluate_every_steps
         check("evaluate_every_steps must be at least 1", every is None or every >= 1, every)
-        dtypes = ("float32", "mixed_bfloat16", "bfloat16")
-        check(f"dtype must be one of {', '.join(dtypes)}", self.dtype in dtypes, repr(self.dtype))
+        check_choice("dtype", self.dtype, ("float32", "mixed_bfloat16", "bfloat16"))
         rule = "data.labels are the names of classes, a regression has none"
         check(rule, self.task == "classification" or not self.data.labels, self.data.labels)
         self.optimizer()
@@ -157,14 +155,16 @@ def load_finetune_config(
 ) -> FinetuneConfig:
     """The configuration in a YAML file, or that of a task of GLUE ("glue/mrpc"), with `changes` such as "epochs=5".
 
-    name: None where the changes are everything; values: dotted key -> value, as it is. Raises InputError naming the key for one that is unknown, missing or
-    of another type.
+    name: None where the changes are everything; values: dotted key -> value, as it is. Raises InputError naming the key
+    for one that is unknown, missing or of another type.
     """
     fields = {} if name is None else read_mapping(config_path(name))
     apply_changes(fields, changes)
     for key, value in (values or {}).items():
         set_key(fields, key, value)
-    return config_from_dict(FinetuneConfig, fields, "the command line" if name is None else name)
+    return typing.cast(
+        FinetuneConfig, make_settings(FinetuneConfig, fields, "the command line" if name is None else name)
+    )
 
 
 def config_path(name: str) -> Path:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from clozekit.model.training.config import BatchRampConfig, RunConfig, check
+from clozekit.model.training.config import BatchRampConfig, RunConfig
+from clozekit.tokenizers.settings import check
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def ramp_sizes(ramp: BatchRampConfig, full: int) -> list[tuple[int, int]]:
     check(
         "train.global_batch_size must be a multiple of train.batch_ramp.first_batch_size",
         full % ramp.first_batch_size == 0,
-        f"{full} and {ramp.first_batch_size}",
+        full,
+        ramp.first_batch_size,
     )
     sizes = []
     for number in range(ramp.num_sizes):

@@ -118,5 +118,5 @@ def test_a_built_in_preset_gives_its_dimensions(path: Path) -> None:
     assert (model.family, model.num_heads, model.intermediate_dim, model.dropout) == ("bert", 12, 3072, 0.1)
     with pytest.raises(InputError, match="model.preset must be one of bert_tiny_en_uncased, .* got 'bert_huge'"):
         load_config(path, ["model.preset=bert_huge"])
-    with pytest.raises(InputError, match="bert_base_en is of the family bert, got model.family roberta"):
+    with pytest.raises(InputError, match="model.family must be bert for the preset bert_base_en, got 'roberta'"):
         load_config(path, ["model.preset=bert_base_en", "model.family=roberta"])

@@ -1,0 +1,158 @@
+"""Settings: frozen dataclasses from YAML files and `key=value` changes, or one line that names the key that is wrong."""
+
+import contextlib
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import read_text, reason_of
+
+
+def check(rule: str, holds: bool, *received: Any, advice: str = "") -> None:
+    """Raises InputError with the rule, what was received and what to do unless the rule holds."""
+    if not holds:
+        raise InputError(f"{rule}, got {' and '.join(map(repr, received))}" + (f"; {advice}" if advice else ""))
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    check(f"{name} must be one of {', '.join(choices)}", value in choices, value)
+
+
+def read_mapping(path: str | Path, what: str = "a configuration", of: str = "keys to values") -> dict[str, Any]:
+    """The mapping in the YAML file at a path or URL. what, of: what it should be, in the words of the error.
+
+    Raises InputError when it can't be read, is no YAML or holds something else.
+    """
+    try:
+        text = read_text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} must be a readable YAML file, {path} is not ({reason_of(error)})") from error
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{what} must be YAML, {path} is not: {' '.join(str(error).split())}") from error
+    if not isinstance(fields, dict):
+        raise InputError(f"{what} must be a mapping of {of}, {path} holds {type(fields).__name__}")
+    return fields
+
+
+def apply_changes(fields: dict[str, Any], changes: Sequence[str], example: str = "train.steps=200") -> None:
+    """Puts "group.key=value" into the nested `fields`; the value is YAML. Raises InputError for one that is not so."""
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise InputError(f"a change must look like key=value ({example}), got {change!r}")
+        try:
+            set_key(fields, key, yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise InputError(f"the value of a change must be YAML, got {change!r}") from error
+
+
+def set_key(fields: dict[str, Any], key: str, value: Any) -> None:
+    """Puts a value under a dotted key into the nested `fields`."""
+    *groups, name = key.split(".")
+    place = fields
+    for group in groups:
+        if place.get(group) is None:
+            place[group] = {}
+        place = place[group]
+        check(f"{group} must be a group of keys", isinstance(place, dict), place)
+    place[name] = value
+
+
+def make_settings(
+    kind: type, fields: Mapping[str, Any], source: str, prefix: str = "", root: type | None = None
+) -> Any:
+    """A `kind`, which is a dataclass, of the nested `fields`.
+
+    Lists become tuples, and one value where a list belongs is a list of one; integers pass for floats, numbers for text
+    in a mapping of names. source: what has the fields, prefix: where they stand in it, in the words of an error. root:
+    the dataclass of the whole, for the key that was probably meant.
+
+    Raises InputError naming the key for one that is unknown, missing or of another type.
+    """
+    root = root or kind
+    hints = typing.get_type_hints(kind)
+    for name in fields:
+        if name not in hints:
+            meant = _nearest(kind, root, prefix, str(name))
+            raise InputError(f"every key of a configuration must be known, {source} has {prefix}{name}; {meant}")
+    for entry in dataclasses.fields(kind):
+        needed = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+        if needed and entry.name not in fields:
+            raise InputError(f"the key {prefix}{entry.name} is needed, {source} does not have it; add it")
+    values = {name: _convert(hints[name], value, source, prefix + name, root) for name, value in fields.items()}
+    return kind(**values)
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _all_keys(kind: type, prefix: str = "") -> list[str]:
+    """Dotted names of all keys of a dataclass, groups and what is in them."""
+    keys = []
+    for name, hint in typing.get_type_hints(kind).items():
+        keys.append(prefix + name)
+        for inner in filter(dataclasses.is_dataclass, _kinds(hint)):
+            keys += _all_keys(typing.cast(type, inner), f"{prefix}{name}.")
+    return keys
+
+
+def _nearest(kind: type, root: type, prefix: str, name: str) -> str:
+    """Which known key was probably meant: one of this group first, else one anywhere; else all of this group."""
+    for keys in (_all_keys(kind, prefix), _all_keys(root)):
+        by_last = {key.rsplit(".", 1)[-1]: key for key in reversed(keys)}
+        if close := difflib.get_close_matches(name, by_last, n=1, cutoff=0.7):
+            return f"did you mean {by_last[close[0]]}?"
+    return f"the keys there are {', '.join(typing.get_type_hints(kind))}"
+
+
+def _convert(hint: Any, value: Any, source: str, key: str, root: type) -> Any:
+    kinds = _kinds(hint)
+    if value is None and types.NoneType in kinds:
+        return None
+    for kind in kinds:
+        if dataclasses.is_dataclass(kind):
+            if isinstance(value, typing.cast(type, kind)):
+                return value
+            check(f"{key} must be a group of keys", isinstance(value, Mapping), value)
+            return make_settings(typing.cast(type, kind), value, source, key + ".", root)
+        if typing.get_origin(kind) is tuple:
+            parts = typing.get_args(kind)
+            if parts[-1] is Ellipsis:
+                listed = value if isinstance(value, list | tuple) else [value]
+                return tuple(_convert(parts[0], part, source, key, root) for part in listed)
+            fits = isinstance(value, list | tuple) and len(value) == len(parts)
+            check(f"{key} must be a list of {len(parts)}, null for nothing", fits, value)
+            return tuple(_convert(part, entry, source, key, root) for part, entry in zip(parts, value, strict=True))
+        if typing.get_origin(kind) is Mapping:
+            check(f"{key} must be a mapping", isinstance(value, Mapping), value)
+            _, part = typing.get_args(kind)
+            return {str(name): _entry(part, entry, source, f"{key}.{name}", root) for name, entry in value.items()}
+    if isinstance(value, str) and float in kinds:
+        # YAML reads 1e-3 (without a dot) as text.
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
+        return float(value)
+    # bool is an int to Python, not to a reader of the file.
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join("nothing" if kind is types.NoneType else kind.__name__ for kind in kinds)
+        advice = "; put it in quotes" if str in kinds and isinstance(value, bool | int | float) else ""
+        raise InputError(f"{key} must be {names}, {source} has {value!r}{advice}")
+    return value
+
+
+def _entry(hint: Any, value: Any, source: str, key: str, root: type) -> Any:
+    """What a mapping has under a name: text there may be written as a number."""
+    if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return _convert(hint, value, source, key, root)
