@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # pip, TensorFlow and the other packages take this much.
 NEEDED_MB := 5000
+# Python compiles what is imported when it is; all of the packages at once would take a minute and a half.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt
 TYPED := pipelines model tokenizers deploy
 
 .PHONY: help setup demo test check typing test-parity bench-tokenizers bench-models bench-training bench-pipeline
@@ -34,7 +36,7 @@ $(VENV)/.installed: setup.py constraints.txt pyproject.toml
 	@echo "installing Clozekit and its pinned dependencies into $(VENV) (two to five minutes)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' || { echo "the packages could not be installed; pip's message above says why (no network to the package index? no disk?)" >&2; exit 2; }
+	@$(PIP) --editable '.[dev]' || { echo "the packages could not be installed; pip's message above says why (no network to the package index? no disk?)" >&2; exit 2; }
 	@touch $@
 
 demo: setup
@@ -49,7 +51,7 @@ test: check
 # The reference implementations; the demo and the tests never need them.
 $(VENV)/.parity: $(VENV)/.installed
 	@echo "installing the reference implementations (the extra 'parity')"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev,parity]' || { echo "the reference implementations could not be installed; pip's message above says why" >&2; exit 2; }
+	@$(PIP) --editable '.[dev,parity]' || { echo "the reference implementations could not be installed; pip's message above says why" >&2; exit 2; }
 	@touch $@
 
 # CLOZEKIT_PARITY=full compares whole corpora; by default 3 MB of each.
@@ -75,7 +77,7 @@ bench-training: $(VENV)/.parity
 # What the pipeline is compared with. BERT_REPOSITORY=../bert, a checkout of google-research/bert, adds BERT's own script.
 $(VENV)/.bench: $(VENV)/.installed
 	@echo "installing what the pipeline is compared with (the extra 'bench')"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]' || { echo "the peers could not be installed; pip's message above says why" >&2; exit 2; }
+	@$(PIP) --editable '.[dev,bench]' || { echo "the peers could not be installed; pip's message above says why" >&2; exit 2; }
 	@touch $@
 
 # ONLY: of compare, clean, fill, growth and memory.

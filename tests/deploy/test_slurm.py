@@ -1,13 +1,13 @@
 """A training job of two tasks on a real Slurm: told to stop in its middle, requeued to another node, it ends as if it had
 never stopped. CLOZEKIT_FULL=1 compares bit for bit with a job that Slurm was not asked to stop."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from long_variants import FULL
 from slurm_cluster import NODES, Slurm, missing, slurm_cluster
 
 from clozekit.deploy import slurm as deployed
@@ -24,7 +24,6 @@ from clozekit.model.training.controller import Run
 from clozekit.model.training.log import MEASURED, METRICS_FILE, read_metrics
 from clozekit.pipelines.manifest import Manifest
 
-FULL = os.environ.get("CLOZEKIT_FULL") == "1"
 STEPS = 80
 
 

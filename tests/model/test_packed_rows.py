@@ -1,12 +1,12 @@
 """Packing is invisible: each document of a packed row gives the outputs and gradients it gives alone, in every family."""
 
-import os
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from long_variants import FULL
 
 from clozekit.model.families import family_named
 from clozekit.model.row_records import derive, segment_ids
@@ -68,7 +68,7 @@ def batch_of(rows: list[list[int]]) -> dict[str, tf.Tensor]:
 
 FAMILIES = ["bert", "roberta", "albert", "xlm_roberta"]
 # The compiler takes a third of a minute for each family.
-COMPILED = FAMILIES if os.environ.get("CLOZEKIT_FULL") == "1" else ["albert"]
+COMPILED = FAMILIES if FULL else []
 
 
 @pytest.mark.parametrize(("name", "xla"), [*((name, False) for name in FAMILIES), *((name, True) for name in COMPILED)])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from long_variants import FULL
 
 from clozekit.model.masking_options import MaskingOptions
 from clozekit.model.reader import check_shards, shuffled_rows, training_batches, validation_batches
@@ -109,7 +110,7 @@ def concatenated(workers: list[list[dict[str, tf.Tensor]]]) -> list[dict[str, np
     ]
 
 
-@pytest.mark.parametrize("bins", [(), (8, 16)])
+@pytest.mark.parametrize("bins", [(), (8, 16)] if FULL else [(8, 16)])
 def test_any_number_of_workers_sees_the_same_global_batches(
     dataset: tuple[str, Manifest], bins: tuple[int, ...]
 ) -> None:

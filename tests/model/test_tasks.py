@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import small_families as families
 import tensorflow as tf
+from long_variants import DISTINCT
 
 import clozekit.model
 from clozekit.model import masked_lm_head
@@ -21,6 +22,11 @@ CLASSES = np.array([0, 1, 2, 1])
 
 @pytest.fixture(params=families.NAMES)
 def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=DISTINCT)
+def distinct(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
@@ -150,11 +156,11 @@ def test_summary_and_configuration_read_well(name: str) -> None:
 # The loss.
 
 
-def test_the_loss_is_the_mean_over_masked_tokens_whatever_the_slots(name: str) -> None:
-    task = families.masked_lm(name)
+def test_the_loss_is_the_mean_over_masked_tokens_whatever_the_slots(distinct: str) -> None:
+    task = families.masked_lm(distinct)
     task.compile(**EAGER)
-    rows = families.batch(name, slots=2)
-    ids, _ = families.labels(name, rows)
+    rows = families.batch(distinct, slots=2)
+    ids, _ = families.labels(distinct, rows)
     losses = []
     for slots in (2, 5, 96):
         extra = [(0, 0), (0, slots - 2)]
@@ -221,10 +227,10 @@ def test_a_seed_decides_the_masks_whatever_else_is_random() -> None:
     assert masks_of_the_data(seed=None, keras_seed=1) != unseeded
 
 
-def test_the_loss_in_chunks_is_the_loss_of_the_logits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = families.masked_lm(name)
-    rows = families.batch(name, batch_size=4)
-    ids, weights = families.labels(name, rows)
+def test_the_loss_in_chunks_is_the_loss_of_the_logits(distinct: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = families.masked_lm(distinct)
+    rows = families.batch(distinct, batch_size=4)
+    ids, weights = families.labels(distinct, rows)
     hidden = tf.constant(task.encode(rows))
     head = task.masked_lm_head
     variables = [*head.trainable_variables]
@@ -250,7 +256,7 @@ def test_the_loss_in_chunks_is_the_loss_of_the_logits(name: str, monkeypatch: py
     expected = with_gradients(dense)
     # 12 positions: chunks of 1, of 5 (the last is not full) and all at once.
     for chunk in (1, 5, 12):
-        monkeypatch.setattr(masked_lm_head, "CHUNK_LOGITS", chunk * families.tokenizer(name).vocabulary_size())
+        monkeypatch.setattr(masked_lm_head, "CHUNK_LOGITS", chunk * families.tokenizer(distinct).vocabulary_size())
         for loss in (chunked, tf.function(chunked, jit_compile=True)) if chunk == 5 else (chunked,):
             found = with_gradients(loss)
             for ours, dense_part in zip(found, expected, strict=True):
@@ -330,9 +336,9 @@ def packed_and_alone(name: str) -> tuple[dict[str, Any], dict[str, Any], np.ndar
     return packed, alone, np.array([0, 1, 2, 4, 5])
 
 
-def test_packed_rows_give_what_their_documents_give_alone(name: str) -> None:
-    task = families.masked_lm(name)
-    packed, alone, slots = packed_and_alone(name)
+def test_packed_rows_give_what_their_documents_give_alone(distinct: str) -> None:
+    task = families.masked_lm(distinct)
+    packed, alone, slots = packed_and_alone(distinct)
     ids = np.arange(5) + 5
     results = {}
     for whose, rows in (("packed", packed), ("alone", alone)):
@@ -364,15 +370,15 @@ def test_a_row_longer_than_the_positions_is_refused() -> None:
         families.masked_lm("roberta")(rows)
 
 
-def test_mixed_bfloat16(name: str) -> None:
-    task = families.family(name).masked_lm(
-        families.backbone(name, dtype="mixed_bfloat16"), families.masked_lm_preprocessor(name)
+def test_mixed_bfloat16(distinct: str) -> None:
+    task = families.family(distinct).masked_lm(
+        families.backbone(distinct, dtype="mixed_bfloat16"), families.masked_lm_preprocessor(distinct)
     )
     task.compile(**EAGER)
-    rows = families.batch(name)
+    rows = families.batch(distinct)
     assert task(rows).dtype == tf.bfloat16
     assert {variable.dtype for variable in task.weights} == {"float32"}
-    full = families.family(name).masked_lm(families.backbone(name))
+    full = families.family(distinct).masked_lm(families.backbone(distinct))
     full.set_weights(task.get_weights())
     difference = np.abs(np.asarray(tf.cast(task(rows), tf.float32)) - np.asarray(full(rows)))
     assert 0 < difference.max() < 0.05 * np.abs(np.asarray(full(rows))).max()
@@ -382,8 +388,8 @@ def test_mixed_bfloat16(name: str) -> None:
 # Text classifiers.
 
 
-def test_a_text_classifier_learns_predicts_and_is_evaluated(name: str) -> None:
-    task = text_classifier(name)
+def test_a_text_classifier_learns_predicts_and_is_evaluated(distinct: str) -> None:
+    task = text_classifier(distinct)
     task.compile(optimizer=keras.optimizers.Adam(1e-3), **EAGER)
     before = values(task)
     first = task.evaluate(families.TEXTS, CLASSES, verbose=0)[0]

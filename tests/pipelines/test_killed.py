@@ -1,6 +1,6 @@
 """Builds that are killed: no half dataset, one clear line, and the next run gives the same bytes without redoing shards.
 
-Three random moments by default; CLOZEKIT_FULL=1 tries twenty.
+Two random moments by default; CLOZEKIT_FULL=1 tries twenty.
 """
 
 import json
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from long_variants import FULL
 
 from clozekit.pipelines.manifest import Manifest, has_manifest
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
@@ -23,7 +24,7 @@ from clozekit.pipelines.verify import verify_dataset
 # Many, so that writing them takes long enough to be interrupted.
 NUM_SHARDS = 200
 OPTIONS = PrepareOptions(sequence_length=32, validation_rate=0.1, num_shards=NUM_SHARDS)
-NUM_MOMENTS = 20 if os.environ.get("CLOZEKIT_FULL") == "1" else 3
+NUM_MOMENTS = 20 if FULL else 2
 
 
 @pytest.fixture(scope="module")

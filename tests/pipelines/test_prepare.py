@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from long_variants import FULL
 
 from clozekit.pipelines import make_dataset, write_shards
 from clozekit.pipelines.blocks import from_bytes, to_bytes
@@ -102,7 +103,11 @@ def test_pinned_fingerprint(reference: tuple[str, Manifest]) -> None:
     assert reference[1].dataset_sha256 == "61bfab6f4e49f6db364982a49f32992b7a02d6734790ac95f955561067f5d733"
 
 
-@pytest.mark.parametrize("how", ["ten files in another order", "gzip", "two worker processes", "one document a batch"])
+WAYS = ["ten files in another order", "gzip", "one document a batch"]
+
+
+# test_engines.py has two worker processes too.
+@pytest.mark.parametrize("how", [*WAYS, "two worker processes"] if FULL else WAYS)
 def test_the_bytes_do_not_depend_on_how_it_runs(
     how: str,
     reference: tuple[str, Manifest],

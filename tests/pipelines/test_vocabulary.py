@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from long_variants import FULL
 
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report, make_vocabulary
@@ -13,7 +14,8 @@ from clozekit.tokenizers.families import load_tokenizer
 SIZES = {"bert": 80, "roberta": 300, "albert": 30, "xlm_roberta": 30}
 
 
-@pytest.mark.parametrize("family", list(SIZES))
+# SentencePiece learns for two families.
+@pytest.mark.parametrize("family", [name for name in SIZES if FULL or name != "xlm_roberta"])
 def test_every_family_learns_the_same_on_one_worker_and_on_two(
     family: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

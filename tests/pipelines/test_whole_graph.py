@@ -2,11 +2,11 @@
 
 import gzip
 import json
-import os
 import random
 from pathlib import Path
 
 import pytest
+from long_variants import FULL
 
 from clozekit.pipelines import read as read_module
 from clozekit.pipelines.corpus_options import (
@@ -109,7 +109,7 @@ def test_every_stage_took_something_and_the_account_is_exact(expected: tuple[str
 
 
 WAYS = [("one file", 2), ("ten files in another order", 1), ("gzip", 1), ("many ranges", 1)]
-if os.environ.get("CLOZEKIT_FULL"):
+if FULL:
     WAYS = [(layout, workers) for layout in dict(WAYS) for workers in (1, 2, 4)]
 
 

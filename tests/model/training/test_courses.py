@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import os
 import shutil
 import types
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from long_variants import FULL
 
 from clozekit.model import MaskedLM
 from clozekit.model.reader_options import ReaderOptions
@@ -83,7 +83,7 @@ COURSES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 # Half a minute each.
-SOME_COURSES = list(COURSES) if os.environ.get("CLOZEKIT_FULL") == "1" else ["phases", "lamb on spans"]
+SOME_COURSES = list(COURSES) if FULL else ["phases"]
 
 
 @pytest.mark.parametrize("name", SOME_COURSES)
@@ -174,6 +174,7 @@ def test_the_vocabulary_is_filled_up_inside_and_cut_when_it_is_saved(
     assert (np.asarray(run.task.backbone.token_embedding.embeddings)[size:] == 0).all()
 
 
+@pytest.mark.skipif(not FULL, reason="three runs; CLOZEKIT_FULL=1 runs it")
 def test_the_filled_up_vocabulary_trains_alike(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
     preset = tmp_path / "begin" / "preset"
     Run(config_for(dataset[0], tmp_path / "begin", {"steps": 1})).train()

@@ -1,7 +1,6 @@
 """Fine-tuning: it learns, keeps the best weights, stops early, goes on after a kill, and refuses what does not fit."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from long_variants import DISTINCT, FULL
 
 from clozekit.model import TextClassifier
 from clozekit.model.classify_texts import classify_texts
@@ -74,7 +74,7 @@ def curve(directory: Path) -> list[dict[str, Any]]:
 KILLED = """
 import sys, threading
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path += [sys.argv[1], str(Path(sys.argv[1]).parents[1])]
 from test_finetune import run_of
 run = run_of(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), "data.test=test.tsv", "checkpoint_every_steps=15")
 advance = run._advance
@@ -90,7 +90,7 @@ run.train()
 """
 
 
-@pytest.mark.parametrize("at_step", [15, 40] if os.environ.get("CLOZEKIT_FULL") == "1" else [40])
+@pytest.mark.parametrize("at_step", [15, 40] if FULL else [40])
 def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
     at_step: int, start_preset: str, labelled: Path, tmp_path: Path
 ) -> None:
@@ -137,7 +137,7 @@ def test_equal_metrics_are_told_apart_by_the_loss(start_preset: str, labelled: P
     assert len({entry["loss"] for entry in run.history()}) == 1
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "albert", "xlm_roberta"])
+@pytest.mark.parametrize("family", DISTINCT)
 def test_every_family_takes_pairs(family: str, preset_of: Callable[[str], str], labelled: Path, tmp_path: Path) -> None:
     """And the classifier that is saved answers as the trained one."""
     changes = ["data.train=pairs.csv", "data.validation=[]", "data.text=first", "data.text_pair=second"]
