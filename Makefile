@@ -8,8 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # pip, TensorFlow and the other packages take this much.
 NEEDED_MB := 5000
-# Python compiles what is imported when it is; all of the packages at once would take a minute and a half.
+# pip compiles the packages on one core, which takes a minute and a half; COMPILE does it on all. (Some packages hold files
+# that are no Python of this version, and which nobody imports.)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 TYPED := pipelines model tokenizers deploy
 
 .PHONY: help setup demo test check typing test-parity bench-tokenizers bench-models bench-training bench-pipeline
@@ -37,6 +39,7 @@ $(VENV)/.installed: setup.py constraints.txt pyproject.toml
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --editable '.[dev]' || { echo "the packages could not be installed; pip's message above says why (no network to the package index? no disk?)" >&2; exit 2; }
+	@$(COMPILE)
 	@touch $@
 
 demo: setup
@@ -52,6 +55,7 @@ test: check
 $(VENV)/.parity: $(VENV)/.installed
 	@echo "installing the reference implementations (the extra 'parity')"
 	@$(PIP) --editable '.[dev,parity]' || { echo "the reference implementations could not be installed; pip's message above says why" >&2; exit 2; }
+	@$(COMPILE)
 	@touch $@
 
 # CLOZEKIT_PARITY=full compares whole corpora; by default 3 MB of each.
@@ -78,6 +82,7 @@ bench-training: $(VENV)/.parity
 $(VENV)/.bench: $(VENV)/.installed
 	@echo "installing what the pipeline is compared with (the extra 'bench')"
 	@$(PIP) --editable '.[dev,bench]' || { echo "the peers could not be installed; pip's message above says why" >&2; exit 2; }
+	@$(COMPILE)
 	@touch $@
 
 # ONLY: of compare, clean, fill, growth and memory.
