@@ -196,7 +196,9 @@ def test_a_worker_that_lost_another_begins_again_and_others_end(
 def test_the_script_hands_sigterm_on_and_waits_for_the_saving(tmp_path: Path) -> None:
     command = tmp_path / "train"
     command.write_text(
-        f"#!/bin/sh\ntrap 'echo saved > {tmp_path}/saved; exit 75' TERM\necho ready\nwhile :; do sleep 0.05; done\n"
+        f"#!/bin/sh\ntrap 'echo saved > {tmp_path}/saved; exit 75' TERM\necho ready\n"
+        # Not for ever: it must not outlive a test that fails.
+        "for second in $(seq 60); do sleep 1 & wait $!; done\n"
     )
     command.chmod(0o755)
     script = RemoteCommand((str(command),), "").again_when_a_worker_is_lost(5)
