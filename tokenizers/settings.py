@@ -67,28 +67,40 @@ def set_key(fields: dict[str, Any], key: str, value: Any) -> None:
     place[name] = value
 
 
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """What is the same for all keys of one file: its name, the dataclass of the whole, whether one value is a list of one."""
+
+    source: str
+    root: type
+    one_is_a_list: bool
+
+
 def make_settings(
-    kind: type, fields: Mapping[str, Any], source: str, prefix: str = "", root: type | None = None
+    kind: type, fields: Mapping[str, Any], source: str, prefix: str = "", one_is_a_list: bool = False
 ) -> Any:
     """A `kind`, which is a dataclass, of the nested `fields`.
 
-    Lists become tuples, and one value where a list belongs is a list of one; integers pass for floats, numbers for text
-    in a mapping of names. source: what has the fields, prefix: where they stand in it, in the words of an error. root:
-    the dataclass of the whole, for the key that was probably meant.
+    Lists become tuples, integers pass for floats, numbers for text in a mapping of names. source: what has the fields,
+    prefix: where they stand in it, in the words of an error. one_is_a_list: one value passes for a list of one.
 
     Raises InputError naming the key for one that is unknown, missing or of another type.
     """
-    root = root or kind
+    return _make(kind, fields, prefix, _Reading(source, kind, one_is_a_list))
+
+
+def _make(kind: type, fields: Mapping[str, Any], prefix: str, reading: _Reading) -> Any:
+    source = reading.source
     hints = typing.get_type_hints(kind)
     for name in fields:
         if name not in hints:
-            meant = _nearest(kind, root, prefix, str(name))
+            meant = _nearest(kind, reading.root, prefix, str(name))
             raise InputError(f"every key of a configuration must be known, {source} has {prefix}{name}; {meant}")
     for entry in dataclasses.fields(kind):
         needed = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
         if needed and entry.name not in fields:
             raise InputError(f"the key {prefix}{entry.name} is needed, {source} does not have it; add it")
-    values = {name: _convert(hints[name], value, source, prefix + name, root) for name, value in fields.items()}
+    values = {name: _convert(hints[name], value, prefix + name, reading) for name, value in fields.items()}
     return kind(**values)
 
 
@@ -115,7 +127,7 @@ def _nearest(kind: type, root: type, prefix: str, name: str) -> str:
     return f"the keys there are {', '.join(typing.get_type_hints(kind))}"
 
 
-def _convert(hint: Any, value: Any, source: str, key: str, root: type) -> Any:
+def _convert(hint: Any, value: Any, key: str, reading: _Reading) -> Any:
     kinds = _kinds(hint)
     if value is None and types.NoneType in kinds:
         return None
@@ -124,19 +136,21 @@ def _convert(hint: Any, value: Any, source: str, key: str, root: type) -> Any:
             if isinstance(value, typing.cast(type, kind)):
                 return value
             check(f"{key} must be a group of keys", isinstance(value, Mapping), value)
-            return make_settings(typing.cast(type, kind), value, source, key + ".", root)
+            return _make(typing.cast(type, kind), value, key + ".", reading)
         if typing.get_origin(kind) is tuple:
             parts = typing.get_args(kind)
             if parts[-1] is Ellipsis:
-                listed = value if isinstance(value, list | tuple) else [value]
-                return tuple(_convert(parts[0], part, source, key, root) for part in listed)
+                if reading.one_is_a_list and not isinstance(value, list | tuple):
+                    value = [value]
+                check(f"{key} must be a list", isinstance(value, list | tuple), value, advice="put it in [brackets]")
+                return tuple(_convert(parts[0], part, key, reading) for part in value)
             fits = isinstance(value, list | tuple) and len(value) == len(parts)
             check(f"{key} must be a list of {len(parts)}, null for nothing", fits, value)
-            return tuple(_convert(part, entry, source, key, root) for part, entry in zip(parts, value, strict=True))
+            return tuple(_convert(part, entry, key, reading) for part, entry in zip(parts, value, strict=True))
         if typing.get_origin(kind) is Mapping:
             check(f"{key} must be a mapping", isinstance(value, Mapping), value)
             _, part = typing.get_args(kind)
-            return {str(name): _entry(part, entry, source, f"{key}.{name}", root) for name, entry in value.items()}
+            return {str(name): _entry(part, entry, f"{key}.{name}", reading) for name, entry in value.items()}
     if isinstance(value, str) and float in kinds:
         # YAML reads 1e-3 (without a dot) as text.
         with contextlib.suppress(ValueError):
@@ -147,12 +161,12 @@ def _convert(hint: Any, value: Any, source: str, key: str, root: type) -> Any:
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         names = " or ".join("nothing" if kind is types.NoneType else kind.__name__ for kind in kinds)
         advice = "; put it in quotes" if str in kinds and isinstance(value, bool | int | float) else ""
-        raise InputError(f"{key} must be {names}, {source} has {value!r}{advice}")
+        raise InputError(f"{key} must be {names}, {reading.source} has {value!r}{advice}")
     return value
 
 
-def _entry(hint: Any, value: Any, source: str, key: str, root: type) -> Any:
+def _entry(hint: Any, value: Any, key: str, reading: _Reading) -> Any:
     """What a mapping has under a name: text there may be written as a number."""
     if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    return _convert(hint, value, source, key, root)
+    return _convert(hint, value, key, reading)

@@ -20,7 +20,7 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
     apply_changes(fields, changes)
     if isinstance(fields.get("model"), Mapping):
         fields["model"] = _with_preset(fields["model"])
-    return typing.cast(RunConfig, make_settings(RunConfig, fields, str(path)))
+    return typing.cast(RunConfig, make_settings(RunConfig, fields, str(path), one_is_a_list=True))
 
 
 def _with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:

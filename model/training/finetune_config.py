@@ -162,9 +162,8 @@ def load_finetune_config(
     apply_changes(fields, changes)
     for key, value in (values or {}).items():
         set_key(fields, key, value)
-    return typing.cast(
-        FinetuneConfig, make_settings(FinetuneConfig, fields, "the command line" if name is None else name)
-    )
+    source = "the command line" if name is None else name
+    return typing.cast(FinetuneConfig, make_settings(FinetuneConfig, fields, source, one_is_a_list=True))
 
 
 def config_path(name: str) -> Path:

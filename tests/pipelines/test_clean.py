@@ -200,7 +200,7 @@ deduplicate: {kind: near, min_similarity: 0.8}
         ("claen: {}", "has claen; did you mean clean"),
         ("clean: {unicod: true}", r"has clean.unicod; did you mean clean\.unicode"),
         ("clean: {unicode: 1}", "clean.unicode must be bool, the configuration has 1"),
-        ("clean: {mask: 5}", "clean.mask must be str, the configuration has 5"),
+        ("clean: {mask: email}", "clean.mask must be a list, got 'email'"),
         ("filter: {rules: {num_words: 3}}", "filter.rules.num_words must be a list of 2, null for nothing, got 3"),
         ("filter: {rules: {num_words: [3, 1]}}", r"num_words has \[3.0, 1.0\]; swap them"),
         ("filter: {rule_sets: [golfer]}", "filter.rule_sets must be one of gopher"),

@@ -37,7 +37,6 @@ class Whole:
         ("part={rate: 2}", "part", Part(1, 2.0)),
         ("other.size=3", "other", Part(3)),
         ("other=null", "other", None),
-        ("files=a", "files", ("a",)),
         ("files=[a, 5]", "files", ("a", 5)),
         ("parts=[{size: 2}, {rate: 0.5}]", "parts", (Part(2), Part(1, 0.5))),
         ("bounds={words: [3, null]}", "bounds", {"words": (3.0, None)}),
@@ -67,6 +66,7 @@ def test_values_are_of_their_types(change: str, name: str, value: object) -> Non
         ("part.rate=high", "part.rate must be float or nothing, settings.yaml has 'high'"),
         ("part=5", "part must be a group of keys, got 5"),
         ("name.x=5", "name must be a group of keys, got 'n'"),
+        ("files=a", "files must be a list, got 'a'; put it in [brackets]"),
         ("files=[[a]]", "files must be str or int, settings.yaml has ['a']"),
         ("bounds=3", "bounds must be a mapping, got 3"),
         ("bounds={words: 3}", "bounds.words must be a list of 2, null for nothing, got 3"),
@@ -82,6 +82,10 @@ def test_what_is_wrong_is_named(change: str, message: str) -> None:
         apply_changes(fields, [change])
         make_settings(Whole, fields, "settings.yaml")
     assert str(caught.value).removeprefix("every key of a configuration must be known, ") == message
+
+
+def test_one_value_is_a_list_of_one_where_that_is_wanted() -> None:
+    assert make_settings(Whole, {"name": "n", "files": "a"}, "x", one_is_a_list=True).files == ("a",)
 
 
 def test_a_key_that_is_needed_is_named() -> None:
