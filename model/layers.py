@@ -132,6 +132,21 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         return (*input_shape, self.token_embedding.output_dim)
 
 
+def project(dense: Any, inputs: Any) -> Any:
+    """What an EinsumDense makes of (B, T, ...), as one product of two matrices.
+
+    TensorFlow makes B products of the einsum, which took twice as long on a CPU (BERT of 4 x 256, 16 rows of 128).
+    """
+    if dense.quantization_mode is not None:
+        return dense(inputs)
+    num_summed = len(inputs.shape) - 2
+    width = math.prod(dense.kernel.shape[:num_summed])
+    output_shape = tuple(dense.kernel.shape[num_summed:])
+    rows, length = ops.shape(inputs)[:2]
+    projected = ops.matmul(ops.reshape(inputs, (-1, width)), ops.reshape(dense.kernel, (width, -1)))
+    return ops.reshape(projected + ops.reshape(dense.bias, (-1,)), (rows, length, *output_shape))
+
+
 class SelfAttention(keras.layers.Layer):
     """Multi-head self-attention (Vaswani et al. 2017, section 3.2.2), by the backend's fused kernel where it has one.
 
@@ -167,12 +182,12 @@ class SelfAttention(keras.layers.Layer):
         )
 
     def call(self, inputs: Any, attention_mask: Any, training: bool | None = None) -> Any:
-        query, key, value = self.query_dense(inputs), self.key_dense(inputs), self.value_dense(inputs)
+        query, key, value = (project(dense, inputs) for dense in (self.query_dense, self.key_dense, self.value_dense))
         if training and self.dropout > 0:
             attended = self._with_dropout(query, key, value, attention_mask, training)
         else:
             attended = ops.dot_product_attention(query, key, value, mask=attention_mask, scale=self._scale)
-        return self.output_dense(attended)
+        return project(self.output_dense, attended)
 
     def _with_dropout(self, query: Any, key: Any, value: Any, mask: Any, training: bool) -> Any:
         """The formula in full, with float32 softmax: no backend's fused kernel drops probabilities the same way."""

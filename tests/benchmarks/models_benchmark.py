@@ -2,7 +2,8 @@
 
     make bench-models
 
-Outputs and losses are compared first: a speed on other outputs is no speed. Medians of 5, measured in turns.
+Outputs and losses are compared first: a speed on other outputs is no speed. Medians of several turns, one after the
+other, by the clock and by CPU time; the spread of the turns' ratios stands beside them.
 """
 
 import os
@@ -13,6 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import argparse
 import json
 import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tables import alternating_medians, header, put_into
+from tables import Turn, header, in_turns, put_into
 
 import clozekit.model
 from clozekit.model.families import family_named
@@ -33,7 +35,7 @@ from clozekit.tokenizers.families import BertTokenizer
 
 PACKAGES = ("keras-hub", "keras", "tensorflow", "numpy")
 VOCABULARY_SIZE = 30_522
-STEPS = 4
+STEPS, TURNS = 4, 7
 HEAD_VOCABULARY, HEAD_ROWS, HEAD_LENGTH = 250_000, 16, 512
 
 
@@ -70,7 +72,14 @@ def batches(case: Case, count: int) -> tf.data.Dataset:
     if case.family in ("bert", "albert"):
         inputs["segment_ids"] = np.zeros(shape, np.int32)
     labels = dice.integers(5, VOCABULARY_SIZE, (*shape[:2], case.num_slots)).astype(np.int32)
-    return tf.data.Dataset.from_tensor_slices((inputs, labels)).cache()
+    return steady(tf.data.Dataset.from_tensor_slices((inputs, labels)).cache())
+
+
+def steady(data: tf.data.Dataset) -> tf.data.Dataset:
+    """Without tf.data's autotuning: ending an iterator may wait for its next round, up to as long as the steps took."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def both(case: Case, jit: bool) -> dict[str, Any]:
@@ -99,8 +108,8 @@ def both(case: Case, jit: bool) -> dict[str, Any]:
     return models
 
 
-def measure_steps(case: Case, jit: bool) -> dict[str, dict[str, float]]:
-    """Milliseconds a step of `fit` and of `predict`, of both."""
+def measure_steps(case: Case, jit: bool) -> dict[str, dict[str, list[Turn]]]:
+    """The turns of STEPS steps of `fit` and of `predict`, of both."""
     models, data = both(case, jit), batches(case, STEPS)
     inputs = data.map(lambda x, y: x)
     # Unmeasured: tracing and compilation; and the outputs must be the same.
@@ -111,15 +120,14 @@ def measure_steps(case: Case, jit: bool) -> dict[str, dict[str, float]]:
     histories = [model.fit(data, verbose=0).history["loss"][0] for model in models.values()]
     if abs(histories[0] - histories[1]) > 1e-3 * histories[1]:
         raise RuntimeError(f"{case.name}: losses differ ({histories}), so their speeds can't be compared")
-    fit = alternating_medians({name: lambda m=model: m.fit(data, verbose=0) for name, model in models.items()})
-    predict = alternating_medians(
-        {name: lambda m=model: m.predict(inputs, verbose=0) for name, model in models.items()}
-    )
-    keras.backend.clear_session()
-    return {
-        "fit": {name: seconds / STEPS * 1e3 for name, seconds in fit.items()},
-        "predict": {name: seconds / STEPS * 1e3 for name, seconds in predict.items()},
+    turns = {
+        "fit": in_turns({name: lambda m=model: m.fit(data, verbose=0) for name, model in models.items()}, TURNS),
+        "predict": in_turns(
+            {name: lambda m=model: m.predict(inputs, verbose=0) for name, model in models.items()}, TURNS
+        ),
     }
+    keras.backend.clear_session()
+    return turns
 
 
 def measure_raw_text() -> dict[str, float]:
@@ -141,11 +149,12 @@ def measure_raw_text() -> dict[str, float]:
         models.BertBackbone(len(pieces), **sizes),
         models.BertMaskedLMPreprocessor(models.BertTokenizer(pieces), sequence_length=128),
     )
-    data = tf.data.Dataset.from_tensor_slices(texts).batch(32)
+    data = steady(tf.data.Dataset.from_tensor_slices(texts).batch(32))
     for model in (ours, theirs):
         model.fit(data, verbose=0)
     runs = {name: lambda m=m: m.fit(data, verbose=0) for name, m in (("Clozekit", ours), ("KerasHub", theirs))}
-    return {name: len(texts) / seconds for name, seconds in alternating_medians(runs).items()}
+    turns = in_turns(runs, TURNS)
+    return {name: len(texts) / statistics.median(turn.seconds for turn in turns[name]) for name in runs}
 
 
 def head_memory(way: str) -> None:
@@ -197,22 +206,37 @@ def measure_head() -> dict[str, dict[str, float]]:
     return results
 
 
+def row(what: str, turns: dict[str, list[Turn]]) -> str:
+    """A row of the table: medians of both by the clock and by CPU time, and how the ratios of the turns spread."""
+    cells = [what]
+    for measure in ("seconds", "cpu_seconds"):
+        ours, theirs = ([getattr(turn, measure) for turn in turns[name]] for name in ("Clozekit", "KerasHub"))
+        ratios = sorted(their / our for our, their in zip(ours, theirs, strict=True))
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        cells += [f"{statistics.median(values) / STEPS * 1e3:.0f}" for values in (ours, theirs)]
+        cells += [f"{middle:.2f} ({low:.2f} to {high:.2f})"]
+    return f"| {' | '.join(cells)} |"
+
+
 def render(
-    steps: dict[tuple[str, bool], dict[str, dict[str, float]]], raw: dict[str, float], head: dict[str, dict[str, float]]
+    steps: dict[tuple[str, bool], dict[str, dict[str, list[Turn]]]],
+    raw: dict[str, float],
+    head: dict[str, dict[str, float]],
 ) -> str:
     lines = [
         "## Models",
         "",
-        "`make bench-models`. Milliseconds a step, on the same weights and inputs; logits equal within",
+        "`make bench-models`. Milliseconds a step by the clock, and CPU milliseconds of all threads, on the same weights and",
+        f"inputs; logits equal within 1e-3 and losses within 0.1% before anything was timed. Medians of {TURNS} turns of {STEPS} steps.",
+        "The ratio is KerasHub's time by Clozekit's, turn by turn: median, and the quartiles of the turns.",
+        "",
     ]
-    lines += ["1e-3 and losses within 0.1% before anything was timed. The ratio is KerasHub's time by Clozekit's.", ""]
     lines += header(PACKAGES)
-    lines += ["", "| | | Clozekit | KerasHub | ratio |", "|---|---|---:|---:|---:|"]
+    lines += ["", "| | Clozekit | KerasHub | ratio | Clozekit, CPU | KerasHub, CPU | ratio, CPU |"]
+    lines += ["|---|---:|---:|---:|---:|---:|---:|"]
     for (case, jit), kinds in steps.items():
-        for kind, both_times in kinds.items():
-            ours, theirs = both_times["Clozekit"], both_times["KerasHub"]
-            name = f"`{kind}`, XLA" if jit else f"`{kind}`"
-            lines.append(f"| {case} | {name} | {ours:.0f} | {theirs:.0f} | {theirs / ours:.2f} |")
+        for kind, turns in kinds.items():
+            lines.append(row(f"{case}, `{kind}`{', XLA' if jit else ''}", turns))
     ours, theirs = raw["Clozekit"], raw["KerasHub"]
     lines += ["", "`fit` on raw strings (BERT, 2 layers x 64, rows of 128, each with its own preprocessor):"]
     lines += [f"Clozekit {ours:.0f} texts a second, KerasHub {theirs:.0f}: {ours / theirs:.2f} times."]
@@ -243,7 +267,8 @@ def main() -> None:
         # One case suffices for XLA, which takes a minute to compile each: the others compile the same layers.
         for jit in (False, True) if case == CASES[0] and not arguments.no_xla else (False,):
             steps[case.name, jit] = measure_steps(case, jit)
-            print(case.name, "XLA" if jit else "no XLA", steps[case.name, jit], file=sys.stderr)
+            for kind, turns in steps[case.name, jit].items():
+                print(row(f"{case.name}, {kind}{', XLA' if jit else ''}", turns), file=sys.stderr, flush=True)
     raw, head = measure_raw_text(), {} if arguments.no_head else measure_head()
     section = render(steps, raw, head)
     print(section)

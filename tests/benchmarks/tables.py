@@ -4,9 +4,9 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -38,16 +38,24 @@ def header(packages: Sequence[str]) -> list[str]:
     ]
 
 
-def alternating_medians(runs: dict[str, Callable[[], None]], num_runs: int = 5) -> dict[str, float]:
-    """Median seconds of each, measured in turns, so that what else the machine does hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(num_runs):
+@dataclass(frozen=True)
+class Turn:
+    """What one run took. The CPU time is all threads' of this process: other work on the machine hardly changes it."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def in_turns(runs: dict[str, Callable[[], None]], num_turns: int) -> dict[str, list[Turn]]:
+    """Each of `runs`, `num_turns` times, one after the other, so that what else the machine does hits all alike."""
+    turns: dict[str, list[Turn]] = {name: [] for name in runs}
+    for number in range(num_turns):
         # The other way round every second time: whoever comes first has no advantage.
         for name in list(runs) if number % 2 == 0 else reversed(list(runs)):
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             runs[name]()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            turns[name].append(Turn(time.perf_counter() - start, time.process_time() - cpu_start))
+    return turns
 
 
 def put_into(path: Path, name: str, section: str) -> None:
