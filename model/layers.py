@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from clozekit.model.dropout import Dropout
@@ -162,7 +163,8 @@ class SelfAttention(keras.layers.Layer):
     def build(self, input_shape: Shape) -> None:
         hidden_dim = int(input_shape[-1] or 0)
         size = hidden_dim // self.num_heads
-        self._scale = 1.0 / math.sqrt(size)
+        # Rounded as Keras's attention rounds it under every dtype, so that float64 agrees with it in all digits.
+        self._scale = float(np.float32(1.0 / math.sqrt(size)))
         for name in ("query", "key", "value"):
             setattr(self, f"{name}_dense", self._projection("btc,cnd->btnd", (None, self.num_heads, size), "nd", name))
             getattr(self, f"{name}_dense").build(input_shape)
@@ -183,18 +185,20 @@ class SelfAttention(keras.layers.Layer):
 
     def call(self, inputs: Any, attention_mask: Any, training: bool | None = None) -> Any:
         query, key, value = (project(dense, inputs) for dense in (self.query_dense, self.key_dense, self.value_dense))
-        if training and self.dropout > 0:
-            attended = self._with_dropout(query, key, value, attention_mask, training)
+        if (training and self.dropout > 0) or keras.backend.backend() == "tensorflow":
+            # TensorFlow has no fused kernel, and Keras's formula passes over the scores three times more.
+            attended = self._in_full(query, key, value, attention_mask, training)
         else:
             attended = ops.dot_product_attention(query, key, value, mask=attention_mask, scale=self._scale)
         return project(self.output_dense, attended)
 
-    def _with_dropout(self, query: Any, key: Any, value: Any, mask: Any, training: bool) -> Any:
-        """The formula in full, with float32 softmax: no backend's fused kernel drops probabilities the same way."""
-        scores = ops.cast(ops.einsum("btnd,bsnd->bnts", query * self._scale, key), "float32")
-        probabilities = ops.softmax(ops.where(mask, scores, -1e9), axis=-1)
-        dropped = self.attention_dropout(ops.cast(probabilities, self.compute_dtype), training=training)
-        return ops.einsum("bnts,bsnd->btnd", dropped, value)
+    def _in_full(self, query: Any, key: Any, value: Any, mask: Any, training: bool | None) -> Any:
+        """The formula in full, with softmax in float32 at least: no fused kernel drops probabilities the same way."""
+        precise = keras.backend.result_type(self.compute_dtype, "float32")
+        scores = ops.cast(ops.einsum("btnd,bsnd->bnts", query * self._scale, key), precise)
+        unseen = ops.cast(ops.where(mask, 0.0, -1e9), precise)
+        probabilities = ops.cast(ops.softmax(scores + unseen, axis=-1), self.compute_dtype)
+        return ops.einsum("bnts,bsnd->btnd", self.attention_dropout(probabilities, training=training), value)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
