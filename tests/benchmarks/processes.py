@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Measured(NamedTuple):
@@ -61,6 +61,13 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     )
 
 
+def resident_bytes(process: str, measure: Literal["VmRSS", "VmHWM"]) -> int:
+    """Resident memory of a process, now or at its peak; 0 if it has just ended. `ru_maxrss` would not do: it begins with
+    the peak of the process that started this one. Raises FileNotFoundError and ProcessLookupError."""
+    found = re.search(rf"{measure}:\s+(\d+) kB", Path("/proc", process, "status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
 def _cpu_of_children() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
@@ -85,10 +92,9 @@ class _Watched:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) != self.session or fields[0] == "Z":
                     continue
-                status = (folder / "status").read_text()
+                peak = resident_bytes(folder.name, "VmHWM")
             except (FileNotFoundError, ProcessLookupError):
                 continue
             self.cpu[int(folder.name)] = (int(fields[11]) + int(fields[12])) / tick
-            peak = re.search(r"VmHWM:\s+(\d+) kB", status)
             if peak:
-                self.peaks[int(folder.name)] = int(peak[1]) / 1024
+                self.peaks[int(folder.name)] = peak / 2**20
