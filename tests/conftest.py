@@ -9,7 +9,10 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 import json
 import random
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -65,6 +68,20 @@ def sentences(seed: int, count: int) -> list[str]:
         f"the {dice.choice(('red', 'blue', 'old'))} {animal} {verbs[animal]} the {dice.choice(('mat', 'house', 'tree'))} ."
         for animal in dice.choices(animals, k=count)
     ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files() -> Iterator[None]:
+    """Beam and PyTorch leave directories in the system's folder for temporary files: here they go with the tests."""
+    # Not below pytest's own folder: paths of sockets may have 107 characters.
+    directory = tempfile.mkdtemp(prefix="clozekit-tests-")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TMPDIR", directory)
+    patch.setattr(tempfile, "tempdir", directory)
+    yield
+    patch.undo()
+    # What still writes here now is a thread of Beam's.
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
