@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from clozekit.model.as_written import as_written
 from clozekit.model.preprocessor import Preprocessor, as_strings
+from clozekit.model.read_ahead import read_ahead
 from clozekit.tokenizers.errors import InputError
 
 DEFAULT_BATCH_SIZE = 32
@@ -40,8 +41,7 @@ def dataset(
     else:
         draws = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).repeat()
     zipped = tf.data.Dataset.zip((draws, batches))
-    preprocessed = zipped.map(preprocess, num_parallel_calls=tf.data.AUTOTUNE)
-    return preprocessed.prefetch(tf.data.AUTOTUNE)
+    return read_ahead(zipped.map(preprocess, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool) -> tf.data.Dataset:

@@ -5,6 +5,7 @@ import tensorflow as tf
 from clozekit.model.as_written import as_written
 from clozekit.model.masking import mask_rows
 from clozekit.model.masking_options import MaskingOptions
+from clozekit.model.read_ahead import read_ahead, without_autotuning
 from clozekit.model.reader_options import ReaderOptions
 from clozekit.model.row_order import block_order, interleave_position, shard_order
 from clozekit.model.row_records import RecordFormat, parse_rows, record_format, row_lengths
@@ -130,7 +131,7 @@ def training_batches(
 
     rows = shuffled_rows(directory, split, seed, start_row, options, bins, batch_size)
     batches = rows.batch(batch_size, drop_remainder=True).map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return _unsharded(batches.prefetch(tf.data.AUTOTUNE))
+    return _unsharded(read_ahead(batches))
 
 
 def validation_batches(
@@ -162,7 +163,7 @@ def validation_batches(
         own = tf.ensure_shape(filled, [batch_size])[worker_index * share : (worker_index + 1) * share]
         return masked_batch(own, tf.constant(0, tf.int64), form, masking)
 
-    return _unsharded(records.batch(batch_size).map(own_batch))
+    return _unsharded(without_autotuning(records.batch(batch_size).map(own_batch)))
 
 
 def dataset_format(directory: str, manifest: Manifest) -> RecordFormat:

@@ -128,6 +128,7 @@ LONG_FILES = (
     "test_google_storage.py",
     "test_replicas.py",
     "test_run.py",
+    "test_keras_hub_preprocessors_parity.py",
 )
 
 

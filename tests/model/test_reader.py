@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_families as families
 import tensorflow as tf
 from long_variants import FULL
 
+from clozekit.model import raw_data
 from clozekit.model.masking_options import MaskingOptions
 from clozekit.model.reader import check_shards, shuffled_rows, training_batches, validation_batches
 from clozekit.model.reader_options import ReaderOptions
@@ -274,6 +276,15 @@ def test_validation_masks_never_change_and_filled_rows_weigh_nothing(dataset: tu
     halves = list(validation_batches(directory, manifest, masking(manifest), 1))
     together = np.concatenate([batch["token_ids"].numpy() for batch in first])[:rows]
     assert (np.concatenate([batch["token_ids"].numpy() for batch in halves]) == together).all()
+
+
+def test_reading_ends_without_waiting_for_the_next_tuning(dataset: tuple[str, Manifest]) -> None:
+    """The wait comes by chance and lasts up to a minute: what it comes from is off."""
+    directory, manifest = dataset
+    train = training_batches(directory, manifest, masking(manifest), 8, seed=0)
+    validation = validation_batches(directory, manifest, masking(manifest), 8)
+    texts = raw_data.dataset(families.masked_lm_preprocessor("bert"), families.TEXTS, None, None, 2)
+    assert [batches.options().autotune.enabled for batches in (train, validation, texts)] == [False] * 3
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,9 @@ def made_on_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_backend_without_tensorflow(backend: str, made_on_tensorflow: Path) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed; it comes with the extra `parity`")
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    # JAX compiles every operation by itself: optimizing it would take longer than running it.
+    quick = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = {**os.environ, "KERAS_BACKEND": backend, **quick}
     # RoBERTa's layers are BERT's; JAX compiles for a minute for all four.
     names = families.NAMES if FULL or backend == "torch" else ("bert", "albert")
     command = [sys.executable, "-c", SCRIPT, str(made_on_tensorflow), backend, *names]
