@@ -157,9 +157,9 @@ def test_the_sum_of_the_loss_counts_used_slots_only() -> None:
 def test_weights_of_eight_bits_give_nearly_the_same(task: BertMaskedLM) -> None:
     inputs = {"token_ids": pad(DOCUMENTS, 8), "padding_mask": (pad(DOCUMENTS, 8) > 0).astype(np.int32)}
     inputs["segment_ids"] = np.zeros_like(inputs["token_ids"])
-    before = task.backbone.predict(inputs, verbose=0)["sequence_output"]
+    before = np.asarray(task.backbone(inputs)["sequence_output"])
     task.backbone.quantize("int8")
-    after = task.backbone.predict(inputs, verbose=0)["sequence_output"]
+    after = np.asarray(task.backbone(inputs)["sequence_output"])
     dense = task.backbone.transformer_layers[0]._self_attention_layer.query_dense
     assert keras.backend.standardize_dtype(dense.kernel.dtype) == "int8"
     assert 0 < np.abs(after - before).max() < 0.1 * np.abs(before).max()
