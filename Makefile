@@ -38,7 +38,7 @@ $(VENV)/.installed: setup.py constraints.txt pyproject.toml
 	@echo "installing Clozekit and its pinned dependencies into $(VENV) (two to five minutes)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-# The pip that came with Python may be of another year, and twice as slow.
+# The pip that came with Python may be of another year, and slower.
 	@$(PIP) --upgrade pip && $(PIP) --editable '.[dev]' || { echo "the packages could not be installed; pip's message above says why (no network to the package index? no disk?)" >&2; exit 2; }
 	@$(COMPILE)
 	@touch $@

@@ -33,6 +33,7 @@ from tables import Turn, header, in_turns, put_into
 
 import clozekit.model
 from clozekit.model.families import family_named
+from clozekit.model.read_ahead import without_autotuning
 from clozekit.tokenizers.families import BertTokenizer
 
 PACKAGES = ("keras-hub", "keras", "tensorflow", "numpy")
@@ -79,14 +80,7 @@ def batches(case: Case, count: int) -> tf.data.Dataset:
     if case.family in ("bert", "albert"):
         inputs["segment_ids"] = np.zeros(shape, np.int32)
     labels = dice.integers(5, VOCABULARY_SIZE, (*shape[:2], case.num_slots)).astype(np.int32)
-    return steady(tf.data.Dataset.from_tensor_slices((inputs, labels)).cache())
-
-
-def steady(data: tf.data.Dataset) -> tf.data.Dataset:
-    """Without tf.data's autotuning: ending an iterator may wait for its next round, up to as long as the steps took."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return data.with_options(options)
+    return without_autotuning(tf.data.Dataset.from_tensor_slices((inputs, labels)).cache())
 
 
 def both(case: Case, jit: bool) -> dict[str, Any]:
@@ -153,7 +147,7 @@ def measure_raw_text() -> dict[str, float]:
         models.BertBackbone(len(pieces), **sizes),
         models.BertMaskedLMPreprocessor(models.BertTokenizer(pieces), sequence_length=128),
     )
-    data = steady(tf.data.Dataset.from_tensor_slices(texts).batch(32))
+    data = without_autotuning(tf.data.Dataset.from_tensor_slices(texts).batch(32))
     for model in (ours, theirs):
         model.fit(data, verbose=0)
     runs = {name: lambda m=m: m.fit(data, verbose=0) for name, m in (("Clozekit", ours), ("KerasHub", theirs))}

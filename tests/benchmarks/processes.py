@@ -62,10 +62,12 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 def resident_bytes(process: str, measure: Literal["VmRSS", "VmHWM"]) -> int:
-    """Resident memory of a process, now or at its peak; 0 if it has just ended. `ru_maxrss` would not do: it begins with
-    the peak of the process that started this one. Raises FileNotFoundError and ProcessLookupError."""
+    """Resident memory of a process, now or at its peak. `ru_maxrss` would not do: it begins with the peak of the process that
+    started this one. Raises FileNotFoundError or ProcessLookupError if it has ended."""
     found = re.search(rf"{measure}:\s+(\d+) kB", Path("/proc", process, "status").read_text())
-    return int(found[1]) * 1024 if found else 0
+    if found is None:
+        raise ProcessLookupError(f"process {process} has no {measure}: it has just ended")
+    return int(found[1]) * 1024
 
 
 def _cpu_of_children() -> float:
@@ -92,9 +94,7 @@ class _Watched:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) != self.session or fields[0] == "Z":
                     continue
-                peak = resident_bytes(folder.name, "VmHWM")
+                self.cpu[int(folder.name)] = (int(fields[11]) + int(fields[12])) / tick
+                self.peaks[int(folder.name)] = resident_bytes(folder.name, "VmHWM") / 2**20
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            self.cpu[int(folder.name)] = (int(fields[11]) + int(fields[12])) / tick
-            if peak:
-                self.peaks[int(folder.name)] = peak / 2**20
