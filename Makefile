@@ -14,11 +14,12 @@ NEEDED_MB := 5000
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1/|/kubernetes/aio/' $(VENV)/lib $(TYPED) || true
 
-.PHONY: help setup demo test check typing test-parity bench-tokenizers bench-models bench-training bench-pipeline
+.PHONY: help setup demo test fuzz check typing test-parity bench-tokenizers bench-models bench-training bench-pipeline
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (5 minutes on 2 cores, after the set-up)"
 	@echo "make test    checks and tests"
+	@echo "make fuzz    what reads files, against damaged ones, for an hour (make test runs a minute of it)"
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
@@ -51,6 +52,11 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 
 test: check
 	$(PYTEST) --ignore tests/parity
+
+# Every fuzz for an hour together, instead of the few cases that `make test` runs. FUZZ_SECONDS=600: for ten minutes.
+FUZZ_SECONDS ?= 3600
+fuzz: setup
+	CLOZEKIT_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) * 2 / $$(cat tests/fuzz/test_*.py | grep -c '^def test_fuzz') )) $(PYTEST) tests/fuzz
 
 # The reference implementations; the demo and the tests never need them.
 $(VENV)/.parity: $(VENV)/.installed
