@@ -7,8 +7,8 @@ there two builds that end within the same moment are not told apart.
 
 import os
 
-from clozekit.pipelines.files import is_local, read_bytes, write_bytes
-from clozekit.tokenizers.file_systems import open_file_system, temporary_name
+from clozekit.pipelines.files import is_local, read_bytes
+from clozekit.tokenizers.file_systems import open_file_system, temporary_name, write_bytes_whole
 
 
 class ChangedMeanwhileError(Exception):
@@ -42,7 +42,7 @@ def write_if_unchanged(path: str, content: bytes, seen: str | None) -> None:
         elif path.startswith(("gs://", "gcs://")):
             _write_generation(path, content, seen)
         elif version_of(path) == seen:
-            write_bytes(path, content)
+            write_bytes_whole(path, content)
         else:
             raise FileExistsError(path)
     except FileExistsError as error:

@@ -12,7 +12,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of, temporary_name, write_whole
+from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of, temporary_name, write_bytes_whole
 
 # What a directory given as an input is searched for.
 TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".wet", ".warc")
@@ -134,18 +134,11 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
             yield stream
 
 
-def write_bytes(path: str, content: bytes) -> None:
-    def write(stream: IO[bytes]) -> None:
-        stream.write(content)
-
-    write_whole(path, write)
-
-
 def check_writable(directory: str) -> None:
     """Raises InputError unless a file can be written into `directory`, which is made if it is not there."""
     probe = temporary_name(join(directory, "probe"))
     try:
-        write_bytes(probe, b"")
+        write_bytes_whole(probe, b"")
         remove(probe)
     # The clients of stores share no class of errors.
     except Exception as error:

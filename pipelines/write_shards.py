@@ -10,11 +10,12 @@ import apache_beam as beam
 
 from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.blocks import from_bytes, list_parts
-from clozekit.pipelines.files import file_size, join, read_bytes, write_bytes, write_whole
+from clozekit.pipelines.files import file_size, join, read_bytes
 from clozekit.pipelines.manifest import ShardInfo
 from clozekit.pipelines.progress import Progress, ProgressReporter
 from clozekit.pipelines.records import DOCUMENT_LENGTHS, TOKEN_IDS, rows_to_records, shard_name
 from clozekit.pipelines.tfrecord import check_crc_is_fast, frame_records
+from clozekit.tokenizers.file_systems import write_bytes_whole, write_whole
 
 PARTS_FOLDER = "_parts"
 
@@ -82,7 +83,7 @@ class WriteShard(beam.DoFn):
 
         info = ShardInfo(name, rows, tokens, pieces, sum(map(len, framed)), digest.hexdigest(), blocks[0][0])
         # First the part, which says that the shard is ours; it counts only where the shard is whole.
-        write_bytes(part, json.dumps(dataclasses.asdict(info)).encode())
+        write_bytes_whole(part, json.dumps(dataclasses.asdict(info)).encode())
 
         def write(stream: IO[bytes]) -> None:
             stream.writelines(framed)

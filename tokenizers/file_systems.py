@@ -105,9 +105,14 @@ def write_whole(path: str, write: Callable[[IO[bytes]], object]) -> None:
             os.remove(temporary)
 
 
+def write_bytes_whole(path: str | Path, content: bytes) -> None:
+    """Writes a file at a path or URL, whole or not at all."""
+    write_whole(str(path), lambda stream: stream.write(content))
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes a UTF-8 text to a path or URL, whole or not at all."""
-    write_whole(str(path), lambda stream: stream.write(text.encode()))
+    write_bytes_whole(path, text.encode())
 
 
 @contextmanager

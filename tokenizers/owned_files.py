@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of, write_whole
+from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of, write_bytes_whole
 
 OWNED_FILE = ".clozekit-files.json"
 # Nobody else gives such names, and no two of our own are alike.
@@ -63,7 +63,14 @@ def owned_to_json(owned: Owned) -> bytes:
 
 
 def write_owned(directory: str | Path, owned: Owned) -> None:
-    write_whole(posixpath.join(str(directory), OWNED_FILE), lambda stream: stream.write(owned_to_json(owned)))
+    write_bytes_whole(posixpath.join(str(directory), OWNED_FILE), owned_to_json(owned))
+
+
+def add_owned(directory: str | Path, names: Iterable[str]) -> None:
+    """Notes further files in a folder that has a list of ours; one without stays without."""
+    owned = read_owned(directory)
+    if owned is not None:
+        write_owned(directory, Owned(owned.made_by, owned.names | set(names), owned.ids))
 
 
 def list_files(directory: str | Path) -> list[str]:

@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masking_options import num_predictions
-from clozekit.model.presets import check_preset_target, save_preset
+from clozekit.model.preset_targets import check_preset_target
+from clozekit.model.presets import save_preset
 from clozekit.model.reader import damage_named, training_batches, validation_batches
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
@@ -40,7 +41,7 @@ class Run:
     def __init__(self, config: RunConfig, workers: Workers | None = None) -> None:
         self.config = config
         self.directory = config.directory.rstrip("/")
-        check_preset_target(self.preset_directory)
+        check_preset_target(self.preset_directory, config.init_from, config.tokenizer)
         self.stages = stages_of(config)
         self.manifests = read_datasets(config, self.stages)
         self.manifest = self.manifests[config.dataset]

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from clozekit.model.preprocessor import Preprocessor
-from clozekit.model.presets import check_preset_target, open_source, save_preset
+from clozekit.model.preset_targets import check_preset_target
+from clozekit.model.presets import open_source, save_preset
 from clozekit.model.text_classifier import TextClassifier
 from clozekit.model.training.checkpoints import Checkpoints, Position, training_variables
 from clozekit.model.training.encoded_rows import EncodedRows, encode_rows, training_rows
@@ -38,7 +39,7 @@ class FinetuneRun:
         self.config = config
         self.directory = config.directory.rstrip("/")
         self.data: FinetuneData = read_finetune_data(config)
-        check_preset_target(self.preset_directory)
+        check_preset_target(self.preset_directory, config.init_from)
         self.task, preprocessor = build_classifier(config, self.data)
         self._train_rows = encode_rows(self.data.train.examples, preprocessor)
         self._validation_rows = [encode_rows(split.examples, preprocessor) for split in self.data.validation]
