@@ -23,6 +23,7 @@ from clozekit.model.training.files import write_text
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.log import MetricsLog, NoLog
 from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.run_files import TRAIN, check_run_directory, claim_run_directory
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.model.training.stop_signals import StopSignals
@@ -41,6 +42,7 @@ class Run:
     def __init__(self, config: RunConfig, workers: Workers | None = None) -> None:
         self.config = config
         self.directory = config.directory.rstrip("/")
+        check_run_directory(self.directory, TRAIN)
         check_preset_target(self.preset_directory, config.init_from, config.tokenizer)
         self.stages = stages_of(config)
         self.manifests = read_datasets(config, self.stages)
@@ -118,6 +120,7 @@ class Run:
         chief = self.workers.is_chief
         if chief:
             tf.io.gfile.makedirs(self.directory)
+            claim_run_directory(self.directory, TRAIN)
             write_text(f"{self.directory}/config.yaml", config.to_yaml())
         log = MetricsLog(self.directory, position.global_step) if chief else NoLog()
         try:
