@@ -135,6 +135,7 @@ def prepare(
     overwrite: bool = False,
     show_progress: bool = False,
     corpus: CorpusOptions = AS_READ,
+    only_shown: bool = False,
 ) -> tuple[Manifest, bool]:
     """Builds the dataset in `directory`; returns its manifest and whether anything had to be done.
 
@@ -153,6 +154,7 @@ def prepare(
         overwrite,
         show_progress,
         corpus,
+        only_shown,
     )
     return result
 
@@ -194,8 +196,12 @@ def prepare_datasets(
     overwrite: bool = False,
     show_progress: bool = False,
     corpus: CorpusOptions = AS_READ,
+    only_shown: bool = False,
 ) -> list[tuple[Manifest, bool]]:
-    """`prepare` for several datasets of one pass; those that are finished are left as they are."""
+    """`prepare` for several datasets of one pass; those that are finished are left as they are.
+
+    only_shown: the runner shows the job and runs nothing, so nothing is written to the output either.
+    """
     check_corpus(corpus)
     inputs = find_sources(reading)
     tokenizer = load_tokenizer(tokenizer_directory)
@@ -207,13 +213,13 @@ def prepare_datasets(
         build = describe_build(inputs, reading, corpus, options, described, runner)
         targets.append(Target(directory, options, build))
     side_id = hashlib.sha256("".join(target.build.build_id for target in targets).encode()).hexdigest()[:8]
-    with lock_directories([side_directory, *directories]):
+    with lock_directories([] if only_shown else [side_directory, *directories]):
         # What is there now: a commit finds by it whether another build, of another machine, was faster.
         targets = [dataclasses.replace(target, seen=files_seen(target.directory)) for target in targets]
         missing = [target for target in targets if not is_finished(target, overwrite)]
         if missing:
             # A dataset that is there stays whole until the new manifest takes the place of the old one.
-            output = BuildOutput.begin(side_directory, side_id, missing, fixed_names(tokenizer))
+            output = BuildOutput.begin(side_directory, side_id, missing, fixed_names(tokenizer), only_shown)
             stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
             with (
                 output.blocks(runner) as store,
