@@ -1,13 +1,13 @@
 """Cutting tables and containers into records: CSV and TSV, Parquet, TFRecord of tf.Example, WARC and WET."""
 
-import csv
 from collections.abc import Iterator
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clozekit.pipelines.cut_text import Piece, cut_lines
+from clozekit.pipelines.cut_text import Piece
+from clozekit.pipelines.delimited import TOO_LONG, column_place, read_rows
 from clozekit.pipelines.documents import Document
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.tokenizers.errors import InputError
@@ -15,45 +15,24 @@ from clozekit.tokenizers.errors import InputError
 _BATCH_ROWS = 1000
 
 
-def cut_table(stream: IO[bytes], limit: int, delimiter: str, text_key: str, source: str) -> Iterator[Piece]:
+def cut_table(
+    stream: IO[bytes], limit: int, delimiter: str, quoted: bool, text_key: str, id_key: str, source: str
+) -> Iterator[Piece]:
     """The rows under the header of a CSV or TSV, each as {column: cell}, or as the error of a row that is none."""
-    begins: list[tuple[int, int]] = []
-
-    def lines() -> Iterator[str]:
-        for piece in cut_lines(stream, 0, None, limit):
-            begins.append((piece.offset, piece.line))
-            # What is not UTF-8 passes here and is found by the parser of its row; an overlong line trips csv's limit.
-            yield "x" * (limit + 2) if piece.content is None else piece.content.decode("utf-8", "surrogateescape")
-
-    csv.field_size_limit(limit)
-    rows = csv.reader(lines(), delimiter=delimiter, strict=True)
-    header = next(rows, None)
-    if header is None:
+    rows = read_rows(stream, limit, delimiter, quoted, source)
+    first = next(rows, None)
+    if first is None:
         return
-    check_column(text_key, header, source)
-    while True:
-        begins.clear()
-        content: Any
-        try:
-            row = next(rows)
-            content = dict(zip(header, row, strict=False))
-            if not row:
-                continue
-            if len(row) != len(header):
-                content = InputError(
-                    f"a row must have the {len(header)} columns of the header, this one has {len(row)}; mend it"
-                )
-        except StopIteration:
-            return
-        except csv.Error as error:
-            content = InputError(f"a row must be valid CSV, this one is not ({error}); mend it")
-        yield Piece(*begins[0], content)
-
-
-def check_column(text_key: str, columns: list[str], source: str) -> None:
-    """Raises InputError when a table lacks the column of the text: then none of its rows is a document."""
-    if text_key not in columns:
-        raise InputError(f"a table must have the column {text_key!r}, {source} has {columns}; pass --text-key")
+    places = {name: column_place(name, first.cells, source, "pass --text-key") for name in (text_key,)}
+    if id_key in first.cells:
+        places[id_key] = column_place(id_key, first.cells, source, "pass --id-key")
+    for row in rows:
+        content: Any = None
+        if not row.problem:
+            content = {name: row.cells[place] for name, place in places.items()}
+        elif row.problem != TOO_LONG:
+            content = InputError(row.problem)
+        yield Piece(row.offset, row.line, content)
 
 
 def cut_parquet(
@@ -65,7 +44,7 @@ def cut_parquet(
     except pa.ArrowInvalid as error:
         raise InputError(f"a .parquet input must be whole, {source} is damaged ({error}); fetch it again") from error
     columns = file.schema_arrow.names
-    check_column(text_key, columns, source)
+    column_place(text_key, columns, source, "pass --text-key")
     wanted = [text_key, id_key] if id_key in columns else [text_key]
     row = 0
     for index in range(file.metadata.num_row_groups):

@@ -126,6 +126,9 @@ def describe_build(
     read = dataclasses.asdict(reading)
     for name in ("inputs", "max_bad_rate"):
         del read[name]
+    # A dataset that was made before there was a choice is still the one that these settings make.
+    if reading.quoting == "auto":
+        del read["quoting"]
     read["sources"] = [{"name": source.name, "weight": source.weight} for source in reading.sources]
     settings = {"read": read, "corpus": corpus.to_dict(), "prepare": options.to_dict()}
     if corpus.decontaminate.inputs:

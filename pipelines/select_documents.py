@@ -10,8 +10,8 @@ from clozekit.pipelines.clean import CleanDocuments, FilterDocuments, TagDocumen
 from clozekit.pipelines.corpus_options import CorpusOptions
 from clozekit.pipelines.decontaminate import Decontaminate
 from clozekit.pipelines.deduplicate import Deduplicate
-from clozekit.pipelines.files import is_compressed
 from clozekit.pipelines.mixture import RepeatSources, ThinSources
+from clozekit.pipelines.open_input import is_compressed
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress
 from clozekit.pipelines.read import ReadDocuments, WorkItem

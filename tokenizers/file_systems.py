@@ -16,6 +16,10 @@ def is_url(path: str | Path) -> bool:
     return "://" in str(path)
 
 
+def is_local(filesystem: Any) -> bool:
+    return "file" in ([filesystem.protocol] if isinstance(filesystem.protocol, str) else filesystem.protocol)
+
+
 def open_file_system(url: str) -> tuple[Any, str]:
     """The fsspec file system of a path or URL and the path in it. Raises InputError when the scheme has no file system
     here.
@@ -27,6 +31,10 @@ def open_file_system(url: str) -> tuple[Any, str]:
     if url.startswith(("file://", "local://")):
         options = {"auto_mkdir": True}
     try:
+        if not is_url(url):
+            # fsspec would take "a::b.txt" for a file inside another.
+            local = fsspec.filesystem("file")
+            return local, str(local._strip_protocol(url))
         file_system, root = fsspec.core.url_to_fs(url, **options)
     # Its client may be missing (ImportError), look for credentials, or refuse the URL.
     except Exception as error:
