@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from clozekit.pipelines.cut_tables import check_web, cut_examples, cut_parquet, cut_table, cut_web
+from clozekit.pipelines.cut_parquet import cut_parquet
+from clozekit.pipelines.cut_tables import check_web, cut_examples, cut_table, cut_web
 from clozekit.pipelines.cut_text import Piece, cut_blocks, cut_text_lines, cut_whole
 from clozekit.pipelines.delimited import DELIMITERS, is_quoted
 from clozekit.pipelines.documents import Document
@@ -93,7 +94,7 @@ def format_of(path: str, options: ReadOptions) -> Format:
         if not is_plain:
             raise InputError(f"a Parquet file must not be compressed as a whole, {path} is; decompress it")
         return Format(
-            lambda stream, start, end: cut_parquet(stream, start, end, text_key, id_key, path),
+            lambda stream, start, end: cut_parquet(stream, start, end, limit, text_key, id_key, path),
             parse_fields,
             "row",
             is_splittable=True,
@@ -101,7 +102,10 @@ def format_of(path: str, options: ReadOptions) -> Format:
         )
     if name == "tfrecord":
         return Format(
-            lambda stream, *_: cut_examples(stream, text_key, id_key, path), parse_fields, "record", is_text=False
+            lambda stream, *_: cut_examples(stream, limit, text_key, id_key, path),
+            parse_fields,
+            "record",
+            is_text=False,
         )
     check_web()
     return Format(lambda stream, *_: cut_web(stream, limit, path), _given, "record", is_text=False)
