@@ -39,7 +39,7 @@ from clozekit.model.huggingface_weights import (
     write_arrays,
 )
 from clozekit.model.keras_preset import CONFIG_FILE, OWN_FILE, read_json
-from clozekit.model.presets import write_whole
+from clozekit.model.preset_targets import write_whole_preset
 from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.huggingface_export import write_huggingface_tokenizer
@@ -179,7 +179,7 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
         warnings.warn(
             f"transformers will compute this {type(task).__name__} a little otherwise: {listed}", stacklevel=2
         )
-    write_whole(directory, lambda into: _write(task, family, into))
+    write_whole_preset(directory, lambda into: _write(task, family, into))
 
 
 def _write(task: Any, family: str, directory: Path) -> None:

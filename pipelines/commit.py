@@ -24,9 +24,10 @@ from clozekit.pipelines.manifest import (
 )
 from clozekit.pipelines.plan import GroupRows, ShardPlan
 from clozekit.pipelines.stage import CONTAMINATED, DEADLETTER, DUPLICATES, REJECTS
-from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, file_names, tokenizer_contents
+from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.owned_files import read_owned
 
 HISTOGRAM_BINS = 32
 
@@ -140,8 +141,10 @@ def assemble_manifest(
 
 
 def files_seen(directory: str) -> dict[str, str | None]:
-    """File that a commit writes -> its version now; what is not there has no entry."""
-    names = [join(TOKENIZER_FOLDER, name) for name in file_names(join(directory, TOKENIZER_FOLDER))]
+    """File of an earlier build that a commit replaces or removes -> its version now; what is not there has no entry."""
+    owned = read_owned(directory)
+    ours = frozenset() if owned is None else owned.names
+    names = [name for name in sorted(ours) if name.startswith(f"{TOKENIZER_FOLDER}/")]
     versions = {name: version_of(join(directory, name)) for name in (*names, MANIFEST_FILE)}
     return {name: version for name, version in versions.items() if version is not None}
 

@@ -1,14 +1,10 @@
 """Files, local or in an object store: what is there, writing one whole or not at all."""
 
-import os
 import posixpath
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
 
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of
+from clozekit.tokenizers.file_systems import open_file_system, reason_of, temporary_name, write_bytes_whole
 
 
 @dataclass(frozen=True)
@@ -25,42 +21,11 @@ def join(directory: str, *names: str) -> str:
     return posixpath.join(directory, *names)
 
 
-def write_whole(path: str, write: Callable[[IO[bytes]], None]) -> None:
-    """Calls `write` with a stream and shows the file under `path` only when it is complete.
-
-    Local files are written under a temporary name, synced and renamed; object stores show an object when its upload
-    ends and know no rename, so there the object is written under its own name.
-    """
-    filesystem, name = open_file_system(path)
-    if not is_local(filesystem):
-        with filesystem.open(name, "wb") as stream:
-            write(stream)
-        return
-    os.makedirs(os.path.dirname(name), exist_ok=True)
-    temporary = f"{name}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with open(temporary, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, name)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
-def write_bytes(path: str, content: bytes) -> None:
-    def write(stream: IO[bytes]) -> None:
-        stream.write(content)
-
-    write_whole(path, write)
-
-
 def check_writable(directory: str) -> None:
     """Raises InputError unless a file can be written into `directory`, which is made if it is not there."""
-    probe = join(directory, f".clozekit-probe-{uuid.uuid4().hex[:8]}")
+    probe = temporary_name(join(directory, "probe"))
     try:
-        write_bytes(probe, b"")
+        write_bytes_whole(probe, b"")
         remove(probe)
     # The clients of stores share no class of errors.
     except Exception as error:
@@ -95,10 +60,3 @@ def remove(path: str) -> None:
     filesystem, name = open_file_system(path)
     if filesystem.exists(name):
         filesystem.rm(name, recursive=True)
-
-
-def remove_if_empty(directory: str) -> None:
-    """Removes a local folder that holds nothing; stores have no such folders."""
-    filesystem, path = open_file_system(directory)
-    if is_local(filesystem) and os.path.isdir(path) and not os.listdir(path):
-        os.rmdir(path)

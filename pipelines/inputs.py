@@ -4,13 +4,13 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from clozekit.pipelines.files import InputFile
 from clozekit.pipelines.open_input import COMPRESSION_SUFFIXES, bare_name, read_head
-from clozekit.pipelines.own_names import own_names
+from clozekit.pipelines.own_names import ours_in
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of
 
@@ -137,11 +137,11 @@ def _matches(
         return {path: filesystem.info(path)}
     names = {}
     fixed = os.path.dirname(re.split(r"[*?[]", path, maxsplit=1)[0])
-    known: dict[str, set[str]] = {}
+    ours = _Ours(fixed, outputs)
     for name, info in filesystem.glob(path, detail=True).items():
         if local:
             info = _stat(name)
-            if _is_ours(name, fixed, outputs, known):
+            if ours.holds(name):
                 skipped.add(name, "written by Clozekit")
                 continue
         if info is not None and info["type"] == "file":
@@ -176,22 +176,19 @@ def _other_kind(path: str) -> str:
     return next((what for is_kind, what in _OTHER_KINDS.items() if is_kind(mode)), "")
 
 
-def _local_entries(folder: str, skipped: Skipped, outputs: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _local_entries(folder: str, skipped: Skipped, ours: "_Ours") -> Iterator[tuple[str, dict[str, Any]]]:
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
-    folders = [entry.name for entry in entries if entry.is_dir()]
-    names = [entry.name for entry in entries]
-    ours = own_names(folder, names, folders, is_output=_is_among(folder, outputs))
     for entry in entries:
         path = os.path.join(folder, entry.name)
-        if entry.name in ours:
-            skipped.add(path, "written by Clozekit")
-        elif entry.is_dir():
+        if entry.is_dir():
             # Its files would count twice, or lead round and round.
             if entry.is_symlink():
                 skipped.add(path, "a link to a folder: name it as an input of its own")
             else:
-                yield from _local_entries(path, skipped, outputs)
+                yield from _local_entries(path, skipped, ours)
+        elif ours.holds(path):
+            skipped.add(path, "written by Clozekit")
         elif (info := _stat(path)) is None:
             skipped.add(path, "a broken link")
         elif info["type"] != "file":
@@ -200,22 +197,26 @@ def _local_entries(folder: str, skipped: Skipped, outputs: Sequence[str]) -> Ite
             yield path, info
 
 
-def _is_ours(path: str, top: str, outputs: Sequence[str], known: dict[str, set[str]]) -> bool:
-    """Whether Clozekit wrote a file, or a folder that it is in, below `top`; `known` keeps what was found of a folder."""
-    while path != top and path.startswith(top):
-        folder, name = os.path.split(path)
-        if folder not in known:
-            names = os.listdir(folder)
-            folders = [each for each in names if os.path.isdir(os.path.join(folder, each))]
-            known[folder] = own_names(folder, names, folders, is_output=_is_among(folder, outputs))
-        if name in known[folder]:
-            return True
-        path = folder
-    return False
+class _Ours:
+    """Which files below `top` Clozekit wrote, as each of the folders above them says."""
 
+    def __init__(self, top: str, outputs: Sequence[str]) -> None:
+        self._top = top
+        self._outputs = {os.path.realpath(open_file_system(output)[1]) for output in outputs}
+        self._known: dict[str, Callable[[str], bool]] = {}
 
-def _is_among(folder: str, outputs: Iterable[str]) -> bool:
-    return any(os.path.realpath(open_file_system(output)[1]) == os.path.realpath(folder) for output in outputs)
+    def holds(self, path: str) -> bool:
+        folder = os.path.dirname(path)
+        while True:
+            if folder not in self._known:
+                names = os.listdir(folder)
+                folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+                self._known[folder] = ours_in(folder, names, folders, os.path.realpath(folder) in self._outputs)
+            if self._known[folder](os.path.relpath(path, folder)):
+                return True
+            if folder == self._top or folder == os.path.dirname(folder):
+                return False
+            folder = os.path.dirname(folder)
 
 
 def _store_entries(
@@ -231,17 +232,16 @@ def _store_entries(
             is_folder = True
     theirs = {open_file_system(output)[1].rstrip("/") for output in outputs}
     ours = {
-        f"{folder}/{name}"
-        for folder, names in below.items()
-        for name in own_names(
+        folder: ours_in(
             filesystem.unstrip_protocol(folder),
             list(names),
             [name for name, is_folder in names.items() if is_folder],
-            is_output=folder in theirs,
+            folder in theirs,
         )
+        for folder, names in below.items()
     }
     for path, info in found.items():
-        if any(path == own or path.startswith(f"{own}/") for own in ours):
+        if any(path.startswith(f"{folder}/") and is_ours(path[len(folder) + 1 :]) for folder, is_ours in ours.items()):
             skipped.add(path, "written by Clozekit")
         elif info["type"] == "file":
             yield path, info

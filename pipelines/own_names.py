@@ -1,13 +1,14 @@
-"""Which names in a folder are Clozekit's own output (datasets, tokenizers, presets, runs), so that none becomes input."""
+"""Which files are Clozekit's own output (datasets, tokenizers, presets, runs), so that none becomes input."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from clozekit.pipelines.data_card import DATA_CARD_FILE
 from clozekit.pipelines.manifest import MANIFEST_FILE
 from clozekit.pipelines.stage import SIDE_FOLDERS
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import open_file_system, read_text
+from clozekit.tokenizers.owned_files import OWNED_FILE, is_temporary, read_owned
 
 # Folders that a build or a count of words works in; a name with such a beginning is ours where one of them stands.
 _WORKING = {"_parts", "_blocks", "_words", "_lock"}
@@ -20,11 +21,30 @@ _PRESET = {
 _RUN = {"metrics.jsonl", "checkpoints", "preset", "result.json", "report.html"}
 
 
-def own_names(folder: str, names: Sequence[str], folders: Sequence[str], is_output: bool = False) -> set[str]:
-    """Those of `names` (files and folders of `folder`) that Clozekit wrote; `folders`: which of them are folders.
+def ours_in(
+    folder: str, names: Sequence[str], folders: Sequence[str], is_output: bool = False
+) -> Callable[[str], bool]:
+    """Tells of the path in `folder` of a file below it whether Clozekit wrote it.
 
-    is_output: whether a run writes there now. A name alone is no proof: something has to say that the folder is ours.
+    names: what stands in the folder, files and folders; folders: which of them are folders; is_output: whether a run
+    writes there now. A name alone is no proof: something has to say that the folder is ours.
     """
+    first = _own_names(folder, names, folders, is_output)
+    owned = read_owned(folder) if OWNED_FILE in names else None
+    if owned is None:
+        return lambda path: path.split("/", 1)[0] in first or is_temporary(path)
+    ours, ids = owned.names, owned.ids
+    return lambda path: (
+        path == OWNED_FILE
+        or path in ours
+        or path.split("/", 1)[0] in first
+        or is_temporary(path)
+        or any(one in path for one in ids)
+    )
+
+
+def _own_names(folder: str, names: Sequence[str], folders: Sequence[str], is_output: bool) -> set[str]:
+    """What outputs of before there were lists consist of."""
     found: set[str] = set()
     if MANIFEST_FILE in names and _is_dataset(folder):
         found |= _DATASET
@@ -33,7 +53,7 @@ def own_names(folder: str, names: Sequence[str], folders: Sequence[str], is_outp
     if any(name.isdecimal() and _is_dataset(f"{folder}/{name}") for name in folders):
         # Datasets of several lengths share what was left out.
         found |= _BESIDE
-    if "assets" in folders and _PRESET - {"assets"} & set(names) and _is_there(f"{folder}/assets/tokenizer"):
+    if "assets" in folders and _PRESET & set(names) - {"assets"} and _is_there(f"{folder}/assets/tokenizer"):
         found |= _PRESET
     if "metrics.jsonl" in names and {"checkpoints", "preset"} & set(folders):
         found |= _RUN

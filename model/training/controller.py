@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masking_options import num_predictions
-from clozekit.model.presets import check_preset_target, save_preset
+from clozekit.model.preset_targets import check_preset_target
+from clozekit.model.presets import save_preset
 from clozekit.model.reader import damage_named, training_batches, validation_batches
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
@@ -22,6 +23,7 @@ from clozekit.model.training.files import write_text
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.log import MetricsLog, NoLog
 from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.run_files import TRAIN, check_run_directory, claim_run_directory
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.model.training.stop_signals import StopSignals
@@ -40,7 +42,8 @@ class Run:
     def __init__(self, config: RunConfig, workers: Workers | None = None) -> None:
         self.config = config
         self.directory = config.directory.rstrip("/")
-        check_preset_target(self.preset_directory)
+        check_run_directory(self.directory, TRAIN)
+        check_preset_target(self.preset_directory, config.init_from, config.tokenizer)
         self.stages = stages_of(config)
         self.manifests = read_datasets(config, self.stages)
         self.manifest = self.manifests[config.dataset]
@@ -117,6 +120,7 @@ class Run:
         chief = self.workers.is_chief
         if chief:
             tf.io.gfile.makedirs(self.directory)
+            claim_run_directory(self.directory, TRAIN)
             write_text(f"{self.directory}/config.yaml", config.to_yaml())
         log = MetricsLog(self.directory, position.global_step) if chief else NoLog()
         try:

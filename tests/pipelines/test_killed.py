@@ -47,10 +47,13 @@ def start(reading: ReadOptions, tokenizer: str, directory: Path, num_workers: in
 
 
 def finished_shards(directory: Path) -> dict[str, tuple[int, int]]:
-    """Shards whose part file is there, with what changes when one is written again."""
+    """Shards that a part file names and that are there, with what changes when one is written again."""
     finished = {}
     for part in directory.glob("_parts/*/*.json"):
         name = json.loads(part.read_text())["name"]
+        # The part comes first, and counts once the shard is there.
+        if not (directory / name).exists():
+            continue
         status = (directory / name).stat()
         finished[name] = (status.st_ino, status.st_mtime_ns)
     return finished
@@ -75,6 +78,7 @@ def check_rerun(directory: Path, uninterrupted: tuple[ReadOptions, Manifest], to
     shards = {shard.name for split in manifest.splits.values() for shard in split.shards}
     assert {path.name for path in directory.iterdir()} == {
         *shards,
+        ".clozekit-files.json",
         "data-card.md",
         "manifest.json",
         "report.html",
