@@ -1,4 +1,4 @@
-"""Cutting Parquet files into records: the rows of row groups, each cell by itself, damage in one line with the file's name."""
+"""Cutting Parquet files into records: rows of row groups, each cell by itself, damage in one line that names the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

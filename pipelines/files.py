@@ -4,6 +4,7 @@ import posixpath
 from dataclasses import dataclass
 
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import is_local as is_local
 from clozekit.tokenizers.file_systems import open_file_system, reason_of, temporary_name, write_bytes_whole
 
 

@@ -117,7 +117,9 @@ def _matches(
         raise InputError(f"an input must be a file, a directory or a glob, {shown} is {what}; write it to a file")
     if filesystem.isdir(path):
         entries = (
-            _local_entries(path, skipped, outputs) if local else _store_entries(filesystem, path, skipped, outputs)
+            _local_entries(path, skipped, _Ours(path, outputs))
+            if local
+            else _store_entries(filesystem, path, skipped, outputs)
         )
         names = {}
         for name, info in entries:
@@ -241,7 +243,8 @@ def _store_entries(
         for folder, names in below.items()
     }
     for path, info in found.items():
-        if any(path.startswith(f"{folder}/") and is_ours(path[len(folder) + 1 :]) for folder, is_ours in ours.items()):
+        parents = [path[: match.start()] for match in re.finditer("/", path)]
+        if any(folder in ours and ours[folder](path[len(folder) + 1 :]) for folder in parents):
             skipped.add(path, "written by Clozekit")
         elif info["type"] == "file":
             yield path, info

@@ -24,10 +24,15 @@ _BUFFER_BYTES = 1 << 20
 _MAX_XZ_MEMORY = 1 << 30
 
 
+def compression_suffix(path: str) -> str:
+    """The suffix of a compressed file in lower case, "" of another."""
+    lowered = path.lower()
+    return next((suffix for suffix in COMPRESSION_SUFFIXES if lowered.endswith(suffix)), "")
+
+
 def compression_of(path: str) -> str | None:
     """By which program a file is compressed, by its suffix in any case."""
-    lowered = path.lower()
-    return next((kind for suffix, kind in _COMPRESSIONS.items() if lowered.endswith(suffix)), None)
+    return _COMPRESSIONS.get(compression_suffix(path))
 
 
 def is_compressed(path: str) -> bool:
@@ -36,8 +41,7 @@ def is_compressed(path: str) -> bool:
 
 def bare_name(path: str) -> str:
     """`path` in lower case, without the suffix of its compression."""
-    lowered = path.lower()
-    return lowered.removesuffix(next((suffix for suffix in COMPRESSION_SUFFIXES if lowered.endswith(suffix)), ""))
+    return path.lower().removesuffix(compression_suffix(path))
 
 
 class _Members(io.RawIOBase):
@@ -110,7 +114,7 @@ def open_input(path: str, text: bool = False) -> Iterator[IO[bytes]]:
             if kind is None or getattr(error, "errno", None) is not None:
                 raise
             raise InputError(
-                f"a {kind} input must be whole {kind}, {path} is damaged or cut short ({error}); fetch it again"
+                f"a {compression_suffix(path)} input must be whole {kind}, {path} is damaged or cut short ({error}); fetch it again"
             ) from error
 
 

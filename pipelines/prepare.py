@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DEAD_LETTERS, DeadLetter, check_bad_rate
 from clozekit.pipelines.decontaminate import evaluation_reading
 from clozekit.pipelines.encode_documents import EncodeDocuments, counts_tag, pieces_tag
+from clozekit.pipelines.file_states import states_of
 from clozekit.pipelines.files import InputFile, join
+from clozekit.pipelines.inputs import Skipped
 from clozekit.pipelines.locks import lock_directories
 from clozekit.pipelines.make_dataset import Target, add_dataset
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
@@ -27,7 +30,7 @@ from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_l
 from clozekit.pipelines.progress import Progress, local_progress
 from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
-from clozekit.pipelines.select_documents import SelectDocuments, num_parts
+from clozekit.pipelines.select_documents import SelectDocuments, files_read, num_parts
 from clozekit.pipelines.stage import SIDE_LINES, StoreLines, WriteSideLines
 from clozekit.pipelines.tags import read_bad_words
 from clozekit.tokenizers.errors import InputError
@@ -200,7 +203,11 @@ def prepare_datasets(
 ) -> list[tuple[Manifest, bool]]:
     """`prepare` for several datasets of one pass; those that are finished are left as they are."""
     check_corpus(corpus)
-    inputs = find_sources(reading)
+    skipped = Skipped()
+    inputs = find_sources(reading, skipped, [side_directory, *directories])
+    states = states_of(files_read(inputs, corpus))
+    if skipped.number and show_progress:
+        sys.stderr.write(f"{skipped.line()}\n")
     tokenizer = load_tokenizer(tokenizer_directory)
     described = describe_tokenizer(tokenizer)
     beam_options = runner_options(runner, num_workers, beam_arguments)
@@ -208,6 +215,7 @@ def prepare_datasets(
     for directory, options in directories.items():
         check_pairs(options, described)
         build = describe_build(inputs, reading, corpus, options, described, runner)
+        build = dataclasses.replace(build, states=states, num_skipped=skipped.number)
         targets.append(Target(directory, options, build))
     side_id = hashlib.sha256("".join(target.build.build_id for target in targets).encode()).hexdigest()[:8]
     with lock_directories([side_directory, *directories]):
