@@ -262,6 +262,11 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         choices=["file", "line", "block"],
         help="what one document is in a text file; block: between blank lines (default: file)",
     )
+    group.add_argument(
+        "--quoting",
+        choices=["auto", "double", "none"],
+        help="whether quotation marks enclose cells or are text (default: auto, they enclose in CSV, are text in TSV)",
+    )
     group.add_argument("--text-key", help="field, column or feature that holds the text (default: text)")
     group.add_argument("--id-key", help="the one that names the document, if there is one (default: id)")
     group.add_argument(

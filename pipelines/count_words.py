@@ -1,7 +1,9 @@
 """Counting the words of a corpus: batch-local counters, summed by the hash of the word, so memory stays bounded."""
 
 import json
+import posixpath
 import re
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,13 +16,15 @@ from apache_beam.pvalue import AsList, AsSingleton
 from clozekit.pipelines.clean import check_corpus
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
+from clozekit.pipelines.file_states import check_unchanged, states_of
 from clozekit.pipelines.files import join, list_names, read_bytes
+from clozekit.pipelines.inputs import Skipped
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
 from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
-from clozekit.pipelines.select_documents import SelectDocuments
+from clozekit.pipelines.select_documents import SelectDocuments, files_read
 from clozekit.tokenizers.file_systems import write_bytes_whole
 
 NUM_PARTITIONS = 64
@@ -78,7 +82,11 @@ def count_corpus_words(
     Raises InputError for inputs or options that break a rule.
     """
     check_corpus(corpus)
-    inputs = find_sources(reading)
+    skipped = Skipped()
+    inputs = find_sources(reading, skipped, [posixpath.dirname(folder)])
+    states = states_of(files_read(inputs, corpus))
+    if skipped.number and show_progress:
+        sys.stderr.write(f"{skipped.line()}\n")
     options = runner_options(runner, num_workers, beam_arguments)
     with (
         local_progress(
@@ -102,6 +110,7 @@ def count_corpus_words(
             | "SumWords" >> beam.CombinePerKey(MergeCounts())
             | "Write" >> beam.Map(write_word_counts, AsList(gate), folder)
         )
+    check_unchanged(states)
     counts: Counter[str] = Counter()
     read_counts = json.loads(read_bytes(join(folder, READ_COUNTS_FILE)))
     for name in list_names(folder):

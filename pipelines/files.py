@@ -1,23 +1,11 @@
-"""Files, local or in an object store: finding inputs, reading them plain or compressed, writing one whole or not at all."""
+"""Files, local or in an object store: what is there, writing one whole or not at all."""
 
-import bz2
-import gzip
-import io
 import posixpath
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
-
-import pyarrow as pa
 
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of, temporary_name, write_bytes_whole
-
-# What a directory given as an input is searched for.
-TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".wet", ".warc")
-COMPRESSION_SUFFIXES = (".gz", ".bz2", ".zst")
-_BUFFER_BYTES = 1 << 20
+from clozekit.tokenizers.file_systems import is_local as is_local
+from clozekit.tokenizers.file_systems import open_file_system, reason_of, temporary_name, write_bytes_whole
 
 
 @dataclass(frozen=True)
@@ -32,106 +20,6 @@ class InputFile:
 
 def join(directory: str, *names: str) -> str:
     return posixpath.join(directory, *names)
-
-
-def bare_name(path: str) -> str:
-    """`path` without the suffix of its compression."""
-    for suffix in COMPRESSION_SUFFIXES:
-        path = path.removesuffix(suffix)
-    return path
-
-
-def is_compressed(path: str) -> bool:
-    return path.endswith(COMPRESSION_SUFFIXES)
-
-
-def find_inputs(patterns: tuple[str, ...], source: str = "") -> tuple[InputFile, ...]:
-    """The files that paths, globs and directories name, each once, sorted by path.
-
-    Raises InputError for a pattern that matches nothing, a directory without text files, an unreadable file.
-    """
-    found: dict[str, InputFile] = {}
-    for pattern in patterns:
-        filesystem, path = open_file_system(pattern)
-        try:
-            matches = _matches(filesystem, path, pattern)
-        except InputError:
-            raise
-        # The clients of stores share no class of errors.
-        except Exception as error:
-            if is_local(filesystem):
-                raise
-            raise InputError(f"every input must be readable, {pattern} is not: {reason_of(error)}") from error
-        for number, (name, info) in enumerate(matches.items()):
-            url = name if is_local(filesystem) else filesystem.unstrip_protocol(name)
-            # In a store permissions are those of the bucket, and every look is a request.
-            if is_local(filesystem) or number == 0:
-                _check_readable(filesystem, name, url)
-            found[url] = InputFile(url, int(info["size"]), str(info.get("mtime") or info.get("etag") or ""), source)
-    return tuple(found[url] for url in sorted(found))
-
-
-def _matches(filesystem: Any, path: str, pattern: str) -> dict[str, Any]:
-    """Name -> what the file system says of it."""
-    if filesystem.isdir(path):
-        everything = filesystem.find(path, detail=True)
-        names = {name: info for name, info in everything.items() if bare_name(name).endswith(TEXT_SUFFIXES)}
-        if not names:
-            raise InputError(
-                f"an input directory must hold text ({', '.join(TEXT_SUFFIXES)}, plain or {', '.join(COMPRESSION_SUFFIXES)}), {pattern}"
-                " holds none; name the files with a glob such as 'docs/*.txt'"
-            )
-        return names
-    # A name that is there is meant as it stands, brackets and all.
-    if filesystem.isfile(path):
-        return {path: filesystem.info(path)}
-    names = {name: info for name, info in filesystem.glob(path, detail=True).items() if info["type"] == "file"}
-    if not names:
-        what = "matches no file" if any(character in path for character in "*?[") else "does not exist"
-        raise InputError(f"every input must name at least one file, {pattern!r} {what}; check the path or the glob")
-    return names
-
-
-def _check_readable(filesystem: Any, name: str, url: str) -> None:
-    try:
-        with filesystem.open(name, "rb") as stream:
-            stream.read(1)
-    except OSError as error:
-        raise InputError(
-            f"every input must be readable, {url} is not ({reason_of(error)}); check its permissions"
-        ) from error
-
-
-@contextmanager
-def open_plain(path: str) -> Iterator[IO[bytes]]:
-    """The bytes of a file as they are."""
-    filesystem, name = open_file_system(path)
-    if is_local(filesystem):
-        # fsspec's local file reads a line byte by byte in Python.
-        with open(name, "rb", _BUFFER_BYTES) as local:
-            yield local
-    else:
-        with filesystem.open(name, "rb") as stream:
-            # fsspec's own files know no readline of at most so many bytes.
-            yield io.BufferedReader(stream, _BUFFER_BYTES)
-
-
-@contextmanager
-def open_input(path: str) -> Iterator[IO[bytes]]:
-    """The bytes of a plain or compressed (by suffix) file; `COMPRESSION_ERRORS` come from a damaged one."""
-    with open_plain(path) as stream:
-        if path.endswith(".gz"):
-            with gzip.open(stream) as plain:
-                yield plain  # type: ignore[misc]
-        elif path.endswith(".bz2"):
-            with bz2.open(stream) as plain:
-                yield plain
-        elif path.endswith(".zst"):
-            # Arrow's reader notices a file that was cut short; those of zstandard end in silence.
-            with pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd") as plain:
-                yield io.BufferedReader(plain, _BUFFER_BYTES)
-        else:
-            yield stream
 
 
 def check_writable(directory: str) -> None:

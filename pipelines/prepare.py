@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DEAD_LETTERS, DeadLetter, check_bad_rate
 from clozekit.pipelines.decontaminate import evaluation_reading
 from clozekit.pipelines.encode_documents import EncodeDocuments, counts_tag, pieces_tag
+from clozekit.pipelines.file_states import states_of
 from clozekit.pipelines.files import InputFile, join
+from clozekit.pipelines.inputs import Skipped
 from clozekit.pipelines.locks import lock_directories
 from clozekit.pipelines.make_dataset import Target, add_dataset
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
@@ -27,7 +30,7 @@ from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_l
 from clozekit.pipelines.progress import Progress, local_progress
 from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
-from clozekit.pipelines.select_documents import SelectDocuments, num_parts
+from clozekit.pipelines.select_documents import SelectDocuments, files_read, num_parts
 from clozekit.pipelines.stage import SIDE_LINES, StoreLines, WriteSideLines
 from clozekit.pipelines.tags import read_bad_words
 from clozekit.tokenizers.errors import InputError
@@ -110,6 +113,9 @@ def describe_build(
     read = dataclasses.asdict(reading)
     for name in ("inputs", "max_bad_rate"):
         del read[name]
+    # A dataset that was made before there was a choice is still the one that these settings make.
+    if reading.quoting == "auto":
+        del read["quoting"]
     read["sources"] = [{"name": source.name, "weight": source.weight} for source in reading.sources]
     settings = {"read": read, "corpus": corpus.to_dict(), "prepare": options.to_dict()}
     if corpus.decontaminate.inputs:
@@ -203,7 +209,11 @@ def prepare_datasets(
     only_shown: the runner shows the job and runs nothing, so nothing is written to the output either.
     """
     check_corpus(corpus)
-    inputs = find_sources(reading)
+    skipped = Skipped()
+    inputs = find_sources(reading, skipped, [side_directory, *directories])
+    states = states_of(files_read(inputs, corpus))
+    if skipped.number and show_progress:
+        sys.stderr.write(f"{skipped.line()}\n")
     tokenizer = load_tokenizer(tokenizer_directory)
     described = describe_tokenizer(tokenizer)
     beam_options = runner_options(runner, num_workers, beam_arguments)
@@ -211,6 +221,7 @@ def prepare_datasets(
     for directory, options in directories.items():
         check_pairs(options, described)
         build = describe_build(inputs, reading, corpus, options, described, runner)
+        build = dataclasses.replace(build, states=states, num_skipped=skipped.number)
         targets.append(Target(directory, options, build))
     side_id = hashlib.sha256("".join(target.build.build_id for target in targets).encode()).hexdigest()[:8]
     with lock_directories([] if only_shown else [side_directory, *directories]):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from clozekit.pipelines.files import InputFile, is_compressed
+from clozekit.pipelines.files import InputFile
 from clozekit.pipelines.locks import scratch_folder
+from clozekit.pipelines.open_input import is_compressed
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clozekit.pipelines import quality_kernels as kernels
-from clozekit.pipelines.files import open_input
+from clozekit.pipelines.open_input import open_input
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.text_batch import as_text_batch
 from clozekit.tokenizers.unicode_tables import unicode_tables

@@ -29,6 +29,10 @@ def open_file_system(url: str) -> tuple[Any, str]:
     if url.startswith(("file://", "local://")):
         options = {"auto_mkdir": True}
     try:
+        if not is_url(url):
+            # fsspec would take "a::b.txt" for a file inside another.
+            local = fsspec.filesystem("file")
+            return local, str(local._strip_protocol(url))
         file_system, root = fsspec.core.url_to_fs(url, **options)
     # Its client may be missing (ImportError), look for credentials, or refuse the URL.
     except Exception as error:

@@ -18,7 +18,8 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from clozekit.pipelines.dead_letters import DeadLetter
 from clozekit.pipelines.documents import Document, make_batch
-from clozekit.pipelines.files import InputFile, find_inputs
+from clozekit.pipelines.files import InputFile
+from clozekit.pipelines.inputs import find_inputs
 from clozekit.pipelines.mixture import num_copies, repeat_documents
 from clozekit.pipelines.options import ReadOptions, Source
 from clozekit.pipelines.read import WorkItem, find_sources, group_items, read_item, split_files
@@ -133,7 +134,7 @@ def test_tables(tmp_path: Path) -> None:
     assert [letter.position for letter in letters] == ["line 4", "line 5", "line 7"]
     assert "must have the 2 columns" in letters[0].reason
     assert "must be UTF-8" in letters[1].reason
-    assert "field larger than field limit" in letters[2].reason
+    assert "may have 1 MB (--max-document-mb), this one has more" in letters[2].reason
     assert read(tmp_path / "a.tsv", b"text\tid\nx y\t7\n") == [Document("7", "x y")]
     with pytest.raises(InputError, match=r"must have the column 'text', .*b\.csv has \['body'\]; pass --text-key"):
         read(tmp_path / "b.csv", b"body\nx\n")
