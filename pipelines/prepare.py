@@ -37,7 +37,7 @@ from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_l
 from clozekit.pipelines.progress import Progress, local_progress
 from clozekit.pipelines.read import find_sources, split_files
 from clozekit.pipelines.records import SPLITS
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, num_parts
 from clozekit.pipelines.stage import SIDE_FOLDERS, SIDE_LINES, StoreLines, WriteSideLines
 from clozekit.pipelines.tags import read_bad_words
@@ -236,7 +236,7 @@ def prepare_datasets(
                 local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
                 nothing_left_of_the_lost(missing, side_directory, side_id),
                 failures_in_one_line(),
-                beam.Pipeline(options=beam_options) as root,
+                open_pipeline(beam_options) as root,
             ):
                 build_graph(
                     root,

@@ -25,6 +25,7 @@ from clozekit.model.training.schedules import learning_rate, step_progress, warm
 from clozekit.model.training.step import dropout_states
 from clozekit.model.training.task_metrics import classification_metrics, regression_metrics
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.progress_bar import progress_bar
 
 DEFAULT_SEQUENCE_LENGTH = 128
 LOG_EVERY_STEPS = 20
@@ -81,7 +82,7 @@ class FinetuneRun:
         if position.global_step:
             tqdm.write(f"  going on from step {position.global_step} of {self.num_steps}")
         log = MetricsLog(self.directory, position.global_step)
-        bar = tqdm(total=self.num_steps, initial=position.global_step, desc="fine-tuning", unit=" steps")
+        bar = progress_bar(total=self.num_steps, initial=position.global_step, desc="fine-tuning", unit=" steps")
         try:
             while position.global_step < self.num_steps and not self.has_stopped():
                 position = self._advance(position, log, bar)
