@@ -14,7 +14,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import open_file_system, reason_of
+from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of
 
 # What a directory given as an input is searched for.
 TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".wet", ".warc")
@@ -30,10 +30,6 @@ class InputFile:
     num_bytes: int
     version: str
     source: str = ""
-
-
-def is_local(filesystem: Any) -> bool:
-    return "file" in ([filesystem.protocol] if isinstance(filesystem.protocol, str) else filesystem.protocol)
 
 
 def join(directory: str, *names: str) -> str:

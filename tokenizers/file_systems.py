@@ -37,6 +37,10 @@ def open_file_system(url: str) -> tuple[Any, str]:
     return file_system, str(root)
 
 
+def is_local(filesystem: Any) -> bool:
+    return "file" in ([filesystem.protocol] if isinstance(filesystem.protocol, str) else filesystem.protocol)
+
+
 def reason_of(error: BaseException) -> str:
     """Why a disk or a store refused, in a few words with the way out."""
     text = " ".join(str(error).split())

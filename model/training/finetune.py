@@ -21,6 +21,7 @@ from clozekit.model.training.finetune_config import FinetuneConfig
 from clozekit.model.training.finetune_data import FinetuneData, read_finetune_data
 from clozekit.model.training.log import METRICS_FILE, MetricsLog, read_metrics
 from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.run_lock import RunLock, lock_run
 from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
 from clozekit.model.training.step import dropout_states
 from clozekit.model.training.task_metrics import classification_metrics, regression_metrics
@@ -75,7 +76,14 @@ class FinetuneRun:
         )
 
     def train(self) -> dict[str, Any]:
-        """Trains to the last step or until nothing gets better; returns what `result.json` holds."""
+        """Trains to the last step or until nothing gets better; returns what `result.json` holds.
+
+        Raises InputError when another run is at work in its directory.
+        """
+        with lock_run(self.directory, self.preset_directory) as lock:
+            return self._train(lock)
+
+    def _train(self, lock: RunLock) -> dict[str, Any]:
         tf.io.gfile.makedirs(self.directory)
         position = self._restore()
         write_text(f"{self.directory}/config.yaml", self.config.to_yaml())
@@ -85,6 +93,7 @@ class FinetuneRun:
         bar = progress_bar(total=self.num_steps, initial=position.global_step, desc="fine-tuning", unit=" steps")
         try:
             while position.global_step < self.num_steps and not self.has_stopped():
+                lock.check()
                 position = self._advance(position, log, bar)
         finally:
             bar.close()
