@@ -29,7 +29,7 @@ from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_lengths
 from clozekit.pipelines.progress import Progress, local_progress
 from clozekit.pipelines.read import find_sources, split_files
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, files_read, num_parts
 from clozekit.pipelines.stage import SIDE_LINES, StoreLines, WriteSideLines
 from clozekit.pipelines.tags import read_bad_words
@@ -237,7 +237,7 @@ def prepare_datasets(
                 local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
                 output.nothing_left_of_the_lost(),
                 failures_in_one_line(),
-                beam.Pipeline(options=beam_options) as root,
+                open_pipeline(beam_options) as root,
             ):
                 build_graph(
                     root,
