@@ -43,10 +43,7 @@ def open_locked(path: str) -> int:
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 if os.pread(descriptor, len(_MARK) + 1, 0) != _MARK:
                     os.close(descriptor)
-                    raise InputError(
-                        f"the lock of a folder is the file {os.path.basename(path)}, {path} is none of Clozekit's; move it"
-                        " away, or choose another folder"
-                    )
+                    raise _foreign(path)
                 return descriptor
         except FileNotFoundError:
             pass
@@ -74,4 +71,13 @@ def _open(path: str) -> int:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(new)
+    if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+        raise _foreign(path)
     return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _foreign(path: str) -> InputError:
+    return InputError(
+        f"the lock of a folder is its file {os.path.basename(path)}, {path} is none that Clozekit wrote; move it away, or"
+        " choose another folder"
+    )
