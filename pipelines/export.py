@@ -10,7 +10,7 @@ from pathlib import Path
 import apache_beam as beam
 
 from clozekit.pipelines.export_formats import FORMATS, convert_shard, describe_folder, exported_name, is_exported
-from clozekit.pipelines.files import InputFile, is_local, join, read_bytes
+from clozekit.pipelines.files import InputFile, file_size, is_local, join, read_bytes
 from clozekit.pipelines.manifest import Manifest, ShardInfo, read_manifest
 from clozekit.pipelines.options import check_choice
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
@@ -46,12 +46,13 @@ class ExportShard(beam.DoFn):
         self._reporter = ProgressReporter(self._progress, "exported")
 
     def process(self, task: ShardTask) -> Iterable[int]:
-        try:
-            content = read_bytes(task.source)
-        except FileNotFoundError as error:
+        # Of a device or a pipe, which may never end, there is none.
+        size = file_size(task.source)
+        if size is None:
             raise InputError(
                 f"every shard of the manifest must be there, {task.source} is missing; copy the dataset again"
-            ) from error
+            )
+        content = read_bytes(task.source) if size == task.info.num_bytes else b""
         if hashlib.sha256(content).hexdigest() != task.info.sha256:
             raise InputError(
                 f"a shard must be what the manifest says, {task.source} is damaged; copy it again (`clozekit verify`"

@@ -344,7 +344,8 @@ class RunConfig:
         return {
             key: value
             for key, value in _flatten(dataclasses.asdict(self)).items()
-            if key.split(".")[0] not in _NO_PART_OF_THE_COURSE and key != "reader.on_damage"
+            if key.split(".")[0] not in _NO_PART_OF_THE_COURSE
+            and key not in ("reader.on_damage", "reader.check_shards")
         }
 
 

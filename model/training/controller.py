@@ -17,7 +17,7 @@ from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.checkpoints import Checkpoints, Position, Saved, training_variables
 from clozekit.model.training.config import RunConfig
-from clozekit.model.training.datasets import read_datasets
+from clozekit.model.training.datasets import check_all_shards, read_datasets
 from clozekit.model.training.endings import WorkerLostError
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.model.training.files import write_text
@@ -52,6 +52,8 @@ class Run:
         self.manifest = self.manifests[config.dataset]
         self.tokenizer = load_run_tokenizer(config, self.manifest)
         self.workers = start_workers(config.cluster) if workers is None else workers
+        if self.workers.is_chief:
+            check_all_shards(config, self.manifests)
         strategy = self.workers.strategy
         with strategy.scope():
             self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self._longest_row())

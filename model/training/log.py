@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from clozekit.model.training.files import write_text
 from clozekit.model.training.run_files import EVENTS, EVENTS_SUFFIX, METRICS_FILE, remove_events
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.json_files import parse_object
 
 REMOTE_FLUSH_SECONDS = 30.0
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
@@ -132,9 +134,21 @@ def _finite(value: Any) -> Any:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Entries of a log; a last line that a kill cut short is left out."""
+    """Entries of a log; a last line that a kill cut short is left out. Raises InputError for a line that is no entry."""
     if not tf.io.gfile.exists(str(path)):
         return []
-    with tf.io.gfile.GFile(str(path)) as stream:
-        lines = stream.read().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    with tf.io.gfile.GFile(str(path), "rb") as stream:
+        content = stream.read()
+    lines = content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]
+    return [_entry(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _entry(line: bytes, named: str) -> dict[str, Any]:
+    entry = parse_object(line, named)
+    step = entry.get("step")
+    if not isinstance(entry.get("kind"), str) or isinstance(step, bool) or not isinstance(step, int):
+        raise InputError(
+            f"{named} must be an entry of a run's log, with its kind and its step, it is not: the file was changed; put it"
+            " back, or move it away (the report then lacks what it held)"
+        )
+    return entry
