@@ -153,7 +153,10 @@ def _matches(
             skipped.add(name, kind)
     if not names:
         what = "matches no file" if any(character in path for character in "*?[") else "does not exist"
-        raise InputError(f"every input must name at least one file, {shown!r} {what}; check the path or the glob")
+        beside = f" that is read ({skipped.line()})" if skipped.number else ""
+        raise InputError(
+            f"every input must name at least one file, {shown!r} {what}{beside}; check the path or the glob"
+        )
     return names
 
 
@@ -183,7 +186,7 @@ def _local_entries(folder: str, skipped: Skipped, ours: "_Ours") -> Iterator[tup
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         path = os.path.join(folder, entry.name)
-        if entry.is_dir():
+        if os.path.isdir(path):
             # Its files would count twice, or lead round and round.
             if entry.is_symlink():
                 skipped.add(path, "a link to a folder: name it as an input of its own")
