@@ -4,6 +4,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import random
 from collections.abc import Callable
@@ -196,6 +197,9 @@ def test_web_archives(tmp_path: Path) -> None:
     assert found[:2] == [Document("<urn:uuid:1>", "plain text\n"), Document("<urn:uuid:2>", "café one")]
     assert len(found) == 3 and isinstance(found[2], DeadLetter)
     assert read(tmp_path / "b.wet.gz", gzip.compress(content))[:2] == found[:2]
+    # Streams that can't seek.
+    assert read(tmp_path / "b.warc.zst", pa.compress(content, "zstd", asbytes=True))[:2] == found[:2]
+    assert read(tmp_path / "b.warc.xz", lzma.compress(content))[:2] == found[:2]
 
 
 def test_the_id_is_the_key_or_the_hash_of_the_text() -> None:
