@@ -1,7 +1,7 @@
 """Cutting tables and containers into records: CSV and TSV, TFRecord of tf.Example, WARC and WET."""
 
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from clozekit.pipelines.content_kinds import compression_found
 from clozekit.pipelines.cut_text import Piece
@@ -88,7 +88,9 @@ def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
     # FastWARC decompresses by itself, and passes over all records of a file without carriage returns.
     if head and not compression_found(head) and not (head.startswith(b"WARC/") and head.endswith(b"\r\n")):
         raise _no_archive(source, f"it begins with {head!r}")
-    records = iter(enumerate(ArchiveIterator(_Counted(stream), record_types=kinds, parse_http=True), start=1))
+    records = iter(
+        enumerate(ArchiveIterator(cast(IO[bytes], _Counted(stream)), record_types=kinds, parse_http=True), start=1)
+    )
     while True:
         try:
             number, record = next(records, (0, None))
@@ -103,7 +105,7 @@ def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
             body = record.reader.read(limit + 1)
             if len(body) < min(limit + 1, record.content_length):
                 raise _no_archive(source, f"record {number} is cut short")
-            found = record.record_id, record.http_charset, record.stream_pos
+            name, charset, position = record.record_id, record.http_charset, record.stream_pos
         # A panic of FastWARC's Rust is no Exception.
         except BaseException as error:
             is_its_own = isinstance(error, OSError) and error.errno is None
@@ -113,13 +115,13 @@ def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
         content: Any = None
         if len(body) <= limit:
             try:
-                content = _web_document(body, html, *found[:2])
+                content = _web_document(body, html, name, charset)
             except Exception as error:
                 content = InputError(f"a web page must be text in its charset, this one is not ({error})")
-        yield Piece(found[2], number, content)
+        yield Piece(position, number, content)
 
 
-def _web_document(body: bytes, html: bool, record_id: str, charset: str | None) -> Document:
+def _web_document(body: bytes, html: bool, record_id: str | None, charset: str | None) -> Document:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clozekit.pipelines.files import InputFile
-from clozekit.pipelines.open_input import COMPRESSION_SUFFIXES, bare_name, read_head
+from clozekit.pipelines.open_input import COMPRESSION_SUFFIXES, bare_name, other_kind, read_head
 from clozekit.pipelines.own_names import ours_in
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of
@@ -17,12 +17,6 @@ from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_
 # What a directory given as an input is searched for.
 TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".wet", ".warc")
 _NUM_SHOWN = 5
-_OTHER_KINDS = {
-    stat.S_ISFIFO: "a named pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
 
 
 @dataclass
@@ -113,7 +107,7 @@ def _matches(
     """Name -> what the file system says of it."""
     local = is_local(filesystem)
     shown = printable(pattern)
-    if local and (what := _other_kind(path)):
+    if local and (what := other_kind(path)):
         raise InputError(f"an input must be a file, a directory or a glob, {shown} is {what}; write it to a file")
     if filesystem.isdir(path):
         entries = (
@@ -140,16 +134,14 @@ def _matches(
     names = {}
     fixed = os.path.dirname(re.split(r"[*?[]", path, maxsplit=1)[0])
     ours = _Ours(fixed, outputs)
-    for name, info in filesystem.glob(path, detail=True).items():
-        if local:
-            info = _stat(name)
-            if ours.holds(name):
-                skipped.add(name, "written by Clozekit")
-                continue
-        if info is not None and info["type"] == "file":
-            names[name] = info
+    for name, there in filesystem.glob(path, detail=True).items():
+        found = _stat(name) if local else there
+        if local and ours.holds(name):
+            skipped.add(name, "written by Clozekit")
+        elif found is not None and found["type"] == "file":
+            names[name] = found
         else:
-            kind = "a folder" if info and info["type"] == "directory" else _other_kind(name) or "a broken link"
+            kind = "a folder" if found and found["type"] == "directory" else other_kind(name) or "a broken link"
             skipped.add(name, kind)
     if not names:
         what = "matches no file" if any(character in path for character in "*?[") else "does not exist"
@@ -172,15 +164,6 @@ def _stat(path: str) -> dict[str, Any] | None:
     return {"type": kind, "size": found.st_size, "mtime": found.st_mtime}
 
 
-def _other_kind(path: str) -> str:
-    """What a path names that is neither file nor folder, "" where it names one or nothing."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return ""
-    return next((what for is_kind, what in _OTHER_KINDS.items() if is_kind(mode)), "")
-
-
 def _local_entries(folder: str, skipped: Skipped, ours: "_Ours") -> Iterator[tuple[str, dict[str, Any]]]:
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
@@ -197,7 +180,7 @@ def _local_entries(folder: str, skipped: Skipped, ours: "_Ours") -> Iterator[tup
         elif (info := _stat(path)) is None:
             skipped.add(path, "a broken link")
         elif info["type"] != "file":
-            skipped.add(path, _other_kind(path))
+            skipped.add(path, other_kind(path))
         else:
             yield path, info
 

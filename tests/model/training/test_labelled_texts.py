@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +216,10 @@ def test_suffixes_mean_the_same_in_any_case(name: str, tmp_path: Path) -> None:
         path = tmp_path / (name + suffix)
         path.write_bytes(compress(content.encode()))
         assert read_labelled_texts(str(path), Columns("a", None, "y")).texts == ("one",)
+
+
+def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.tsv")
+    for path in (str(tmp_path / "x.tsv"), "/dev/zero"):
+        with pytest.raises(InputError, match=r"is not \(an input must be a file, .* is a (named pipe|device)"):
+            read_labelled_texts(path, Columns("a", None, "y", file_format="tsv"))
