@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from tqdm import tqdm
-
 from clozekit.tokenizers.file_systems import write_whole
+from clozekit.tokenizers.progress_bar import progress_bar
 
 # Installed with Clozekit, so on every machine that runs the demo.
 LIBRARIES = ("numpy", "pandas", "keras", "apache_beam")
@@ -62,7 +61,7 @@ def gather_documents() -> Iterator[dict[str, str]]:
     seen_texts: set[str] = set()
     seen_ids: set[str] = set()
     yield from _once(documents, seen_texts, seen_ids)
-    for module, path in tqdm(source_files(), desc="gathering docstrings", unit=" files", mininterval=0.5):
+    for module, path in progress_bar(source_files(), desc="gathering docstrings", unit=" files", mininterval=0.5):
         try:
             found = sorted(docstrings(module, path.read_text(encoding="utf-8")))
         except (SyntaxError, UnicodeDecodeError):

@@ -16,6 +16,7 @@ from clozekit.model.keras_preset import (
     write_preset,
 )
 from clozekit.model.preprocessor import Preprocessor
+from clozekit.model.preset_sizes import check_fits_memory, check_fits_weights, least_parameters
 from clozekit.model.preset_targets import add_to_preset, write_whole_preset
 from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
@@ -32,6 +33,7 @@ class PresetSource(Protocol):
     family: Family
 
     def backbone_settings(self) -> dict[str, Any]: ...
+    def weight_files(self) -> list[Path]: ...
     def head_settings(self, kind: str) -> dict[str, Any] | None: ...
     def preprocessor_settings(self, kind: str) -> dict[str, Any]: ...
     def tokenizer(self) -> Tokenizer: ...
@@ -57,9 +59,17 @@ def open_source(preset: str | Path) -> PresetSource:
     )
 
 
-def build_backbone(source: PresetSource, dtype: Any = None) -> Backbone:
+def build_backbone(
+    source: PresetSource, dtype: Any = None, load_weights: bool = True, num_classes: int = 0
+) -> Backbone:
+    """The backbone of a preset; it is held against the size of the weights, or of the memory, before it is built."""
+    settings, named = source.backbone_settings(), f"{source.source}: {CONFIG_FILE}"
+    parameters = least_parameters(settings, num_classes)
+    if load_weights:
+        check_fits_weights(parameters, source.weight_files(), named)
+    check_fits_memory(parameters, named)
     try:
-        return source.family.backbone(**source.backbone_settings(), dtype=dtype)
+        return source.family.backbone(**settings, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{source.source}: {CONFIG_FILE} must hold the settings of a {source.family.backbone.__name__}, it does"
@@ -71,7 +81,7 @@ def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, d
     """The backbone of a preset. Raises InputError when the preset can't be had, is not whole or of another family."""
     source = open_source(preset)
     class_for(cls, source.family, source.source)
-    backbone = build_backbone(source, dtype)
+    backbone = build_backbone(source, dtype, load_weights)
     if load_weights:
         source.load_backbone_weights(backbone)
     return backbone
@@ -113,7 +123,8 @@ def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments
         raise TypeError(
             f"{found.__name__}.from_preset needs num_classes: {source.source} was saved without a classifier"
         )
-    backbone = build_backbone(source, dtype)
+    num_classes = settings.get("num_classes", 0) if "num_classes" not in arguments else 0
+    backbone = build_backbone(source, dtype, load_weights, num_classes)
     if "preprocessor" not in settings:
         settings["preprocessor"] = build_preprocessor(found.preprocessor_cls, source, {})
     task = found(backbone, **settings)

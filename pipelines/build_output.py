@@ -49,14 +49,22 @@ class BuildOutput:
 
     @classmethod
     def begin(
-        cls, side_directory: str, side_id: str, targets: Sequence[Target], names: frozenset[str]
+        cls,
+        side_directory: str,
+        side_id: str,
+        targets: Sequence[Target],
+        names: frozenset[str],
+        only_shown: bool = False,
     ) -> "BuildOutput":
         """Notes what is going to be written. Raises InputError, before anything is, where a file that is not ours is in
-        the way or the place can't be written."""
+        the way or the place can't be written.
+
+        only_shown: nothing will be written, so nothing is noted.
+        """
         folders = {side_directory: frozenset[str](), **{target.directory: names for target in targets}}
         before = {folder: check_output(folder, planned) for folder, planned in folders.items()}
         output = cls(side_directory, side_id, new_id(), targets, names, before)
-        for folder, planned in folders.items():
+        for folder, planned in () if only_shown else folders.items():
             check_writable(folder)
             claim(folder, planned, output._ids(folder))
             # Asked to do it again, nothing of the finished build is trusted; and blocks of a killed one serve nobody.

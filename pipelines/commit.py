@@ -10,7 +10,6 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from clozekit.pipelines.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
 from clozekit.pipelines.file_states import State, check_unchanged
 from clozekit.pipelines.files import join, list_names, remove
 from clozekit.pipelines.manifest import (
@@ -27,6 +26,7 @@ from clozekit.pipelines.manifest import (
 from clozekit.pipelines.plan import GroupRows, ShardPlan
 from clozekit.pipelines.stage import CONTAMINATED, DEADLETTER, DUPLICATES, REJECTS
 from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
+from clozekit.tokenizers.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.owned_files import read_owned

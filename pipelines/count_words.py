@@ -23,7 +23,7 @@ from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
 from clozekit.pipelines.read import find_sources, split_files
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, files_read
 from clozekit.tokenizers.file_systems import write_bytes_whole
 
@@ -93,7 +93,7 @@ def count_corpus_words(
             show_progress and runner == LOCAL_RUNNER, inputs, {"read": "B", "counted": " words"}
         ) as progress,
         failures_in_one_line(),
-        beam.Pipeline(options=options) as root,
+        open_pipeline(options) as root,
     ):
         read = root | "SelectDocuments" >> SelectDocuments(
             split_files(inputs, reading), reading, corpus, progress=progress

@@ -14,7 +14,7 @@ from clozekit.pipelines.files import InputFile, is_local, join, read_bytes
 from clozekit.pipelines.manifest import Manifest, ShardInfo, read_manifest
 from clozekit.pipelines.options import check_choice
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import open_file_system, write_bytes_whole
@@ -109,7 +109,7 @@ def export_dataset(
         with (
             local_progress(show_progress and runner == LOCAL_RUNNER, files, {"exported": "B"}) as progress,
             failures_in_one_line(),
-            beam.Pipeline(options=options) as root,
+            open_pipeline(options) as root,
         ):
             _ = (
                 root

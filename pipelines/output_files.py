@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable
 
-from clozekit.pipelines.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
 from clozekit.pipelines.files import join, list_names, read_bytes
 from clozekit.pipelines.locks import LOCK_FILE
 from clozekit.pipelines.records import SPLITS
 from clozekit.pipelines.stage import SIDE_FOLDERS
 from clozekit.pipelines.write_shards import PARTS_FOLDER
+from clozekit.tokenizers.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.owned_files import (
     OWNED_FILE,

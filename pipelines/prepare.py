@@ -29,7 +29,7 @@ from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_lengths
 from clozekit.pipelines.progress import Progress, local_progress
 from clozekit.pipelines.read import find_sources, split_files
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, files_read, num_parts
 from clozekit.pipelines.stage import SIDE_LINES, StoreLines, WriteSideLines
 from clozekit.pipelines.tags import read_bad_words
@@ -141,6 +141,7 @@ def prepare(
     overwrite: bool = False,
     show_progress: bool = False,
     corpus: CorpusOptions = AS_READ,
+    only_shown: bool = False,
 ) -> tuple[Manifest, bool]:
     """Builds the dataset in `directory`; returns its manifest and whether anything had to be done.
 
@@ -159,6 +160,7 @@ def prepare(
         overwrite,
         show_progress,
         corpus,
+        only_shown,
     )
     return result
 
@@ -200,8 +202,12 @@ def prepare_datasets(
     overwrite: bool = False,
     show_progress: bool = False,
     corpus: CorpusOptions = AS_READ,
+    only_shown: bool = False,
 ) -> list[tuple[Manifest, bool]]:
-    """`prepare` for several datasets of one pass; those that are finished are left as they are."""
+    """`prepare` for several datasets of one pass; those that are finished are left as they are.
+
+    only_shown: the runner shows the job and runs nothing, so nothing is written to the output either.
+    """
     check_corpus(corpus)
     skipped = Skipped()
     inputs = find_sources(reading, skipped, [side_directory, *directories])
@@ -218,20 +224,20 @@ def prepare_datasets(
         build = dataclasses.replace(build, states=states, num_skipped=skipped.number)
         targets.append(Target(directory, options, build))
     side_id = hashlib.sha256("".join(target.build.build_id for target in targets).encode()).hexdigest()[:8]
-    with lock_directories([side_directory, *directories]):
+    with lock_directories([] if only_shown else [side_directory, *directories]):
         # What is there now: a commit finds by it whether another build, of another machine, was faster.
         targets = [dataclasses.replace(target, seen=files_seen(target.directory)) for target in targets]
         missing = [target for target in targets if not is_finished(target, overwrite)]
         if missing:
             # A dataset that is there stays whole until the new manifest takes the place of the old one.
-            output = BuildOutput.begin(side_directory, side_id, missing, fixed_names(tokenizer))
+            output = BuildOutput.begin(side_directory, side_id, missing, fixed_names(tokenizer), only_shown)
             stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
             with (
                 output.blocks(runner) as store,
                 local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
                 output.nothing_left_of_the_lost(),
                 failures_in_one_line(),
-                beam.Pipeline(options=beam_options) as root,
+                open_pipeline(beam_options) as root,
             ):
                 build_graph(
                     root,

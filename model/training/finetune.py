@@ -29,10 +29,12 @@ from clozekit.model.training.run_files import (
     check_run_directory,
     claim_run_directory,
 )
+from clozekit.model.training.run_lock import RunLock, lock_run
 from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
 from clozekit.model.training.step import dropout_states
 from clozekit.model.training.task_metrics import classification_metrics, regression_metrics
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.progress_bar import progress_bar
 
 DEFAULT_SEQUENCE_LENGTH = 128
 LOG_EVERY_STEPS = 20
@@ -86,7 +88,14 @@ class FinetuneRun:
         )
 
     def train(self) -> dict[str, Any]:
-        """Trains to the last step or until nothing gets better; returns what `result.json` holds."""
+        """Trains to the last step or until nothing gets better; returns what `result.json` holds.
+
+        Raises InputError when another run is at work in its directory.
+        """
+        with lock_run(self.directory, self.preset_directory) as lock:
+            return self._train(lock)
+
+    def _train(self, lock: RunLock) -> dict[str, Any]:
         tf.io.gfile.makedirs(self.directory)
         claim_run_directory(self.directory, FINETUNE, self._prediction_files())
         position = self._restore()
@@ -94,9 +103,10 @@ class FinetuneRun:
         if position.global_step:
             tqdm.write(f"  going on from step {position.global_step} of {self.num_steps}")
         log = MetricsLog(self.directory, position.global_step)
-        bar = tqdm(total=self.num_steps, initial=position.global_step, desc="fine-tuning", unit=" steps")
+        bar = progress_bar(total=self.num_steps, initial=position.global_step, desc="fine-tuning", unit=" steps")
         try:
             while position.global_step < self.num_steps and not self.has_stopped():
+                lock.check()
                 position = self._advance(position, log, bar)
         finally:
             bar.close()

@@ -60,12 +60,11 @@ def claim_run_directory(directory: str, made_by: str, more: Iterable[str] = ()) 
 
 
 def remove_run(directory: str) -> None:
-    """Removes what a run wrote into its directory, and nothing else."""
+    """Removes what a run wrote into its directory, and nothing else: the directory stays the run's."""
     owned = read_owned(directory)
     if owned is not None:
         ours = [name for name in list_files(directory) if name in owned.names or _INSIDE.fullmatch(name)]
-        temporary = [name for name in list_files(directory) if is_temporary(name)]
-        remove_files(directory, [*ours, *temporary, OWNED_FILE])
+        remove_files(directory, [*ours, *(name for name in list_files(directory) if is_temporary(name))])
 
 
 def is_of_checkpoint(name: str) -> bool:

@@ -109,7 +109,7 @@ def test_killed_at_random_moments_and_run_again(
 
 
 def worker_processes(session: int) -> list[int]:
-    """Beam's worker processes in a session, from /proc, the busiest first: Beam starts each by a shell, which waits."""
+    """The worker processes in a session, from /proc, the busiest first."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -118,7 +118,7 @@ def worker_processes(session: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         # Behind the name: state, parent, process group, session; the 12th and 13th are its CPU time.
-        if int(fields[3]) == session and fields[0] != "Z" and b"sdk_worker_main" in command:
+        if int(fields[3]) == session and fields[0] != "Z" and b"worker_process" in command:
             found.append((int(fields[11]) + int(fields[12]), int(folder.name)))
     return [pid for _, pid in sorted(found, reverse=True)]
 

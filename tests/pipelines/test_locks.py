@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from clozekit.pipelines.locks import LOCK_FILE, lock_directories, scratch_folder
+from clozekit.pipelines.locks import lock_directories, scratch_folder
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
 from clozekit.pipelines.output_files import claim
 from clozekit.pipelines.prepare import prepare, prepare_lengths
 from clozekit.pipelines.verify import verify_dataset
+from clozekit.tokenizers.directory_locks import LOCK_FILE
 from clozekit.tokenizers.errors import InputError
 
 # Takes what it is asked for, says so, and waits to be killed.

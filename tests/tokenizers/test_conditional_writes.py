@@ -6,8 +6,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from clozekit.pipelines.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
 from clozekit.pipelines.files import list_names, read_bytes
+from clozekit.tokenizers.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
 from clozekit.tokenizers.file_systems import write_bytes_whole
 
 

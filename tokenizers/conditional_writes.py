@@ -7,8 +7,7 @@ there two builds that end within the same moment are not told apart.
 
 import os
 
-from clozekit.pipelines.files import is_local, read_bytes
-from clozekit.tokenizers.file_systems import open_file_system, temporary_name, write_bytes_whole
+from clozekit.tokenizers.file_systems import is_local, open_file_system, temporary_name
 
 
 class ChangedMeanwhileError(Exception):
@@ -42,12 +41,12 @@ def write_if_unchanged(path: str, content: bytes, seen: str | None) -> None:
         elif path.startswith(("gs://", "gcs://")):
             _write_generation(path, content, seen)
         elif version_of(path) == seen:
-            write_bytes_whole(path, content)
+            filesystem.pipe_file(name, content)
         else:
             raise FileExistsError(path)
     except FileExistsError as error:
         # A request that is sent again after its answer was lost finds its own work.
-        if read_bytes(path) != content:
+        if bytes(filesystem.cat_file(name)) != content:
             raise ChangedMeanwhileError(path) from error
 
 
