@@ -1,5 +1,6 @@
 """Cutting Parquet files into records: rows of row groups, each cell by itself, damage in one line that names the file."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -20,19 +21,20 @@ _BATCH_BYTES = 256 * 2**20
 def cut_parquet(
     stream: IO[bytes], start: int, end: int | None, limit: int, text_key: str, id_key: str, source: str
 ) -> Iterator[Piece]:
-    """The rows of the row groups that begin in [start, end) of a Parquet file."""
+    """The rows of the row groups of a Parquet file whose place is in [start, end)."""
     with _damage_named(source):
         file = pq.ParquetFile(stream)
         names = file.schema_arrow.names
-        bounds = list(_groups(file.metadata))
+        sizes = [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
+        places = _places(stream, len(sizes))
     column_place(text_key, names, source, "pass --text-key")
     wanted = [text_key]
     if id_key in names:
         column_place(id_key, names, source, "pass --id-key")
         wanted.append(id_key)
     number = 0
-    for index, (first_byte, num_rows) in enumerate(bounds):
-        if start <= first_byte and (end is None or first_byte < end):
+    for index, (place, num_rows) in enumerate(zip(places, sizes, strict=True)):
+        if start <= place and (end is None or place < end):
             begin = number
             for columns in _batches(file, index, wanted, source):
                 for cells in zip(*columns, strict=True):
@@ -46,23 +48,20 @@ def cut_parquet(
         number += num_rows
 
 
-def _groups(metadata: Any) -> Iterator[tuple[int, int]]:
-    """(first byte, rows) of each row group."""
-    for index in range(metadata.num_row_groups):
-        group = metadata.row_group(index)
-        chunks = [group.column(place) for place in range(group.num_columns)]
-        yield min(chunk.dictionary_page_offset or chunk.data_page_offset for chunk in chunks), group.num_rows
+def _places(stream: IO[bytes], num_groups: int) -> list[int]:
+    """A byte of the file for each row group, in their order, by which ranges share them out.
+
+    The footer tells where each begins, but on some damage to what it says of columns Arrow ends the process.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    return [size * index // num_groups for index in range(num_groups)]
 
 
 def _batches(file: pq.ParquetFile, index: int, wanted: list[str], source: str) -> Iterator[list[list[Any]]]:
     """The cells of the wanted columns, some rows at a time."""
     with _damage_named(source, f"row group {index} of "):
         group = file.metadata.row_group(index)
-        chunks = [group.column(place) for place in range(group.num_columns)]
-        size = sum(
-            chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] in wanted
-        )
-        rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES * group.num_rows // max(1, size)))
+        rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)))
         batches = iter(file.iter_batches(rows, row_groups=[index], columns=wanted))
     while True:
         with _damage_named(source, f"row group {index} of "):

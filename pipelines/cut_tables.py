@@ -1,7 +1,7 @@
 """Cutting tables and containers into records: CSV and TSV, TFRecord of tf.Example, WARC and WET."""
 
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from clozekit.pipelines.content_kinds import compression_found
 from clozekit.pipelines.cut_text import Piece
@@ -62,6 +62,22 @@ def check_web() -> None:
         ) from error
 
 
+class _Counted:
+    """What FastWARC needs of a stream. Of one with more methods it takes for granted that it can seek."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._position = 0
+
+    def read(self, size: int = -1) -> bytes:
+        part = self._stream.read(size)
+        self._position += len(part)
+        return part
+
+    def tell(self) -> int:
+        return self._position
+
+
 def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
     """The texts of a WET file and the visible text of the HTML and plain-text answers of a WARC file."""
     check_web()
@@ -72,7 +88,9 @@ def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
     # FastWARC decompresses by itself, and passes over all records of a file without carriage returns.
     if head and not compression_found(head) and not (head.startswith(b"WARC/") and head.endswith(b"\r\n")):
         raise _no_archive(source, f"it begins with {head!r}")
-    records = iter(enumerate(ArchiveIterator(stream, record_types=kinds, parse_http=True), start=1))
+    records = iter(
+        enumerate(ArchiveIterator(cast(IO[bytes], _Counted(stream)), record_types=kinds, parse_http=True), start=1)
+    )
     while True:
         try:
             number, record = next(records, (0, None))
@@ -87,21 +105,23 @@ def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
             body = record.reader.read(limit + 1)
             if len(body) < min(limit + 1, record.content_length):
                 raise _no_archive(source, f"record {number} is cut short")
-            found = record.record_id, record.http_charset, record.stream_pos
-        except OSError as error:
-            if error.errno is not None:
+            name, charset, position = record.record_id, record.http_charset, record.stream_pos
+        # A panic of FastWARC's Rust is no Exception.
+        except BaseException as error:
+            is_its_own = isinstance(error, OSError) and error.errno is None
+            if not is_its_own and type(error).__name__ != "PanicException":
                 raise
-            raise _no_archive(source, str(error)) from error
+            raise _no_archive(source, " ".join(str(error).split())[:200]) from error
         content: Any = None
         if len(body) <= limit:
             try:
-                content = _web_document(body, html, *found[:2])
+                content = _web_document(body, html, name, charset)
             except Exception as error:
                 content = InputError(f"a web page must be text in its charset, this one is not ({error})")
-        yield Piece(found[2], number, content)
+        yield Piece(position, number, content)
 
 
-def _web_document(body: bytes, html: bool, record_id: str, charset: str | None) -> Document:
+def _web_document(body: bytes, html: bool, record_id: str | None, charset: str | None) -> Document:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clozekit.pipelines.files import InputFile
-from clozekit.pipelines.open_input import COMPRESSION_SUFFIXES, bare_name, read_head
+from clozekit.pipelines.open_input import COMPRESSION_SUFFIXES, bare_name, other_kind, read_head
 from clozekit.pipelines.own_names import ours_in
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of
@@ -17,19 +17,15 @@ from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_
 # What a directory given as an input is searched for.
 TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".wet", ".warc")
 _NUM_SHOWN = 5
-_OTHER_KINDS = {
-    stat.S_ISFIFO: "a named pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
 
 
 @dataclass
 class Skipped:
-    """What directories and globs hold and is not read: how many files and folders, and the first few with the reason."""
+    """What directories and globs hold and is not read: how many files and folders, how many of them Clozekit wrote, and
+    the first few of the others with the reason."""
 
     number: int = 0
+    num_ours: int = 0
     shown: list[str] = field(default_factory=list)
 
     def add(self, path: str, reason: str) -> None:
@@ -37,9 +33,16 @@ class Skipped:
         if len(self.shown) < _NUM_SHOWN:
             self.shown.append(f"{printable(path)} ({reason})")
 
+    def add_ours(self) -> None:
+        self.number += 1
+        self.num_ours += 1
+
     def line(self) -> str:
-        more = f" and {self.number - len(self.shown):,} more" if self.number > len(self.shown) else ""
-        return f"not read, {self.number:,} in all: {', '.join(self.shown)}{more}"
+        more = self.number - self.num_ours - len(self.shown)
+        parts = [*self.shown, *([f"{more:,} more"] if more else [])]
+        if self.num_ours:
+            parts.append(f"{self.num_ours:,} that Clozekit wrote")
+        return f"not read, {self.number:,} in all: {', '.join(parts)}"
 
 
 def printable(path: str) -> str:
@@ -113,7 +116,7 @@ def _matches(
     """Name -> what the file system says of it."""
     local = is_local(filesystem)
     shown = printable(pattern)
-    if local and (what := _other_kind(path)):
+    if local and (what := other_kind(path)):
         raise InputError(f"an input must be a file, a directory or a glob, {shown} is {what}; write it to a file")
     if filesystem.isdir(path):
         entries = (
@@ -140,20 +143,21 @@ def _matches(
     names = {}
     fixed = os.path.dirname(re.split(r"[*?[]", path, maxsplit=1)[0])
     ours = _Ours(fixed, outputs)
-    for name, info in filesystem.glob(path, detail=True).items():
-        if local:
-            info = _stat(name)
-            if ours.holds(name):
-                skipped.add(name, "written by Clozekit")
-                continue
-        if info is not None and info["type"] == "file":
-            names[name] = info
+    for name, there in filesystem.glob(path, detail=True).items():
+        found = _stat(name) if local else there
+        if local and ours.holds(name):
+            skipped.add_ours()
+        elif found is not None and found["type"] == "file":
+            names[name] = found
         else:
-            kind = "a folder" if info and info["type"] == "directory" else _other_kind(name) or "a broken link"
+            kind = "a folder" if found and found["type"] == "directory" else other_kind(name) or "a broken link"
             skipped.add(name, kind)
     if not names:
         what = "matches no file" if any(character in path for character in "*?[") else "does not exist"
-        raise InputError(f"every input must name at least one file, {shown!r} {what}; check the path or the glob")
+        beside = f" that is read ({skipped.line()})" if skipped.number else ""
+        raise InputError(
+            f"every input must name at least one file, {shown!r} {what}{beside}; check the path or the glob"
+        )
     return names
 
 
@@ -169,32 +173,23 @@ def _stat(path: str) -> dict[str, Any] | None:
     return {"type": kind, "size": found.st_size, "mtime": found.st_mtime}
 
 
-def _other_kind(path: str) -> str:
-    """What a path names that is neither file nor folder, "" where it names one or nothing."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return ""
-    return next((what for is_kind, what in _OTHER_KINDS.items() if is_kind(mode)), "")
-
-
 def _local_entries(folder: str, skipped: Skipped, ours: "_Ours") -> Iterator[tuple[str, dict[str, Any]]]:
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         path = os.path.join(folder, entry.name)
-        if entry.is_dir():
+        if os.path.isdir(path):
             # Its files would count twice, or lead round and round.
             if entry.is_symlink():
                 skipped.add(path, "a link to a folder: name it as an input of its own")
             else:
                 yield from _local_entries(path, skipped, ours)
         elif ours.holds(path):
-            skipped.add(path, "written by Clozekit")
+            skipped.add_ours()
         elif (info := _stat(path)) is None:
             skipped.add(path, "a broken link")
         elif info["type"] != "file":
-            skipped.add(path, _other_kind(path))
+            skipped.add(path, other_kind(path))
         else:
             yield path, info
 
@@ -245,6 +240,6 @@ def _store_entries(
     for path, info in found.items():
         parents = [path[: match.start()] for match in re.finditer("/", path)]
         if any(folder in ours and ours[folder](path[len(folder) + 1 :]) for folder in parents):
-            skipped.add(path, "written by Clozekit")
+            skipped.add_ours()
         elif info["type"] == "file":
             yield path, info

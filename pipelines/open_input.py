@@ -3,6 +3,8 @@
 import gzip
 import io
 import lzma
+import os
+import stat
 import zlib
 from bz2 import BZ2Decompressor
 from collections.abc import Callable, Iterator
@@ -20,6 +22,12 @@ _COMPRESSIONS = {
 }  # fmt: skip
 COMPRESSION_SUFFIXES = tuple(_COMPRESSIONS)
 _BUFFER_BYTES = 1 << 20
+_OTHER_KINDS = {
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 # What a file of `xz -9` takes is 65 MB; the header of a hostile one may ask for any amount.
 _MAX_XZ_MEMORY = 1 << 30
 
@@ -81,11 +89,22 @@ class _Members(io.RawIOBase):
                 return len(content)
 
 
+def other_kind(path: str) -> str:
+    """What a path names that is neither file nor folder, "" where it names one or nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return ""
+    return next((what for is_kind, what in _OTHER_KINDS.items() if is_kind(mode)), "")
+
+
 @contextmanager
 def open_plain(path: str) -> Iterator[IO[bytes]]:
     """The bytes of a file as they are."""
     filesystem, name = open_file_system(path)
     if is_local(filesystem):
+        if what := other_kind(name):
+            raise InputError(f"an input must be a file, {path} is {what}; write it to a file")
         # fsspec's local file reads a line byte by byte in Python.
         with open(name, "rb", _BUFFER_BYTES) as local:
             yield local

@@ -8,7 +8,7 @@ of one, and what was found holds for every record that would reach it. Memory is
 import csv
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from clozekit.pipelines.cut_text import BYTE_ORDER_MARK, Piece
 
@@ -55,13 +55,13 @@ class Line:
             self.is_joint = piece.content.startswith(BYTE_ORDER_MARK)
             self.text = piece.content.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")
 
-    def start(self, dialect: csv.Dialect) -> tuple[int, list[str], str]:
+    def start(self, dialect: Any) -> tuple[int, list[str], str]:
         """(state at the end, cells, problem) when a record begins here."""
         if self._start is None:
             self._start = (_BAD, [], TOO_LONG) if self.text is None else _parse(self.text, dialect)
         return self._start
 
-    def inside(self, dialect: csv.Dialect) -> tuple[int, int]:
+    def inside(self, dialect: Any) -> tuple[int, int]:
         """(state at the end, columns that end here) when a quotation mark is open before the line."""
         if self.text is None or '"' not in self.text:
             return _OPEN, 0
@@ -69,7 +69,7 @@ class Line:
         return state, max(0, len(cells) - 1)
 
 
-def _parse(text: str, dialect: csv.Dialect) -> tuple[int, list[str], str]:
+def _parse(text: str, dialect: Any) -> tuple[int, list[str], str]:
     # The mark in the second line closes what the first leaves open; the reader then has used both.
     reader = csv.reader((text, '"'), dialect)
     try:

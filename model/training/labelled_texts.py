@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -222,23 +223,27 @@ def check_one_kind(examples: LabelledTexts) -> None:
             f"{examples.source}, line {other_line}: all labels of a file must be of one kind, this one is {other}, that of"
             f" line {line} is {kind}; write them alike"
         )
-    numbers: dict[float, str] = {}
-    for line, label in dict(zip(reversed(examples.lines), reversed(examples.labels), strict=True)).items():
-        if label not in numbers.values() and (number := _number(label)) is not None:
-            if number in numbers:
-                raise InputError(
-                    f"{examples.source}, line {line}: a number must be written in one way to be one class, it is"
-                    f" {label!r} here and {numbers[number]!r} elsewhere; write them alike"
-                )
-            numbers[number] = label
+    firsts: dict[str, int] = {}
+    for line, label in zip(examples.lines, examples.labels, strict=True):
+        firsts.setdefault(label, line)
+    numbers: dict[Decimal, str] = {}
+    for label, line in firsts.items():
+        if (number := _number(label)) is None:
+            continue
+        if number in numbers:
+            raise InputError(
+                f"{examples.source}, line {line}: a number must be written in one way to be one class, it is {label!r} here"
+                f" and {numbers[number]!r} in line {firsts[numbers[number]]}; write them alike"
+            )
+        numbers[number] = label
 
 
-def _number(label: str) -> float | None:
+def _number(label: str) -> Decimal | None:
     try:
-        number = float(label)
-    except ValueError:
+        number = Decimal(label)
+    except InvalidOperation:
         return None
-    return number if np.isfinite(number) else None
+    return number if number.is_finite() else None
 
 
 def label_names(examples: LabelledTexts) -> tuple[str, ...]:
@@ -257,7 +262,7 @@ def label_names(examples: LabelledTexts) -> tuple[str, ...]:
                 f"{examples.source}, line {line}: a label must be a name on one line without tabs, got {name!r}"
             )
     if all(name.removeprefix("-").isdecimal() for name in found):
-        return tuple(sorted(found, key=int))
+        return tuple(sorted(found, key=Decimal))
     return tuple(sorted(found))
 
 
