@@ -113,7 +113,7 @@ def test_the_good_ones_are_taken(kind: str, tmp_path: Path) -> None:
 def test_fuzz_damaged_values(kind: str, tmp_path: Path) -> None:
     fields, read = KINDS[kind]
     path = tmp_path / "x.yaml"
-    for _, dice in dice_of_cases(150):
+    for _, dice in dice_of_cases(40):
         damaged = damaged_json(fields, dice)
         if dice.random() < 0.3 and isinstance(damaged, dict):
             damaged[dice.choice(("x", "", "a\nb", 5, None, 0.5, True))] = dice.choice(ODD_VALUES)
@@ -125,7 +125,7 @@ def test_fuzz_damaged_values(kind: str, tmp_path: Path) -> None:
 def test_fuzz_damaged_texts(kind: str, tmp_path: Path) -> None:
     fields, read = KINDS[kind]
     path, text = tmp_path / "x.yaml", yaml.safe_dump(fields).encode()
-    for _, dice in dice_of_cases(150):
+    for _, dice in dice_of_cases(40):
         path.write_bytes(damaged_bytes(text, dice))
         accept(read, path, [])
 
@@ -136,7 +136,7 @@ def test_fuzz_changes(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump(fields), encoding="utf-8")
     keys = keys_of(fields)
-    for _, dice in dice_of_cases(150):
+    for _, dice in dice_of_cases(40):
         accept(read, path, [change(keys, dice) for _ in range(dice.randint(1, 3))])
 
 
