@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from clozekit.tokenizers.file_systems import path_named
 from clozekit.tokenizers.progress_bar import progress_bar
 
 # Installed with Clozekit, so on every machine that runs the demo.
@@ -85,7 +86,7 @@ def write_corpus(path: Path) -> tuple[int, int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     documents = 0
-    with temporary.open("w", encoding="utf-8") as stream:
+    with path_named(path), temporary.open("w", encoding="utf-8") as stream:
         for document in gather_documents():
             # A docstring may hold a lone surrogate (codecs' own examples); JSON text must not.
             clean = {key: value.encode("utf-8", "replace").decode() for key, value in document.items()}

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: whatever a command is doing then, importing too, it ends with one line and an exit status of its own.
+"""Ctrl-C and SIGTERM: whatever a command is doing then, it ends with one line and an exit status of its own.
 
 SIGINT gives 130 and SIGTERM 143, as a shell has it; of `train` SIGTERM and SIGUSR1 give 75, for what schedulers start
 again. After the signal nothing but that line is written to standard error: what the libraries say while they are torn down

@@ -23,6 +23,7 @@ from clozekit.model.keras_preset import (
 from clozekit.model.preprocessor import Preprocessor
 from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import path_named
 from clozekit.tokenizers.preset_files import open_preset
 from clozekit.tokenizers.preset_upload import upload_directory
 from clozekit.tokenizers.tokenizer import Tokenizer
@@ -192,7 +193,8 @@ def write_whole(preset_dir: str | Path, write: Callable[[Path], None], keep_othe
         shutil.rmtree(temporary_directory)
     temporary_directory.mkdir(parents=True)
     try:
-        write(temporary_directory)
+        with path_named(target):
+            write(temporary_directory)
     except BaseException:
         shutil.rmtree(temporary_directory)
         raise

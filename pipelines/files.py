@@ -14,7 +14,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of
+from clozekit.tokenizers.file_systems import is_local, open_file_system, path_named, reason_of
 
 # What a directory given as an input is searched for.
 TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".wet", ".warc")
@@ -150,7 +150,7 @@ def write_whole(path: str, write: Callable[[IO[bytes]], None]) -> None:
     os.makedirs(os.path.dirname(name), exist_ok=True)
     temporary = f"{name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        with open(temporary, "wb") as stream:
+        with path_named(name), open(temporary, "wb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())

@@ -8,7 +8,7 @@ there two builds that end within the same moment are not told apart.
 import os
 import uuid
 
-from clozekit.tokenizers.file_systems import is_local, open_file_system
+from clozekit.tokenizers.file_systems import is_local, open_file_system, path_named
 
 
 class ChangedMeanwhileError(Exception):
@@ -55,7 +55,7 @@ def _write_local(name: str, content: bytes, seen: str | None) -> None:
     os.makedirs(os.path.dirname(name), exist_ok=True)
     temporary = f"{name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        with open(temporary, "wb") as stream:
+        with path_named(name), open(temporary, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

@@ -1,5 +1,6 @@
 """Files by path or URL: the file system behind one, texts, local copies of folders and local folders as copies there."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,10 +69,22 @@ def read_text(path: str | Path) -> str:
     return bytes(file_system.cat_file(name)).decode("utf-8")
 
 
+@contextmanager
+def path_named(path: str | Path) -> Iterator[None]:
+    """Names the path in what the system refuses to a write (a full disk), which does not; the reason is one line then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes a UTF-8 text to a path or URL."""
     if not is_url(path):
-        Path(path).write_text(text, encoding="utf-8")
+        with path_named(path):
+            Path(path).write_text(text, encoding="utf-8")
         return
     file_system, name = open_file_system(str(path))
     file_system.pipe_file(name, text.encode())

@@ -99,7 +99,7 @@ def _make(kind: type, fields: Mapping[str, Any], prefix: str, reading: _Reading)
     hints = typing.get_type_hints(kind)
     for name in fields:
         if name not in hints:
-            meant = _nearest(kind, reading.root, prefix, str(name))
+            meant = _nearest(kind, reading.root, prefix, printable(name))
             key = prefix + printable(name)
             raise InputError(f"every key of a configuration must be known, {source} has {key}; {meant}")
     for entry in dataclasses.fields(kind):
@@ -210,6 +210,6 @@ def _convert(hint: Any, value: Any, key: str, reading: _Reading) -> Any:
 
 def _entry(hint: Any, value: Any, key: str, reading: _Reading) -> Any:
     """What a mapping has under a name: text there may be written as a number."""
-    if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
+    if hint is str and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63:
         return str(value)
     return _convert(hint, value, key, reading)

@@ -1,4 +1,4 @@
-"""YAML texts as plain values: each key once, no bombs of depth or of aliases, nothing shared; or one line that says why not."""
+"""YAML texts as plain values: each key once, no bombs of depth or aliases, nothing shared; or one line why not."""
 
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def read_yaml_text(path: str | Path) -> str:
 
 def printable(name: Any) -> str:
     """A key as it is, or quoted where it would break the line of an error."""
-    text = str(name)[:200]
+    text = name[:200] if isinstance(name, str) else shown(name)
     return text if text.isprintable() else repr(text)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from clozekit.model.training.files import write_text
+from clozekit.tokenizers.file_systems import path_named
 
 METRICS_FILE = "metrics.jsonl"
 REMOTE_FLUSH_SECONDS = 30.0
@@ -75,7 +76,7 @@ class MetricsLog:
         entry = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
         self._entries.append(entry)
         if self._appends:
-            with open(self._path, "a", encoding="utf-8") as stream:
+            with path_named(self._path), open(self._path, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
         else:
             self._unwritten = True

@@ -81,6 +81,10 @@ def test_values_are_of_their_types(change: str, name: str, value: object) -> Non
         ("bounds={words: [.nan, null]}", "bounds must be a finite number, got nan"),
         ("part.rate=-0.5", "part.rate must not be negative, got -0.5"),
         ("part.size=-1", "part.size must not be negative, got -1"),
+        (
+            "variables={A: 0x" + "f" * 9000 + "}",
+            "variables.A must be str, settings.yaml has a very long int; put it in quotes",
+        ),
         ("part.size=9223372036854775808", "part.size must be below 2**63, got 9223372036854775808"),
         ('name=""', "name must not be empty, got ''; leave it out for the default"),
         ("name=''", "name must not be empty, got ''; leave it out for the default"),
