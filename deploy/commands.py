@@ -16,7 +16,7 @@ from clozekit.tokenizers.file_systems import read_text, reason_of
 def demo(arguments: argparse.Namespace) -> None:
     from clozekit.deploy.demo import run_demo
 
-    run_demo(Path(arguments.directory), arguments.steps, arguments.debug)
+    run_demo(Path(arguments.directory), arguments.steps)
 
 
 def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
@@ -178,7 +178,7 @@ def train(arguments: argparse.Namespace) -> None:
 
         return start_workers(config.cluster)
 
-    workers = load_tensorflow(arguments.debug, join_workers)
+    workers = load_tensorflow(join_workers)
     from clozekit.model.training.controller import Run
     from clozekit.model.training.report import write_run_report
 
@@ -200,7 +200,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def convert(arguments: argparse.Namespace) -> None:
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.deploy.convert import convert as convert_preset
 
     converted = convert_preset(arguments.source, arguments.target, arguments.to)
@@ -211,7 +211,7 @@ def convert(arguments: argparse.Namespace) -> None:
 
 def fill(arguments: argparse.Namespace) -> None:
     texts = fill_texts(arguments.texts, arguments.file)
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.masked_lm import MaskedLM
 
     task = MaskedLM.from_preset(arguments.preset)

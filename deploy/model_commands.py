@@ -18,7 +18,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts")
     if arguments.output is not None:
         check_result_target(arguments.output)
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.training.evaluate_preset import EvaluateOptions, evaluate_dataset, evaluate_texts
 
     if texts is not None:
@@ -37,7 +37,7 @@ def finetune(arguments: argparse.Namespace) -> None:
     if name is not None and "=" in name and not Path(name).exists():
         # No file was named: the first change stands in its place.
         name, changes = None, [name, *changes]
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.training.finetune import FinetuneRun
     from clozekit.model.training.finetune_config import load_finetune_config
     from clozekit.model.training.finetune_report import write_finetune_report
@@ -63,7 +63,7 @@ def predict(arguments: argparse.Namespace) -> None:
     texts = fill_texts(arguments.texts, arguments.file)
     given = len(arguments.texts)
     firsts, seconds = split_pairs(texts[:given], texts[given:]) if arguments.pairs else (texts, None)
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.classify_texts import classify_texts
     from clozekit.model.presets import open_source
     from clozekit.model.text_classifier import TextClassifier

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clozekit.tokenizers.file_systems import temporary_name
+from clozekit.tokenizers.file_systems import path_named, temporary_name
 from clozekit.tokenizers.owned_files import (
     OWNED_FILE,
     Owned,
@@ -46,7 +46,8 @@ def replaced_folder(
     descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _lock(descriptor)
-        yield temporary
+        with path_named(target):
+            yield temporary
         write_owned(temporary, Owned(made_by, frozenset(list_files(temporary))))
         _swap(temporary, target, what, choose)
     except BaseException:

@@ -12,7 +12,7 @@ import numpy as np
 from clozekit.tokenizers import special_tokens
 from clozekit.tokenizers.builtin_presets import FAMILIES, BuiltinPreset, presets_of
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import is_url
+from clozekit.tokenizers.file_systems import is_url, path_named
 from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -163,6 +163,10 @@ class Tokenizer:
     def save(self, directory: str | Path) -> None:
         """Writes `tokenizer.json` and the assets, the layout of a KerasHub preset."""
         self._check_vocabulary()
+        with path_named(directory):
+            self._save(directory)
+
+    def _save(self, directory: str | Path) -> None:
         root = Path(directory)
         assets = root / ASSETS_FOLDER
         assets.mkdir(parents=True, exist_ok=True)

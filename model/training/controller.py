@@ -23,6 +23,7 @@ from clozekit.model.training.evaluate import Evaluator
 from clozekit.model.training.files import write_text
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.log import MetricsLog, NoLog
+from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.optimizers import Optimizer
 from clozekit.model.training.run_files import TRAIN, check_run_directory, claim_run_directory
 from clozekit.model.training.run_lock import RunLock, lock_run
@@ -55,6 +56,14 @@ class Run:
         if self.workers.is_chief:
             check_all_shards(config, self.manifests)
         strategy = self.workers.strategy
+        check_run_fits(
+            config,
+            self.manifest.tokenizer.vocabulary_size,
+            self._longest_row(),
+            self.stages,
+            self.workers.num_replicas,
+            self.workers.spec.num_workers,
+        )
         with strategy.scope():
             self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self._longest_row())
             give_preprocessor(self.task, self.tokenizer, config)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from clozekit.model.training.files import write_text
 from clozekit.model.training.run_files import EVENTS, EVENTS_SUFFIX, METRICS_FILE, remove_events
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import path_named
 from clozekit.tokenizers.json_files import parse_object
 
 REMOTE_FLUSH_SECONDS = 30.0
@@ -79,7 +80,7 @@ class MetricsLog:
         entry = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
         self._entries.append(entry)
         if self._appends:
-            with open(self._path, "a", encoding="utf-8") as stream:
+            with path_named(self._path), open(self._path, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
         else:
             self._unwritten = True
