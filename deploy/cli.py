@@ -3,13 +3,15 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from clozekit.deploy.cloud_options import CLOUD_COMMANDS, add_cloud_commands
+from clozekit.deploy.interruption import Interruption
 from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
-from clozekit.deploy.storage_errors import refusal
 from clozekit.deploy.submit_options import add_submit, split_remote
 from clozekit.tokenizers.errors import InputError
 
@@ -33,9 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clozekit",
         description="From raw text to a pretrained masked language model.",
-        epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 75 `train` was stopped by"
-        " SIGTERM or SIGUSR1 and has saved everything, 76 it has lost another worker: in both cases the same command goes"
-        " on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
+        epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 130 interrupted by"
+        " Ctrl-C, 143 stopped by SIGTERM; 75 `train` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
+        " lost another worker: in all these cases the same command goes on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
         " 1 any other failure.",
     )
     parser.add_argument(
@@ -276,6 +278,11 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         choices=["file", "line", "block"],
         help="what one document is in a text file; block: between blank lines (default: file)",
     )
+    group.add_argument(
+        "--quoting",
+        choices=["auto", "double", "none"],
+        help="whether quotation marks enclose cells or are text (default: auto, they enclose in CSV, are text in TSV)",
+    )
     group.add_argument("--text-key", help="field, column or feature that holds the text (default: text)")
     group.add_argument("--id-key", help="the one that names the document, if there is one (default: id)")
     group.add_argument(
@@ -386,7 +393,29 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
+    with Interruption() as interruption:
+        try:
+            line, status = _run(argv, interruption)
+        except (Exception, KeyboardInterrupt):
+            # Whatever a library makes of a signal, the signal is the reason.
+            if interruption.received is None:
+                raise
+            line, status = "", interruption.status
+        if interruption.received is not None:
+            return interruption.finish()
+        if line:
+            print(line, file=sys.stderr)
+        return status
+
+
+def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, int]:
+    """Runs the command; returns the line that says what went wrong ("" where nothing did) and the exit status."""
     arguments = parse(argv)
+    name = interruption.command = f"clozekit {arguments.command}"
+    interruption.debug = arguments.debug
+    interruption.has_workers = getattr(arguments, "num_workers", 1) != 1
+    if arguments.command == "train":
+        interruption.handle(signal.SIGUSR1)
     if not arguments.debug:
         # Both are read when TensorFlow is loaded.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -394,35 +423,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         run_command(arguments)
-    except InputError as error:
-        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_INPUT)
     except KeyboardInterrupt:
-        return _report(f"clozekit {arguments.command}: interrupted; run it again to go on", False, EXIT_INTERRUPTED)
-    except RuntimeError as error:
-        # An EarlyEndError of the trainer, which is not loaded for every command.
-        status = getattr(error, "exit_status", None)
-        if status is None:
-            raise
-        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, status)
-    except OSError as error:
-        # A full disk, a folder that can't be written: nothing to learn from a traceback.
-        line = str(error) if error.strerror else refusal(error) or str(error)
-        return _report(f"clozekit {arguments.command}: {line}", arguments.debug, EXIT_FAILURE)
+        return f"{name}: interrupted; run it again to go on", EXIT_INTERRUPTED
     except Exception as error:
-        refused = refusal(error)
-        if refused is None:
+        line, status = _line_of(error)
+        if line is None:
             raise
-        return _report(f"clozekit {arguments.command}: {refused}", arguments.debug, EXIT_FAILURE)
-    return EXIT_OK
+        if arguments.debug:
+            traceback.print_exc()
+        return f"{name}: {line}", status
+    return "", EXIT_OK
 
 
-def _report(line: str, debug: bool, status: int) -> int:
-    if debug:
-        import traceback
+def _line_of(error: Exception) -> tuple[str | None, int]:
+    """What an error is to a user, in one line, and the exit status; no line where only a traceback says it."""
+    if isinstance(error, InputError):
+        return str(error), EXIT_INPUT
+    # An EarlyEndError of the trainer, which is not loaded for every command.
+    status = getattr(error, "exit_status", None)
+    if isinstance(error, RuntimeError) and status is not None:
+        return str(error), status
+    if isinstance(error, OSError) and error.strerror:
+        # A full disk, a folder that can't be written: nothing to learn from a traceback.
+        return str(error), EXIT_FAILURE
+    # Its import takes a while, and few need it.
+    from clozekit.deploy.storage_errors import refusal
 
-        traceback.print_exc()
-    print(line, file=sys.stderr)
-    return status
+    line = refusal(error)
+    return (str(error) if line is None and isinstance(error, OSError) else line), EXIT_FAILURE
 
 
 if __name__ == "__main__":

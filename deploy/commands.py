@@ -30,6 +30,7 @@ def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
             "sources": arguments.source and tuple(map(parse_source, arguments.source)),
             "input_format": arguments.input_format,
             "document_kind": arguments.document,
+            "quoting": arguments.quoting,
             "text_key": arguments.text_key,
             "id_key": arguments.id_key,
             "max_document_mb": arguments.max_document_mb,

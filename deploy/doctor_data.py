@@ -11,7 +11,7 @@ def bucket(url: str) -> Iterable[Finding]:
     """Lists, writes, reads and deletes a probe below `url`, through both clients that Clozekit uses."""
     import tensorflow as tf
 
-    from clozekit.pipelines.conditional_writes import ChangedMeanwhileError, write_if_unchanged
+    from clozekit.tokenizers.conditional_writes import ChangedMeanwhileError, write_if_unchanged
     from clozekit.tokenizers.file_systems import open_file_system
 
     if "://" not in url:

@@ -9,12 +9,15 @@ from typing import Any
 from clozekit.deploy.commands import fill_texts
 from clozekit.deploy.model_options import FINETUNE_KEYS
 from clozekit.deploy.quiet import load_tensorflow
+from clozekit.deploy.result_file import check_result_target
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import write_text
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts")
+    if arguments.output is not None:
+        check_result_target(arguments.output)
     load_tensorflow(arguments.debug)
     from clozekit.model.training.evaluate_preset import EvaluateOptions, evaluate_dataset, evaluate_texts
 

@@ -20,8 +20,8 @@ def quiet_stderr(debug: bool) -> Iterator[None]:
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except InputError:
-            # Its one line says it all.
+        except (InputError, KeyboardInterrupt):
+            # One line says it all.
             os.dup2(saved, 2)
             raise
         except BaseException:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from clozekit.pipelines.delimited import QUOTING
 from clozekit.tokenizers.errors import InputError
 
 INPUT_FORMATS = ("auto", "text", "jsonl", "csv", "tsv", "parquet", "tfrecord", "warc")
@@ -47,6 +48,8 @@ class ReadOptions:
     document_kind: what a document is in a text file: the "file", a "line", or a "block" between blank lines.
     text_key, id_key: the fields, columns or features of a record; one without the id is known by the hash of its text.
     max_document_mb: a longer record is a bad one: it is set aside before it fills the memory of a worker.
+    quoting: whether quotation marks around a cell of a table are no part of it, and may hold line ends ("double"), or are
+        text ("none"); "auto": they quote in CSV and are text in TSV.
     """
 
     inputs: tuple[str, ...] = ()
@@ -58,6 +61,7 @@ class ReadOptions:
     max_bad_rate: float = 0.0
     sources: tuple[Source, ...] = ()
     max_document_mb: float = 32.0
+    quoting: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.inputs and not self.sources:
@@ -66,6 +70,7 @@ class ReadOptions:
         if len(set(names)) < len(names):
             raise InputError(f"every source needs a name of its own, got {names}; rename one")
         check_choice("input_format", self.input_format, INPUT_FORMATS)
+        check_choice("quoting", self.quoting, QUOTING)
         check_choice("document_kind", self.document_kind, DOCUMENT_KINDS)
         check_rate("max_bad_rate", self.max_bad_rate)
         if not 0 < self.max_document_mb <= 1024:

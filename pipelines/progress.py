@@ -10,8 +10,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from clozekit.pipelines.files import InputFile, is_compressed
+from clozekit.pipelines.files import InputFile
 from clozekit.pipelines.locks import scratch_folder
+from clozekit.pipelines.open_input import is_compressed
+from clozekit.tokenizers.progress_bar import progress_bar
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def draw_progress(
     """
     finished = threading.Event()
     first, *others = stages
-    bar = tqdm(total=total_bytes, unit="B", unit_scale=True, desc=first, mininterval=0, smoothing=0.1)
+    bar = progress_bar(total=total_bytes, unit="B", unit_scale=True, desc=first, mininterval=0, smoothing=0.1)
 
     def look() -> None:
         done = read_progress(directory)

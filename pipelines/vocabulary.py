@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.count_words import count_corpus_words
-from clozekit.pipelines.files import file_size, join
+from clozekit.pipelines.locks import lock_directories
 from clozekit.pipelines.options import ReadOptions, check_at_least, check_choice
 from clozekit.pipelines.runners import LOCAL_RUNNER
-from clozekit.pipelines.tokenizer_files import save_tokenizer_to
+from clozekit.pipelines.vocabulary_output import has_tokenizer, vocabulary_output
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
 from clozekit.tokenizers.learn_byte_pairs import count_byte_words, learn_byte_pairs
@@ -20,7 +20,7 @@ from clozekit.tokenizers.learn_sentence_pieces import (
     learn_xlm_roberta,
 )
 from clozekit.tokenizers.learn_vocabulary import count_cased_words, count_lowercased_words, learn_wordpiece
-from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
 from clozekit.tokenizers.vocabulary_report import VocabularyReport, report_vocabulary
 
 FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
@@ -99,13 +99,21 @@ def make_vocabulary(
 
     Raises InputError when a tokenizer is there already and `overwrite` is not set, or an input breaks a rule.
     """
-    if file_size(join(directory, TOKENIZER_FILE)) is not None and not overwrite:
+    if has_tokenizer(directory) and not overwrite:
         raise InputError(f"{directory} holds a tokenizer already; pass --overwrite to replace it, or another --output")
-    counts, read_counts = count_corpus_words(
-        reading, options.word_counter(), directory, runner, num_workers, beam_arguments, show_progress, corpus
-    )
-    tokenizer = options.learn(counts)
-    save_tokenizer_to(tokenizer, directory)
+    with lock_directories([directory]), vocabulary_output(directory) as output:
+        counts, read_counts = count_corpus_words(
+            reading,
+            options.word_counter(),
+            output.words_folder,
+            runner,
+            num_workers,
+            beam_arguments,
+            show_progress,
+            corpus,
+        )
+        tokenizer = options.learn(counts)
+        output.write(tokenizer)
     return tokenizer, report_vocabulary(tokenizer, counts), read_counts["dead_lettered"]
 
 

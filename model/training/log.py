@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from clozekit.model.training.files import write_text
+from clozekit.model.training.run_files import EVENTS, EVENTS_SUFFIX, METRICS_FILE, remove_events
 
-METRICS_FILE = "metrics.jsonl"
 REMOTE_FLUSH_SECONDS = 30.0
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
 MEASURED = frozenset(
@@ -57,12 +57,14 @@ class MetricsLog:
         self._write_all()
         for writer in self._writers.values():
             writer.close()
-        events = f"{self._directory}/tensorboard"
+        events = f"{self._directory}/{EVENTS}"
         anew = len(self._entries) < len(entries) or not tf.io.gfile.exists(events)
-        if anew and tf.io.gfile.exists(events):
-            # They can't be taken back one by one.
-            tf.io.gfile.rmtree(events)
-        self._writers = {name: tf.summary.create_file_writer(f"{events}/{name}") for name in ("train", "validation")}
+        if anew:
+            remove_events(self._directory)
+        self._writers = {
+            name: tf.summary.create_file_writer(f"{events}/{name}", filename_suffix=EVENTS_SUFFIX)
+            for name in ("train", "validation")
+        }
         for entry in self._entries if anew else []:
             self._write_events(entry)
 

@@ -1,0 +1,21 @@
+"""Beam's local runner with worker processes that end when the command does, however it ends."""
+
+import os
+import shlex
+import sys
+from typing import Any
+
+from apache_beam.portability import python_urns
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+
+class LocalRunner(FnApiRunner):  # type: ignore[misc]
+    """FnApiRunner, but for how it starts worker processes."""
+
+    def run_via_runner_api(self, pipeline_proto: Any, options: Any) -> Any:
+        # `exec`: without it the shell that Beam starts a worker by would stay between the two.
+        words = ["exec", sys.executable, "-m", "clozekit.pipelines.worker_process", str(os.getpid())]
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == python_urns.SUBPROCESS_SDK:
+                environment.payload = shlex.join(words).encode()
+        return super().run_via_runner_api(pipeline_proto, options)
