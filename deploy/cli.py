@@ -87,6 +87,20 @@ def build_parser() -> argparse.ArgumentParser:
         default=None,
         help="lower-case the text (default: for bert and albert)",
     )
+    vocab.add_argument(
+        "--alphabet-size",
+        type=int,
+        default=None,
+        metavar="N",
+        help="characters that are pieces at most, for bert (default: 1,000, and more where the corpus has more and there is room)",
+    )
+    vocab.add_argument(
+        "--character-coverage",
+        type=float,
+        default=None,
+        metavar="RATE",
+        help="share of the text whose characters are pieces, for albert and xlm_roberta (default: 0.9995)",
+    )
     _add_running(vocab)
 
     prepare = _command(

@@ -72,7 +72,13 @@ def _running(arguments: argparse.Namespace) -> dict[str, Any]:
 def vocab(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report, make_vocabulary
 
-    options = VocabularyOptions(arguments.family, arguments.vocabulary_size, arguments.lowercase)
+    options = VocabularyOptions(
+        arguments.family,
+        arguments.vocabulary_size,
+        arguments.lowercase,
+        arguments.alphabet_size,
+        arguments.character_coverage,
+    )
     reading, corpus = _selection(arguments)
     _, report, num_bad = make_vocabulary(
         reading,
