@@ -129,6 +129,7 @@ def special_ids_of(tokenizer: Tokenizer) -> dict[str, int]:
 def check_described(manifest: Any, tokenizer: Tokenizer, directory: str) -> None:
     """Raises InputError unless a manifest says of its tokenizer what that is."""
     for name, said, found in (
+        ("class_name", manifest.tokenizer.class_name, type(tokenizer).__name__),
         ("vocabulary_size", manifest.tokenizer.vocabulary_size, tokenizer.vocabulary_size()),
         ("special_token_ids", dict(manifest.tokenizer.special_token_ids), special_ids_of(tokenizer)),
     ):
