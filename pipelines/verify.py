@@ -14,7 +14,7 @@ from clozekit.pipelines.commit import check_account, length_histogram
 from clozekit.pipelines.cut_documents import NO_PAIR
 from clozekit.pipelines.files import join
 from clozekit.pipelines.manifest import MANIFEST_FILE, Manifest, ShardInfo, read_manifest
-from clozekit.pipelines.manifest_schema import check_described
+from clozekit.pipelines.manifest_schema import check_described, longest_record
 from clozekit.pipelines.open_input import open_plain
 from clozekit.pipelines.records import (
     DOCUMENT_LENGTHS,
@@ -122,6 +122,10 @@ def _shard_problems(directory: str, manifest: Manifest, shard: ShardInfo, histog
         yield Problem(shard.name, "it is no file" if filesystem.exists(name) else "it is missing")
         return
     size = filesystem.size(name)
+    if size > shard.num_bytes:
+        # What comes behind is not ours, and may be without end.
+        yield Problem(shard.name, f"it must hold {shard.num_bytes:,} bytes, it holds {size:,}")
+        return
     with open_plain(path) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != shard.sha256:
@@ -137,7 +141,7 @@ def _record_problems(
 ) -> Iterator[Problem]:
     rows = tokens = pieces = 0
     try:
-        records = read_records(stream, shard.name)
+        records = read_records(stream, shard.name, longest_record(manifest.sequence_length))
         while some := list(islice(records, _ROWS_A_BATCH)):
             batch = _parse(some, rows)
             for problem in row_problems(batch, shard.first_row + rows, manifest):
