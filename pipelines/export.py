@@ -107,7 +107,7 @@ def export_dataset(
     manifest = read_manifest(directory)
     check_tokenizer(manifest, directory)
     options = runner_options(runner, num_workers, beam_arguments)
-    check_replaceable(_WHAT, target, _CHOOSE)
+    check_replaceable(_MADE_BY, _WHAT, target, _CHOOSE)
     if not overwrite and list_files(target):
         raise InputError(f"an export needs a folder of its own, {target} holds one; pass --overwrite to replace it")
     with _written_whole(target, planned_names(manifest, to)) as written:

@@ -9,7 +9,7 @@ from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 
-class LocalRunner(FnApiRunner):  # type: ignore[misc]
+class LocalRunner(FnApiRunner):
     """FnApiRunner, but for how it starts worker processes."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: Any) -> Any:

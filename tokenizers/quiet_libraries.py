@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from clozekit.tokenizers.errors import InputError
@@ -38,7 +38,7 @@ def quiet_stderr() -> Iterator[None]:
     saved = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
-        shown = _lines_of_others
+        shown: Callable[[bytes], bytes] = _lines_of_others
         try:
             yield
         except (InputError, KeyboardInterrupt):
