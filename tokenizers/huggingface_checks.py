@@ -42,7 +42,7 @@ _IMPLIED = {
     "xlm-roberta": "XLMRobertaTokenizer",
 }
 # Settings that change ids and are not honoured: key -> the only value that is taken, as it is where the key is absent.
-_ONLY = {
+_ONLY: dict[str, Any] = {
     "do_basic_tokenize": True,
     "never_split": None,
     "split_special_tokens": False,
