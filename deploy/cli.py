@@ -2,16 +2,21 @@
 
 import argparse
 import importlib
+import importlib.metadata
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from clozekit.deploy.argument_rules import check_arguments, check_words
 from clozekit.deploy.cloud_options import CLOUD_COMMANDS, add_cloud_commands
+from clozekit.deploy.interruption import Interruption
 from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
-from clozekit.deploy.storage_errors import refusal
 from clozekit.deploy.submit_options import add_submit, split_remote
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.quiet_libraries import DEBUG
 
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -33,13 +38,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clozekit",
         description="From raw text to a pretrained masked language model.",
-        epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 75 `train` was stopped by"
-        " SIGTERM or SIGUSR1 and has saved everything, 76 it has lost another worker: in both cases the same command goes"
-        " on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
+        epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 130 interrupted by"
+        " Ctrl-C, 143 stopped by SIGTERM; 75 `train` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
+        " lost another worker: in all these cases the same command goes on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
         " 1 any other failure.",
     )
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error and the libraries' messages"
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"clozekit {importlib.metadata.version('clozekit')}",
+        help="say the version",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -75,6 +86,20 @@ def build_parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="lower-case the text (default: for bert and albert)",
+    )
+    vocab.add_argument(
+        "--alphabet-size",
+        type=int,
+        default=None,
+        metavar="N",
+        help="characters that are pieces at most, for bert (default: 1,000, and more where the corpus has more and there is room)",
+    )
+    vocab.add_argument(
+        "--character-coverage",
+        type=float,
+        default=None,
+        metavar="RATE",
+        help="share of the text whose characters are pieces, for albert and xlm_roberta (default: 0.9995)",
     )
     _add_running(vocab)
 
@@ -157,6 +182,7 @@ def build_parser() -> argparse.ArgumentParser:
         "export",
         "Write a dataset in another format: padded TFRecords, Parquet, a folder for TensorFlow Datasets.",
         "clozekit export dataset padded --to padded",
+        "clozekit export DATASET DST --to FORMAT [OPTIONS] [-- BEAM OPTIONS]",
     )
     export.add_argument("dataset", metavar="DATASET")
     export.add_argument("output", metavar="DST", help="a folder of its own, which appears when it is complete")
@@ -262,6 +288,11 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         choices=["file", "line", "block"],
         help="what one document is in a text file; block: between blank lines (default: file)",
     )
+    group.add_argument(
+        "--quoting",
+        choices=["auto", "double", "none"],
+        help="whether quotation marks enclose cells or are text (default: auto, they enclose in CSV, are text in TSV)",
+    )
     group.add_argument("--text-key", help="field, column or feature that holds the text (default: text)")
     group.add_argument("--id-key", help="the one that names the document, if there is one (default: id)")
     group.add_argument(
@@ -359,7 +390,9 @@ def run_command(arguments: argparse.Namespace) -> None:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses."""
     parser = build_parser()
-    words, remote = split_remote(sys.argv[1:] if argv is None else argv)
+    given = sys.argv[1:] if argv is None else argv
+    check_words(given)
+    words, remote = split_remote(given)
     arguments, extra = parser.parse_known_args(words)
     arguments.remote = remote
     rest = getattr(arguments, "rest", None)
@@ -367,48 +400,80 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     if extra:
         getattr(arguments, str(rest)).extend(extra)
+    check_arguments(arguments)
     return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    arguments = parse(argv)
+    with Interruption() as interruption:
+        try:
+            line, status = _run(argv, interruption)
+        except (Exception, KeyboardInterrupt):
+            # Whatever a library makes of a signal, the signal is the reason.
+            if interruption.received is None:
+                raise
+            line, status = "", interruption.status
+        if interruption.received is not None:
+            return interruption.finish()
+        if line:
+            print(line, file=sys.stderr)
+        return status
+
+
+def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, int]:
+    """Runs the command; returns the line that says what went wrong ("" where nothing did) and the exit status."""
+    try:
+        arguments = parse(argv)
+    except InputError as error:
+        given = sys.argv[1:] if argv is None else argv
+        name = next((word for word in given if not word.startswith("-")), "")
+        return f"clozekit {name}: {error}".replace(" :", ":"), EXIT_INPUT
+    name = interruption.command = f"clozekit {arguments.command}"
+    interruption.debug = arguments.debug
+    interruption.has_workers = getattr(arguments, "num_workers", 1) != 1
+    if arguments.command == "train":
+        interruption.handle(signal.SIGUSR1)
     if not arguments.debug:
-        # Both are read when TensorFlow is loaded.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # Before gRPC is loaded, by Beam too.
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    before = os.environ.get(DEBUG)
+    if arguments.debug:
+        os.environ[DEBUG] = "1"
     try:
         run_command(arguments)
-    except InputError as error:
-        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, EXIT_INPUT)
     except KeyboardInterrupt:
-        return _report(f"clozekit {arguments.command}: interrupted; run it again to go on", False, EXIT_INTERRUPTED)
-    except RuntimeError as error:
-        # An EarlyEndError of the trainer, which is not loaded for every command.
-        status = getattr(error, "exit_status", None)
-        if status is None:
-            raise
-        return _report(f"clozekit {arguments.command}: {error}", arguments.debug, status)
-    except OSError as error:
-        # A full disk, a folder that can't be written: nothing to learn from a traceback.
-        line = str(error) if error.strerror else refusal(error) or str(error)
-        return _report(f"clozekit {arguments.command}: {line}", arguments.debug, EXIT_FAILURE)
+        return f"{name}: interrupted; run it again to go on", EXIT_INTERRUPTED
     except Exception as error:
-        refused = refusal(error)
-        if refused is None:
+        line, status = _line_of(error)
+        if line is None:
             raise
-        return _report(f"clozekit {arguments.command}: {refused}", arguments.debug, EXIT_FAILURE)
-    return EXIT_OK
+        if arguments.debug:
+            traceback.print_exc()
+        return f"{name}: {line}", status
+    finally:
+        if before is None:
+            os.environ.pop(DEBUG, None)
+    return "", EXIT_OK
 
 
-def _report(line: str, debug: bool, status: int) -> int:
-    if debug:
-        import traceback
+def _line_of(error: Exception) -> tuple[str | None, int]:
+    """What an error is to a user, in one line, and the exit status; no line where only a traceback says it."""
+    if isinstance(error, InputError):
+        return str(error), EXIT_INPUT
+    # An EarlyEndError of the trainer, which is not loaded for every command.
+    status = getattr(error, "exit_status", None)
+    if isinstance(error, RuntimeError) and status is not None:
+        return str(error), status
+    if isinstance(error, OSError) and error.strerror:
+        # A full disk, a folder that can't be written: nothing to learn from a traceback.
+        return str(error), EXIT_FAILURE
+    # Its import takes a while, and few need it.
+    from clozekit.deploy.storage_errors import refusal
 
-        traceback.print_exc()
-    print(line, file=sys.stderr)
-    return status
+    line = refusal(error)
+    return (str(error) if line is None and isinstance(error, OSError) else line), EXIT_FAILURE
 
 
 if __name__ == "__main__":

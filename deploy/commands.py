@@ -16,7 +16,7 @@ from clozekit.tokenizers.file_systems import read_text, reason_of
 def demo(arguments: argparse.Namespace) -> None:
     from clozekit.deploy.demo import run_demo
 
-    run_demo(Path(arguments.directory), arguments.steps, arguments.debug)
+    run_demo(Path(arguments.directory), arguments.steps)
 
 
 def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
@@ -30,6 +30,7 @@ def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
             "sources": arguments.source and tuple(map(parse_source, arguments.source)),
             "input_format": arguments.input_format,
             "document_kind": arguments.document,
+            "quoting": arguments.quoting,
             "text_key": arguments.text_key,
             "id_key": arguments.id_key,
             "max_document_mb": arguments.max_document_mb,
@@ -71,7 +72,13 @@ def _running(arguments: argparse.Namespace) -> dict[str, Any]:
 def vocab(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report, make_vocabulary
 
-    options = VocabularyOptions(arguments.family, arguments.vocabulary_size, arguments.lowercase)
+    options = VocabularyOptions(
+        arguments.family,
+        arguments.vocabulary_size,
+        arguments.lowercase,
+        arguments.alphabet_size,
+        arguments.character_coverage,
+    )
     reading, corpus = _selection(arguments)
     _, report, num_bad = make_vocabulary(
         reading,
@@ -177,7 +184,7 @@ def train(arguments: argparse.Namespace) -> None:
 
         return start_workers(config.cluster)
 
-    workers = load_tensorflow(arguments.debug, join_workers)
+    workers = load_tensorflow(join_workers)
     from clozekit.model.training.controller import Run
     from clozekit.model.training.report import write_run_report
 
@@ -199,7 +206,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def convert(arguments: argparse.Namespace) -> None:
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.deploy.convert import convert as convert_preset
 
     converted = convert_preset(arguments.source, arguments.target, arguments.to)
@@ -210,7 +217,7 @@ def convert(arguments: argparse.Namespace) -> None:
 
 def fill(arguments: argparse.Namespace) -> None:
     texts = fill_texts(arguments.texts, arguments.file)
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.masked_lm import MaskedLM
 
     task = MaskedLM.from_preset(arguments.preset)

@@ -2,12 +2,12 @@
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from clozekit.model.families import family_of
 from clozekit.model.huggingface import save_huggingface
-from clozekit.model.presets import open_source, save_preset, write_whole
+from clozekit.model.preset_targets import check_preset_target, write_whole_preset
+from clozekit.model.presets import open_source, save_preset
 from clozekit.tokenizers.errors import InputError
 
 FORMATS = ("clozekit", "keras_hub", "huggingface", "saved_model")
@@ -31,8 +31,7 @@ def convert(source: str, target: str, to: str) -> Converted:
     """
     if to not in FORMATS:
         raise InputError(f"a preset is converted to one of {', '.join(FORMATS)}, got {to!r}")
-    if Path(source).exists() and Path(target).exists() and Path(source).samefile(target):
-        raise InputError(f"a preset is converted into another directory, got {target} for both; name a new one")
+    check_preset_target(target, source)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         task, backbone, preprocessor = _load(source)
@@ -93,7 +92,7 @@ def _write_saved_model(task: Any, target: str) -> list[str]:
     from clozekit.deploy.saved_model import TEXTS_SIGNATURE, write_saved_model
 
     signatures: list[str] = []
-    write_whole(target, lambda directory: signatures.extend(write_saved_model(task, directory)))
+    write_whole_preset(target, lambda directory: signatures.extend(write_saved_model(task, directory)))
     if TEXTS_SIGNATURE in signatures:
         return ["takes ids (serving_default) and strings (texts); import tensorflow_text before it is loaded"]
     return [

@@ -161,6 +161,7 @@ def hand_over(arguments: Any, beam_words: Sequence[str], how: str = "sending_run
             beam_arguments=[*beam_words, *arguments.beam, runner],
             overwrite=arguments.overwrite,
             corpus=corpus,
+            only_shown=how == "showing_runner",
         )
     except HandedOver as handed:
         return handed.result

@@ -1,7 +1,6 @@
 """The demo: the whole path on text that every machine with Clozekit already holds, in five minutes on two cores."""
 
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,9 @@ from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.vocabulary import VocabularyOptions, make_vocabulary
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.file_systems import write_text
+from clozekit.tokenizers.owned_files import Owned, check_outside, in_the_way, read_owned, refuse_foreign, write_owned
+from clozekit.tokenizers.settings import check
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE
 
 # Chosen by measuring on two cores: see BENCHMARKS.md, "The demo".
@@ -23,6 +25,7 @@ VOCABULARY_SIZE = 4000
 SEQUENCE_LENGTH = 128
 VALIDATION_RATE = 0.03
 STEPS = 6000
+CONFIG_FILE, REPORT_FILE, CORPUS_FILE = "train.yaml", "report.html", "corpus/python-docs.jsonl"
 PROMISED_TIMES_BETTER = 2
 CONFIG = """\
 # The demo's training run: BERT of 2 layers x 128, {steps} steps of 8 rows, about two and a half minutes on two cores.
@@ -46,10 +49,12 @@ TEXTS = (
 )
 
 
-def run_demo(directory: Path, steps: int | None, debug: bool) -> None:
+def run_demo(directory: Path, steps: int | None) -> None:
     """Runs what is not done yet in `directory`, says what is, and ends with the results and a report."""
+    check("--steps must be from 1 to 2**31 - 1", steps is None or 1 <= steps < 2**31, steps)
     started = time.monotonic()
-    corpus = directory / "corpus" / "python-docs.jsonl"
+    corpus = directory / CORPUS_FILE
+    _claim(directory)
     tokenizer_directory, dataset = directory / "tokenizer", directory / "dataset"
     _stage(1, "corpus: Python's language reference and the docstrings of installed libraries")
     _make_corpus(corpus)
@@ -59,7 +64,7 @@ def run_demo(directory: Path, steps: int | None, debug: bool) -> None:
     _stage(3, f"dataset: rows of {SEQUENCE_LENGTH} tokens, packed, as TFRecord shards")
     manifest = _make_dataset(reading, tokenizer_directory, dataset)
     _stage(4, "training: a small BERT from scratch")
-    load_tensorflow(debug)
+    load_tensorflow()
     run, metrics = _train(directory, dataset, STEPS if steps is None else steps)
     _stage(5, "results")
     times_better = _show_results(directory, run, metrics, manifest)
@@ -72,6 +77,15 @@ def run_demo(directory: Path, steps: int | None, debug: bool) -> None:
         raise RuntimeError(
             f"the demo promises {PROMISED_TIMES_BETTER} times the commonest token, got {times_better:.2f}"
         )
+
+
+def _claim(directory: Path) -> None:
+    """Notes what of the directory is the demo's own; its folders note it themselves. Raises InputError where something
+    else is in the way."""
+    names, choose = (CONFIG_FILE, REPORT_FILE, CORPUS_FILE), "pass another --directory"
+    check_outside("the demo", directory, choose)
+    refuse_foreign("the demo", directory, in_the_way(directory, names, read_owned(directory)), choose)
+    write_owned(directory, Owned("demo", frozenset(names)))
 
 
 def _stage(number: int, text: str) -> None:
@@ -115,15 +129,16 @@ def _make_dataset(reading: ReadOptions, tokenizer_directory: Path, directory: Pa
 def _train(directory: Path, dataset: Path, steps: int) -> tuple[Any, dict[str, float]]:
     from clozekit.model.training.config_file import load_config
     from clozekit.model.training.controller import Run
+    from clozekit.model.training.run_files import remove_run
 
-    path = directory / "train.yaml"
+    path = directory / CONFIG_FILE
     text = CONFIG.format(dataset=dataset, run=directory / "run", preset=directory / "preset", steps=steps)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     config = load_config(path)
     resolved = directory / "run" / "config.yaml"
     if resolved.exists() and load_config(resolved).course() != config.course():
         print("  the last run here had other settings; training anew")
-        shutil.rmtree(directory / "run")
+        remove_run(str(directory / "run"))
     run = Run(config)
     print(
         f"  {run.task.count_params():,} parameters, {steps:,} steps; the first one compiles, which takes some seconds"
@@ -133,7 +148,7 @@ def _train(directory: Path, dataset: Path, steps: int) -> tuple[Any, dict[str, f
 
 def _show_results(directory: Path, run: Any, metrics: dict[str, float], manifest: Manifest) -> float:
     from clozekit.model.training.log import METRICS_FILE, read_metrics
-    from clozekit.model.training.report import REPORT_FILE, Filled, Report, run_tiles, write_report
+    from clozekit.model.training.report import Filled, Report, run_tiles, write_report
 
     token_id, baseline = run.evaluator.commonest_token_accuracy()
     print(f"  validation loss  {metrics['loss']:.3f} nats a masked token, perplexity {metrics['perplexity']:.1f}")

@@ -7,8 +7,10 @@ import os
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from tqdm import tqdm
+from clozekit.tokenizers.file_systems import write_whole
+from clozekit.tokenizers.progress_bar import progress_bar
 
 # Installed with Clozekit, so on every machine that runs the demo.
 LIBRARIES = ("numpy", "pandas", "keras", "apache_beam")
@@ -59,7 +61,7 @@ def gather_documents() -> Iterator[dict[str, str]]:
     seen_texts: set[str] = set()
     seen_ids: set[str] = set()
     yield from _once(documents, seen_texts, seen_ids)
-    for module, path in tqdm(source_files(), desc="gathering docstrings", unit=" files", mininterval=0.5):
+    for module, path in progress_bar(source_files(), desc="gathering docstrings", unit=" files", mininterval=0.5):
         try:
             found = sorted(docstrings(module, path.read_text(encoding="utf-8")))
         except (SyntaxError, UnicodeDecodeError):
@@ -82,14 +84,15 @@ def _once(documents: list[tuple[str, str]], texts: set[str], ids: set[str]) -> I
 
 def write_corpus(path: Path) -> tuple[int, int]:
     """Writes the corpus as JSON lines, whole or not at all; returns the documents and bytes of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
     documents = 0
-    with temporary.open("w", encoding="utf-8") as stream:
+
+    def write(stream: IO[bytes]) -> None:
+        nonlocal documents
         for document in gather_documents():
             # A docstring may hold a lone surrogate (codecs' own examples); JSON text must not.
             clean = {key: value.encode("utf-8", "replace").decode() for key, value in document.items()}
-            stream.write(json.dumps(clean, ensure_ascii=False) + "\n")
+            stream.write((json.dumps(clean, ensure_ascii=False) + "\n").encode())
             documents += 1
-    temporary.replace(path)
+
+    write_whole(str(path), write)
     return documents, path.stat().st_size

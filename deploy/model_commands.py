@@ -9,13 +9,16 @@ from typing import Any
 from clozekit.deploy.commands import fill_texts
 from clozekit.deploy.model_options import FINETUNE_KEYS
 from clozekit.deploy.quiet import load_tensorflow
+from clozekit.deploy.result_file import check_result_target
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import write_text
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts")
-    load_tensorflow(arguments.debug)
+    if arguments.output is not None:
+        check_result_target(arguments.output)
+    load_tensorflow()
     from clozekit.model.training.evaluate_preset import EvaluateOptions, evaluate_dataset, evaluate_texts
 
     if texts is not None:
@@ -34,7 +37,7 @@ def finetune(arguments: argparse.Namespace) -> None:
     if name is not None and "=" in name and not Path(name).exists():
         # No file was named: the first change stands in its place.
         name, changes = None, [name, *changes]
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.training.finetune import FinetuneRun
     from clozekit.model.training.finetune_config import load_finetune_config
     from clozekit.model.training.finetune_report import write_finetune_report
@@ -60,7 +63,7 @@ def predict(arguments: argparse.Namespace) -> None:
     texts = fill_texts(arguments.texts, arguments.file)
     given = len(arguments.texts)
     firsts, seconds = split_pairs(texts[:given], texts[given:]) if arguments.pairs else (texts, None)
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.classify_texts import classify_texts
     from clozekit.model.presets import open_source
     from clozekit.model.text_classifier import TextClassifier

@@ -10,6 +10,8 @@ from clozekit.deploy.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAI
 from clozekit.deploy.remote_command import RemoteCommand, train_command
 from clozekit.deploy.tools import require_tool, run_tool
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import write_text
+from clozekit.tokenizers.owned_files import Owned, check_outside, in_the_way, read_owned, refuse_foreign, write_owned
 
 __all__ = ["cancel", "command", "find", "log_reader", "refresh", "render", "start"]
 
@@ -139,9 +141,13 @@ def _state(job: Job, number: str, state: str, reason: str, fingerprint: str) -> 
 def start(job: Job, command: RemoteCommand) -> JobState:
     require_tool("sbatch", ADVICE)
     folder = Path(_folder(job))
-    folder.mkdir(parents=True, exist_ok=True)
+    # The batch script writes the configuration there when it runs.
+    names, choose = ("job.sh", "config.yaml"), "choose another slurm.folder, or another name for the job"
+    check_outside("a job", folder, choose)
+    refuse_foreign("a job", folder, in_the_way(folder, names, read_owned(folder)), choose)
+    write_owned(folder, Owned("submit", frozenset(names)))
     script = folder / "job.sh"
-    script.write_text(render(job, command), encoding="utf-8")
+    write_text(script, render(job, command))
     answer = run_tool(["sbatch", "--parsable", str(script)]).strip()
     number = answer.split(";")[0]
     return _state(job, number, "PENDING", "", job.fingerprint(command.words, command.config))

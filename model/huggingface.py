@@ -26,6 +26,7 @@ from clozekit.model.huggingface_config import (
     position_offset,
     special_ids,
     text_classifier_settings,
+    type_vocabulary_size,
 )
 from clozekit.model.huggingface_weights import (
     NAMES,
@@ -39,8 +40,9 @@ from clozekit.model.huggingface_weights import (
     write_arrays,
 )
 from clozekit.model.keras_preset import CONFIG_FILE, OWN_FILE, read_json
-from clozekit.model.presets import write_whole
+from clozekit.model.preset_targets import write_whole_preset
 from clozekit.model.task import Task
+from clozekit.tokenizers.constructor_arguments import check_arguments
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.huggingface_export import write_huggingface_tokenizer
 from clozekit.tokenizers.preset_files import PresetFiles
@@ -77,7 +79,13 @@ class HuggingFacePreset:
 
     def backbone_settings(self) -> dict[str, Any]:
         """Constructor arguments of the backbone. Raises InputError for what the class can't be."""
-        return backbone_settings(self._config, self._name, self._config_named)
+        settings = backbone_settings(self._config, self._name, self._config_named)
+        check_arguments(self.family.backbone, settings, self._config_named)
+        return settings
+
+    def weight_files(self) -> list[Path]:
+        """The files with the weights."""
+        return self._checkpoint.paths
 
     def head_settings(self, kind: str) -> dict[str, Any] | None:
         """Constructor arguments of the task, or None when the checkpoint has no such head."""
@@ -88,23 +96,33 @@ class HuggingFacePreset:
         if found != kind:
             return None
         read = masked_lm_settings if kind == "masked_lm" else text_classifier_settings
-        own = self._own.get("task", {}) if self._own.get("kind") == kind else {}
+        own = self._own_part("task") if self._own.get("kind") == kind else {}
         if own and not self._checkpoint.is_ours():
             # transformers trained it further, with the activations of config.json.
             own = {}
-        return {**read(self._config, self._name, self._config_named), **own}
+        settings = {**read(self._config, self._name, self._config_named), **own}
+        check_arguments(getattr(self.family, kind), settings, self._config_named)
+        return settings
+
+    def _own_part(self, name: str) -> dict[str, Any]:
+        part = self._own.get(name, {})
+        if not isinstance(part, dict):
+            raise InputError(f"{self.source}: {OWN_FILE} must hold settings of the {name}, it does not; copy it again")
+        return part
 
     def preprocessor_settings(self, kind: str) -> dict[str, Any]:
         """The tokenizer's `model_max_length`, as far as there are positions; all of it where we wrote the preset."""
         if self._own.get("kind") == kind and "preprocessor" in self._own:
-            return dict(self._own["preprocessor"])
+            settings = dict(self._own_part("preprocessor"))
+            check_arguments(getattr(self.family, f"{kind}_preprocessor"), settings, f"{self.source}: {OWN_FILE}")
+            return settings
         path = self._files.path(TOKENIZER_CONFIG_FILE, required=False)
         length = None
         if path is not None:
             named = f"{self.source}: {TOKENIZER_CONFIG_FILE}"
             length = read_json(path, named, described=False).get("model_max_length")
         # transformers writes 1e30 for "unknown".
-        if not isinstance(length, int | float) or length > 1e9:
+        if not isinstance(length, int | float) or isinstance(length, bool) or not 1 <= length <= 1e9:
             return {}
         return {"sequence_length": min(int(length), self.backbone_settings()["max_sequence_length"])}
 
@@ -133,7 +151,7 @@ class HuggingFacePreset:
         table = self._checkpoint.read(self._prefix + _POSITIONS, (rows, hidden_dim))[offset:]
         if hasattr(backbone, "segment_embedding"):
             return table
-        num_types = int(self._config.get("type_vocab_size", 2))
+        num_types = type_vocabulary_size(self._config, self._config_named)
         first = self._checkpoint.read(self._prefix + _SEGMENTS, (num_types, hidden_dim))[0]
         # Adding zeros would turn -0.0 into 0.0: what we wrote comes back bit by bit.
         return table + first if first.any() else table
@@ -179,7 +197,7 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
         warnings.warn(
             f"transformers will compute this {type(task).__name__} a little otherwise: {listed}", stacklevel=2
         )
-    write_whole(directory, lambda into: _write(task, family, into))
+    write_whole_preset(directory, lambda into: _write(task, family, into))
 
 
 def _write(task: Any, family: str, directory: Path) -> None:

@@ -78,6 +78,10 @@ _SPECIAL_IDS = {
 }
 
 
+# NaN and infinity are outside of it too.
+_MOST = 2**31 - 1
+
+
 class Difference(NamedTuple):
     """A setting that Hugging Face's one can't hold beside the body's: what it is here and what it becomes there."""
 
@@ -89,7 +93,7 @@ class Difference(NamedTuple):
 def family_name(config: dict[str, Any], source: str) -> str:
     """Name of the family of a config.json. Raises InputError naming `source` for another architecture."""
     model_type = config.get("model_type")
-    if model_type not in MODEL_TYPES:
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         raise InputError(
             f"the model_type of a Hugging Face preset must be one of {', '.join(MODEL_TYPES)}, {source} says"
             f" {model_type!r}; no other architecture is known here"
@@ -145,17 +149,22 @@ def _check_architecture(config: dict[str, Any], source: str) -> None:
 
 def activation_of(theirs: Any, source: str) -> str:
     """Our name of an activation. Raises InputError naming `source` for one we have not."""
-    if theirs not in _ACTIVATIONS:
+    if not isinstance(theirs, str) or theirs not in _ACTIVATIONS:
         raise InputError(
             f"hidden_act must be one of {', '.join(_ACTIVATIONS)}, {source} says {theirs!r}; it can't be loaded here"
         )
     return _ACTIVATIONS[theirs]
 
 
+def type_vocabulary_size(config: dict[str, Any], source: str) -> int:
+    """Rows of the table of segments, which RoBERTa has too."""
+    return int(_number(config, "type_vocab_size", 2, int, source))
+
+
 def _number(config: dict[str, Any], name: str, default: Any, kind: type, source: str) -> Any:
     value = config.get(name, default)
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or (kind is int and not float(value).is_integer()):
+    if not known or not -_MOST <= value <= _MOST or (kind is int and not float(value).is_integer()):
         expected = "a whole number" if kind is int else "a number"
         raise InputError(f"{name} must be {expected}, {source} says {value!r}; mend it")
     return kind(value)
@@ -181,7 +190,9 @@ def text_classifier_settings(config: dict[str, Any], family: str, source: str) -
     body = backbone_settings(config, family, source)
     name, default = ("classifier_dropout_prob", 0.1) if family == "albert" else ("classifier_dropout", None)
     dropout = config.get(name, default)
-    settings = {"num_classes": num_classes, "dropout": body["dropout"] if dropout is None else float(dropout)}
+    if dropout is not None:
+        dropout = _number(config, name, default, float, source)
+    settings = {"num_classes": num_classes, "dropout": body["dropout"] if dropout is None else dropout}
     names = label_names(labels) if isinstance(labels, dict) else None
     return settings if names is None else {**settings, "labels": names}
 
@@ -258,6 +269,8 @@ def kind_of(config: dict[str, Any]) -> str | None:
     architectures = config.get("architectures")
     if not architectures:
         return None
+    if not isinstance(architectures, list):
+        raise InputError(f"architectures in config.json must be a list of names, got {architectures!r:.80}; mend it")
     names = [str(name) for name in architectures]
     if any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names):
         return "masked_lm"

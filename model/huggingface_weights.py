@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.json_files import read_object
 from clozekit.tokenizers.preset_files import PresetFiles
 
 WEIGHTS_FILE = "model.safetensors"
@@ -177,11 +178,12 @@ class Checkpoint:
         index = self._files.path(INDEX_FILE, required=False)
         if index is None:
             raise self._no_weights()
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{self._source}: {INDEX_FILE} is damaged ({error!r}); copy it again") from error
-        return names
+        named = f"{self._source}: {INDEX_FILE}"
+        weight_map = read_object(index, named).get("weight_map")
+        names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+        if not names or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{named} must name the file of each weight (weight_map), it does not; copy it again")
+        return sorted(set(names))
 
     def _no_weights(self) -> InputError:
         pickles = [name for name in PICKLE_FILES if self._files.path(name, required=False) is not None]
@@ -205,6 +207,10 @@ class Checkpoint:
             raise InputError(
                 f"{self._source}: {name} must be a whole safetensors file, it is damaged ({error}); copy it again"
             ) from error
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self._files.required_path(name) for name in self._opened]
 
     def __contains__(self, name: str) -> bool:
         return self._found(name) is not None

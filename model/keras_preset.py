@@ -16,8 +16,11 @@ import numpy as np
 from clozekit.model.backbone import Backbone
 from clozekit.model.families import Family, family_of, family_of_backbone
 from clozekit.model.preprocessor import Preprocessor
+from clozekit.model.preset_sizes import check_arrays
 from clozekit.model.task import Task
+from clozekit.tokenizers.constructor_arguments import check_arguments
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.json_files import read_object
 from clozekit.tokenizers.preset_files import PresetFiles
 from clozekit.tokenizers.preset_tokenizer import tokenizer_of_preset
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
@@ -58,16 +61,19 @@ class KerasPreset:
         self._own = self._json(OWN_FILE, described=False) or {}
         self._task = self._json(TASK_FILE) or {}
 
+    def _own_part(self, name: str) -> dict[str, Any]:
+        """Settings of a part that KerasHub has no place for."""
+        part = self._own.get(name, {})
+        if not isinstance(part, dict):
+            raise InputError(f"{self.source}: {OWN_FILE} must hold settings of the {name}, it does not; copy it again")
+        return part
+
     def backbone_settings(self) -> dict[str, Any]:
         """Constructor arguments of the backbone. Raises InputError for what the class does not know."""
         cls = self.family.backbone
         settings = {name: value for name, value in self._config["config"].items() if name not in _PASSED_OVER}
-        unknown = sorted(set(settings) - {*cls.setting_names, *cls.own_setting_defaults})
-        if unknown:
-            raise InputError(
-                f"{self.source}: {CONFIG_FILE} must hold settings of {cls.__name__}, it has {', '.join(unknown)} too;"
-                " a newer version of the library may have written it"
-            )
+        settings |= self._own_part("backbone")
+        check_arguments(cls, settings, f"{self.source}: {CONFIG_FILE}")
         missing = sorted({"vocabulary_size", "num_layers", "num_heads", "hidden_dim"} - set(settings))
         if missing:
             raise InputError(f"{self.source}: {CONFIG_FILE} must hold {', '.join(missing)}, it does not")
@@ -77,7 +83,12 @@ class KerasPreset:
                 f"{self.source}: quantized presets ({policy.get('class_name')}) can't be trained or loaded here;"
                 " use the one in float32"
             )
-        return {**settings, **self._own.get("backbone", {})}
+        return settings
+
+    def weight_files(self) -> list[Path]:
+        """The files with the weights of the backbone."""
+        path = self._files.path(WEIGHTS_FILE, required=False)
+        return [path] if path is not None else self._shards(self._sharded_weights())
 
     def head_settings(self, kind: str) -> dict[str, Any] | None:
         """Constructor arguments of the task, or None when the preset was saved without its head."""
@@ -85,23 +96,29 @@ class KerasPreset:
             return None
         left_out = (*_PASSED_OVER, "backbone", "preprocessor")
         settings = {name: value for name, value in self._task["config"].items() if name not in left_out}
+        settings |= self._own_part("task")
+        check_arguments(getattr(self.family, kind), settings, f"{self.source}: {TASK_FILE}")
         activation = settings.get("activation")
         if activation is not None and activation not in _OUTPUT_ACTIVATIONS:
             raise InputError(
                 f"{self.source}: the activation in {TASK_FILE} must be one of {', '.join(_OUTPUT_ACTIVATIONS)}, it is"
-                f" {activation!r}; code in a preset is never run"
+                f" {activation!r:.80}; code in a preset is never run"
             )
-        return {**settings, **self._own.get("task", {})}
+        return settings
 
     def preprocessor_settings(self, kind: str) -> dict[str, Any]:
         """Constructor arguments of the preprocessor besides the tokenizer, where the preset has them."""
         name = getattr(self.family, f"{kind}_preprocessor").__name__
         nested = self._task.get("config", {}).get("preprocessor")
-        for described in (nested, self._json(PREPROCESSOR_FILE)):
-            if described and class_name(described) == name:
+        cls = getattr(self.family, f"{kind}_preprocessor")
+        for described, file in ((nested, TASK_FILE), (self._json(PREPROCESSOR_FILE), PREPROCESSOR_FILE)):
+            named = f"{self.source}: {file}"
+            if described and class_name(check_described(described, named)) == name:
                 left_out = (*_PASSED_OVER, "tokenizer")
                 settings = {key: value for key, value in described["config"].items() if key not in left_out}
-                return {**settings, **self._own.get("preprocessor", {})}
+                settings |= self._own_part("preprocessor")
+                check_arguments(cls, settings, named)
+                return settings
         return {}
 
     def tokenizer(self) -> Tokenizer:
@@ -113,8 +130,11 @@ class KerasPreset:
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
         path = self._files.path(WEIGHTS_FILE, required=False)
+        largest = max(int(np.prod(variable.shape)) for variable in backbone.variables)
         if path is None:
             path = self._sharded_weights()
+        for file in [path] if path.name == WEIGHTS_FILE else self._shards(path):
+            check_arrays(file, largest, f"{self.source}: {file.name}")
         try:
             backbone.load_weights(path)
         except (OSError, KeyError, ValueError, TypeError) as error:
@@ -130,14 +150,19 @@ class KerasPreset:
                 f"{self.source} must hold {WEIGHTS_FILE} (or {SHARDED_WEIGHTS_FILE}), it does not; copy it again, or"
                 " pass load_weights=False for fresh weights"
             )
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.source}: {SHARDED_WEIGHTS_FILE} is damaged ({error}); copy it again") from error
-        for names in weight_map.values():
-            for name in names if isinstance(names, list) else [names]:
-                self._files.required_path(name)
+        self._shards(index)
         return index
+
+    def _shards(self, index: Path) -> list[Path]:
+        """The files that the index of sharded weights names."""
+        named = f"{self.source}: {SHARDED_WEIGHTS_FILE}"
+        weight_map = read_object(index, named).get("weight_map")
+        values = weight_map.values() if isinstance(weight_map, dict) else [None]
+        names = [name for value in values for name in (value if isinstance(value, list) else [value])]
+        files = [name for name in names if isinstance(name, str)]
+        if not names or len(files) < len(names):
+            raise InputError(f"{named} must name the file of each weight (weight_map), it does not; copy it again")
+        return [self._files.required_path(name) for name in dict.fromkeys(files)]
 
     def load_head_weights(self, task: Any) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
@@ -147,6 +172,8 @@ class KerasPreset:
                 f"{self.source} must hold {TASK_WEIGHTS_FILE}, {TASK_FILE} says it has a {type(task).__name__};"
                 " copy it again, or pass load_weights=False for fresh weights"
             )
+        largest = max(int(np.prod(variable.shape)) for variable in task.variables)
+        check_arrays(path, largest, f"{self.source}: {TASK_WEIGHTS_FILE}")
         try:
             with h5py.File(path, "r") as file:
                 for name, variable in task.head_variables().items():
@@ -164,11 +191,13 @@ class KerasPreset:
 
 def read_json(path: Path, named: str, described: bool = True) -> dict[str, Any]:
     """The object in a JSON file. Raises InputError, calling the file `named`, when it holds none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{named} must be JSON, it is damaged ({error}); copy it again") from error
-    if not isinstance(content, dict) or (described and not isinstance(content.get("config"), dict)):
+    content = read_object(path, named)
+    return check_described(content, named) if described else content
+
+
+def check_described(content: Any, named: str) -> dict[str, Any]:
+    """Raises InputError unless `content` describes a class with its settings."""
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise InputError(f"{named} must describe a class with its settings, it does not; copy it again")
     return content
 

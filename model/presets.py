@@ -1,10 +1,8 @@
 """Presets: tasks, backbones and preprocessors from a name, a handle or a directory, and back into one."""
 
 import inspect
-import shutil
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,19 +10,17 @@ from clozekit.model.backbone import Backbone
 from clozekit.model.families import Family, class_for
 from clozekit.model.keras_preset import (
     CONFIG_FILE,
-    METADATA_FILE,
-    SHARDED_WEIGHTS_FILE,
-    WEIGHTS_FILE,
     KerasPreset,
     parts_of,
     read_json,
     write_preset,
 )
 from clozekit.model.preprocessor import Preprocessor
+from clozekit.model.preset_sizes import check_fits_memory, check_fits_weights, least_parameters
+from clozekit.model.preset_targets import add_to_preset, write_whole_preset
 from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.preset_files import open_preset
-from clozekit.tokenizers.preset_upload import upload_directory
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 DEFAULT_SEQUENCE_LENGTH = 512
@@ -37,6 +33,7 @@ class PresetSource(Protocol):
     family: Family
 
     def backbone_settings(self) -> dict[str, Any]: ...
+    def weight_files(self) -> list[Path]: ...
     def head_settings(self, kind: str) -> dict[str, Any] | None: ...
     def preprocessor_settings(self, kind: str) -> dict[str, Any]: ...
     def tokenizer(self) -> Tokenizer: ...
@@ -62,9 +59,17 @@ def open_source(preset: str | Path) -> PresetSource:
     )
 
 
-def build_backbone(source: PresetSource, dtype: Any = None) -> Backbone:
+def build_backbone(
+    source: PresetSource, dtype: Any = None, load_weights: bool = True, num_classes: int = 0
+) -> Backbone:
+    """The backbone of a preset; it is held against the size of the weights, or of the memory, before it is built."""
+    settings, named = source.backbone_settings(), f"{source.source}: {CONFIG_FILE}"
+    parameters = least_parameters(settings, num_classes)
+    if load_weights:
+        check_fits_weights(parameters, source.weight_files(), named)
+    check_fits_memory(parameters, named)
     try:
-        return source.family.backbone(**source.backbone_settings(), dtype=dtype)
+        return source.family.backbone(**settings, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{source.source}: {CONFIG_FILE} must hold the settings of a {source.family.backbone.__name__}, it does"
@@ -76,7 +81,7 @@ def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, d
     """The backbone of a preset. Raises InputError when the preset can't be had, is not whole or of another family."""
     source = open_source(preset)
     class_for(cls, source.family, source.source)
-    backbone = build_backbone(source, dtype)
+    backbone = build_backbone(source, dtype, load_weights)
     if load_weights:
         source.load_backbone_weights(backbone)
     return backbone
@@ -118,7 +123,8 @@ def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments
         raise TypeError(
             f"{found.__name__}.from_preset needs num_classes: {source.source} was saved without a classifier"
         )
-    backbone = build_backbone(source, dtype)
+    num_classes = settings.get("num_classes", 0) if "num_classes" not in arguments else 0
+    backbone = build_backbone(source, dtype, load_weights, num_classes)
     if "preprocessor" not in settings:
         settings["preprocessor"] = build_preprocessor(found.preprocessor_cls, source, {})
     task = found(backbone, **settings)
@@ -160,66 +166,15 @@ def save_preset(
 ) -> None:
     """Writes a preset whole or not at all, into a directory or to a URL (`gs://...`).
 
-    A preset that stands there is replaced when the new one is whole; a preprocessor alone is added to it. Raises
-    InputError when something that is no preset stands there.
+    A preset that Clozekit wrote there is replaced when the new one is whole; a preprocessor alone is added to it. Raises
+    InputError, before anything is written, when a file is there that Clozekit did not write.
     """
     backbone, preprocessor = parts_of(task, backbone, preprocessor)
-    if backbone is None and "://" not in str(preset_dir):
-        Path(preset_dir).mkdir(parents=True, exist_ok=True)
-        write_preset(Path(preset_dir), None, preprocessor)
-        return
-    write_whole(
-        preset_dir,
-        lambda directory: write_preset(directory, backbone, preprocessor, task, max_shard_size),
-        keep_others=backbone is None,
-    )
 
+    def write(directory: Path) -> None:
+        write_preset(directory, backbone, preprocessor, task, max_shard_size)
 
-def write_whole(preset_dir: str | Path, write: Callable[[Path], None], keep_others: bool = False) -> None:
-    """Has `write` fill a directory and puts that in the place of `preset_dir`, which may be a URL; or leaves nothing.
-
-    keep_others: below a URL, files that the new ones don't replace stay.
-    """
-    if "://" in str(preset_dir):
-        with tempfile.TemporaryDirectory() as temporary:
-            write(Path(temporary))
-            upload_directory(Path(temporary), str(preset_dir), keep_others=keep_others)
-        return
-    target = Path(preset_dir)
-    check_preset_target(target)
-    temporary_directory = target.with_name(target.name + ".tmp")
-    if temporary_directory.exists():
-        shutil.rmtree(temporary_directory)
-    temporary_directory.mkdir(parents=True)
-    try:
-        write(temporary_directory)
-    except BaseException:
-        shutil.rmtree(temporary_directory)
-        raise
-    put_in_place(temporary_directory, target)
-
-
-def put_in_place(temporary: Path, target: Path) -> None:
-    """Renames a finished directory onto `target`; what stood there goes when the new one is in its place."""
-    old = target.with_name(target.name + ".old")
-    if target.exists():
-        target.rename(old)
-    temporary.rename(target)
-    if old.exists():
-        shutil.rmtree(old)
-
-
-def check_preset_target(preset_dir: str | Path) -> None:
-    """Raises InputError unless the directory is free, empty, or a preset or SavedModel that may be replaced; a URL may
-    be."""
-    if "://" in str(preset_dir):
-        return
-    target = Path(preset_dir)
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    marks = (WEIGHTS_FILE, SHARDED_WEIGHTS_FILE, METADATA_FILE, "model.safetensors")
-    is_preset = (target / CONFIG_FILE).is_file() and any((target / mark).is_file() for mark in marks)
-    if not is_preset and not (target / "saved_model.pb").is_file():
-        raise InputError(
-            f"a preset goes into a new directory or replaces a preset, {target} is something else; choose another `preset`"
-        )
+    if backbone is None:
+        add_to_preset(preset_dir, write)
+    else:
+        write_whole_preset(preset_dir, write)

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from clozekit.model.row_sums import add_at, running_sum
+from clozekit.model.shard_files import WRONG_ROW
 from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS
 
 # Where sentence B starts in each document; only datasets of sentence pairs have it.
@@ -48,11 +49,19 @@ def parse_rows(records: tf.Tensor, form: RecordFormat) -> dict[str, tf.Tensor]:
     else:
         features[TOKEN_IDS] = tf.io.FixedLenFeature([], tf.string, default_value=b"")
     parsed = tf.io.parse_example(records, features)
-    derived = derive(parsed[DOCUMENT_LENGTHS], form.sequence_length)
+    derived = derive(_checked(parsed[DOCUMENT_LENGTHS], form.sequence_length), form.sequence_length)
     if form.has_segments:
         firsts = tf.cast(parsed[SEGMENT_LENGTHS].to_tensor(), tf.int32)
         derived["segment_ids"] = segment_ids(firsts, derived)
     return {"token_ids": _token_ids(parsed[TOKEN_IDS], derived, form), "row_id": parsed[ROW_ID], **derived}
+
+
+def _checked(document_lengths: tf.RaggedTensor, sequence_length: int) -> tf.RaggedTensor:
+    """The lengths, when each is at least 1 and none of the rows longer than `sequence_length`."""
+    values, longest = document_lengths.values, tf.reduce_max(tf.reduce_sum(document_lengths, axis=1))
+    fits = tf.logical_and(longest <= sequence_length, tf.reduce_all(values >= 1))
+    with tf.control_dependencies([tf.debugging.Assert(fits, [WRONG_ROW])]):
+        return document_lengths.with_values(tf.identity(values))
 
 
 def row_lengths(records: tf.Tensor) -> tf.Tensor:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from clozekit.pipelines.data_card import DATA_CARD_FILE, render_data_card
 from clozekit.pipelines.dataset_summary import Summary, summarize
-from clozekit.pipelines.files import join, write_bytes
+from clozekit.pipelines.files import join
 from clozekit.pipelines.manifest import Manifest, SplitInfo
+from clozekit.tokenizers.file_systems import write_bytes_whole
 
 REPORT_FILE = "report.html"
 _MOST_BARS = 20
@@ -16,8 +17,8 @@ _MOST_BARS = 20
 def write_build_report(directory: str, manifest: Manifest, side_directory: str) -> None:
     """Writes the data card and the report beside the manifest, which does not name them: they decide nothing."""
     summary = summarize(directory, manifest, side_directory)
-    write_bytes(join(directory, DATA_CARD_FILE), render_data_card(summary).encode())
-    write_bytes(join(directory, REPORT_FILE), render_build_report(summary).encode())
+    write_bytes_whole(join(directory, DATA_CARD_FILE), render_data_card(summary).encode())
+    write_bytes_whole(join(directory, REPORT_FILE), render_build_report(summary).encode())
 
 
 def render_build_report(summary: Summary) -> str:

@@ -17,9 +17,10 @@ from clozekit.pipelines.blocks import from_bytes, to_bytes
 from clozekit.pipelines.clean_text import clean_texts, load_ftfy
 from clozekit.pipelines.corpus_options import CleanOptions, CorpusOptions, FilterOptions
 from clozekit.pipelines.documents import replace_column
-from clozekit.pipelines.files import file_size, join, read_bytes, write_bytes
+from clozekit.pipelines.files import file_size, join, read_bytes
 from clozekit.pipelines.stage import REJECTS, GuardedDoFn, counts_output, run_stage, side_output
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import write_bytes_whole
 
 _TAG = "tag."
 EMPTY = "empty"
@@ -121,7 +122,7 @@ class _Tag(GuardedDoFn):
             columns = tags.tag_texts(texts, self._names, self._bad_words)
             kept = pa.RecordBatch.from_pydict(columns)
             if path is not None:
-                write_bytes(path, to_bytes(kept))
+                write_bytes_whole(path, to_bytes(kept))
         for name in self._names:
             documents = documents.append_column(_TAG + name, kept.column(name))
         return documents

@@ -1,5 +1,6 @@
 """Committing: when every shard is whole and every document accounted for, the manifest is written, last of all."""
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from clozekit.pipelines.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
+from clozekit.pipelines.file_states import State, check_unchanged
 from clozekit.pipelines.files import join, list_names, remove
 from clozekit.pipelines.manifest import (
     MANIFEST_FILE,
@@ -22,13 +23,14 @@ from clozekit.pipelines.manifest import (
     manifest_to_json,
     read_manifest,
 )
+from clozekit.pipelines.manifest_schema import histogram_bin_width
 from clozekit.pipelines.plan import GroupRows, ShardPlan
 from clozekit.pipelines.stage import CONTAMINATED, DEADLETTER, DUPLICATES, REJECTS
-from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, file_names, tokenizer_contents
+from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
+from clozekit.tokenizers.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
-
-HISTOGRAM_BINS = 32
+from clozekit.tokenizers.owned_files import read_owned
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,9 @@ class BuildInfo:
     tokenizer: TokenizerInfo
     inputs: tuple[Mapping[str, Any], ...]
     runner: str
-
-
-def histogram_bin_width(sequence_length: int) -> int:
-    return -(-sequence_length // HISTOGRAM_BINS)
+    # Of all files that are read, when the run began; and how many files its folders and globs hold beside them.
+    states: Mapping[str, State] = dataclasses.field(default_factory=dict)
+    num_skipped: int = 0
 
 
 def length_histogram(lengths: np.ndarray, sequence_length: int) -> tuple[int, ...]:
@@ -140,8 +141,10 @@ def assemble_manifest(
 
 
 def files_seen(directory: str) -> dict[str, str | None]:
-    """File that a commit writes -> its version now; what is not there has no entry."""
-    names = [join(TOKENIZER_FOLDER, name) for name in file_names(join(directory, TOKENIZER_FOLDER))]
+    """File of an earlier build that a commit replaces or removes -> its version now; what is not there has no entry."""
+    owned = read_owned(directory)
+    ours = frozenset() if owned is None else owned.names
+    names = [name for name in sorted(ours) if name.startswith(f"{TOKENIZER_FOLDER}/")]
     versions = {name: version_of(join(directory, name)) for name in (*names, MANIFEST_FILE)}
     return {name: version for name, version in versions.items() if version is not None}
 
@@ -214,7 +217,16 @@ class CommitDataset(beam.DoFn):
         side_files: Sequence[tuple[str, int]],
     ) -> Iterable[str]:
         check_side_files(counts, side_files)
+        if self._build.num_skipped:
+            counts = {**counts, "files_skipped": self._build.num_skipped}
         manifest = assemble_manifest(self._build, counts, groups, plans, shards)
-        tokenizer_files = tokenizer_contents(load_tokenizer(self._tokenizer_directory))
+        tokenizer = load_tokenizer(self._tokenizer_directory)
+        check_unchanged(self._build.states)
+        if tokenizer.sha256() != self._build.tokenizer.sha256:
+            raise InputError(
+                f"a tokenizer must stay as it is while a dataset is built with it, {self._tokenizer_directory} has changed"
+                " since the run began; nothing was committed, run it again"
+            )
+        tokenizer_files = tokenizer_contents(tokenizer)
         write_commit(self._directory, manifest, tokenizer_files, self._seen)
         yield manifest.dataset_sha256

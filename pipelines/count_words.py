@@ -1,6 +1,9 @@
 """Counting the words of a corpus: batch-local counters, summed by the hash of the word, so memory stays bounded."""
 
 import json
+import posixpath
+import re
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,17 +16,18 @@ from apache_beam.pvalue import AsList, AsSingleton
 from clozekit.pipelines.clean import check_corpus
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
-from clozekit.pipelines.files import check_writable, join, list_names, read_bytes, remove, write_bytes
-from clozekit.pipelines.locks import lock_directories
+from clozekit.pipelines.file_states import check_unchanged, states_of
+from clozekit.pipelines.files import join, list_names, read_bytes
+from clozekit.pipelines.inputs import Skipped
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
 from clozekit.pipelines.read import find_sources, split_files
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
-from clozekit.pipelines.select_documents import SelectDocuments
+from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
+from clozekit.pipelines.select_documents import SelectDocuments, files_read
+from clozekit.tokenizers.file_systems import write_bytes_whole
 
 NUM_PARTITIONS = 64
-WORDS_FOLDER = "_words"
 READ_COUNTS_FILE = "read-counts.json"
 
 
@@ -46,64 +50,70 @@ class CountWords(beam.DoFn):
         yield from parts.items()
 
 
+def is_count(name: str) -> bool:
+    """Whether the counting writes files of that name."""
+    return name == READ_COUNTS_FILE or re.fullmatch(r"\d{3}\.json", name) is not None
+
+
 def write_word_counts(element: tuple[int, dict[str, int]], _gate: Any, directory: str) -> int:
     partition, counts = element
-    write_bytes(join(directory, f"{partition:03d}.json"), json.dumps(counts, sort_keys=True).encode())
+    write_bytes_whole(join(directory, f"{partition:03d}.json"), json.dumps(counts, sort_keys=True).encode())
     return partition
 
 
 def note_counts(counts: dict[str, int], examples: Sequence[DeadLetter], max_bad_rate: float, directory: str) -> None:
     check_bad_rate(counts, examples, max_bad_rate)
-    write_bytes(join(directory, READ_COUNTS_FILE), json.dumps(counts).encode())
+    write_bytes_whole(join(directory, READ_COUNTS_FILE), json.dumps(counts).encode())
 
 
 def count_corpus_words(
     reading: ReadOptions,
     count: Callable[[Sequence[str]], Counter[str]],
-    directory: str,
+    folder: str,
     runner: str = LOCAL_RUNNER,
     num_workers: int = 1,
     beam_arguments: Sequence[str] = (),
     show_progress: bool = False,
     corpus: CorpusOptions = AS_READ,
 ) -> tuple[Counter[str], dict[str, int]]:
-    """Word -> count over all documents by `count` (a function of a module, which workers import), and the counts of what was read; `directory` holds the parts while it runs.
+    """Word -> count over all documents by `count` (a function of a module, which workers import), and the counts of what was read; `folder` is new, and holds files that
+    `is_count` tells then.
 
     Raises InputError for inputs or options that break a rule.
     """
     check_corpus(corpus)
-    inputs = find_sources(reading)
+    skipped = Skipped()
+    inputs = find_sources(reading, skipped, [posixpath.dirname(folder)])
+    states = states_of(files_read(inputs, corpus))
+    if skipped.number and show_progress:
+        sys.stderr.write(f"{skipped.line()}\n")
     options = runner_options(runner, num_workers, beam_arguments)
-    check_writable(directory)
-    with lock_directories([directory]):
-        folder = join(directory, WORDS_FOLDER)
-        remove(folder)
-        with (
-            local_progress(
-                show_progress and runner == LOCAL_RUNNER, inputs, {"read": "B", "counted": " words"}
-            ) as progress,
-            failures_in_one_line(),
-            beam.Pipeline(options=options) as root,
-        ):
-            read = root | "SelectDocuments" >> SelectDocuments(
-                split_files(inputs, reading), reading, corpus, progress=progress
-            )
-            examples = read.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(1)
-            gate = (
-                read.counts
-                | "SumCounts" >> beam.CombineGlobally(MergeCounts())
-                | "CheckCounts" >> beam.Map(note_counts, AsSingleton(examples), reading.max_bad_rate, folder)
-            )
-            _ = (
-                read.documents
-                | "Count" >> beam.ParDo(CountWords(count, progress))
-                | "SumWords" >> beam.CombinePerKey(MergeCounts())
-                | "Write" >> beam.Map(write_word_counts, AsList(gate), folder)
-            )
-        counts: Counter[str] = Counter()
-        read_counts = json.loads(read_bytes(join(folder, READ_COUNTS_FILE)))
-        remove(join(folder, READ_COUNTS_FILE))
-        for name in list_names(folder):
+    with (
+        local_progress(
+            show_progress and runner == LOCAL_RUNNER, inputs, {"read": "B", "counted": " words"}
+        ) as progress,
+        failures_in_one_line(),
+        open_pipeline(options) as root,
+    ):
+        read = root | "SelectDocuments" >> SelectDocuments(
+            split_files(inputs, reading), reading, corpus, progress=progress
+        )
+        examples = read.dead_letters | "BadExamples" >> beam.combiners.Top.Smallest(1)
+        gate = (
+            read.counts
+            | "SumCounts" >> beam.CombineGlobally(MergeCounts())
+            | "CheckCounts" >> beam.Map(note_counts, AsSingleton(examples), reading.max_bad_rate, folder)
+        )
+        _ = (
+            read.documents
+            | "Count" >> beam.ParDo(CountWords(count, progress))
+            | "SumWords" >> beam.CombinePerKey(MergeCounts())
+            | "Write" >> beam.Map(write_word_counts, AsList(gate), folder)
+        )
+    check_unchanged(states)
+    counts: Counter[str] = Counter()
+    read_counts = json.loads(read_bytes(join(folder, READ_COUNTS_FILE)))
+    for name in list_names(folder):
+        if name != READ_COUNTS_FILE:
             counts.update(json.loads(read_bytes(join(folder, name))))
-        remove(folder)
     return counts, read_counts

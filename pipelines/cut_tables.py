@@ -1,101 +1,53 @@
-"""Cutting tables and containers into records: CSV and TSV, Parquet, TFRecord of tf.Example, WARC and WET."""
+"""Cutting tables and containers into records: CSV and TSV, TFRecord of tf.Example, WARC and WET."""
 
-import csv
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, cast
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from clozekit.pipelines.cut_text import Piece, cut_lines
+from clozekit.pipelines.content_kinds import compression_found
+from clozekit.pipelines.cut_text import Piece
+from clozekit.pipelines.delimited import TOO_LONG, column_place, read_rows
 from clozekit.pipelines.documents import Document
-from clozekit.pipelines.tfrecord import read_records
+from clozekit.pipelines.tfrecord import read_input_records
 from clozekit.tokenizers.errors import InputError
 
-_BATCH_ROWS = 1000
+# What the first line of an archive has.
+_WARC_HEAD_BYTES = len(b"WARC/1.0\r\n")
 
 
-def cut_table(stream: IO[bytes], limit: int, delimiter: str, text_key: str, source: str) -> Iterator[Piece]:
-    """The rows under the header of a CSV or TSV, each as {column: cell}, or as the error of a row that is none."""
-    begins: list[tuple[int, int]] = []
-
-    def lines() -> Iterator[str]:
-        for piece in cut_lines(stream, 0, None, limit):
-            begins.append((piece.offset, piece.line))
-            # What is not UTF-8 passes here and is found by the parser of its row; an overlong line trips csv's limit.
-            yield "x" * (limit + 2) if piece.content is None else piece.content.decode("utf-8", "surrogateescape")
-
-    csv.field_size_limit(limit)
-    rows = csv.reader(lines(), delimiter=delimiter, strict=True)
-    header = next(rows, None)
-    if header is None:
-        return
-    check_column(text_key, header, source)
-    while True:
-        begins.clear()
-        content: Any
-        try:
-            row = next(rows)
-            content = dict(zip(header, row, strict=False))
-            if not row:
-                continue
-            if len(row) != len(header):
-                content = InputError(
-                    f"a row must have the {len(header)} columns of the header, this one has {len(row)}; mend it"
-                )
-        except StopIteration:
-            return
-        except csv.Error as error:
-            content = InputError(f"a row must be valid CSV, this one is not ({error}); mend it")
-        yield Piece(*begins[0], content)
-
-
-def check_column(text_key: str, columns: list[str], source: str) -> None:
-    """Raises InputError when a table lacks the column of the text: then none of its rows is a document."""
-    if text_key not in columns:
-        raise InputError(f"a table must have the column {text_key!r}, {source} has {columns}; pass --text-key")
-
-
-def cut_parquet(
-    stream: IO[bytes], start: int, end: int | None, text_key: str, id_key: str, source: str
+def cut_table(
+    stream: IO[bytes], limit: int, delimiter: str, quoted: bool, text_key: str, id_key: str, source: str
 ) -> Iterator[Piece]:
-    """The rows of the row groups that begin in [start, end) of a Parquet file."""
-    try:
-        file = pq.ParquetFile(stream)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"a .parquet input must be whole, {source} is damaged ({error}); fetch it again") from error
-    columns = file.schema_arrow.names
-    check_column(text_key, columns, source)
-    wanted = [text_key, id_key] if id_key in columns else [text_key]
-    row = 0
-    for index in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(index)
-        first_byte = min(
-            group.column(column).dictionary_page_offset or group.column(column).data_page_offset
-            for column in range(group.num_columns)
-        )
-        if start <= first_byte and (end is None or first_byte < end):
-            number = row
-            for batch in file.iter_batches(_BATCH_ROWS, row_groups=[index], columns=wanted):
-                for fields in batch.to_pylist():
-                    yield Piece(number, number + 1, fields)
-                    number += 1
-        row += group.num_rows
+    """The rows under the header of a CSV or TSV, each as {column: cell}, or as the error of a row that is none."""
+    rows = read_rows(stream, limit, delimiter, quoted, source)
+    first = next(rows, None)
+    if first is None:
+        return
+    places = {name: column_place(name, first.cells, source, "pass --text-key") for name in (text_key,)}
+    if id_key in first.cells:
+        places[id_key] = column_place(id_key, first.cells, source, "pass --id-key")
+    for row in rows:
+        content: Any = None
+        if not row.problem:
+            content = {name: row.cells[place] for name, place in places.items()}
+        elif row.problem != TOO_LONG:
+            content = InputError(row.problem)
+        yield Piece(row.offset, row.line, content)
 
 
-def cut_examples(stream: IO[bytes], text_key: str, id_key: str, source: str) -> Iterator[Piece]:
+def cut_examples(stream: IO[bytes], limit: int, text_key: str, id_key: str, source: str) -> Iterator[Piece]:
     """The tf.train.Examples of a TFRecord file, each as {feature: value} or as the error of one that is none."""
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
     decoder = ExamplesToRecordBatchDecoder(None)
-    for number, record in enumerate(read_records(stream, source)):
-        content: Any
-        try:
-            (row,) = decoder.DecodeBatch([record]).to_pylist()
-            content = {name: row[name][0] for name in (text_key, id_key) if row.get(name)}
-        except Exception as error:
-            # tfx-bsl raises whatever its C++ raised.
-            content = InputError(f"a record must be a tf.train.Example, this one is not ({error}); mend it")
+    for number, record in enumerate(read_input_records(stream, source, limit)):
+        content: Any = None
+        if record is not None:
+            try:
+                (row,) = decoder.DecodeBatch([record]).to_pylist()
+                content = {name: row[name][0] for name in (text_key, id_key) if row.get(name)}
+            except Exception as error:
+                # tfx-bsl raises whatever its C++ raised.
+                content = InputError(f"a record must be a tf.train.Example, this one is not ({error}); mend it")
         yield Piece(number, number + 1, content)
 
 
@@ -110,31 +62,76 @@ def check_web() -> None:
         ) from error
 
 
+class _Counted:
+    """What FastWARC needs of a stream. Of one with more methods it takes for granted that it can seek."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._position = 0
+
+    def read(self, size: int = -1) -> bytes:
+        part = self._stream.read(size)
+        self._position += len(part)
+        return part
+
+    def tell(self) -> int:
+        return self._position
+
+
 def cut_web(stream: IO[bytes], limit: int, source: str) -> Iterator[Piece]:
     """The texts of a WET file and the visible text of the HTML and plain-text answers of a WARC file."""
     check_web()
     from fastwarc.warc import ArchiveIterator, WarcRecordType
-    from resiliparse.extract.html2text import extract_plain_text
-    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
     kinds = WarcRecordType.conversion | WarcRecordType.response
-    for number, record in enumerate(ArchiveIterator(stream, record_types=kinds, parse_http=True), start=1):
-        html = False
-        if record.record_type == WarcRecordType.response:
-            kind = record.http_content_type or ""
-            html = kind in ("text/html", "application/xhtml+xml")
-            if not html and kind != "text/plain":
-                continue
-        body = record.reader.read(limit + 1)
+    head = stream.peek(_WARC_HEAD_BYTES)[:_WARC_HEAD_BYTES]  # type: ignore[attr-defined]
+    # FastWARC decompresses by itself, and passes over all records of a file without carriage returns.
+    if head and not compression_found(head) and not (head.startswith(b"WARC/") and head.endswith(b"\r\n")):
+        raise _no_archive(source, f"it begins with {head!r}")
+    records = iter(
+        enumerate(ArchiveIterator(cast(IO[bytes], _Counted(stream)), record_types=kinds, parse_http=True), start=1)
+    )
+    while True:
+        try:
+            number, record = next(records, (0, None))
+            if record is None:
+                return
+            html = False
+            if record.record_type == WarcRecordType.response:
+                kind = record.http_content_type or ""
+                html = kind in ("text/html", "application/xhtml+xml")
+                if not html and kind != "text/plain":
+                    continue
+            body = record.reader.read(limit + 1)
+            if len(body) < min(limit + 1, record.content_length):
+                raise _no_archive(source, f"record {number} is cut short")
+            name, charset, position = record.record_id, record.http_charset, record.stream_pos
+        # A panic of FastWARC's Rust is no Exception.
+        except BaseException as error:
+            is_its_own = isinstance(error, OSError) and error.errno is None
+            if not is_its_own and type(error).__name__ != "PanicException":
+                raise
+            raise _no_archive(source, " ".join(str(error).split())[:200]) from error
         content: Any = None
         if len(body) <= limit:
             try:
-                text = (
-                    body.decode("utf-8")
-                    if not html
-                    else bytes_to_str(body, record.http_charset or detect_encoding(body) or "utf-8")
-                )
-                content = Document(record.record_id, extract_plain_text(text, main_content=True) if html else text)
+                content = _web_document(body, html, name, charset)
             except Exception as error:
                 content = InputError(f"a web page must be text in its charset, this one is not ({error})")
-        yield Piece(record.stream_pos, number, content)
+        yield Piece(position, number, content)
+
+
+def _web_document(body: bytes, html: bool, record_id: str | None, charset: str | None) -> Document:
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+
+    if not html:
+        return Document(record_id, body.decode("utf-8"))
+    text = bytes_to_str(body, charset or detect_encoding(body) or "utf-8")
+    return Document(record_id, extract_plain_text(text, main_content=True))
+
+
+def _no_archive(source: str, why: str) -> InputError:
+    return InputError(
+        f"a WARC input must be whole WARC, {source} is not ({why}); fetch it again, or name it after what it is"
+    )

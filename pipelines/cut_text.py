@@ -1,4 +1,7 @@
-"""Cutting text into records: lines, blocks between blank lines, whole files; within a range of bytes where asked."""
+"""Cutting text into records: lines, blocks between blank lines, whole files; within a range of bytes where asked.
+
+A byte-order mark at the start of a line is no part of the text: files that have one each may have been joined.
+"""
 
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
@@ -58,8 +61,8 @@ def cut_text_lines(stream: IO[bytes], start: int, end: int | None, limit: int) -
     for piece in cut_lines(stream, start, end, limit):
         if piece.content is None:
             yield piece
-        elif piece.content.strip():
-            yield piece._replace(content=piece.content.rstrip(b"\r\n"))
+        elif (line := piece.content.removeprefix(BYTE_ORDER_MARK)).strip():
+            yield piece._replace(content=line.rstrip(b"\r\n"))
 
 
 def cut_blocks(stream: IO[bytes], start: int, end: int | None, limit: int) -> Iterator[Piece]:
@@ -70,6 +73,8 @@ def cut_blocks(stream: IO[bytes], start: int, end: int | None, limit: int) -> It
     size, first = 0, Piece(0, 0, None)
     for piece in cut_lines(stream, start, None, limit):
         is_blank = piece.content is not None and not piece.content.strip()
+        if piece.content is not None and piece.content.startswith(BYTE_ORDER_MARK):
+            piece = piece._replace(content=piece.content.removeprefix(BYTE_ORDER_MARK))
         if is_blank:
             if block:
                 yield first._replace(content=b"".join(block) if size <= limit else None)
@@ -109,5 +114,9 @@ def _blank_before(stream: IO[bytes], start: int, limit: int) -> bool:
 
 def cut_whole(stream: IO[bytes], start: int, end: int | None, limit: int) -> Iterator[Piece]:
     """All of the file as one piece."""
-    content = stream.read(limit + 1)
-    yield Piece(0, 0, content.removeprefix(BYTE_ORDER_MARK) if len(content) <= limit else None)
+    content: bytes | None = stream.read(limit + 1)
+    if content is not None and len(content) > limit:
+        content = None
+    if content is not None and BYTE_ORDER_MARK in content:
+        content = content.removeprefix(BYTE_ORDER_MARK).replace(b"\n" + BYTE_ORDER_MARK, b"\n")
+    yield Piece(0, 0, content)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from clozekit.pipelines.files import join, open_input
+from clozekit.pipelines.files import join
 from clozekit.pipelines.manifest import Manifest, SplitInfo
+from clozekit.pipelines.open_input import open_input
 from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS, records_to_rows
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.tokenizers.errors import InputError

@@ -2,23 +2,26 @@
 
 import hashlib
 import io
-import os
-import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import apache_beam as beam
 
-from clozekit.pipelines.export_formats import EXPORTED_NAME, FORMATS, convert_shard, describe_folder, exported_name
-from clozekit.pipelines.files import InputFile, is_local, join, read_bytes, remove, write_bytes
+from clozekit.pipelines.export_formats import FORMATS, convert_shard, describe_folder, exported_name, is_exported
+from clozekit.pipelines.files import InputFile, file_size, is_local, join, read_bytes
 from clozekit.pipelines.manifest import Manifest, ShardInfo, read_manifest
 from clozekit.pipelines.options import check_choice
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
+from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import open_file_system
+from clozekit.tokenizers.file_systems import open_file_system, write_bytes_whole
+from clozekit.tokenizers.owned_files import OWNED_FILE, Owned, list_files, read_owned, remove_files, write_owned
+from clozekit.tokenizers.replaced_folders import check_replaceable, replaced_folder
+
+_MADE_BY, _WHAT, _CHOOSE = "export", "an export", "pass another --output"
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,13 @@ class ExportShard(beam.DoFn):
         self._reporter = ProgressReporter(self._progress, "exported")
 
     def process(self, task: ShardTask) -> Iterable[int]:
-        try:
-            content = read_bytes(task.source)
-        except FileNotFoundError as error:
+        # Of a device or a pipe, which may never end, there is none.
+        size = file_size(task.source)
+        if size is None:
             raise InputError(
                 f"every shard of the manifest must be there, {task.source} is missing; copy the dataset again"
-            ) from error
+            )
+        content = read_bytes(task.source) if size == task.info.num_bytes else b""
         if hashlib.sha256(content).hexdigest() != task.info.sha256:
             raise InputError(
                 f"a shard must be what the manifest says, {task.source} is damaged; copy it again (`clozekit verify`"
@@ -57,7 +61,7 @@ class ExportShard(beam.DoFn):
         if task.to != "tfds":
             records = list(read_records(io.BytesIO(content), task.source))
             content = convert_shard(task.to, records, task.sequence_length, task.pad_token_id)
-        write_bytes(task.target, content)
+        write_bytes_whole(task.target, content)
         self._reporter.add(task.info.num_bytes)
         yield task.info.rows
 
@@ -78,22 +82,6 @@ def plan_export(manifest: Manifest, source: str, target: str, to: str) -> list[S
     ]
 
 
-def _check_free(filesystem: Any, path: str, target: str, overwrite: bool) -> None:
-    """Raises InputError unless `target` is empty or, with `overwrite`, holds an export and nothing else."""
-    if filesystem.isfile(path):
-        raise InputError(f"an export needs a folder of its own, {target} is a file; pass another")
-    names = (
-        [posixpath.basename(name.rstrip("/")) for name in filesystem.ls(path, detail=False)]
-        if filesystem.isdir(path)
-        else []
-    )
-    foreign = [name for name in names if not EXPORTED_NAME.fullmatch(name)]
-    if foreign:
-        raise InputError(f"an export needs a folder of its own, {target} holds {foreign[0]}; pass another")
-    if names and not overwrite:
-        raise InputError(f"an export needs a folder of its own, {target} holds one; pass --overwrite to replace it")
-
-
 def export_dataset(
     directory: str,
     target: str,
@@ -107,23 +95,22 @@ def export_dataset(
     """Exports the dataset in `directory` to the folder `target`; returns its manifest.
 
     On a local disk the folder appears when it is complete; in an object store, which can't rename, the files that
-    describe it are written last and what a failed export wrote is removed. Raises InputError when `target` holds
-    something and `overwrite` is not set, or a shard is missing or damaged.
+    describe it are written last and what a failed export wrote is removed. Raises InputError when `target` holds an
+    export and `overwrite` is not set, or anything else, or a shard is missing or damaged.
     """
     check_choice("the format (--to)", to, FORMATS)
     manifest = read_manifest(directory)
     options = runner_options(runner, num_workers, beam_arguments)
-    filesystem, path = open_file_system(target)
-    _check_free(filesystem, path, target, overwrite)
-    written = f"{path.rstrip('/')}.export.tmp" if is_local(filesystem) else target
-    remove(written)
-    tasks = plan_export(manifest, directory, written, to)
-    files = [InputFile(task.source, task.info.num_bytes, "") for task in tasks]
-    try:
+    check_replaceable(_WHAT, target, _CHOOSE)
+    if not overwrite and list_files(target):
+        raise InputError(f"an export needs a folder of its own, {target} holds one; pass --overwrite to replace it")
+    with _written_whole(target, planned_names(manifest, to)) as written:
+        tasks = plan_export(manifest, directory, written, to)
+        files = [InputFile(task.source, task.info.num_bytes, "") for task in tasks]
         with (
             local_progress(show_progress and runner == LOCAL_RUNNER, files, {"exported": "B"}) as progress,
             failures_in_one_line(),
-            beam.Pipeline(options=options) as root,
+            open_pipeline(options) as root,
         ):
             _ = (
                 root
@@ -132,11 +119,35 @@ def export_dataset(
                 | "Export" >> beam.ParDo(ExportShard(progress))
             )
         for name, content in describe_folder(to, manifest).items():
-            write_bytes(join(written, name), content)
-    except BaseException:
-        remove(written)
-        raise
-    if written != target:
-        remove(path)
-        os.replace(written, path)
+            write_bytes_whole(join(written, name), content)
     return manifest
+
+
+def planned_names(manifest: Manifest, to: str) -> frozenset[str]:
+    """Names of all files of an export."""
+    shards = (
+        exported_name(to, split, index, len(info.shards))
+        for split, info in manifest.splits.items()
+        for index in range(len(info.shards))
+    )
+    return frozenset([*shards, *describe_folder(to, manifest)])
+
+
+@contextmanager
+def _written_whole(target: str, names: frozenset[str]) -> Iterator[str]:
+    """Where the files of an export are written: a new folder that takes the place of `target`, or a place in a store."""
+    filesystem, path = open_file_system(target)
+    if is_local(filesystem):
+        with replaced_folder(Path(path), _MADE_BY, _WHAT, _CHOOSE, is_exported) as folder:
+            yield str(folder)
+        return
+    before = read_owned(target) or Owned(_MADE_BY)
+    write_owned(target, Owned(_MADE_BY, before.names | names))
+    # What describes an export goes first: whoever reads meanwhile finds none.
+    remove_files(target, sorted(before.names, key=lambda name: not name.endswith(".json")))
+    try:
+        yield target
+    except BaseException:
+        remove_files(target, [*names, OWNED_FILE])
+        raise
+    write_owned(target, Owned(_MADE_BY, names))

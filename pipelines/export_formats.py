@@ -27,11 +27,16 @@ TFDS_NAME = "clozekit"
 TFDS_VERSION = "1.0.0"
 PAIR_FEATURES = ("pair_labels", "segment_ids")
 PADDED_FEATURES = ("document_ids", "padding_mask", "positions", TOKEN_IDS)
-# Every file of an export, so that nothing else is ever removed to make room for one.
-EXPORTED_NAME = re.compile(
+# Every file of an export: of what a killed one left, nothing else is removed.
+_EXPORTED_NAME = re.compile(
     r"((train|validation)-\d{5}-of-\d{5}\.(parquet|tfrecord)|clozekit-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
     r"|_export\.json|features\.json|dataset_info\.json)"
 )
+
+
+def is_exported(name: str) -> bool:
+    """Whether exports consist of such files."""
+    return _EXPORTED_NAME.fullmatch(name) is not None
 
 
 def exported_name(to: str, split: str, index: int, num_shards: int) -> str:

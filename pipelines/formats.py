@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-import orjson
-
-from clozekit.pipelines.cut_tables import check_web, cut_examples, cut_parquet, cut_table, cut_web
-from clozekit.pipelines.cut_text import Piece, cut_blocks, cut_lines, cut_text_lines, cut_whole
+from clozekit.pipelines.cut_parquet import cut_parquet
+from clozekit.pipelines.cut_tables import check_web, cut_examples, cut_table, cut_web
+from clozekit.pipelines.cut_text import Piece, cut_blocks, cut_text_lines, cut_whole
+from clozekit.pipelines.delimited import DELIMITERS, is_quoted
 from clozekit.pipelines.documents import Document
-from clozekit.pipelines.files import bare_name, is_compressed
+from clozekit.pipelines.json_lines import cut_json_lines, name_of, parse_object
+from clozekit.pipelines.open_input import bare_name, is_compressed
 from clozekit.pipelines.options import ReadOptions
 from clozekit.tokenizers.errors import InputError
 
@@ -30,12 +31,13 @@ _SUFFIXES = {
 @dataclass(frozen=True)
 class Format:
     """cut: (stream, start, end) -> pieces; parse: a piece's content -> document, or it raises; place: what a piece is
-    called in a message; is_splittable: whether `cut` minds a range of bytes."""
+    called in a message; is_splittable: whether `cut` minds a range of bytes; is_text: whether the file is to hold text."""
 
     cut: Callable[[IO[bytes], int, int | None], Iterator[Piece]]
     parse: Callable[[Any], Document]
     place: str
     is_splittable: bool = False
+    is_text: bool = True
 
     def position(self, piece: Piece) -> str:
         if self.place == "the whole file":
@@ -84,27 +86,29 @@ def format_of(path: str, options: ReadOptions) -> Format:
             is_plain,
         )
     if name in ("csv", "tsv"):
-        delimiter = "," if name == "csv" else "\t"
-        return Format(lambda stream, *_: cut_table(stream, limit, delimiter, text_key, path), parse_fields, "line")
+        delimiter, quoted = DELIMITERS[name], is_quoted(name, options.quoting)
+        return Format(
+            lambda stream, *_: cut_table(stream, limit, delimiter, quoted, text_key, id_key, path), parse_fields, "line"
+        )
     if name == "parquet":
         if not is_plain:
             raise InputError(f"a Parquet file must not be compressed as a whole, {path} is; decompress it")
         return Format(
-            lambda stream, start, end: cut_parquet(stream, start, end, text_key, id_key, path),
+            lambda stream, start, end: cut_parquet(stream, start, end, limit, text_key, id_key, path),
             parse_fields,
             "row",
-            True,
+            is_splittable=True,
+            is_text=False,
         )
     if name == "tfrecord":
-        return Format(lambda stream, *_: cut_examples(stream, text_key, id_key, path), parse_fields, "record")
+        return Format(
+            lambda stream, *_: cut_examples(stream, limit, text_key, id_key, path),
+            parse_fields,
+            "record",
+            is_text=False,
+        )
     check_web()
-    return Format(lambda stream, *_: cut_web(stream, limit, path), _given, "record")
-
-
-def cut_json_lines(stream: IO[bytes], start: int, end: int | None, limit: int) -> Iterator[Piece]:
-    for piece in cut_lines(stream, start, end, limit):
-        if piece.content is None or piece.content.strip():
-            yield piece
+    return Format(lambda stream, *_: cut_web(stream, limit, path), _given, "record", is_text=False)
 
 
 def _given(content: Any) -> Document:
@@ -122,17 +126,12 @@ def parse_text(content: bytes) -> Document:
 
 
 def parse_json(line: bytes, text_key: str, id_key: str) -> Document:
-    try:
-        fields = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"a line must be one JSON object, this one is not ({error}); mend it") from error
-    text = fields.get(text_key) if isinstance(fields, dict) else None
+    fields = parse_object(line)
+    text = fields.get(text_key)
     if not isinstance(text, str):
-        got = f"has the keys {sorted(fields)}" if isinstance(fields, dict) else f"is a {type(fields).__name__}"
-        if isinstance(fields, dict) and text_key in fields:
-            got = f"has a {type(text).__name__} there"
+        got = f"has a {type(text).__name__} there" if text_key in fields else f"has the keys {sorted(fields)}"
         raise InputError(f"a JSON line must hold text under {text_key!r}, this one {got}; mend it or pass --text-key")
-    key = fields.get(id_key)
+    key = name_of(line, fields, id_key) if id_key in fields else None
     return Document(None if key is None else str(key), text)
 
 

@@ -9,14 +9,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from clozekit.pipelines.files import is_local
+from clozekit.tokenizers.directory_locks import LOCK_FILE, locked, open_locked
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import open_file_system
 
-LOCK_FILE = "_lock"
 _OWNER_FILE = "owner"
 
 
@@ -38,42 +38,19 @@ def lock_directories(directories: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def _lock_directory(directory: str) -> Iterator[None]:
-    path = os.path.join(directory, LOCK_FILE)
-    try:
-        os.makedirs(directory, exist_ok=True)
-        descriptor = _open_locked(path)
-    except BlockingIOError as error:
-        raise InputError(
-            f"one build at a time writes into a directory, another one is at work in {directory}; wait for it, or pass"
-            " another --output"
-        ) from error
-    except OSError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        # Removed before it is let go: whoever opened this very file meanwhile sees that it is gone.
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        os.close(descriptor)
-
-
-def _open_locked(path: str) -> int:
-    """A descriptor of the file at `path`, locked. Raises BlockingIOError when another process or thread has it."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                return descriptor
-        except FileNotFoundError:
-            pass
+            os.makedirs(directory, exist_ok=True)
+            held.enter_context(locked(os.path.join(directory, LOCK_FILE)))
+        except BlockingIOError as error:
+            raise InputError(
+                f"one build at a time writes into a directory, another one is at work in {directory}; wait for it, or pass"
+                " another --output"
+            ) from error
         except OSError:
-            os.close(descriptor)
-            raise
-        # Its last owner removed it between the two lines: the next one is a new file.
-        os.close(descriptor)
+            # It can't be written.
+            pass
+        yield
 
 
 @contextmanager
@@ -84,7 +61,7 @@ def scratch_folder(name: str) -> Iterator[str]:
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*/{_OWNER_FILE}"):
         _remove_ownerless(left)
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
-        descriptor = _open_locked(os.path.join(folder, "new"))
+        descriptor = open_locked(os.path.join(folder, "new"))
         try:
             # Under this name it is locked from the first moment on.
             os.rename(os.path.join(folder, "new"), os.path.join(folder, _OWNER_FILE))

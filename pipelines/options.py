@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from clozekit.pipelines.delimited import QUOTING
 from clozekit.tokenizers.errors import InputError
 
 INPUT_FORMATS = ("auto", "text", "jsonl", "csv", "tsv", "parquet", "tfrecord", "warc")
@@ -14,6 +15,8 @@ DOCUMENT_KINDS = ("file", "line", "block")
 LONG_DOCUMENTS = ("tokens", "sentences", "drop")
 PAIRS = ("none", "next", "order")
 PACKINGS = ("best_fit", "none")
+# Attention over such a row is far beyond any model of these families; a group of rows is still packed in memory.
+MAX_SEQUENCE_LENGTH = 2**17
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class ReadOptions:
     document_kind: what a document is in a text file: the "file", a "line", or a "block" between blank lines.
     text_key, id_key: the fields, columns or features of a record; one without the id is known by the hash of its text.
     max_document_mb: a longer record is a bad one: it is set aside before it fills the memory of a worker.
+    quoting: whether quotation marks around a cell of a table are no part of it, and may hold line ends ("double"), or are
+        text ("none"); "auto": they quote in CSV and are text in TSV.
     """
 
     inputs: tuple[str, ...] = ()
@@ -58,6 +63,7 @@ class ReadOptions:
     max_bad_rate: float = 0.0
     sources: tuple[Source, ...] = ()
     max_document_mb: float = 32.0
+    quoting: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.inputs and not self.sources:
@@ -66,6 +72,7 @@ class ReadOptions:
         if len(set(names)) < len(names):
             raise InputError(f"every source needs a name of its own, got {names}; rename one")
         check_choice("input_format", self.input_format, INPUT_FORMATS)
+        check_choice("quoting", self.quoting, QUOTING)
         check_choice("document_kind", self.document_kind, DOCUMENT_KINDS)
         check_rate("max_bad_rate", self.max_bad_rate)
         if not 0 < self.max_document_mb <= 1024:
@@ -113,6 +120,11 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         check_at_least("sequence_length", self.sequence_length, 8)
+        if self.sequence_length > MAX_SEQUENCE_LENGTH:
+            raise InputError(
+                f"sequence_length must be at most {MAX_SEQUENCE_LENGTH:,} tokens, got {self.sequence_length}; longer"
+                " documents are cut into rows"
+            )
         check_choice("long_documents", self.long_documents, LONG_DOCUMENTS)
         check_choice("pairs", self.pairs, PAIRS)
         check_choice("packing", self.packing, PACKINGS)

@@ -3,56 +3,44 @@
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from clozekit.pipelines.block_store import BlockStore
-from clozekit.pipelines.build_report import REPORT_FILE, write_build_report
+from clozekit.pipelines.build_output import BuildOutput, fixed_names, is_report_missing
+from clozekit.pipelines.build_report import write_build_report
 from clozekit.pipelines.clean import check_corpus
-from clozekit.pipelines.commit import BuildInfo, files_seen, is_lost
+from clozekit.pipelines.commit import BuildInfo, files_seen
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.dead_letters import DEAD_LETTERS, DeadLetter, check_bad_rate
 from clozekit.pipelines.decontaminate import evaluation_reading
 from clozekit.pipelines.encode_documents import EncodeDocuments, counts_tag, pieces_tag
-from clozekit.pipelines.files import (
-    InputFile,
-    check_writable,
-    file_size,
-    is_local,
-    join,
-    list_names,
-    remove,
-    remove_if_empty,
-)
-from clozekit.pipelines.locks import lock_directories, scratch_folder
+from clozekit.pipelines.file_states import states_of
+from clozekit.pipelines.files import InputFile, join
+from clozekit.pipelines.inputs import Skipped
+from clozekit.pipelines.locks import lock_directories
 from clozekit.pipelines.make_dataset import Target, add_dataset
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
+from clozekit.pipelines.manifest_schema import special_ids_of
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_lengths
 from clozekit.pipelines.progress import Progress, local_progress
 from clozekit.pipelines.read import find_sources, split_files
-from clozekit.pipelines.records import SPLITS
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, runner_options
-from clozekit.pipelines.select_documents import SelectDocuments, num_parts
-from clozekit.pipelines.stage import SIDE_FOLDERS, SIDE_LINES, StoreLines, WriteSideLines
+from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
+from clozekit.pipelines.select_documents import SelectDocuments, files_read, num_parts
+from clozekit.pipelines.stage import SIDE_LINES, StoreLines, WriteSideLines
 from clozekit.pipelines.tags import read_bad_words
-from clozekit.pipelines.tokenizer_files import file_names
-from clozekit.pipelines.write_shards import PARTS_FOLDER, parts_folder, shards_of_parts
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
-from clozekit.tokenizers.file_systems import open_file_system
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.
 BUILD_VERSION = 1
 MAX_BAD_EXAMPLES = 1
-BLOCKS_FOLDER = "_blocks"
-_OUR_FILES = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{8}}\.tfrecord(\..*\.tmp)?")
 
 
 def check_counts(counts: Mapping[str, int], examples: Sequence[DeadLetter], max_bad_rate: float) -> Mapping[str, int]:
@@ -109,7 +97,7 @@ def build_graph(
 
 
 def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
-    special = {role: tokenizer.token_to_id(piece) for role, piece in tokenizer.special_token_names.items()}
+    special = special_ids_of(tokenizer)
     return TokenizerInfo(type(tokenizer).__name__, tokenizer.sha256(), tokenizer.vocabulary_size(), special)
 
 
@@ -126,6 +114,9 @@ def describe_build(
     read = dataclasses.asdict(reading)
     for name in ("inputs", "max_bad_rate"):
         del read[name]
+    # A dataset that was made before there was a choice is still the one that these settings make.
+    if reading.quoting == "auto":
+        del read["quoting"]
     read["sources"] = [{"name": source.name, "weight": source.weight} for source in reading.sources]
     settings = {"read": read, "corpus": corpus.to_dict(), "prepare": options.to_dict()}
     if corpus.decontaminate.inputs:
@@ -151,6 +142,7 @@ def prepare(
     overwrite: bool = False,
     show_progress: bool = False,
     corpus: CorpusOptions = AS_READ,
+    only_shown: bool = False,
 ) -> tuple[Manifest, bool]:
     """Builds the dataset in `directory`; returns its manifest and whether anything had to be done.
 
@@ -169,6 +161,7 @@ def prepare(
         overwrite,
         show_progress,
         corpus,
+        only_shown,
     )
     return result
 
@@ -210,33 +203,42 @@ def prepare_datasets(
     overwrite: bool = False,
     show_progress: bool = False,
     corpus: CorpusOptions = AS_READ,
+    only_shown: bool = False,
 ) -> list[tuple[Manifest, bool]]:
-    """`prepare` for several datasets of one pass; those that are finished are left as they are."""
+    """`prepare` for several datasets of one pass; those that are finished are left as they are.
+
+    only_shown: the runner shows the job and runs nothing, so nothing is written to the output either.
+    """
     check_corpus(corpus)
-    inputs = find_sources(reading)
-    tokenizer = describe_tokenizer(load_tokenizer(tokenizer_directory))
+    skipped = Skipped()
+    inputs = find_sources(reading, skipped, [side_directory, *directories])
+    states = states_of(files_read(inputs, corpus))
+    if skipped.number and show_progress:
+        sys.stderr.write(f"{skipped.line()}\n")
+    tokenizer = load_tokenizer(tokenizer_directory)
+    described = describe_tokenizer(tokenizer)
     beam_options = runner_options(runner, num_workers, beam_arguments)
     targets = []
     for directory, options in directories.items():
-        check_pairs(options, tokenizer)
-        build = describe_build(inputs, reading, corpus, options, tokenizer, runner)
+        check_pairs(options, described)
+        build = describe_build(inputs, reading, corpus, options, described, runner)
+        build = dataclasses.replace(build, states=states, num_skipped=skipped.number)
         targets.append(Target(directory, options, build))
     side_id = hashlib.sha256("".join(target.build.build_id for target in targets).encode()).hexdigest()[:8]
-    with lock_directories([side_directory, *directories]):
+    with lock_directories([] if only_shown else [side_directory, *directories]):
         # What is there now: a commit finds by it whether another build, of another machine, was faster.
         targets = [dataclasses.replace(target, seen=files_seen(target.directory)) for target in targets]
         missing = [target for target in targets if not is_finished(target, overwrite)]
-        leftovers = {directory: our_files(directory) for directory in directories}
-        old_side_files = side_files(side_directory)
         if missing:
             # A dataset that is there stays whole until the new manifest takes the place of the old one.
+            output = BuildOutput.begin(side_directory, side_id, missing, fixed_names(tokenizer), only_shown)
             stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
             with (
-                local_blocks(side_directory, runner) as store,
+                output.blocks(runner) as store,
                 local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
-                nothing_left_of_the_lost(missing, side_directory, side_id),
+                output.nothing_left_of_the_lost(),
                 failures_in_one_line(),
-                beam.Pipeline(options=beam_options) as root,
+                open_pipeline(beam_options) as root,
             ):
                 build_graph(
                     root,
@@ -250,55 +252,29 @@ def prepare_datasets(
                     store,
                     progress,
                 )
-            remove_side_files(side_directory, [name for name in old_side_files if side_id not in name])
+            output.end()
         built = {target.directory for target in missing}
         results = []
         for directory in directories:
             manifest = read_manifest(directory)
-            remove_leftovers(directory, manifest, leftovers[directory])
-            if directory in built or file_size(join(directory, REPORT_FILE)) is None:
+            if directory in built or is_report_missing(directory):
                 write_build_report(directory, manifest, side_directory)
             results.append((manifest, directory in built))
     return results
 
 
-@contextmanager
-def local_blocks(directory: str, runner: str) -> Iterator[BlockStore]:
-    """Where blocks wait while a local run lasts: beside the output when that is a local folder."""
-    if runner != LOCAL_RUNNER:
-        yield BlockStore()
-        return
-    filesystem, path = open_file_system(directory)
-    if not is_local(filesystem):
-        with scratch_folder("blocks") as folder:
-            yield BlockStore(folder)
-        return
-    folder = join(path, BLOCKS_FOLDER)
-    # What a run that was killed left.
-    remove(folder)
-    try:
-        yield BlockStore(folder)
-    finally:
-        remove(folder)
-
-
 def is_finished(target: Target, overwrite: bool) -> bool:
-    """Whether the dataset is there already. Raises InputError when a different one is, or the place can't be written."""
+    """Whether the dataset is there already. Raises InputError when a different one is."""
     directory = target.directory
-    if has_manifest(directory):
-        manifest = read_manifest(directory)
-        if manifest.build_id == target.build.build_id and not overwrite:
-            return True
-        if not overwrite:
-            raise InputError(
-                f"{directory} holds a dataset of other inputs or settings"
-                f" ({describe_difference(manifest, target.build)}); pass --overwrite to replace it, or another --output"
-            )
-        if manifest.build_id == target.build.build_id:
-            # Asked to do it again: nothing of the finished build is trusted.
-            remove(join(directory, PARTS_FOLDER))
-    check_writable(directory)
-    return False
+    if not has_manifest(directory):
+        return False
+    manifest = read_manifest(directory)
+    if not overwrite and manifest.build_id != target.build.build_id:
+        raise InputError(
+            f"{directory} holds a dataset of other inputs or settings"
+            f" ({describe_difference(manifest, target.build)}); pass --overwrite to replace it, or another --output"
+        )
+    return not overwrite
 
 
 def check_pairs(options: PrepareOptions, tokenizer: TokenizerInfo) -> None:
@@ -324,50 +300,3 @@ def describe_difference(manifest: Manifest, build: BuildInfo) -> str:
     if manifest.tokenizer.sha256 != build.tokenizer.sha256:
         differing.append("another tokenizer")
     return ", ".join(differing) or "another version of Clozekit"
-
-
-def our_files(directory: str) -> list[str]:
-    """Shards, and folders of part files, that builds have left in `directory`."""
-    shards = [name for name in list_names(directory) if _OUR_FILES.fullmatch(name)]
-    folders = {join(PARTS_FOLDER, name.split("/")[0]) for name in file_names(join(directory, PARTS_FOLDER))}
-    return [*shards, *sorted(folders)]
-
-
-def remove_leftovers(directory: str, manifest: Manifest, names: Sequence[str]) -> None:
-    """Removes the part files of the finished build, and of what `our_files` gave before it what the manifest does not
-    name. What came later is of another build, which sees to it itself."""
-    wanted = {shard.name for split in manifest.splits.values() for shard in split.shards}
-    for name in sorted({*names, join(PARTS_FOLDER, manifest.build_id[:16])} - wanted):
-        remove(join(directory, name))
-    remove_if_empty(join(directory, PARTS_FOLDER))
-
-
-def side_files(directory: str) -> list[str]:
-    """What builds have written of the documents that they left out."""
-    return [join(folder, name) for folder in SIDE_FOLDERS for name in list_names(join(directory, folder))]
-
-
-def remove_side_files(directory: str, names: Sequence[str]) -> None:
-    for name in names:
-        remove(join(directory, name))
-    for folder in SIDE_FOLDERS:
-        remove_if_empty(join(directory, folder))
-
-
-@contextmanager
-def nothing_left_of_the_lost(targets: Sequence[Target], side_directory: str, side_id: str) -> Iterator[None]:
-    """Where another build has finished the output first, removes what this one wrote there."""
-    try:
-        yield
-    except InputError:
-        lost = [one for one in targets if is_lost(one.directory, one.build.build_id, one.seen)]
-        for target in lost:
-            manifest = read_manifest(target.directory)
-            wanted = {shard.name for split in manifest.splits.values() for shard in split.shards}
-            for name in set(shards_of_parts(target.directory, target.build.build_id)) - wanted:
-                remove(join(target.directory, name))
-            remove(parts_folder(target.directory, target.build.build_id))
-            remove_if_empty(join(target.directory, PARTS_FOLDER))
-        if len(lost) == len(targets):
-            remove_side_files(side_directory, [name for name in side_files(side_directory) if side_id in name])
-        raise

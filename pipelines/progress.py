@@ -10,8 +10,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from clozekit.pipelines.files import InputFile, is_compressed
+from clozekit.pipelines.files import InputFile
 from clozekit.pipelines.locks import scratch_folder
+from clozekit.pipelines.open_input import is_compressed
+from clozekit.tokenizers.file_systems import path_named
+from clozekit.tokenizers.progress_bar import progress_bar
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class ProgressReporter:
     def add(self, amount: int) -> None:
         self._amount += amount
         if self._path is not None:
-            with open(self._path, "w", encoding="ascii") as stream:
+            with path_named(self._path), open(self._path, "w", encoding="ascii") as stream:
                 stream.write(str(self._amount))
 
 
@@ -73,7 +76,7 @@ def draw_progress(
     """
     finished = threading.Event()
     first, *others = stages
-    bar = tqdm(total=total_bytes, unit="B", unit_scale=True, desc=first, mininterval=0, smoothing=0.1)
+    bar = progress_bar(total=total_bytes, unit="B", unit_scale=True, desc=first, mininterval=0, smoothing=0.1)
 
     def look() -> None:
         done = read_progress(directory)

@@ -1,8 +1,7 @@
 """Reading: files to batches of documents, and to dead letters for the records that can't be read."""
 
-import gzip
 import json
-import zlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,10 @@ import apache_beam as beam
 
 from clozekit.pipelines.dead_letters import DeadLetter, dead_letter
 from clozekit.pipelines.documents import ITEM_SHIFT, Document, make_batch, text_id
-from clozekit.pipelines.files import COMPRESSION_SUFFIXES, InputFile, find_inputs, open_input
+from clozekit.pipelines.files import InputFile
 from clozekit.pipelines.formats import Format, format_of
+from clozekit.pipelines.inputs import Skipped, find_inputs
+from clozekit.pipelines.open_input import check_head, open_input
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress, ProgressReporter
 from clozekit.pipelines.stage import (
@@ -24,6 +25,7 @@ from clozekit.pipelines.stage import (
     run_stage,
 )
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import is_url
 
 # Elements are batches: one document an element costs 2.5 times the CPU (measured, Beam 2.77).
 MAX_BATCH_DOCUMENTS = 1000
@@ -47,19 +49,27 @@ class WorkItem:
         return (self.file.num_bytes if self.end is None else self.end) - self.start
 
 
-def find_sources(options: ReadOptions) -> tuple[InputFile, ...]:
-    """The files of all sources, sorted by path. Raises InputError for what `find_inputs` refuses, and for a file that
-    two sources name."""
+def find_sources(
+    options: ReadOptions, skipped: Skipped | None = None, outputs: Sequence[str] = ()
+) -> tuple[InputFile, ...]:
+    """The files of all sources, sorted by path. Raises InputError for what `find_inputs` refuses, for a file that two
+    sources name, and for one that is known to be something else than its name says."""
+
+    def check(path: str, head: bytes) -> None:
+        check_head(head, path, format_of(path, options).is_text)
+
     found: dict[str, InputFile] = {}
     for source in options.all_sources:
-        for file in find_inputs(source.inputs, source.name):
-            if file.path in found:
+        for file in find_inputs(source.inputs, source.name, skipped, outputs, check):
+            # Whatever links lead to it.
+            place = file.path if is_url(file.path) else os.path.realpath(file.path)
+            if place in found:
                 raise InputError(
-                    f"a file belongs to one source, {file.path} is in {found[file.path].source!r} and {source.name!r};"
+                    f"a file belongs to one source, {file.path} is in {found[place].source!r} and {source.name!r};"
                     " take it out of one"
                 )
-            found[file.path] = file
-    return tuple(found[path] for path in sorted(found))
+            found[place] = file
+    return tuple(sorted(found.values(), key=lambda file: file.path))
 
 
 def split_files(files: Sequence[InputFile], options: ReadOptions) -> tuple[WorkItem, ...]:
@@ -92,19 +102,9 @@ def group_items(items: Sequence[WorkItem]) -> list[tuple[WorkItem, ...]]:
 def read_item(item: WorkItem, options: ReadOptions) -> Iterator[tuple[int, Document | DeadLetter]]:
     """(offset, document or dead letter) of each record. Raises InputError for a compressed file that is damaged."""
     format_ = format_of(item.file.path, options)
-    try:
-        with open_input(item.file.path) as stream:
-            for piece in format_.cut(stream, item.start, item.end):
-                yield piece.offset, _parse(piece, format_, item, options)
-    except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
-        kind = next((suffix for suffix in COMPRESSION_SUFFIXES if item.file.path.endswith(suffix)), None)
-        # An error of the system has a number, that of a decompressor has none.
-        if kind is None or getattr(error, "errno", None) is not None:
-            raise
-        name = {".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}[kind]
-        raise InputError(
-            f"a {kind} input must be whole {name}, {item.file.path} is damaged or cut short ({error}); fetch it again"
-        ) from error
+    with open_input(item.file.path, format_.is_text) as stream:
+        for piece in format_.cut(stream, item.start, item.end):
+            yield piece.offset, _parse(piece, format_, item, options)
 
 
 def _parse(piece: Any, format_: Format, item: WorkItem, options: ReadOptions) -> Document | DeadLetter:

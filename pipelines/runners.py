@@ -2,18 +2,23 @@
 
 import argparse
 import logging
+import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import create_runner
 
+from clozekit.pipelines.locks import scratch_folder
 from clozekit.tokenizers.errors import InputError
 
 # Beam's in-process runner by its own name: `DirectRunner` would first try to download another one.
 LOCAL_RUNNER = "FnApiRunner"
+# The same, with worker processes that end with the command.
+_OUR_LOCAL_RUNNER = "clozekit.pipelines.local_runner.LocalRunner"
 
 _OS_ERROR = re.compile(r"Error: (\[Errno \d+\] .*?)(?: \[while running .*)?$", re.MULTILINE)
 # What Beam's local runner says when one of its worker processes is gone.
@@ -40,7 +45,7 @@ def runner_options(runner: str, num_workers: int, beam_arguments: Sequence[str])
             f"--num-workers counts the local processes of {LOCAL_RUNNER}, got {num_workers} with {runner}; give the runner"
             " its own option behind `--`"
         )
-    arguments = [f"--runner={runner}", *beam_arguments]
+    arguments = [f"--runner={_OUR_LOCAL_RUNNER if runner == LOCAL_RUNNER else runner}", *beam_arguments]
     if num_workers > 1:
         arguments += ["--direct_running_mode=multi_processing", f"--direct_num_workers={num_workers}"]
     _check_known(beam_arguments)
@@ -60,6 +65,16 @@ def _check_known(beam_arguments: Sequence[str]) -> None:
     _, unknown = parser.parse_known_args(list(beam_arguments))
     if unknown:
         raise InputError(f"every option behind `--` must be one of Beam's, it does not know {' '.join(unknown)}")
+
+
+@contextmanager
+def open_pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
+    """A pipeline that runs when the block ends. Its temporary folder goes with it, after a kill at the next build."""
+    with scratch_folder("beam") as folder, beam.Pipeline(options=options) as root:
+        os.rmdir(root.local_tempdir)
+        root.local_tempdir = os.path.join(folder, "pipeline")
+        os.mkdir(root.local_tempdir)
+        yield root
 
 
 @contextmanager

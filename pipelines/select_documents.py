@@ -8,13 +8,14 @@ import apache_beam as beam
 from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.clean import CleanDocuments, FilterDocuments, TagDocuments, wanted_tags
 from clozekit.pipelines.corpus_options import CorpusOptions
-from clozekit.pipelines.decontaminate import Decontaminate
+from clozekit.pipelines.decontaminate import Decontaminate, evaluation_reading
 from clozekit.pipelines.deduplicate import Deduplicate
-from clozekit.pipelines.files import is_compressed
+from clozekit.pipelines.files import InputFile
 from clozekit.pipelines.mixture import RepeatSources, ThinSources
+from clozekit.pipelines.open_input import is_compressed
 from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.progress import Progress
-from clozekit.pipelines.read import ReadDocuments, WorkItem
+from clozekit.pipelines.read import ReadDocuments, WorkItem, find_sources
 from clozekit.pipelines.split import SplitDocuments
 from clozekit.pipelines.stage import StageOutputs, StoreLines
 
@@ -24,6 +25,14 @@ PART_BYTES = 64_000_000
 MAX_PARTS = 1024
 # Blocks travel with the elements.
 _NOWHERE = BlockStore()
+
+
+def files_read(inputs: Sequence[InputFile], corpus: CorpusOptions) -> list[str]:
+    """The paths of all files that decide the dataset, but those of the tokenizer."""
+    paths = [file.path for file in inputs]
+    if corpus.decontaminate.inputs:
+        paths += [file.path for file in find_sources(evaluation_reading(corpus.decontaminate))]
+    return paths if corpus.filter.bad_words is None else [*paths, corpus.filter.bad_words]
 
 
 def num_parts(items: Sequence[WorkItem]) -> int:

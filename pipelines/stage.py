@@ -12,7 +12,8 @@ from apache_beam.metrics import Metrics
 from clozekit.pipelines.block_store import BlockStore, PutsBlocks
 from clozekit.pipelines.dead_letters import DEAD_LETTERS, DeadLetter, batch_or_rows, dead_letter
 from clozekit.pipelines.documents import item_of
-from clozekit.pipelines.files import join, write_bytes
+from clozekit.pipelines.files import join
+from clozekit.tokenizers.file_systems import write_bytes_whole
 
 COUNTS = "counts"
 SIDE_LINES = "side_lines"
@@ -158,7 +159,7 @@ class _WritePart(beam.DoFn):
         if folder == REJECTS:
             # It holds whole texts.
             name, content = name + ".gz", gzip.compress(content, 6, mtime=0)
-        write_bytes(join(self._directory, folder, name), content)
+        write_bytes_whole(join(self._directory, folder, name), content)
         yield folder, sum(lines.num_lines for lines in ordered)
 
 

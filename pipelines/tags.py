@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clozekit.pipelines import quality_kernels as kernels
-from clozekit.pipelines.files import open_input
+from clozekit.pipelines.open_input import open_input
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.text_batch import as_text_batch
 from clozekit.tokenizers.unicode_tables import unicode_tables
@@ -75,8 +75,8 @@ def tag_texts(texts: pa.Array, names: Sequence[str], bad_words: Sequence[str] = 
 def read_bad_words(path: str) -> tuple[str, ...]:
     """The words of a file, one a line, sorted. Raises InputError when it can't be read or has none."""
     try:
-        with open_input(path) as stream:
-            lines = stream.read().decode("utf-8").splitlines()
+        with open_input(path, text=True) as stream:
+            lines = stream.read().decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"bad words must be a readable file of UTF-8 lines, {path} is not ({error})") from error
     words = sorted({line.strip() for line in lines} - {""})

@@ -9,6 +9,7 @@ import google_crc32c
 from clozekit.tokenizers.errors import InputError
 
 _MASK = 0xA282EAD8
+_PART_BYTES = 1 << 24
 
 
 def _masked_crc(content: bytes) -> int:
@@ -34,25 +35,55 @@ def frame_records(records: Iterable[bytes]) -> bytes:
 
 def read_records(stream: IO[bytes], source: str) -> Iterator[bytes]:
     """The records of a TFRecord stream. Raises InputError naming `source` and the record that is cut or changed."""
+    for record in _records(stream, source, None, "a shard", "copy it again or run `clozekit prepare --overwrite`"):
+        assert record is not None
+        yield record
+
+
+def read_input_records(stream: IO[bytes], source: str, limit: int) -> Iterator[bytes | None]:
+    """The records of a file that Clozekit did not write; None for one of more than `limit` bytes, which is passed over."""
+    return _records(stream, source, limit, "a TFRecord input", "fetch it again, or name it after what it is")
+
+
+def _records(stream: IO[bytes], source: str, limit: int | None, what: str, advice: str) -> Iterator[bytes | None]:
+    def damaged(found: str) -> InputError:
+        return InputError(f"{what} must be whole, {source} is damaged at record {number}: {found}; {advice}")
+
     number = 0
     while header := stream.read(12):
         if len(header) < 12:
-            raise _damaged(source, number, "its header is cut short")
+            raise damaged("its header is cut short")
         length_bytes, length_crc = header[:8], struct.unpack("<I", header[8:])[0]
         if _masked_crc(length_bytes) != length_crc:
-            raise _damaged(source, number, "its length fails the checksum")
+            raise damaged("its length fails the checksum")
         (length,) = struct.unpack("<Q", length_bytes)
-        body = stream.read(length + 4)
-        if len(body) < length + 4:
-            raise _damaged(source, number, "its content is cut short")
-        if _masked_crc(body[:-4]) != struct.unpack("<I", body[-4:])[0]:
-            raise _damaged(source, number, "its content fails the checksum")
-        yield body[:-4]
+        if limit is not None and length > limit:
+            if _skip(stream, length + 4) < length + 4:
+                raise damaged("its content is cut short")
+            yield None
+        else:
+            body = _read(stream, length + 4)
+            if len(body) < length + 4:
+                raise damaged("its content is cut short")
+            if _masked_crc(body[:-4]) != struct.unpack("<I", body[-4:])[0]:
+                raise damaged("its content fails the checksum")
+            yield body[:-4]
         number += 1
 
 
-def _damaged(source: str, number: int, what: str) -> InputError:
-    return InputError(
-        f"a shard must be whole, {source} is damaged at record {number}: {what};"
-        " copy it again or run `clozekit prepare --overwrite`"
-    )
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """Up to `size` bytes, in parts: a damaged length may be anything, and memory is for what is there."""
+    body = stream.read(min(size, _PART_BYTES))
+    if len(body) == size or len(body) < min(size, _PART_BYTES):
+        return body
+    parts = [body]
+    while (size := size - len(parts[-1])) and (part := stream.read(min(size, _PART_BYTES))):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _skip(stream: IO[bytes], size: int) -> int:
+    skipped = 0
+    while part := stream.read(min(size - skipped, _PART_BYTES)):
+        skipped += len(part)
+    return skipped

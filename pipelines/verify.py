@@ -1,19 +1,21 @@
 """Verifying: whether every shard of a dataset holds what the manifest says, and every record what a row must."""
 
 import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
 
 from clozekit.pipelines.blocks import list_parts
-from clozekit.pipelines.commit import length_histogram
+from clozekit.pipelines.commit import check_account, length_histogram
 from clozekit.pipelines.cut_documents import NO_PAIR
-from clozekit.pipelines.files import join, read_bytes
-from clozekit.pipelines.manifest import Manifest, ShardInfo, read_manifest
+from clozekit.pipelines.files import join
+from clozekit.pipelines.manifest import MANIFEST_FILE, Manifest, ShardInfo, read_manifest
+from clozekit.pipelines.manifest_schema import check_described
+from clozekit.pipelines.open_input import open_plain
 from clozekit.pipelines.records import (
     DOCUMENT_LENGTHS,
     PAIR_LABELS,
@@ -26,8 +28,10 @@ from clozekit.pipelines.tfrecord import read_records
 from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.file_systems import open_file_system
 
 _ROWS_A_BATCH = 4096
+_PART_BYTES = 1 << 22
 _RULES_SHOWN = 5
 
 
@@ -58,7 +62,7 @@ def verify_dataset(directory: str) -> Verified:
     Raises InputError when it holds no manifest, or a damaged one (its dataset_sha256 is checked with it).
     """
     manifest = read_manifest(directory)
-    problems = [*_tokenizer_problems(directory, manifest)]
+    problems = [*_tokenizer_problems(directory, manifest), *_count_problems(manifest)]
     for name, split in manifest.splits.items():
         histogram = np.zeros(len(split.length_histogram), np.int64)
         next_row, has_whole_shards = 0, True
@@ -77,34 +81,67 @@ def verify_dataset(directory: str) -> Verified:
     return Verified(len(infos), sum(s.rows for s in infos), sum(s.tokens for s in infos), tuple(problems))
 
 
+def _count_problems(manifest: Manifest) -> Iterator[Problem]:
+    """What does not add up in the account of the documents."""
+    try:
+        check_account(manifest.counts)
+    except RuntimeError as error:
+        yield Problem(MANIFEST_FILE, str(error))
+    for name, split in manifest.splits.items():
+        said = manifest.counts.get(f"pieces_{name}")
+        if said != split.pieces:
+            yield Problem(
+                MANIFEST_FILE, f"its counts must have the {split.pieces:,} pieces of {name}, they have {said}"
+            )
+
+
 def _tokenizer_problems(directory: str, manifest: Manifest) -> Iterator[Problem]:
     try:
-        found = load_tokenizer(join(directory, TOKENIZER_FOLDER)).sha256()
+        tokenizer = load_tokenizer(join(directory, TOKENIZER_FOLDER))
     except InputError as error:
         yield Problem(TOKENIZER_FOLDER, str(error))
         return
-    if found != manifest.tokenizer.sha256:
+    if tokenizer.sha256() != manifest.tokenizer.sha256:
+        found = tokenizer.sha256()
         yield Problem(
             TOKENIZER_FOLDER,
             f"its sha256 must be {manifest.tokenizer.sha256[:12]}, which made the ids; it is {found[:12]}",
         )
+        return
+    try:
+        check_described(manifest, tokenizer, directory)
+    except InputError as error:
+        yield Problem(MANIFEST_FILE, str(error))
 
 
 def _shard_problems(directory: str, manifest: Manifest, shard: ShardInfo, histogram: np.ndarray) -> Iterator[Problem]:
     """What is wrong with one shard; adds the lengths of its documents to `histogram`."""
-    try:
-        content = read_bytes(join(directory, shard.name))
-    except FileNotFoundError:
-        yield Problem(shard.name, "it is missing")
+    path = join(directory, shard.name)
+    filesystem, name = open_file_system(path)
+    if not filesystem.isfile(name):
+        # A folder, a device or a pipe is no shard, and some of them never end.
+        yield Problem(shard.name, "it is no file" if filesystem.exists(name) else "it is missing")
         return
-    digest = hashlib.sha256(content).hexdigest()
+    size = filesystem.size(name)
+    with open_plain(path) as stream:
+        hashed = hashlib.sha256()
+        while part := stream.read(_PART_BYTES):
+            hashed.update(part)
+    digest = hashed.hexdigest()
     if digest != shard.sha256:
         yield Problem(shard.name, f"its sha256 must be {shard.sha256[:12]}, it is {digest[:12]}")
-    if len(content) != shard.num_bytes:
-        yield Problem(shard.name, f"it must hold {shard.num_bytes:,} bytes, it holds {len(content):,}")
+    if size != shard.num_bytes:
+        yield Problem(shard.name, f"it must hold {shard.num_bytes:,} bytes, it holds {size:,}")
+    with open_plain(path) as stream:
+        yield from _record_problems(stream, manifest, shard, histogram)
+
+
+def _record_problems(
+    stream: IO[bytes], manifest: Manifest, shard: ShardInfo, histogram: np.ndarray
+) -> Iterator[Problem]:
     rows = tokens = pieces = 0
     try:
-        records = read_records(io.BytesIO(content), shard.name)
+        records = read_records(stream, shard.name)
         while some := list(islice(records, _ROWS_A_BATCH)):
             batch = _parse(some, rows)
             for problem in row_problems(batch, shard.first_row + rows, manifest):

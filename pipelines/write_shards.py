@@ -10,11 +10,12 @@ import apache_beam as beam
 
 from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.blocks import from_bytes, list_parts
-from clozekit.pipelines.files import file_size, join, list_names, read_bytes, write_bytes, write_whole
+from clozekit.pipelines.files import file_size, join, read_bytes
 from clozekit.pipelines.manifest import ShardInfo
 from clozekit.pipelines.progress import Progress, ProgressReporter
 from clozekit.pipelines.records import DOCUMENT_LENGTHS, TOKEN_IDS, rows_to_records, shard_name
 from clozekit.pipelines.tfrecord import check_crc_is_fast, frame_records
+from clozekit.tokenizers.file_systems import write_bytes_whole, write_whole
 
 PARTS_FOLDER = "_parts"
 
@@ -25,12 +26,6 @@ def parts_folder(directory: str, build_id: str) -> str:
 
 def part_path(directory: str, build_id: str, split: str, index: int) -> str:
     return join(parts_folder(directory, build_id), f"{split}-{index:05d}.json")
-
-
-def shards_of_parts(directory: str, build_id: str) -> list[str]:
-    """Names of the shards that an unfinished build has written."""
-    folder = parts_folder(directory, build_id)
-    return [json.loads(read_bytes(join(folder, name)))["name"] for name in list_names(folder)]
 
 
 def finished_shard(directory: str, part: str) -> ShardInfo | None:
@@ -64,12 +59,11 @@ class WriteShard(beam.DoFn):
         part = part_path(self._directory, self._build_id, split, index)
         info = finished_shard(self._directory, part)
         if info is None:
-            info = self._write(split, index, num_shards, sorted(blocks))
-            write_bytes(part, json.dumps(dataclasses.asdict(info)).encode())
+            info = self._write(split, index, num_shards, sorted(blocks), part)
         self._reporter.add(info.rows)
         yield split, index, info
 
-    def _write(self, split: str, index: int, num_shards: int, blocks: list[tuple[int, bytes]]) -> ShardInfo:
+    def _write(self, split: str, index: int, num_shards: int, blocks: list[tuple[int, bytes]], part: str) -> ShardInfo:
         digest = hashlib.sha256()
         framed: list[bytes] = []
         rows = tokens = pieces = 0
@@ -87,8 +81,12 @@ class WriteShard(beam.DoFn):
         # The name holds the hash of the content, so the content is complete before the file has a name.
         name = shard_name(split, index, num_shards, digest.hexdigest())
 
+        info = ShardInfo(name, rows, tokens, pieces, sum(map(len, framed)), digest.hexdigest(), blocks[0][0])
+        # First the part, which says that the shard is ours; it counts only where the shard is whole.
+        write_bytes_whole(part, json.dumps(dataclasses.asdict(info)).encode())
+
         def write(stream: IO[bytes]) -> None:
             stream.writelines(framed)
 
         write_whole(join(self._directory, name), write)
-        return ShardInfo(name, rows, tokens, pieces, sum(map(len, framed)), digest.hexdigest(), blocks[0][0])
+        return info

@@ -13,7 +13,10 @@ from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.trie import NO_STATE, VALUE, child
 from clozekit.tokenizers.utf8 import REPLACEMENT, decode_at
 
+# The longest of sentencepiece's own rules has 33 bytes. A text may become this many times longer, so it has a limit.
+MAX_REPLACEMENT_BYTES = 255
 _LABEL = np.uint32(0x800000FF)
+_VALUE = np.uint32(0x7FFFFFFF)
 
 
 class Charsmap(NamedTuple):
@@ -24,6 +27,10 @@ class Charsmap(NamedTuple):
 
 
 def read_charsmap(blob: bytes, source: str) -> Charsmap:
+    """The rules of a model, every offset in them checked: what compiled code reads without looking at bounds.
+
+    Raises InputError for an index that is damaged, and for a rule whose replacement is not there or is out of proportion.
+    """
     if not blob:
         return Charsmap(np.zeros(1, dtype=np.uint32), np.zeros(1, dtype=np.uint8))
     size = int.from_bytes(blob[:4], "little")
@@ -32,8 +39,39 @@ def read_charsmap(blob: bytes, source: str) -> Charsmap:
     # A walk looks at most 255 units beyond the last.
     rules = np.zeros(size // 4 + 256, dtype=np.uint32)
     rules[: size // 4] = np.frombuffer(blob, dtype="<u4", count=size // 4, offset=4)
-    replacements = np.frombuffer(blob[4 + size :] + b"\0", dtype=np.uint8).copy()
+    replacements = np.frombuffer(blob, dtype=np.uint8, offset=4 + size).copy()
+    _check_rules(rules, size // 4, replacements, source)
     return Charsmap(rules, replacements)
+
+
+def _check_rules(rules: np.ndarray, num_units: int, replacements: np.ndarray, source: str) -> None:
+    """A walk may step onto any unit whose label is a byte; where such a unit ends a rule, its offset must lead to a unit
+    of the index, and the value of that one to a replacement that ends."""
+    if replacements[-1] != 0:
+        raise InputError(f"the normalisation rules of {source} must be whole, their last does not end; copy it again")
+    ends_rule = ((rules & _LABEL) < 256) & (rules >> np.uint32(8) & np.uint32(1) != 0)
+    # The root is no step of a walk.
+    ends_rule[0] = False
+    units = np.flatnonzero(ends_rule)
+    leaves = units ^ _offset(rules[units]).astype(np.int64)
+    if outside := np.flatnonzero(leaves >= num_units).tolist():
+        raise InputError(
+            f"the normalisation rules of {source} must point into their index of {num_units} units, unit"
+            f" {units[outside[0]]} points to {leaves[outside[0]]}; copy it again"
+        )
+    places = (rules[leaves] & _VALUE).astype(np.int64)
+    if outside := np.flatnonzero(places >= len(replacements)).tolist():
+        raise InputError(
+            f"the normalisation rules of {source} must point into their {len(replacements)} bytes of replacements, unit"
+            f" {leaves[outside[0]]} points to {places[outside[0]]}; copy it again"
+        )
+    ends = np.flatnonzero(replacements == 0)
+    lengths = ends[np.searchsorted(ends, places)] - places
+    if len(lengths) and lengths.max() > MAX_REPLACEMENT_BYTES:
+        raise InputError(
+            f"a normalisation rule must replace by at most {MAX_REPLACEMENT_BYTES} bytes, one of {source} has"
+            f" {lengths.max()}; train the model with shorter ones"
+        )
 
 
 def bytes_inside_rules(rules: np.ndarray) -> set[int]:
@@ -102,7 +140,7 @@ def next_unit(data, position, end, rules, symbols):
         node ^= _unit_offset(unit)
         if unit >> np.uint32(8) & np.uint32(1):
             longest = index - position
-            replacement = np.int64(rules[node] & np.uint32(0x7FFFFFFF))
+            replacement = np.int64(rules[node] & _VALUE)
     if longest > 0:
         return longest, replacement
     code_point, length = decode_at(data, position, end)

@@ -1,10 +1,12 @@
 """Files by path or URL: the file system behind one, texts, local copies of folders and local folders as copies there."""
 
+import os
+import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 
@@ -27,6 +29,10 @@ def open_file_system(url: str) -> tuple[Any, str]:
     if url.startswith(("file://", "local://")):
         options = {"auto_mkdir": True}
     try:
+        if not is_url(url):
+            # fsspec would take "a::b.txt" for a file inside another.
+            local = fsspec.filesystem("file")
+            return local, str(local._strip_protocol(url))
         file_system, root = fsspec.core.url_to_fs(url, **options)
     # Its client may be missing (ImportError), look for credentials, or refuse the URL.
     except Exception as error:
@@ -35,6 +41,16 @@ def open_file_system(url: str) -> tuple[Any, str]:
             " install its client, or copy the files to a directory"
         ) from error
     return file_system, str(root)
+
+
+def is_local(file_system: Any) -> bool:
+    names = [file_system.protocol] if isinstance(file_system.protocol, str) else file_system.protocol
+    return "file" in names
+
+
+def temporary_name(path: str) -> str:
+    """Where a file or folder is written before it gets its name: beside it, unique, and by its name ours."""
+    return f"{path}.{secrets.token_hex(8)}.clozekit-tmp"
 
 
 def reason_of(error: BaseException) -> str:
@@ -64,13 +80,54 @@ def read_text(path: str | Path) -> str:
     return bytes(file_system.cat_file(name)).decode("utf-8")
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a UTF-8 text to a path or URL."""
-    if not is_url(path):
-        Path(path).write_text(text, encoding="utf-8")
+@contextmanager
+def path_named(path: str | Path) -> Iterator[None]:
+    """Names the path in what the system refuses to a write (a full disk), which does not; the reason is one line then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def write_whole(path: str, write: Callable[[IO[bytes]], object]) -> None:
+    """Calls `write` with a stream and shows the file under `path` only when it is complete.
+
+    Local files are written under a temporary name, synced and renamed; object stores show an object when its upload
+    ends and know no rename, so there the object is written under its own name.
+    """
+    file_system, name = open_file_system(path)
+    if not is_local(file_system):
+        with file_system.open(name, "wb") as stream:
+            write(stream)
         return
-    file_system, name = open_file_system(str(path))
-    file_system.pipe_file(name, text.encode())
+    if os.path.exists(name) and not os.path.isfile(name):
+        # A device such as /dev/stdout is written to, never replaced.
+        with open(name, "wb") as stream:
+            write(stream)
+        return
+    os.makedirs(os.path.dirname(name), exist_ok=True)
+    temporary = temporary_name(name)
+    try:
+        with path_named(name), open(temporary, "xb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, name)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def write_bytes_whole(path: str | Path, content: bytes) -> None:
+    """Writes a file at a path or URL, whole or not at all."""
+    write_whole(str(path), lambda stream: stream.write(content))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a UTF-8 text to a path or URL, whole or not at all."""
+    write_bytes_whole(path, text.encode())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ TensorFlow is imported here and nowhere else in this folder: Beam workers tokeni
 
 from typing import TYPE_CHECKING, Any
 
+import clozekit.tokenizers.quiet_tensorflow  # noqa: F401  # isort: skip
 import numpy as np
 import tensorflow as tf
 

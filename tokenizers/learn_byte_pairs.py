@@ -9,7 +9,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from clozekit.tokenizers.byte_pair import byte_characters
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.learn_vocabulary import MAX_LEARNER_WORDS
+from clozekit.tokenizers.learn_vocabulary import MAX_LEARNER_WORDS, largest_vocabulary, without_surrogates
 
 # The order of fairseq: `<mask>` came last, after the pieces.
 FIRST_SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -21,7 +21,7 @@ def count_byte_words(texts: Sequence[str]) -> Counter[str]:
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(word for word, _ in splitter.pre_tokenize_str(text))
+        counts.update(word for word, _ in splitter.pre_tokenize_str(without_surrogates(text)))
     return counts
 
 
@@ -42,7 +42,9 @@ def learn_byte_pairs(word_counts: Mapping[str, int], vocabulary_size: int) -> tu
     learner = RustTokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size - len(FIRST_SPECIAL_TOKENS) - 1, initial_alphabet=alphabet, show_progress=False
+        vocab_size=min(vocabulary_size - len(FIRST_SPECIAL_TOKENS) - 1, largest_vocabulary(word_counts, len(alphabet))),
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     scale = min(1.0, MAX_LEARNER_WORDS / sum(word_counts.values()))
     words = (" ".join([word] * max(1, round(count * scale))) for word, count in sorted(word_counts.items()))

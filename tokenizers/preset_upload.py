@@ -6,12 +6,14 @@ from pathlib import Path
 from clozekit.tokenizers.download_errors import client_library, named_upload_errors
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import open_file_system
+from clozekit.tokenizers.owned_files import OWNED_FILE, Owned, read_owned, remove_files, write_owned
 from clozekit.tokenizers.preset_directory import relative_names
+from clozekit.tokenizers.replaced_folders import check_replaceable
 
 # The file by which a directory is known as a preset: the last to be written, the first to go.
 MARKER_FILE = "config.json"
 _WEIGHTS = ("model.weights.h5", "model.weights.json", "model.safetensors", "model.safetensors.index.json")
-# What presets consist of: only such files are ever removed from where an older preset was.
+# What presets consist of: of what a killed command left of one, no other files are removed.
 _PRESET_FILES = (
     "config.json",
     "task.json",
@@ -24,6 +26,7 @@ _PRESET_FILES = (
     "model*.safetensors",
     "model.safetensors.index.json",
     "clozekit.json",
+    "added_tokens.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.txt",
@@ -35,41 +38,34 @@ _PRESET_FILES = (
 
 
 def upload_directory(local: Path, url: str, keep_others: bool = False) -> None:
-    """Copies the preset in `local` below `url`; a preset that was there is replaced, as a whole.
+    """Copies the preset in `local` below `url`; a preset of ours that was there is replaced, as a whole.
 
     The marker `config.json` goes first and comes last: whoever loads meanwhile finds no preset, never half of one.
     keep_others: nothing is removed, for a part of a preset (a tokenizer).
-    Raises InputError when something that is no preset stands at `url`, or the writing fails.
+    Raises InputError when something that Clozekit did not write stands at `url`, or the writing fails.
     """
-    names = relative_names(local)
+    names = [name for name in relative_names(local) if name != OWNED_FILE]
     if not keep_others and MARKER_FILE not in names:
         raise InputError(f"a preset must hold {MARKER_FILE}, {local} does not; save one there first")
     file_system, root = open_file_system(url.rstrip("/"))
     with named_upload_errors(url):
-        there = [str(path).removeprefix(f"{root}/") for path in file_system.find(root)]
         if not keep_others:
-            _check_target(there, url)
-            if MARKER_FILE in there:
-                file_system.rm_file(f"{root}/{MARKER_FILE}")
-            for old in there:
-                if old not in names and old != MARKER_FILE and _is_of_preset(old):
-                    file_system.rm_file(f"{root}/{old}")
+            check_replaceable("a preset", url, "choose another URL")
+            before = read_owned(url) or Owned("convert")
+            # What is written from now on is ours, also when this is cut off.
+            write_owned(url, Owned(before.made_by, before.names | set(names)))
+            remove_files(url, [MARKER_FILE, *sorted(before.names - set(names))])
         for name in sorted(names, key=lambda name: name == MARKER_FILE):
             file_system.put_file(str(local / name), f"{root}/{name}")
             size, written = (local / name).stat().st_size, file_system.info(f"{root}/{name}")["size"]
             if size != written:
                 raise InputError(f"{url}/{name} must have {size} bytes as {local / name}, it has {written}; try again")
+        if not keep_others:
+            write_owned(url, Owned(before.made_by, frozenset(names)))
 
 
-def _check_target(there: list[str], url: str) -> None:
-    others = [name for name in there if not _is_of_preset(name)]
-    if others and MARKER_FILE not in there:
-        raise InputError(
-            f"a preset goes to a new place or replaces a preset, {url} holds {others[0]}; choose another URL"
-        )
-
-
-def _is_of_preset(name: str) -> bool:
+def is_of_preset(name: str) -> bool:
+    """Whether presets consist of such files."""
     # A "/" is never matched by a "*": below may be other presets.
     return name.startswith("assets/") or ("/" not in name and any(fnmatch(name, one) for one in _PRESET_FILES))
 

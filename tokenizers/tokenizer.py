@@ -12,6 +12,7 @@ import numpy as np
 from clozekit.tokenizers import special_tokens
 from clozekit.tokenizers.builtin_presets import FAMILIES, BuiltinPreset, presets_of
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import is_url, path_named
 from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -148,18 +149,24 @@ class Tokenizer:
 
     def save_to_preset(self, preset_directory: str | Path) -> None:
         """`save` into a directory or below a URL such as `gs://bucket/preset`; other files there stay."""
-        if "://" not in str(preset_directory):
-            self.save(preset_directory)
-            return
+        from clozekit.tokenizers.owned_files import add_owned, list_files
         from clozekit.tokenizers.preset_upload import upload_directory
 
         with tempfile.TemporaryDirectory() as temporary:
             self.save(temporary)
-            upload_directory(Path(temporary), str(preset_directory), keep_others=True)
+            if is_url(preset_directory):
+                upload_directory(Path(temporary), str(preset_directory), keep_others=True)
+            else:
+                self.save(preset_directory)
+            add_owned(preset_directory, list_files(temporary))
 
     def save(self, directory: str | Path) -> None:
         """Writes `tokenizer.json` and the assets, the layout of a KerasHub preset."""
         self._check_vocabulary()
+        with path_named(directory):
+            self._save(directory)
+
+    def _save(self, directory: str | Path) -> None:
         root = Path(directory)
         assets = root / ASSETS_FOLDER
         assets.mkdir(parents=True, exist_ok=True)

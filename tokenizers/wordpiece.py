@@ -13,7 +13,7 @@ from clozekit.tokenizers.text_batch import TextBatch
 from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
 from clozekit.tokenizers.trie import BASE, CHECK, NO_STATE, build_trie
 from clozekit.tokenizers.unicode_tables import unicode_tables
-from clozekit.tokenizers.vocabulary_files import check_pieces, pieces_of
+from clozekit.tokenizers.vocabulary_files import check_pieces, piece_bytes, pieces_of
 from clozekit.tokenizers.word_cache import new_word_cache
 from clozekit.tokenizers.wordpiece_kernel import (
     MAX_WORD_CHARACTERS,
@@ -72,6 +72,7 @@ class WordPieceTokenizer(Tokenizer):
         super().__init__(sequence_length, special_tokens_in_strings, dtype)
         if not suffix_indicator:
             raise InputError('suffix_indicator must not be empty, got ""; BERT\'s is "##"')
+        piece_bytes(suffix_indicator, "suffix_indicator")
         self.lowercase = lowercase
         self.strip_accents = lowercase if strip_accents is None else strip_accents
         self.split = split
@@ -115,7 +116,13 @@ class WordPieceTokenizer(Tokenizer):
         return {} if self.split_on_cjk else {"split_on_cjk": False}
 
     def save_assets(self, directory: str | Path) -> None:
-        text = "".join(f"{piece}\n" for piece in self._check_vocabulary())
+        pieces = self._check_vocabulary()
+        broken = next((piece for piece in pieces if "\n" in piece or piece.endswith("\r")), None)
+        if broken is not None:
+            raise InputError(
+                f"a {VOCABULARY_FILE} holds a piece a line, the piece {broken!r:.200} does not fit on one; leave it out"
+            )
+        text = "".join(f"{piece}\n" for piece in pieces)
         (Path(directory) / VOCABULARY_FILE).write_bytes(text.encode())
 
     def load_assets(self, directory: str | Path) -> None:
@@ -124,7 +131,7 @@ class WordPieceTokenizer(Tokenizer):
     @functools.cached_property
     def _compiled(self) -> _Compiled:
         tables = bert_tables(self.lowercase, self.strip_accents, self.split, self.split_on_cjk)
-        pieces = [piece.encode("utf-8", "surrogatepass") for piece in self._check_vocabulary()]
+        pieces = [piece.encode() for piece in self._check_vocabulary()]
         units = build_trie(pieces, range(len(pieces)))
         suffix_state = 0
         for byte in self.suffix_indicator.encode():

@@ -1,7 +1,6 @@
 """Checkpoints: a folder each, on a disk or at a URL, that counts once its state file, written last, is there."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.training.checkpoint_state import state_from_json, state_to_json
 from clozekit.model.training.divergence import Watch
 from clozekit.model.training.files import write_text
+from clozekit.model.training.run_files import is_of_checkpoint, remove_checkpoint
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.owned_files import new_id
 
 STATE_FILE, _VARIABLES = "state.json", "variables"
 _NAME = re.compile(r"step-(\d{8})")
@@ -111,7 +113,7 @@ class Checkpoints:
         try:
             self._remove_unfinished()
             # One that stands there is of a course that was left: first it must stop to count.
-            _uncommit(target)
+            remove_checkpoint(target)
             tf.io.gfile.makedirs(target)
             tf.raw_ops.SaveV2(
                 prefix=f"{target}/{_VARIABLES}",
@@ -119,8 +121,9 @@ class Checkpoints:
                 shape_and_slices=[""] * len(values),
                 tensors=list(values.values()),
             )
-            files = {name: tf.io.gfile.stat(f"{target}/{name}").length for name in sorted(tf.io.gfile.listdir(target))}
-            write_text(f"{target}/{STATE_FILE}", json.dumps({**state, "files": files}, indent=2) + "\n")
+            names = sorted(name for name in tf.io.gfile.listdir(target) if is_of_checkpoint(name))
+            files = {name: tf.io.gfile.stat(f"{target}/{name}").length for name in names}
+            write_text(f"{target}/{STATE_FILE}", state_to_json({**state, "files": files}))
             self._prune()
         except (tf.errors.OpError, OSError) as error:
             reason = " ".join(str(getattr(error, "message", error)).split())
@@ -133,7 +136,7 @@ class Checkpoints:
     def _remove_unfinished(self) -> None:
         for name in self._names():
             if not tf.io.gfile.exists(f"{self.directory}/{name}/{STATE_FILE}"):
-                tf.io.gfile.rmtree(f"{self.directory}/{name}")
+                remove_checkpoint(f"{self.directory}/{name}")
 
     def _prune(self) -> None:
         saved = self.found()
@@ -143,7 +146,7 @@ class Checkpoints:
             kept.add(best.path)
         for one in saved:
             if one.path not in kept:
-                _uncommit(one.path)
+                remove_checkpoint(one.path)
 
     def _names(self) -> list[str]:
         """Names of the folders of checkpoints, finished or not, the oldest first."""
@@ -166,13 +169,14 @@ class Checkpoints:
         path = f"{self.directory}/{name}"
         try:
             with tf.io.gfile.GFile(f"{path}/{STATE_FILE}") as stream:
-                saved = Saved(path, json.loads(stream.read()))
+                saved = Saved(path, state_from_json(stream.read()))
             if saved.position.global_step != int(name.removeprefix("step-")):
                 raise ValueError(f"it is of step {saved.step}")
         except tf.errors.NotFoundError as error:
             raise DamagedCheckpointError(f"{name}: it was not finished") from error
-        except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
-            raise DamagedCheckpointError(f"{name}: {STATE_FILE} can't be read ({error})") from error
+        except (tf.errors.OpError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise DamagedCheckpointError(f"{name}: {STATE_FILE} can't be read ({reason:.300})") from error
         return saved
 
     def newest(self, at_most_step: int | None = None) -> tuple[Saved | None, dict[str, np.ndarray], list[str]]:
@@ -226,15 +230,16 @@ class Checkpoints:
         for problem in problems:
             path = f"{self.directory}/{problem.split(':')[0]}"
             if tf.io.gfile.exists(f"{path}/{STATE_FILE}"):
-                if tf.io.gfile.exists(f"{path}.damaged"):
-                    tf.io.gfile.rmtree(f"{path}.damaged")
-                tf.io.gfile.rename(path, f"{path}.damaged")
+                aside = f"{path}.damaged"
+                remove_checkpoint(aside)
+                # Somebody may have put a file of his own into the one before.
+                tf.io.gfile.rename(path, f"{aside}.{new_id()}" if tf.io.gfile.exists(aside) else aside)
 
     def remove_after(self, step: int) -> None:
         """Removes the checkpoints of later steps: their course is left."""
         for saved in self.found():
             if saved.step > step:
-                _uncommit(saved.path)
+                remove_checkpoint(saved.path)
 
 
 def best_of(saved: list[Saved]) -> Saved | None:
@@ -275,14 +280,6 @@ def read_values(saved: Saved, kinds: Mapping[str, Kind]) -> dict[str, np.ndarray
         if values[key].shape != shape:
             raise DamagedCheckpointError(f"{name}: {key} must be of shape {shape}, there it is {values[key].shape}")
     return values
-
-
-def _uncommit(path: str) -> None:
-    """Removes a checkpoint, its state file first: what a kill leaves of it does not count."""
-    if tf.io.gfile.exists(f"{path}/{STATE_FILE}"):
-        tf.io.gfile.remove(f"{path}/{STATE_FILE}")
-    if tf.io.gfile.exists(path):
-        tf.io.gfile.rmtree(path)
 
 
 def training_variables(task: Any, optimizer: tf.Module) -> dict[str, tf.Variable]:

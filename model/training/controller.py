@@ -1,6 +1,7 @@
 """The controller: builds a run from its configuration, finds where it stands, trains it and saves its preset."""
 
 import functools
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -9,19 +10,23 @@ from tqdm import tqdm
 
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masking_options import num_predictions
-from clozekit.model.presets import check_preset_target, save_preset
+from clozekit.model.preset_targets import check_preset_target
+from clozekit.model.presets import save_preset
 from clozekit.model.reader import damage_named, training_batches, validation_batches
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.checkpoints import Checkpoints, Position, Saved, training_variables
 from clozekit.model.training.config import RunConfig
-from clozekit.model.training.datasets import read_datasets
+from clozekit.model.training.datasets import check_all_shards, read_datasets
 from clozekit.model.training.endings import WorkerLostError
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.model.training.files import write_text
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.log import MetricsLog, NoLog
+from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.run_files import TRAIN, check_run_directory, claim_run_directory
+from clozekit.model.training.run_lock import RunLock, lock_run
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.model.training.stop_signals import StopSignals
@@ -39,14 +44,26 @@ class Run:
 
     def __init__(self, config: RunConfig, workers: Workers | None = None) -> None:
         self.config = config
+        self._lock = RunLock()
         self.directory = config.directory.rstrip("/")
-        check_preset_target(self.preset_directory)
+        check_run_directory(self.directory, TRAIN)
+        check_preset_target(self.preset_directory, config.init_from, config.tokenizer)
         self.stages = stages_of(config)
         self.manifests = read_datasets(config, self.stages)
         self.manifest = self.manifests[config.dataset]
         self.tokenizer = load_run_tokenizer(config, self.manifest)
         self.workers = start_workers(config.cluster) if workers is None else workers
+        if self.workers.is_chief:
+            check_all_shards(config, self.manifests)
         strategy = self.workers.strategy
+        check_run_fits(
+            config,
+            self.manifest.tokenizer.vocabulary_size,
+            self._longest_row(),
+            self.stages,
+            self.workers.num_replicas,
+            self.workers.spec.num_workers,
+        )
         with strategy.scope():
             self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self._longest_row())
             give_preprocessor(self.task, self.tokenizer, config)
@@ -87,8 +104,26 @@ class Run:
     def train(self) -> dict[str, float]:
         """Trains to the last step, going on from the newest checkpoint; returns the last validation metrics.
 
-        Raises an EarlyEndError when it ends before with nothing lost: a signal came, or another worker is gone.
+        Raises an EarlyEndError when it ends before with nothing lost: a signal came, or another worker is gone. Raises
+        InputError when another run is at work in its directory.
         """
+        with ExitStack() as held:
+            self._lock = self._take_lock(held)
+            return self._train_locked()
+
+    def _take_lock(self, held: ExitStack) -> RunLock:
+        """The chief's lock. When it gets none, all workers end together."""
+        lock, refused = RunLock(), None
+        if self.workers.is_chief:
+            try:
+                lock = held.enter_context(lock_run(self.directory, self.preset_directory))
+            except InputError as error:
+                refused = error
+        if self.workers.any(refused is not None):
+            raise refused or InputError("a run needs its directory for itself, the chief says why it has not got it")
+        return lock
+
+    def _train_locked(self) -> dict[str, float]:
         try:
             with StopSignals() as signals:
                 metrics = self._train(signals)
@@ -117,6 +152,7 @@ class Run:
         chief = self.workers.is_chief
         if chief:
             tf.io.gfile.makedirs(self.directory)
+            claim_run_directory(self.directory, TRAIN)
             write_text(f"{self.directory}/config.yaml", config.to_yaml())
         log = MetricsLog(self.directory, position.global_step) if chief else NoLog()
         try:
@@ -194,6 +230,7 @@ class Run:
     ) -> LoopResult:
         """Runs steps of one stage; time_share: of `train.hours`, what is used before them, and what each will use."""
         dataset = self.stages[stage].dataset
+        self._lock.check()
         with damage_named(dataset, self.manifests[dataset]):
             return self._step.run_loop(
                 batches, tf.constant(first_step), tf.constant(num_steps), *map(tf.constant, time_share), stage=stage

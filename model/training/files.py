@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from clozekit.tokenizers.file_systems import temporary_name
+
 # A store shows an object when all of it has arrived; a rename there would be a copy.
 _STORES = ("gs://", "s3://")
 
@@ -12,6 +14,7 @@ def write_text(path: str, text: str) -> None:
         with tf.io.gfile.GFile(path, "w") as stream:
             stream.write(text)
         return
-    with tf.io.gfile.GFile(f"{path}.tmp", "w") as stream:
+    temporary = temporary_name(path)
+    with tf.io.gfile.GFile(temporary, "w") as stream:
         stream.write(text)
-    tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+    tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -12,23 +12,35 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from clozekit.model.preprocessor import Preprocessor
-from clozekit.model.presets import check_preset_target, open_source, save_preset
+from clozekit.model.preset_targets import check_preset_target
+from clozekit.model.presets import open_source, save_preset
 from clozekit.model.text_classifier import TextClassifier
 from clozekit.model.training.checkpoints import Checkpoints, Position, training_variables
 from clozekit.model.training.encoded_rows import EncodedRows, encode_rows, training_rows
 from clozekit.model.training.files import write_text
 from clozekit.model.training.finetune_config import FinetuneConfig
 from clozekit.model.training.finetune_data import FinetuneData, read_finetune_data
+from clozekit.model.training.flops import Dimensions
 from clozekit.model.training.log import METRICS_FILE, MetricsLog, read_metrics
+from clozekit.model.training.memory_limits import check_step_fits
 from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.run_files import (
+    FINETUNE,
+    PREDICTIONS,
+    RESULT_FILE,
+    check_run_directory,
+    claim_run_directory,
+)
+from clozekit.model.training.run_lock import RunLock, lock_run
 from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
 from clozekit.model.training.step import dropout_states
 from clozekit.model.training.task_metrics import classification_metrics, regression_metrics
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.progress_bar import progress_bar
+from clozekit.tokenizers.settings import check
 
 DEFAULT_SEQUENCE_LENGTH = 128
 LOG_EVERY_STEPS = 20
-RESULT_FILE = "result.json"
 
 
 class FinetuneRun:
@@ -38,12 +50,23 @@ class FinetuneRun:
         self.config = config
         self.directory = config.directory.rstrip("/")
         self.data: FinetuneData = read_finetune_data(config)
-        check_preset_target(self.preset_directory)
+        check_run_directory(self.directory, FINETUNE, self._prediction_files())
+        check_preset_target(self.preset_directory, config.init_from)
         self.task, preprocessor = build_classifier(config, self.data)
+        check_step_fits(
+            Dimensions.of(self.task.backbone),
+            config.batch_size,
+            preprocessor.sequence_length,
+            1,
+            4 if config.dtype == "float32" else 2,
+            "lower batch_size or sequence_length",
+        )
         self._train_rows = encode_rows(self.data.train.examples, preprocessor)
         self._validation_rows = [encode_rows(split.examples, preprocessor) for split in self.data.validation]
         self._test_rows = [encode_rows(examples, preprocessor) for examples in self.data.test]
-        self.num_steps = max(1, math.ceil(config.epochs * len(self._train_rows) / config.batch_size))
+        num_steps = config.epochs * len(self._train_rows) / config.batch_size
+        check("epochs must be less than 2**31 steps", num_steps < 2**31 - 1, config.epochs)
+        self.num_steps = max(1, math.ceil(num_steps))
         self.evaluate_every = config.evaluate_every_steps or math.ceil(len(self._train_rows) / config.batch_size)
         xla = bool(tf.config.list_physical_devices("GPU")) if config.xla is None else config.xla
         self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer(), xla)
@@ -58,6 +81,10 @@ class FinetuneRun:
             {**config.course(), "dataset_sha256": self.data.sha256},
             keep=1,
         )
+
+    def _prediction_files(self) -> list[str]:
+        names = [split.name for split in self.data.validation] + [Path(one.source).stem for one in self.data.test]
+        return [f"{PREDICTIONS}/{name}.tsv" for name in names]
 
     @property
     def preset_directory(self) -> str:
@@ -74,16 +101,25 @@ class FinetuneRun:
         )
 
     def train(self) -> dict[str, Any]:
-        """Trains to the last step or until nothing gets better; returns what `result.json` holds."""
+        """Trains to the last step or until nothing gets better; returns what `result.json` holds.
+
+        Raises InputError when another run is at work in its directory.
+        """
+        with lock_run(self.directory, self.preset_directory) as lock:
+            return self._train(lock)
+
+    def _train(self, lock: RunLock) -> dict[str, Any]:
         tf.io.gfile.makedirs(self.directory)
+        claim_run_directory(self.directory, FINETUNE, self._prediction_files())
         position = self._restore()
         write_text(f"{self.directory}/config.yaml", self.config.to_yaml())
         if position.global_step:
             tqdm.write(f"  going on from step {position.global_step} of {self.num_steps}")
         log = MetricsLog(self.directory, position.global_step)
-        bar = tqdm(total=self.num_steps, initial=position.global_step, desc="fine-tuning", unit=" steps")
+        bar = progress_bar(total=self.num_steps, initial=position.global_step, desc="fine-tuning", unit=" steps")
         try:
             while position.global_step < self.num_steps and not self.has_stopped():
+                lock.check()
                 position = self._advance(position, log, bar)
         finally:
             bar.close()
@@ -237,7 +273,7 @@ class FinetuneRun:
         columns = [list(map(str, range(len(predicted)))), predicted, *([list(labels)] if labels else [])]
         header = ["index", "prediction", *(["label"] if labels else [])]
         lines = ["\t".join(row) + "\n" for row in [header, *map(list, zip(*columns, strict=True))]]
-        folder = f"{self.directory}/predictions"
+        folder = f"{self.directory}/{PREDICTIONS}"
         tf.io.gfile.makedirs(folder)
         write_text(f"{folder}/{name}.tsv", "".join(lines))
 

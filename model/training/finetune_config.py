@@ -13,6 +13,7 @@ import yaml
 from clozekit.model.training.config import OptimizerConfig
 from clozekit.model.training.labelled_texts import FORMATS, Columns
 from clozekit.model.training.task_metrics import check_metric
+from clozekit.pipelines.delimited import QUOTING
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.settings import apply_changes, check, check_choice, make_settings, read_mapping, set_key
 
@@ -26,7 +27,8 @@ class DataConfig:
     validation: one file or several (the first decides which weights are best); none: `validation_rate` of the train
     file. test: files without labels; test_text and test_header where they are laid out otherwise than the train file.
     labels: the names of the classes in the order of their ids; those of the train file if not given. skip_bad_rows: count
-    and leave out rows that have too few or too many fields.
+    and leave out rows that have too few or too many fields. quoting: whether quotation marks enclose fields ("double") or are
+    text ("none"); by default they enclose in CSV and are text in TSV.
     """
 
     train: str
@@ -43,9 +45,11 @@ class DataConfig:
     labels: tuple[str | int, ...] = ()
     validation_rate: float = 0.1
     skip_bad_rows: bool = False
+    quoting: str = "auto"
 
     def __post_init__(self) -> None:
         check_choice("data.format", self.format, FORMATS)
+        check_choice("data.quoting", self.quoting, QUOTING)
         rule = "data.validation_rate must be above 0 and below 1"
         check(rule, 0 < self.validation_rate < 1, self.validation_rate)
         names = self.label_names()
@@ -67,7 +71,7 @@ class DataConfig:
     def _columns(self, text: str | int, label: str | int | None, header: bool) -> Columns:
         pair = None if self.text_pair is None else str(self.text_pair)
         named = None if label is None else str(label)
-        return Columns(str(text), pair, named, header, self.format, self.skip_bad_rows)
+        return Columns(str(text), pair, named, header, self.format, self.skip_bad_rows, self.quoting)
 
     def label_names(self) -> tuple[str, ...]:
         return tuple(map(str, self.labels))
@@ -140,6 +144,9 @@ class FinetuneConfig:
             del fields[name]
         for name in ("train", "validation", "test", "folder"):
             del data[name]
+        # A run that began before there was a choice goes on.
+        if data["quoting"] == "auto":
+            del data["quoting"]
         # As the state file of a checkpoint gives it back.
         data["labels"] = list(data["labels"])
         return {**fields, **{f"data.{name}": value for name, value in data.items()}}

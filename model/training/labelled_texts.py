@@ -1,29 +1,45 @@
 """Labelled texts, or pairs of texts, from TSV, CSV and JSON-lines files: columns by name, one line for what is wrong."""
 
-import csv
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import fsspec
 import numpy as np
 
+from clozekit.pipelines.delimited import (
+    DEFAULT_MAX_ROW_BYTES,
+    DELIMITERS,
+    TOO_LONG,
+    Row,
+    column_place,
+    is_quoted,
+    is_unicode,
+    read_rows,
+)
+from clozekit.pipelines.file_states import check_unchanged, states_of
+from clozekit.pipelines.json_lines import name_of, numbered_lines, parse_object
+from clozekit.pipelines.open_input import bare_name, open_input
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import reason_of
 
 FORMATS = ("auto", "tsv", "csv", "jsonl")
+_SUFFIXES = {
+    ".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".txt": "tsv",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Columns:
     """Where a file holds what: names of its header, keys of its JSON lines, or numbers from 0 where there is no header.
 
-    file_format: "tsv" (a tab ends a field, quotes mean nothing), "csv" (fields with commas stand in double quotes),
-    "jsonl", or "auto" (by the name of the file).
+    file_format: "tsv" (a tab ends a field), "csv" (a comma does), "jsonl", or "auto" (by the name of the file). quoting:
+    whether quotation marks enclose fields ("double") or are text ("none"); "auto": they enclose in CSV alone.
     """
 
     text: str
@@ -32,6 +48,7 @@ class Columns:
     header: bool = True
     file_format: str = "auto"
     skip_bad_rows: bool = False
+    quoting: str = "auto"
 
     def used(self) -> list[str]:
         return [name for name in (self.text, self.text_pair, self.label) if name is not None]
@@ -48,6 +65,7 @@ class LabelledTexts:
     lines: tuple[int, ...]
     num_skipped: int
     sha256: str
+    kinds: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -55,7 +73,7 @@ class LabelledTexts:
     def taken(self, places: Sequence[int]) -> "LabelledTexts":
         """The examples at `places`, in that order."""
 
-        fields: dict[str, Any] = {name: getattr(self, name) for name in ("texts", "pairs", "labels", "lines")}
+        fields: dict[str, Any] = {name: getattr(self, name) for name in ("texts", "pairs", "labels", "lines", "kinds")}
         taken: dict[str, Any] = {
             name: tuple(values[place] for place in places) for name, values in fields.items() if values
         }
@@ -69,7 +87,7 @@ def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
     that is no text, or a file without examples. With skip_bad_rows such rows are counted instead.
     """
     content = _content(path)
-    rows: list[tuple[int, list[str]]] = []
+    rows: list[tuple[int, list[Any]]] = []
     num_skipped = 0
     for line, row in _rows(content, path, columns):
         if isinstance(row, str):
@@ -83,118 +101,154 @@ def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
     fields = list(zip(*(row for _, row in rows), strict=True))
     texts = fields.pop(0)
     pairs = fields.pop(0) if columns.text_pair is not None else ()
-    labels = fields.pop(0) if columns.label is not None else ()
+    values = fields.pop(0) if columns.label is not None else ()
     lines = tuple(line for line, _ in rows)
-    return LabelledTexts(path, texts, pairs, labels, lines, num_skipped, hashlib.sha256(content).hexdigest())
+    labels = tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
+    kinds = tuple(_kind(value) for value in values)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return LabelledTexts(path, texts, pairs, labels, lines, num_skipped, sha256, kinds)
+
+
+def _kind(label: Any) -> str:
+    """What a label is; a whole number and its digits are one."""
+    return {bool: "true or false", float: "a number with a fraction"}.get(type(label), "text or a whole number")
 
 
 def _content(path: str) -> bytes:
+    """The text of a file, whole. Raises InputError for one that can't be read, or changes while it is."""
     try:
-        with fsspec.open(path, "rb", compression="infer") as stream:
-            return bytes(stream.read())
-    except (OSError, EOFError, ImportError, ValueError) as error:
+        before = states_of([path])
+        with open_input(path, text=True) as stream:
+            content = stream.read()
+        check_unchanged(before)
+        return content
+    # The clients of stores share no class of errors.
+    except Exception as error:
+        reason = str(error) if isinstance(error, InputError) else reason_of(error)
         raise InputError(
-            f"labelled texts must be in a readable file, {path} is not ({error}); check the path"
+            f"labelled texts must be in a readable file, {path} is not ({reason}); check the file"
         ) from error
 
 
 def _format(path: str, file_format: str) -> str:
     if file_format != "auto":
         return file_format
-    suffixes = PurePosixPath(path).suffixes
-    for suffix, found in ((".tsv", "tsv"), (".csv", "csv"), (".jsonl", "jsonl"), (".json", "jsonl"), (".txt", "tsv")):
-        if suffix in suffixes[-2:]:
+    name = bare_name(path)
+    for suffix, found in _SUFFIXES.items():
+        if name.endswith(suffix):
             return found
     raise InputError(
         f"labelled texts must be .tsv, .csv or .jsonl, {path} is neither; name it so or set data.format=tsv"
     )
 
 
-def _rows(content: bytes, path: str, columns: Columns) -> Iterator[tuple[int, list[str] | str]]:
+def _rows(content: bytes, path: str, columns: Columns) -> Iterator[tuple[int, list[Any] | str]]:
     """(line number, the fields of `columns.used()`), or what is wrong with the row in place of the fields."""
-    try:
-        # Some files of GLUE begin with a byte-order mark, which would stick to the first column's name.
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be UTF-8, byte {error.start} is not; convert the file to UTF-8") from error
     kind = _format(path, columns.file_format)
     if kind == "jsonl":
-        yield from _json_rows(text, columns)
+        yield from _json_rows(content, columns)
         return
-    table = _tsv_rows(text) if kind == "tsv" else _csv_rows(text, path)
+    quoted = is_quoted(kind, columns.quoting)
+    table = read_rows(io.BytesIO(content), DEFAULT_MAX_ROW_BYTES, DELIMITERS[kind], quoted, path, header=columns.header)
     first = next(table, None)
     if first is None:
         return
-    names = first[1] if columns.header else [str(number) for number in range(len(first[1]))]
+    names = first.cells if columns.header else [str(number) for number in range(len(first.cells))]
     places = [_place(name, names, path, columns.header) for name in columns.used()]
-    if not columns.header:
-        yield first[0], [first[1][place] for place in places]
-    for line, row in table:
-        if len(row) != len(names):
-            yield line, f"a row must have {len(names)} fields as the first line has, it has {len(row)}"
-        else:
-            yield line, [row[place] for place in places]
+    for row in table if columns.header else itertools.chain([first], table):
+        if row.problem:
+            yield row.line, _problem(row, len(names))
+            continue
+        cells = [row.cells[place] for place in places]
+        yield row.line, cells if all(map(is_unicode, cells)) else _bad_byte(content, row)
 
 
-def _place(name: str, names: Sequence[str], path: str, header: bool) -> int:
+def _place(name: str, names: list[str], path: str, header: bool) -> int:
     if name not in names:
         have = f"it has {', '.join(map(repr, names))}" if header else f"it has {len(names)}, numbered from 0"
         raise InputError(f"{path} must have the column {name!r}, {have}; name the columns in data.text, data.text_pair"
                          " and data.label, and say data.header=false where the first line is no header")  # fmt: skip
-    return list(names).index(name)
+    return column_place(name, names, path, "")
 
 
-def _tsv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    # Not str.splitlines: form feeds and Unicode's line separators belong to the texts.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.rstrip("\r"):
-            yield number, line.rstrip("\r").split("\t")
+def _problem(row: Row, num_columns: int) -> str:
+    if row.cells:
+        return f"a row must have {num_columns} fields as the first line has, it has {len(row.cells)}"
+    return row.problem if row.problem == TOO_LONG else f"the file must be CSV, it is not ({row.problem})"
 
 
-def _csv_rows(text: str, path: str) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(2**31 - 1)  # 131,072 characters otherwise: less than a long document
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _bad_byte(content: bytes, row: Row) -> str:
     try:
-        for row in reader:
-            if row:
-                yield reader.line_num, row
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: the file must be CSV, it is not ({error})") from error
+        content[row.offset :].decode()
+    except UnicodeDecodeError as error:
+        return f"text must be UTF-8, byte {row.offset + error.start} is not"
+    raise AssertionError(f"{row} was not UTF-8, its bytes are")
 
 
-def _json_rows(text: str, columns: Columns) -> Iterator[tuple[int, list[str] | str]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+def _json_rows(content: bytes, columns: Columns) -> Iterator[tuple[int, list[Any] | str]]:
+    for number, line in numbered_lines(content):
         try:
-            fields = json.loads(line)
-        except ValueError:
-            fields = None
-        if not isinstance(fields, dict):
-            yield number, "a line must be one JSON object, this one is not"
+            fields = parse_object(line)
+            # Whole numbers of any length keep their digits.
+            row = [name_of(line, fields, name) if name in fields else None for name in columns.used()]
+        except InputError as error:
+            yield number, str(error).removesuffix("; mend it")
             continue
         missing = [name for name in columns.used() if name not in fields]
         if missing:
             yield number, f"a JSON line must have the key {missing[0]!r}, this one has {', '.join(map(repr, fields))}"
             continue
-        texts = [name for name in (columns.text, columns.text_pair) if name is not None]
-        wrong = [name for name in texts if not isinstance(fields[name], str)]
+        num_texts = 1 if columns.text_pair is None else 2
+        wrong = [
+            name for name, value in zip(columns.used(), row[:num_texts], strict=False) if not isinstance(value, str)
+        ]
         if wrong:
             yield number, f"{wrong[0]!r} must hold text, it holds {json.dumps(fields[wrong[0]])[:40]}"
-        elif columns.label is not None and not isinstance(fields[columns.label], str | int | float):
-            yield (
-                number,
-                f"{columns.label!r} must hold a name or a number, it holds {json.dumps(fields[columns.label])[:40]}",
-            )
+        elif columns.label is not None and not isinstance(row[-1], str | int | float):
+            held = json.dumps(fields[columns.label])[:40]
+            yield number, f"{columns.label!r} must hold a name or a number, it holds {held}"
         else:
-            yield (
-                number,
-                [value if isinstance(value := fields[name], str) else json.dumps(value) for name in columns.used()],
+            yield number, row
+
+
+def check_one_kind(examples: LabelledTexts) -> None:
+    """Raises InputError where labels that look alike are of several kinds, or one number is written in several ways:
+    they would silently be several classes."""
+    lines: dict[str, int] = {}
+    for line, kind in zip(examples.lines, examples.kinds, strict=True):
+        lines.setdefault(kind, line)
+    if len(lines) > 1:
+        (kind, line), (other, other_line) = list(lines.items())[:2]
+        raise InputError(
+            f"{examples.source}, line {other_line}: all labels of a file must be of one kind, this one is {other}, that of"
+            f" line {line} is {kind}; write them alike"
+        )
+    firsts: dict[str, int] = {}
+    for line, label in zip(examples.lines, examples.labels, strict=True):
+        firsts.setdefault(label, line)
+    numbers: dict[Decimal, str] = {}
+    for label, line in firsts.items():
+        if (number := _number(label)) is None:
+            continue
+        if number in numbers:
+            raise InputError(
+                f"{examples.source}, line {line}: a number must be written in one way to be one class, it is {label!r} here"
+                f" and {numbers[number]!r} in line {firsts[numbers[number]]}; write them alike"
             )
+        numbers[number] = label
+
+
+def _number(label: str) -> Decimal | None:
+    try:
+        number = Decimal(label)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 def label_names(examples: LabelledTexts) -> tuple[str, ...]:
     """The names of the classes, in the order of their ids: by number where all are whole numbers, else by name."""
+    check_one_kind(examples)
     found = set(examples.labels)
     if len(found) < 2:
         raise InputError(
@@ -208,7 +262,7 @@ def label_names(examples: LabelledTexts) -> tuple[str, ...]:
                 f"{examples.source}, line {line}: a label must be a name on one line without tabs, got {name!r}"
             )
     if all(name.removeprefix("-").isdecimal() for name in found):
-        return tuple(sorted(found, key=int))
+        return tuple(sorted(found, key=Decimal))
     return tuple(sorted(found))
 
 

@@ -9,8 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from clozekit.model.training.files import write_text
+from clozekit.model.training.run_files import EVENTS, EVENTS_SUFFIX, METRICS_FILE, remove_events
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import path_named
+from clozekit.tokenizers.json_files import parse_object
 
-METRICS_FILE = "metrics.jsonl"
 REMOTE_FLUSH_SECONDS = 30.0
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
 MEASURED = frozenset(
@@ -57,12 +60,14 @@ class MetricsLog:
         self._write_all()
         for writer in self._writers.values():
             writer.close()
-        events = f"{self._directory}/tensorboard"
+        events = f"{self._directory}/{EVENTS}"
         anew = len(self._entries) < len(entries) or not tf.io.gfile.exists(events)
-        if anew and tf.io.gfile.exists(events):
-            # They can't be taken back one by one.
-            tf.io.gfile.rmtree(events)
-        self._writers = {name: tf.summary.create_file_writer(f"{events}/{name}") for name in ("train", "validation")}
+        if anew:
+            remove_events(self._directory)
+        self._writers = {
+            name: tf.summary.create_file_writer(f"{events}/{name}", filename_suffix=EVENTS_SUFFIX)
+            for name in ("train", "validation")
+        }
         for entry in self._entries if anew else []:
             self._write_events(entry)
 
@@ -75,7 +80,7 @@ class MetricsLog:
         entry = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
         self._entries.append(entry)
         if self._appends:
-            with open(self._path, "a", encoding="utf-8") as stream:
+            with path_named(self._path), open(self._path, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
         else:
             self._unwritten = True
@@ -130,9 +135,21 @@ def _finite(value: Any) -> Any:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Entries of a log; a last line that a kill cut short is left out."""
+    """Entries of a log; a last line that a kill cut short is left out. Raises InputError for a line that is no entry."""
     if not tf.io.gfile.exists(str(path)):
         return []
-    with tf.io.gfile.GFile(str(path)) as stream:
-        lines = stream.read().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    with tf.io.gfile.GFile(str(path), "rb") as stream:
+        content = stream.read()
+    lines = content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]
+    return [_entry(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _entry(line: bytes, named: str) -> dict[str, Any]:
+    entry = parse_object(line, named)
+    step = entry.get("step")
+    if not isinstance(entry.get("kind"), str) or isinstance(step, bool) or not isinstance(step, int):
+        raise InputError(
+            f"{named} must be an entry of a run's log, with its kind and its step, it is not: the file was changed; put it"
+            " back, or move it away (the report then lacks what it held)"
+        )
+    return entry

@@ -19,6 +19,7 @@ from clozekit.model.training.stop_signals import StopSignals
 from clozekit.model.training.time_budget import TimeBudget
 from clozekit.model.training.workers import Workers
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.progress_bar import progress_bar
 
 
 class Trained(Protocol):
@@ -58,7 +59,9 @@ class TrainingLoop:
         """Returns the last validation metrics. Raises StoppedError on a signal, when everything is saved."""
         steps, start = self._config.train.steps, self._position.global_step
         chief = self._run.workers.is_chief
-        with tqdm(total=steps, initial=start, desc="training", unit=" steps", smoothing=0.05, disable=not chief) as bar:
+        with progress_bar(
+            total=steps, initial=start, desc="training", unit=" steps", smoothing=0.05, disable=not chief
+        ) as bar:
             while not self._is_over():
                 trouble = self._advance()
                 metrics = self._evaluate_if_due() if trouble is None else None

@@ -267,6 +267,6 @@ def test_a_run_that_may_not_write_says_so_in_one_line(
     assert main(["train", str(config), f"directory=gs://{FORBIDDEN_BUCKET}/run"]) == 1
     (said,) = capfd.readouterr().err.splitlines()
     assert said.startswith(
-        "clozekit train: the storage refused (403, nobody@clozekit-tests does not have storage.objects"
+        "clozekit train: the storage refused: no permission (Forbidden: b/forbidden/o nobody@clozekit-tests does not have"
     )
     assert said.endswith("ask for the role Storage Object User on the bucket")

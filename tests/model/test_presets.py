@@ -63,7 +63,7 @@ def test_the_files_are_laid_out_as_keras_hub_reads_them(
     }
     assert files == {
         "config.json", "task.json", "preprocessor.json", "tokenizer.json", "metadata.json", "clozekit.json",
-        "model.weights.h5", "task.weights.h5", "assets/tokenizer/vocabulary.txt",
+        "model.weights.h5", "task.weights.h5", "assets/tokenizer/vocabulary.txt", ".clozekit-files.json",
     }  # fmt: skip
     config = json.loads((tmp_path / "preset" / "config.json").read_text(encoding="utf-8"))
     assert config["registered_name"] == "keras_hub>BertBackbone"
@@ -219,14 +219,14 @@ def test_what_does_not_belong_is_named(task: BertMaskedLM, tmp_path: Path) -> No
 def test_a_preset_is_replaced_whole_and_nothing_else_is(task: BertMaskedLM, tmp_path: Path) -> None:
     preset = tmp_path / "preset"
     task.save_to_preset(str(preset))
-    (preset / "stale.json").write_text("{}", encoding="utf-8")
     first = (preset / "model.weights.h5").read_bytes()
+    task.backbone.save_to_preset(str(preset))
+    assert not (preset / "task.json").exists()
     task.save_to_preset(str(preset))
-    assert not (preset / "stale.json").exists()
     assert (preset / "model.weights.h5").read_bytes() == first
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious", encoding="utf-8")
-    with pytest.raises(InputError, match="is something else"):
+    with pytest.raises(InputError, match="holds what Clozekit did not write there: thesis.txt"):
         task.save_to_preset(str(tmp_path / "mine"))
 
 

@@ -47,10 +47,13 @@ def start(reading: ReadOptions, tokenizer: str, directory: Path, num_workers: in
 
 
 def finished_shards(directory: Path) -> dict[str, tuple[int, int]]:
-    """Shards whose part file is there, with what changes when one is written again."""
+    """Shards that a part file names and that are there, with what changes when one is written again."""
     finished = {}
     for part in directory.glob("_parts/*/*.json"):
         name = json.loads(part.read_text())["name"]
+        # The part comes first, and counts once the shard is there.
+        if not (directory / name).exists():
+            continue
         status = (directory / name).stat()
         finished[name] = (status.st_ino, status.st_mtime_ns)
     return finished
@@ -75,6 +78,7 @@ def check_rerun(directory: Path, uninterrupted: tuple[ReadOptions, Manifest], to
     shards = {shard.name for split in manifest.splits.values() for shard in split.shards}
     assert {path.name for path in directory.iterdir()} == {
         *shards,
+        ".clozekit-files.json",
         "data-card.md",
         "manifest.json",
         "report.html",
@@ -105,7 +109,7 @@ def test_killed_at_random_moments_and_run_again(
 
 
 def worker_processes(session: int) -> list[int]:
-    """Beam's worker processes in a session, from /proc, the busiest first: Beam starts each by a shell, which waits."""
+    """The worker processes in a session, from /proc, the busiest first."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -114,7 +118,7 @@ def worker_processes(session: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         # Behind the name: state, parent, process group, session; the 12th and 13th are its CPU time.
-        if int(fields[3]) == session and fields[0] != "Z" and b"sdk_worker_main" in command:
+        if int(fields[3]) == session and fields[0] != "Z" and b"worker_process" in command:
             found.append((int(fields[11]) + int(fields[12]), int(folder.name)))
     return [pid for _, pid in sorted(found, reverse=True)]
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from clozekit.pipelines.locks import LOCK_FILE, lock_directories, scratch_folder
+from clozekit.pipelines.locks import lock_directories, scratch_folder
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.output_files import claim
 from clozekit.pipelines.prepare import prepare, prepare_lengths
 from clozekit.pipelines.verify import verify_dataset
+from clozekit.tokenizers.directory_locks import LOCK_FILE
 from clozekit.tokenizers.errors import InputError
 
 # Takes what it is asked for, says so, and waits to be killed.
@@ -58,7 +60,8 @@ def test_a_second_build_is_refused_until_the_first_is_killed(
     out = str(tmp_path / "out")
     reading, options = ReadOptions((str(corpus),)), PrepareOptions(sequence_length=32)
     process, _ = hold(out)
-    blocks = tmp_path / "out/_blocks/of-the-first"
+    blocks = tmp_path / "out" / f"_blocks-{'0' * 16}" / f"{'1' * 32}"
+    claim(out, [], ["0" * 16])
     blocks.parent.mkdir()
     blocks.write_bytes(b"x")
     for build in (
@@ -78,7 +81,7 @@ def test_a_second_build_is_refused_until_the_first_is_killed(
     assert (tmp_path / "out" / LOCK_FILE).exists()
     assert prepare(reading, options, tokenizer_directory, out)[1]
     assert verify_dataset(out).problems == ()
-    assert not {LOCK_FILE, "_blocks"} & set(os.listdir(out))
+    assert not [name for name in os.listdir(out) if name.startswith("_")]
 
 
 def test_two_builds_at_once_end_with_one_whole_dataset(corpus: Path, tokenizer_directory: str, tmp_path: Path) -> None:

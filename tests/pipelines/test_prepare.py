@@ -87,6 +87,7 @@ def test_the_manifest_says_what_the_shards_hold(reference: tuple[str, Manifest])
     assert len(manifest.splits["train"].shards) == 3
     assert sorted(path.name for path in Path(directory).iterdir()) == sorted(
         [
+            ".clozekit-files.json",
             "data-card.md",
             "manifest.json",
             "report.html",

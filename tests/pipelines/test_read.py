@@ -4,6 +4,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import random
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from clozekit.pipelines.dead_letters import DeadLetter
 from clozekit.pipelines.documents import Document, make_batch
-from clozekit.pipelines.files import InputFile, find_inputs
+from clozekit.pipelines.files import InputFile
+from clozekit.pipelines.inputs import find_inputs
 from clozekit.pipelines.mixture import num_copies, repeat_documents
 from clozekit.pipelines.options import ReadOptions, Source
 from clozekit.pipelines.read import WorkItem, find_sources, group_items, read_item, split_files
@@ -133,7 +135,7 @@ def test_tables(tmp_path: Path) -> None:
     assert [letter.position for letter in letters] == ["line 4", "line 5", "line 7"]
     assert "must have the 2 columns" in letters[0].reason
     assert "must be UTF-8" in letters[1].reason
-    assert "field larger than field limit" in letters[2].reason
+    assert "may have 1 MB (--max-document-mb), this one has more" in letters[2].reason
     assert read(tmp_path / "a.tsv", b"text\tid\nx y\t7\n") == [Document("7", "x y")]
     with pytest.raises(InputError, match=r"must have the column 'text', .*b\.csv has \['body'\]; pass --text-key"):
         read(tmp_path / "b.csv", b"body\nx\n")
@@ -195,6 +197,9 @@ def test_web_archives(tmp_path: Path) -> None:
     assert found[:2] == [Document("<urn:uuid:1>", "plain text\n"), Document("<urn:uuid:2>", "café one")]
     assert len(found) == 3 and isinstance(found[2], DeadLetter)
     assert read(tmp_path / "b.wet.gz", gzip.compress(content))[:2] == found[:2]
+    # Streams that can't seek.
+    assert read(tmp_path / "b.warc.zst", pa.compress(content, "zstd", asbytes=True))[:2] == found[:2]
+    assert read(tmp_path / "b.warc.xz", lzma.compress(content))[:2] == found[:2]
 
 
 def test_the_id_is_the_key_or_the_hash_of_the_text() -> None:
@@ -318,3 +323,132 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         InputError, match=r"must be readable, .*a\.txt is not \(Permission denied\); check its permissions"
     ):
         find_inputs((str(path),))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"id": 123456789012345678901, "text": "a"}', "123456789012345678901"),
+        (b'{"id": 123456789012345678902, "text": "a"}', "123456789012345678902"),
+        (b'{"id": -99999999999999999999999, "text": "a"}', "-99999999999999999999999"),
+        (b'{"id": ' + b"7" * 300 + b', "text": "a"}', "7" * 300),
+        (b'{"id": 18446744073709551615, "text": "a"}', "18446744073709551615"),
+        (b'{"id": 1.5, "text": "a"}', "1.5"),
+        (b'{"id": 1e30, "text": "a"}', "1e+30"),
+        (b'{"id": "x", "text": "a"}', "x"),
+        (b'{"text": "a"}', None),
+    ],
+)
+def test_ids_keep_their_digits(line: bytes, expected: str | None, tmp_path: Path) -> None:
+    assert read(tmp_path / "a.jsonl", line) == [Document(expected, "a")]
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, row_group_size=4)
+    return sink.getvalue()
+
+
+def invalid(*texts: bytes) -> pa.Array:
+    """A column of strings that nobody has looked at."""
+    return pa.array(texts, pa.binary()).view(pa.string())
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (invalid(b"one", b"\xff\xfe", b"three"), ["one", None, "three"]),
+        (pa.array(["one", None, "three"]), ["one", None, "three"]),
+        (pa.array(["one", "", "three"], pa.large_string()), ["one", "", "three"]),
+        (pa.array([b"one", b"\xff", b"three"], pa.binary()), ["one", None, "three"]),
+        (pa.array(["one", "one", "three"]).dictionary_encode(), ["one", "one", "three"]),
+        (pa.array(["one", "x" * 2_000_000, "three"]), ["one", None, "three"]),
+        (pa.array(["one", "x" * 2_000_000, "three"]).dictionary_encode(), ["one", None, "three"]),
+        (pa.array([{"a": "x"}] * 3), [None] * 3),
+        (pa.array([1, 2, 3]), [None] * 3),
+        (pa.nulls(3), [None] * 3),
+    ],
+)
+def test_a_bad_cell_of_a_parquet_costs_its_row(column: pa.Array, expected: list[str | None], tmp_path: Path) -> None:
+    content = parquet(text=column, id=pa.array([1, 2, 3]))
+    records = read(tmp_path / "a.parquet", content, max_document_mb=1)
+    assert [record.text if isinstance(record, Document) else None for record in records] == expected
+    assert [record.key for record in records if isinstance(record, Document)] == [
+        str(number) for number, text in enumerate(expected, start=1) if text is not None
+    ]
+
+
+def test_damage_to_a_parquet_is_one_line_with_its_name(tmp_path: Path) -> None:
+    dice = random.Random(0)
+    content = parquet(text=pa.array([dice.randbytes(200).hex() for _ in range(40)]))
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    # The header of the first page.
+    page = b"\xff" * 40
+    for broken in (
+        content[:4] + page + content[44:],
+        content[:footer] + page + content[footer + 40 :],
+        content[:-9],
+        b"PAR1",
+        b"",
+        b"no parquet at all",
+    ):
+        with pytest.raises(
+            InputError, match=r"must be whole, .*a\.parquet is damaged \(.*\); fetch it again"
+        ) as caught:
+            read(tmp_path / "a.parquet", broken)
+        assert "\n" not in str(caught.value)
+    twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    sink = io.BytesIO()
+    pq.write_table(twice, sink)
+    with pytest.raises(InputError, match="must stand once in the header, .* has 'text' 2 times"):
+        read(tmp_path / "a.parquet", sink.getvalue())
+
+
+def example(text: bytes) -> bytes:
+    arrays = [pa.array([[text]], pa.large_list(pa.large_binary()))]
+    (record,) = RecordBatchToExamplesEncoder(None).encode(pa.RecordBatch.from_arrays(arrays, names=["text"]))
+    return bytes(record)
+
+
+def test_the_limit_holds_for_tfrecords_and_damage_is_that_of_an_input(tmp_path: Path) -> None:
+    content = frame_records([example(b"one"), example(b"x" * 2_000_000), example(b"three")])
+    first, letter, third = read(tmp_path / "a.tfrecord", content, max_document_mb=1)
+    assert (first, third) == (Document(None, "one"), Document(None, "three"))
+    assert isinstance(letter, DeadLetter) and "may have 1 MB (--max-document-mb)" in letter.reason
+    length = (2**36).to_bytes(8, "little")
+    huge = frame_records([b"x"])[:0] + length + masked_crc(length) + b"x" * 100
+    for broken in (huge, content[:-3], content[:5], b"text, no records at all\n"):
+        with pytest.raises(
+            InputError, match=r"a TFRecord input must be whole, .*a\.tfrecord is damaged at record \d.*; fetch it again"
+        ):
+            read(tmp_path / "a.tfrecord", broken, max_document_mb=1)
+
+
+def masked_crc(content: bytes) -> bytes:
+    """The checksum of TFRecord, taken out of a record that is framed."""
+    return frame_records([content])[12 + len(content) :]
+
+
+def web_record(body: bytes = b"hello", length: int | None = None) -> bytes:
+    head = (
+        "WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Record-ID: <urn:uuid:1>\r\nContent-Type: text/plain\r\n"
+        f"Content-Length: {len(body) if length is None else length}\r\n\r\n"
+    )
+    return head.encode() + body + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"no archive\n" * 100, "it begins with b'no archive"),
+        (web_record().replace(b"\r\n", b"\n"), r"it begins with b'WARC/1.0\\nW'"),
+        (web_record() + b"rubbish\r\n" * 9 + web_record(), "Invalid WARC header"),
+        (web_record()[:-7], "record 1 is cut short"),
+        (web_record(length=99_999), "record 1 is cut short"),
+        (bytes(range(256)), "it begins with b'"),
+    ],
+)
+def test_an_archive_that_is_none_or_cut_short_is_named(content: bytes, reason: str, tmp_path: Path) -> None:
+    for name, packed in (("a.warc", content), ("a.wet.gz", gzip.compress(content))):
+        with pytest.raises(InputError, match=rf"a WARC input must be whole WARC, .*{name} is not \({reason}"):
+            read(tmp_path / name, packed)

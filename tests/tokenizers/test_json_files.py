@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.json_files import MAX_DEPTH, read_json, read_json_object
+from clozekit.tokenizers.json_files import MAX_DEPTH, parse_object, read_json, read_object
 
 REFUSED = {
     "empty": (b"", "must be JSON"),
@@ -15,15 +15,15 @@ REFUSED = {
     "a list": (b"[]", "holds a list"),
     "null": (b"null", "holds null"),
     "a key twice": (b'{"a": {"b": 1, "b": 2}}', "has 'b' twice"),
-    "NaN": (b'{"a": NaN}', "has NaN"),
-    "minus infinity": (b'{"a": [-Infinity]}', "has -Infinity"),
-    "beyond all floats": (b'{"a": 1e999}', "beyond all floats"),
+    "NaN": (b'{"a": NaN}', "has nan"),
+    "minus infinity": (b'{"a": [-Infinity]}', "has -inf"),
+    "beyond all floats": (b'{"a": 1e999}', "has inf"),
     "half a character": (b'{"a": ["\\uD800"]}', "half of a character"),
     "half a character as a key": (b'{"\\udfff": 1}', "half of a character"),
     "a number of 5,000 digits": (b'{"a": ' + b"1" * 5000 + b"}", "few digits"),
-    "lists one level too deep": (b'{"a": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", "nested deeper"),
-    "lists of 100,000 levels": (b"[" * 100_000, "nested deeper"),
-    "objects of 100,000 levels": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested deeper"),
+    "lists one level too deep": (b'{"a": ' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}", "nested too deeply"),
+    "lists of 100,000 levels": (b"[" * 100_000, "nested too deeply"),
+    "objects of 100,000 levels": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
 }
 
 
@@ -33,7 +33,7 @@ def test_a_damaged_file_is_one_line(name: str, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message) as raised:
-        read_json_object(path, "preset: config.json")
+        read_object(path, "preset: config.json")
     assert str(raised.value).count("preset: config.json") == 1
     assert "\n" not in str(raised.value)
 
@@ -47,4 +47,8 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path) -> None:
 def test_whole_json_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('{"a": [1, 2.5, null, "\\ud83d\\ude00"], "b": {"c": 1e30}}')
-    assert read_json_object(path) == {"a": [1, 2.5, None, "\U0001f600"], "b": {"c": 1e30}}
+    assert read_object(path) == {"a": [1, 2.5, None, "\U0001f600"], "b": {"c": 1e30}}
+
+
+def test_what_a_diverged_run_logs_is_read() -> None:
+    assert str(parse_object('{"loss": NaN}', "log")["loss"]) == "nan"

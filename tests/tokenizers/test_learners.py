@@ -63,12 +63,28 @@ def test_other_processes_learn_the_same() -> None:
         (lambda: learn_byte_pairs({}, 300), "has none"),
         (lambda: learn_byte_pairs({"a": 1}, 260), "at least 261"),
         (lambda: learn_albert({}, 50, True), "has none"),
-        (lambda: learn_albert({"a": 1}, 5000, True), "choose another vocabulary_size"),
+        (lambda: learn_albert({"a": 1}, 5000, True), "1 different words allow at most 7 pieces, .* 5000; lower it"),
+        (lambda: learn_xlm_roberta({"a": 1}, 10**8), "allow at most 7 pieces"),
+        (lambda: learn_xlm_roberta({"a": 1}, 10**12), "below 2\\^31, got 1000000000000"),
+        (lambda: learn_xlm_roberta({"a": 1}, 2), "must be above 2"),
+        (lambda: learn_albert({"abc": 1}, 5, True), "allow no fewer than 9, .* 5; raise it"),
+        (lambda: learn_albert({"a": 1}, 8, True, 0.5), "character_coverage must be a rate from 0.9 to 1, got 0.5"),
+        (lambda: learn_albert({"\u2585": 1}, 8, True), "has none"),
     ],
 )
 def test_impossible_requests_are_refused(learn: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         learn()
+
+
+def test_byte_pairs_of_a_size_beyond_the_corpus_are_what_there_is() -> None:
+    assert learn_byte_pairs({"low": 5, "lower": 2}, 10**12) == learn_byte_pairs({"low": 5, "lower": 2}, 500)
+
+
+def test_a_character_that_the_library_reserves_costs_no_other() -> None:
+    # It leaves out each line with a U+2585.
+    counts = {"sun\u2585moon": 50, "sun": 1}
+    assert "o" in XLMRobertaTokenizer(learn_xlm_roberta(counts, 12)).get_vocabulary()
 
 
 def test_the_report_counts_words_and_pieces() -> None:

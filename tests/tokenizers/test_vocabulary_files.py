@@ -122,6 +122,11 @@ def test_a_bad_vocab_txt_is_refused_with_the_line(content: str | bytes, message:
         ('{"a": 0, "b": 2}', "", "vocab.json has 2 for 'b' where 1 is due"),
         ('{"a": 0}', "", "special token <s>, .*vocab.json"),
         ('["a"]', "", "must be piece -> id"),
+        ('{"a": NaN}', "", "vocab.json has nan for 'a'"),
+        ('{"a": 1' + "0" * 5000 + "}", "", "numbers in proportion"),
+        ("[" * 100_000, "", "nested without end"),
+        (json.dumps({**ROBERTA, "\ud800": 8}), "", "vocab.json line 9 is .* half a surrogate pair"),
+        (json.dumps(ROBERTA), "a b\na\rb c\n", "merges.txt line 2 is"),
     ],
 )
 def test_bad_bpe_files_are_refused_with_the_line(vocabulary: str, merges: str, message: str, tmp_path: Path) -> None:
@@ -129,6 +134,36 @@ def test_bad_bpe_files_are_refused_with_the_line(vocabulary: str, merges: str, m
     (tmp_path / "merges.txt").write_text(merges)
     with pytest.raises(InputError, match=message):
         RobertaTokenizer(tmp_path / "vocab.json", tmp_path / "merges.txt")
+
+
+@pytest.mark.parametrize(
+    ("merges", "message"),
+    [
+        ([("a", "b c")], "the merges list, item 1 is"),
+        ([("a", "b\n")], "the merges list, item 1 is"),
+        ([("a", 5)], "the merges list, item 1 is"),
+        (["a b", 5], "the merges list, item 2 is 5"),
+        ([("a", "\udfff")], "item 1 is .* half a surrogate pair"),
+        (5, "merges must be a list of pairs, got 5"),
+    ],
+)
+def test_merges_that_no_file_could_hold_are_refused(merges: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RobertaTokenizer(ROBERTA, merges)
+
+
+def test_a_piece_with_a_line_break_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the piece 'a\\nb' does not fit"):
+        BertTokenizer([*BERT, "a\nb"]).save(tmp_path)
+
+
+def test_files_out_of_proportion_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clozekit.tokenizers.vocabulary_files.MAX_FILE_BYTES", 1 << 20)
+    for make in (BertTokenizer, AlbertTokenizer):
+        with pytest.raises(InputError, match="at most 1 MiB, /dev/zero has more"):
+            make("/dev/zero")
+    with pytest.raises(InputError, match="must be readable"):
+        BertTokenizer("a\0b")
 
 
 def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Reading labelled texts: every format, and one line with file, line and remedy for whatever is wrong."""
 
+import bz2
 import gzip
+import lzma
+import os
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +133,93 @@ def test_labels_that_do_not_fit_are_named_with_their_line(tmp_path: Path) -> Non
     for bad in ("good", "nan", ""):
         with pytest.raises(InputError, match="line 3: the label of a regression must be a number, got"):
             label_values(labelled(tmp_path, "1", bad))
+
+
+def json_labels(tmp_path: Path, *labels: str) -> LabelledTexts:
+    lines = "".join(f'{{"a": "text", "y": {label}}}\n' for label in labels)
+    return read_labelled_texts(write(tmp_path / "labels.jsonl", lines), Columns("a", None, "y"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (("1", '"1"', "0"), ("0", "1")),
+        (("1.5", "2.0"), ("1.5", "2.0")),
+        (("true", "false"), ("false", "true")),
+        (("123456789012345678901", "123456789012345678902"), ("123456789012345678901", "123456789012345678902")),
+    ],
+)
+def test_labels_of_one_kind_are_classes(labels: tuple[str, ...], names: tuple[str, ...], tmp_path: Path) -> None:
+    assert label_names(json_labels(tmp_path, *labels)) == names
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            ("1", "1.0"),
+            "line 2: all labels of a file must be of one kind, this one is a number with a fraction, that of line 1",
+        ),
+        (("1", "0", "true"), "line 3: all labels of a file must be of one kind, this one is true or false"),
+        (('"true"', "false"), "line 2: all labels of a file must be of one kind"),
+        (("0.0", "false"), "line 2: all labels of a file must be of one kind"),
+        (
+            ('"1"', '"2"', '"1.0"'),
+            "line 3: a number must be written in one way to be one class, it is '1.0' here and '1'",
+        ),
+        (("1", '"01"'), "line 2: a number must be written in one way"),
+        (('"a"', '" 1"', '"1"'), "line 3: a number must be written in one way"),
+    ],
+)
+def test_labels_that_would_silently_be_several_classes_are_refused(
+    labels: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        label_names(json_labels(tmp_path, *labels))
+    assert "labels.jsonl" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ['"\\ud800"', "NaN", "Infinity", '"\\udc00x"', '"\udcff"'])
+def test_what_prepare_takes_for_no_json_is_none_here(value: str, tmp_path: Path) -> None:
+    content = b'{"a": "one", "y": 1}\n{"a": "x", "y": %b}\n' % value.encode("utf-8", "surrogateescape")
+    with pytest.raises(InputError, match=r"x.jsonl, line 2: a line must be one JSON object, this one is not"):
+        read_labelled_texts(write(tmp_path / "x.jsonl", content), Columns("a", None, "y"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "x.csv",
+            'a,b,y\n"one,b,1\none,two,1\n',
+            r"line 2: the file must be CSV, it is not \(a quotation mark must be",
+        ),
+        ("x.csv", "a,b,b,y\none,two,2,1\n", "must stand once in the header, .* has 'b' 2 times"),
+        ("x.tsv", "a\tb\ty\rone\ttwo\t1\r", r"must end with \\n or \\r\\n"),
+        ("x.tsv", "a\tb\ty\n".encode("utf-16"), "begins with the mark of UTF-16"),
+        ("x.tsv", gzip.compress(b"a\tb\ty\n"), "holds gzip; give it the suffix .gz"),
+    ],
+)
+def test_files_are_refused_as_prepare_refuses_them(
+    name: str, content: str | bytes, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_labelled_texts(write(tmp_path / name, content), PAIRS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["X.TSV", "x.Csv", "x.ndjson", "X.JSONL", "x.txt"])
+def test_suffixes_mean_the_same_in_any_case(name: str, tmp_path: Path) -> None:
+    content = {"sv": "a\ty\none\t1\n", "xt": "a\ty\none\t1\n"}.get(name[-2:].lower(), '{"a": "one", "y": 1}\n')
+    content = content.replace("\t", ",") if "csv" in name.lower() else content
+    for suffix, compress in (("", bytes), (".GZ", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)):
+        path = tmp_path / (name + suffix)
+        path.write_bytes(compress(content.encode()))
+        assert read_labelled_texts(str(path), Columns("a", None, "y")).texts == ("one",)
+
+
+def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.tsv")
+    for path in (str(tmp_path / "x.tsv"), "/dev/zero"):
+        with pytest.raises(InputError, match=r"is not \(an input must be a file, .* is a (named pipe|device)"):
+            read_labelled_texts(path, Columns("a", None, "y", file_format="tsv"))

@@ -6,10 +6,8 @@ there two builds that end within the same moment are not told apart.
 """
 
 import os
-import uuid
 
-from clozekit.pipelines.files import is_local, read_bytes, write_bytes
-from clozekit.tokenizers.file_systems import open_file_system
+from clozekit.tokenizers.file_systems import is_local, open_file_system, path_named, temporary_name
 
 
 class ChangedMeanwhileError(Exception):
@@ -43,20 +41,20 @@ def write_if_unchanged(path: str, content: bytes, seen: str | None) -> None:
         elif path.startswith(("gs://", "gcs://")):
             _write_generation(path, content, seen)
         elif version_of(path) == seen:
-            write_bytes(path, content)
+            filesystem.pipe_file(name, content)
         else:
             raise FileExistsError(path)
     except FileExistsError as error:
         # A request that is sent again after its answer was lost finds its own work.
-        if read_bytes(path) != content:
+        if bytes(filesystem.cat_file(name)) != content:
             raise ChangedMeanwhileError(path) from error
 
 
 def _write_local(name: str, content: bytes, seen: str | None) -> None:
     os.makedirs(os.path.dirname(name), exist_ok=True)
-    temporary = f"{name}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary = temporary_name(name)
     try:
-        with open(temporary, "wb") as stream:
+        with path_named(name), open(temporary, "xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

@@ -6,8 +6,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from clozekit.pipelines.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
-from clozekit.pipelines.files import list_names, read_bytes, write_bytes
+from clozekit.pipelines.files import list_names, read_bytes
+from clozekit.tokenizers.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
+from clozekit.tokenizers.file_systems import write_bytes_whole
 
 
 @pytest.fixture(params=["disk", "store"])
@@ -31,11 +32,11 @@ def test_a_file_is_written_where_nothing_or_what_was_seen_is(folder: str) -> Non
 
 def test_what_another_has_written_stays(folder: str) -> None:
     path = f"{folder}/manifest.json"
-    write_bytes(path, b"of another")
+    write_bytes_whole(path, b"of another")
     with pytest.raises(ChangedMeanwhileError, match=r"manifest\.json"):
         write_if_unchanged(path, b"ours", None)
     seen = version_of(path)
-    write_bytes(path, b"of a third one")
+    write_bytes_whole(path, b"of a third one")
     with pytest.raises(ChangedMeanwhileError):
         write_if_unchanged(path, b"ours", seen)
     assert read_bytes(path) == b"of a third one"
