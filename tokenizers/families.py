@@ -1,7 +1,6 @@
 """The tokenizers of the families, and loading one from its directory."""
 
 import inspect
-import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,6 +8,7 @@ from clozekit.tokenizers.byte_pair import BytePairTokenizer
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_url, local_copy
 from clozekit.tokenizers.huggingface_files import hugging_face_arguments
+from clozekit.tokenizers.json_files import read_object
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 from clozekit.tokenizers.sentence_piece_proto import SentencePieceModel
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokenizer
@@ -107,7 +107,7 @@ def load_tokenizer(directory: str | Path, overrides: dict[str, Any] | None = Non
                 raise InputError(str(error).replace(str(folder), str(directory))) from error
     root = Path(directory)
     config_path = root / TOKENIZER_FILE
-    described = _described(config_path) if config_path.is_file() else {}
+    described = read_object(config_path) if config_path.is_file() else {}
     if "class_name" not in described:
         family, arguments = hugging_face_arguments(root)
         _check_overrides(_FAMILIES[family], overrides)
@@ -131,13 +131,3 @@ def _check_overrides(family: type[Tokenizer], overrides: dict[str, Any]) -> None
     unknown = sorted(set(overrides) - arguments)
     if unknown:
         raise TypeError(f"{family.__name__} takes {', '.join(sorted(arguments))}, got {', '.join(unknown)}; check them")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} must be the JSON of a tokenizer, it is damaged ({error}); copy it again") from error
-    if not isinstance(described, dict):
-        raise InputError(f"{path} must be the JSON of a tokenizer, it holds no object; copy it again")
-    return described
