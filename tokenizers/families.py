@@ -106,7 +106,7 @@ def load_tokenizer(directory: str | Path, overrides: dict[str, Any] | None = Non
                 raise InputError(str(error).replace(str(folder), str(directory))) from error
     root = Path(directory)
     config_path = root / TOKENIZER_FILE
-    described = _described(config_path) if config_path.is_file() else {}
+    described = read_object(config_path) if config_path.is_file() else {}
     if "class_name" not in described:
         return hugging_face_tokenizer(root, _FAMILIES, overrides)
     name = described["class_name"]
@@ -121,7 +121,3 @@ def load_tokenizer(directory: str | Path, overrides: dict[str, Any] | None = Non
         if isinstance(error, InputError):
             raise
         raise InputError(f"a tokenizer must be whole, the settings in {config_path} are not ({error})") from error
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return read_object(path, str(path))

@@ -13,6 +13,7 @@ from clozekit.tokenizers import special_tokens
 from clozekit.tokenizers.builtin_presets import FAMILIES, BuiltinPreset, presets_of
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_url, path_named
+from clozekit.tokenizers.json_files import read_object
 from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch, joined_texts
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -130,7 +131,7 @@ class Tokenizer:
     ) -> Self:
         """The tokenizer whose files `save_assets` wrote, with the arguments of `config`; `overrides` go before them."""
         options_path = Path(directory) / OPTIONS_FILE
-        options = json.loads(options_path.read_text(encoding="utf-8")) if options_path.is_file() else {}
+        options = read_object(options_path) if options_path.is_file() else {}
         tokenizer = cls.from_config({**config, **options, **(overrides or {})})
         tokenizer.load_assets(directory)
         return tokenizer
