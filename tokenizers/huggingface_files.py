@@ -62,9 +62,12 @@ def _arguments(
     """(name of the family's class, its constructor arguments, the content of tokenizer.json where that was read)."""
     models = sorted([*directory.glob("*.model"), *directory.glob("*.spm")])
     if models:
+        # What is added to the model's pieces stands beside it.
+        beside = read_json(directory / TOKENIZER_FILE) if (directory / TOKENIZER_FILE).is_file() else {}
+        content = beside if isinstance(beside, dict) else {}
         if class_name != "AlbertTokenizer" and not _is_albert(directory):
-            return "XLMRobertaTokenizer", {"proto": models[0]}, {}
-        return "AlbertTokenizer", {"proto": _albert_model(models[0], settings)}, {}
+            return "XLMRobertaTokenizer", {"proto": models[0]}, content
+        return "AlbertTokenizer", {"proto": _albert_model(models[0], settings)}, content
     if (directory / TOKENIZER_FILE).is_file():
         content = read_json(directory / TOKENIZER_FILE)
         if not isinstance(content, dict):

@@ -48,7 +48,7 @@ def fetch_tokenizer_files(files: PresetFiles) -> Path:
 
 
 def _fetch_hugging_face(files: PresetFiles) -> Path:
-    """Whatever of `hugging_face_arguments`' files there is; a SentencePiece model makes the others needless."""
+    """Whatever there is of the files that `hugging_face_tokenizer` reads."""
     names = files.names() or []
     models = [name for name in names if "/" not in name and name.endswith((".model", ".spm"))]
     vocabularies = [TOKENIZER_FILE, "vocab.txt", "vocab.json", "merges.txt"]
@@ -57,7 +57,7 @@ def _fetch_hugging_face(files: PresetFiles) -> Path:
         "config.json",
         "added_tokens.json",
         "special_tokens_map.json",
-        *(models or vocabularies),
+        *([*models, TOKENIZER_FILE] if models else vocabularies),
     ]
     fetched = [(name, path) for name in wanted if (path := files.path(name, required=False)) is not None]
     if not fetched:
