@@ -11,7 +11,6 @@ from typing import Any
 from clozekit.deploy.quiet import load_tensorflow
 from clozekit.deploy.text_files import read_texts
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import read_text, reason_of
 
 
 def demo(arguments: argparse.Namespace) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from clozekit.deploy.commands import fill_texts
 from clozekit.deploy.model_options import FINETUNE_KEYS
 from clozekit.deploy.quiet import load_tensorflow
-from clozekit.deploy.text_files import read_texts
 from clozekit.deploy.result_file import check_result_target
+from clozekit.deploy.text_files import read_texts
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import write_text
 
