@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.metadata
 import os
 import signal
 import sys
@@ -9,11 +10,13 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from clozekit.deploy.argument_rules import check_arguments, check_words
 from clozekit.deploy.cloud_options import CLOUD_COMMANDS, add_cloud_commands
 from clozekit.deploy.interruption import Interruption
 from clozekit.deploy.model_options import MODEL_COMMANDS, add_model_commands
 from clozekit.deploy.submit_options import add_submit, split_remote
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.quiet_libraries import DEBUG
 
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -42,6 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error and the libraries' messages"
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"clozekit {importlib.metadata.version('clozekit')}",
+        help="say the version",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -173,6 +182,7 @@ def build_parser() -> argparse.ArgumentParser:
         "export",
         "Write a dataset in another format: padded TFRecords, Parquet, a folder for TensorFlow Datasets.",
         "clozekit export dataset padded --to padded",
+        "clozekit export DATASET DST --to FORMAT [OPTIONS] [-- BEAM OPTIONS]",
     )
     export.add_argument("dataset", metavar="DATASET")
     export.add_argument("output", metavar="DST", help="a folder of its own, which appears when it is complete")
@@ -386,7 +396,9 @@ def run_command(arguments: argparse.Namespace) -> None:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses."""
     parser = build_parser()
-    words, remote = split_remote(sys.argv[1:] if argv is None else argv)
+    given = sys.argv[1:] if argv is None else argv
+    check_words(given)
+    words, remote = split_remote(given)
     arguments, extra = parser.parse_known_args(words)
     arguments.remote = remote
     rest = getattr(arguments, "rest", None)
@@ -394,6 +406,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     if extra:
         getattr(arguments, str(rest)).extend(extra)
+    check_arguments(arguments)
     return arguments
 
 
@@ -416,17 +429,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, int]:
     """Runs the command; returns the line that says what went wrong ("" where nothing did) and the exit status."""
-    arguments = parse(argv)
+    try:
+        arguments = parse(argv)
+    except InputError as error:
+        given = sys.argv[1:] if argv is None else argv
+        name = next((word for word in given if not word.startswith("-")), "")
+        return f"clozekit {name}: {error}".replace(" :", ":"), EXIT_INPUT
     name = interruption.command = f"clozekit {arguments.command}"
     interruption.debug = arguments.debug
     interruption.has_workers = getattr(arguments, "num_workers", 1) != 1
     if arguments.command == "train":
         interruption.handle(signal.SIGUSR1)
     if not arguments.debug:
-        # Both are read when TensorFlow is loaded.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # Before gRPC is loaded, by Beam too.
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    before = os.environ.get(DEBUG)
+    if arguments.debug:
+        os.environ[DEBUG] = "1"
     try:
         run_command(arguments)
     except KeyboardInterrupt:
@@ -438,6 +458,9 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
         if arguments.debug:
             traceback.print_exc()
         return f"{name}: {line}", status
+    finally:
+        if before is None:
+            os.environ.pop(DEBUG, None)
     return "", EXIT_OK
 
 

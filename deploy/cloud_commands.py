@@ -17,7 +17,7 @@ def doctor(arguments: argparse.Namespace) -> None:
         if given is not None:
             check = getattr(doctor_data, name)
             checks.append((name, lambda check=check, given=given: check(given)))
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     findings: list[Finding] = []
     for finding in examine(checks):
         findings.append(finding)

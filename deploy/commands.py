@@ -16,7 +16,7 @@ from clozekit.tokenizers.errors import InputError
 def demo(arguments: argparse.Namespace) -> None:
     from clozekit.deploy.demo import run_demo
 
-    run_demo(Path(arguments.directory), arguments.steps, arguments.debug)
+    run_demo(Path(arguments.directory), arguments.steps)
 
 
 def _selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
@@ -184,7 +184,7 @@ def train(arguments: argparse.Namespace) -> None:
 
         return start_workers(config.cluster)
 
-    workers = load_tensorflow(arguments.debug, join_workers)
+    workers = load_tensorflow(join_workers)
     from clozekit.model.training.controller import Run
     from clozekit.model.training.report import write_run_report
 
@@ -206,7 +206,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def convert(arguments: argparse.Namespace) -> None:
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.deploy.convert import convert as convert_preset
 
     converted = convert_preset(arguments.source, arguments.target, arguments.to)
@@ -217,7 +217,7 @@ def convert(arguments: argparse.Namespace) -> None:
 
 def fill(arguments: argparse.Namespace) -> None:
     texts = fill_texts(arguments.texts, arguments.file, key=arguments.text_key)
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.masked_lm import MaskedLM
 
     task = MaskedLM.from_preset(arguments.preset)

@@ -17,6 +17,7 @@ from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.file_systems import write_text
 from clozekit.tokenizers.owned_files import Owned, check_outside, in_the_way, read_owned, refuse_foreign, write_owned
+from clozekit.tokenizers.settings import check
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE
 
 # Chosen by measuring on two cores: see BENCHMARKS.md, "The demo".
@@ -48,8 +49,9 @@ TEXTS = (
 )
 
 
-def run_demo(directory: Path, steps: int | None, debug: bool) -> None:
+def run_demo(directory: Path, steps: int | None) -> None:
     """Runs what is not done yet in `directory`, says what is, and ends with the results and a report."""
+    check("--steps must be from 1 to 2**31 - 1", steps is None or 1 <= steps < 2**31, steps)
     started = time.monotonic()
     corpus = directory / CORPUS_FILE
     _claim(directory)
@@ -62,7 +64,7 @@ def run_demo(directory: Path, steps: int | None, debug: bool) -> None:
     _stage(3, f"dataset: rows of {SEQUENCE_LENGTH} tokens, packed, as TFRecord shards")
     manifest = _make_dataset(reading, tokenizer_directory, dataset)
     _stage(4, "training: a small BERT from scratch")
-    load_tensorflow(debug)
+    load_tensorflow()
     run, metrics = _train(directory, dataset, STEPS if steps is None else steps)
     _stage(5, "results")
     times_better = _show_results(directory, run, metrics, manifest)

@@ -45,6 +45,7 @@ def bucket(url: str) -> Iterable[Finding]:
 def dataset(directory: str) -> Iterable[Finding]:
     from clozekit.model.reader import check_shards
     from clozekit.pipelines.manifest import read_manifest
+    from clozekit.pipelines.manifest_schema import check_described
     from clozekit.tokenizers.families import load_tokenizer
 
     manifest = read_manifest(directory)
@@ -52,6 +53,7 @@ def dataset(directory: str) -> Iterable[Finding]:
     tokenizer = load_tokenizer(f"{directory.rstrip('/')}/tokenizer")
     if tokenizer.sha256() != manifest.tokenizer.sha256:
         raise InputError(f"{directory}/tokenizer must be the one that made the ids, it is another; prepare it again")
+    check_described(manifest, tokenizer, directory)
     rows = ", ".join(f"{split.rows:,} rows of {name}" for name, split in manifest.splits.items())
     yield Finding("dataset", OK, f"{directory}: {rows}, every shard of its size (`clozekit verify` reads every byte)")
 

@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 TRY_AGAIN = 75
 # How long worker processes may stay: a bundle of theirs can last minutes, and the next run does it again.
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 0.6
 
 
 class Interruption:
@@ -28,11 +29,17 @@ class Interruption:
         self.has_workers = False
         self._before: dict[signal.Signals, Any] = {}
         self._screen = -1
+        self._wake = (-1, -1)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._is_said = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._screen = os.dup(2)
+            self._wake = os.pipe()
+            os.set_blocking(self._wake[1], False)
+            signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+            self._watcher.start()
             self.handle(signal.SIGINT, signal.SIGTERM)
         return self
 
@@ -47,7 +54,11 @@ class Interruption:
         if self.received is None and self._screen >= 0:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-            os.close(self._screen)
+            signal.set_wakeup_fd(-1)
+            os.write(self._wake[1], bytes(1))
+            self._watcher.join()
+            for descriptor in (self._screen, *self._wake):
+                os.close(descriptor)
 
     @property
     def status(self) -> int:
@@ -74,11 +85,23 @@ class Interruption:
             sink = os.open(os.devnull, os.O_WRONLY)
             os.dup2(sink, 2)
             os.close(sink)
-        if self.has_workers:
-            timer = threading.Timer(_GRACE_SECONDS, self._end_now)
-            timer.daemon = True
-            timer.start()
         raise KeyboardInterrupt
+
+    def _watch(self) -> None:
+        """Python handles signals in the main thread, when that comes to it: this thread learns of them at once, and sees
+        to it that it does, or that the process ends."""
+        while (number := os.read(self._wake[0], 1)[0]) != 0:
+            # While a run of `train` handles it, it is none of ours.
+            if signal.getsignal(number) != self._interrupt:
+                continue
+            time.sleep(_GRACE_SECONDS / 2)
+            if self.received is None:
+                # A signal that another thread has taken does not end a wait of the main thread.
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
+            time.sleep(_GRACE_SECONDS / 2)
+            if self.has_workers:
+                self.received = self.received or signal.Signals(number)
+                self._end_now()
 
     def _end_now(self) -> None:
         sys.stdout.flush()

@@ -21,7 +21,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         check_result_target(arguments.output)
     # The measure is one for all texts: an empty line adds nothing to it.
     texts = None if texts is None else [text for text in texts if text.strip()]
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.training.evaluate_preset import EvaluateOptions, evaluate_dataset, evaluate_texts
 
     if texts is not None:
@@ -40,7 +40,7 @@ def finetune(arguments: argparse.Namespace) -> None:
     if name is not None and "=" in name and not Path(name).exists():
         # No file was named: the first change stands in its place.
         name, changes = None, [name, *changes]
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.training.finetune import FinetuneRun
     from clozekit.model.training.finetune_config import load_finetune_config
     from clozekit.model.training.finetune_report import write_finetune_report
@@ -64,7 +64,7 @@ def options_as_keys(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def predict(arguments: argparse.Namespace) -> None:
     firsts, seconds = texts_to_classify(arguments)
-    load_tensorflow(arguments.debug)
+    load_tensorflow()
     from clozekit.model.classify_texts import classify_texts
     from clozekit.model.presets import open_source
     from clozekit.model.text_classifier import TextClassifier

@@ -1,46 +1,18 @@
-"""Loading TensorFlow without its start-up messages, which no variable turns off."""
+"""Loading TensorFlow in a command: what it says when it looks for its devices is kept back too."""
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.quiet_libraries import is_debugging, quiet_stderr
 
 
-@contextmanager
-def quiet_stderr(debug: bool) -> Iterator[None]:
-    """Keeps what C++ libraries print to standard error from the screen; shows it after all when the block fails."""
-    if debug:
-        yield
-        return
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except (InputError, KeyboardInterrupt):
-            # One line says it all.
-            os.dup2(saved, 2)
-            raise
-        except BaseException:
-            os.dup2(saved, 2)
-            kept.seek(0)
-            os.write(2, kept.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-def load_tensorflow(debug: bool, first: Callable[[], Any] | None = None) -> Any:
+def load_tensorflow(first: Callable[[], Any] | None = None) -> Any:
     """Returns what `first` gives, which is called before TensorFlow looks for its devices."""
-    with quiet_stderr(debug):
+    with quiet_stderr():
         import keras  # noqa: F401
         import tensorflow as tf
 
         result = None if first is None else first()
         tf.constant(0)  # the first operation looks for devices, and says so
-        tf.get_logger().setLevel("INFO" if debug else "ERROR")
+        tf.get_logger().setLevel("INFO" if is_debugging() else "ERROR")
     return result

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clozekit.deploy.job import Job
-from clozekit.deploy.quiet import quiet_stderr
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import read_text
 
@@ -75,10 +74,9 @@ def train_command(job: Job, words: Sequence[str], backend: str, needs_url: bool)
     changes = list(arguments.changes)
     if job.output is not None:
         changes.append(f"directory={job.output}")
-    with quiet_stderr(debug=False):
-        from clozekit.model.training.config_file import load_config
+    from clozekit.model.training.config_file import load_config
 
-        config = load_config(arguments.config, changes)
+    config = load_config(arguments.config, changes)
     places = {"dataset": config.dataset, "directory": config.directory, "tokenizer": config.tokenizer}
     places |= {"preset": config.preset}
     for key, place in places.items():

@@ -1,6 +1,8 @@
 """What a store of objects says when it refuses, as one line."""
 
+import errno
 import json
+import os
 import re
 
 from clozekit.tokenizers.file_systems import reason_of
@@ -17,7 +19,7 @@ def refusal(error: BaseException) -> str | None:
     if module.startswith("tensorflow."):
         found = _TENSORFLOW.search(str(error))
         if found is None:
-            return None
+            return _refused_by_disk(str(error))
         status, body, doing = found[1], found[2], found[3] or ""
         return f"the storage refused ({status}, {_message(body)}) {' '.join(doing.split())}; {_WAYS_OUT.get(status, _AGAIN)}"
     # A worker process that was killed is no store.
@@ -27,6 +29,27 @@ def refusal(error: BaseException) -> str | None:
     return None
 
 
+def _refused_by_disk(text: str) -> str | None:
+    """Path and reason of a message such as "{{function_node ...}} /run/x.tmp; No space left on device [Op:SaveV2]"."""
+    found = _DISK.search(text)
+    return None if found is None else f"[Errno {_REASONS[found[2]]}] {found[2]}: {found[1]!r}"
+
+
+# What a disk says to a write, as the system words it.
+_REASONS = {
+    os.strerror(number): number
+    for number in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EFBIG,
+        errno.EIO,
+        errno.ENOTDIR,
+    )
+}
+_DISK = re.compile(rf"(\S+); ({'|'.join(map(re.escape, _REASONS))})")
 _AGAIN = "try again"
 _WAYS_OUT = {
     "401": "run `gcloud auth application-default login`, or name a service account's file in"

@@ -1,5 +1,6 @@
 """The public names: backbones, tasks, preprocessors, tokenizers and presets, as in the documents of KerasHub."""
 
+import clozekit.tokenizers.quiet_tensorflow  # noqa: F401  # isort: skip
 from clozekit.model.albert import (
     AlbertBackbone,
     AlbertMaskedLM,

@@ -159,9 +159,10 @@ class KerasPreset:
         weight_map = read_object(index, named).get("weight_map")
         values = weight_map.values() if isinstance(weight_map, dict) else [None]
         names = [name for value in values for name in (value if isinstance(value, list) else [value])]
-        if not names or not all(isinstance(name, str) for name in names):
+        files = [name for name in names if isinstance(name, str)]
+        if not names or len(files) < len(names):
             raise InputError(f"{named} must name the file of each weight (weight_map), it does not; copy it again")
-        return [self._files.required_path(name) for name in dict.fromkeys(names)]
+        return [self._files.required_path(name) for name in dict.fromkeys(files)]
 
     def load_head_weights(self, task: Any) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""

@@ -10,7 +10,6 @@ import h5py
 
 from clozekit.tokenizers.errors import InputError
 
-
 # A model of so many parameters may be built, to say which of its weights is not there.
 _SMALL = 10_000_000
 

@@ -11,6 +11,7 @@ from clozekit.model.row_order import block_order, interleave_position, shard_ord
 from clozekit.model.row_records import RecordFormat, parse_rows, record_format, row_lengths
 from clozekit.model.shard_files import (
     BLANK_RECORD,
+    WRONG_ROW,
     check_shards,
     damage_named,
     shard_paths,
@@ -172,7 +173,13 @@ def dataset_format(directory: str, manifest: Manifest) -> RecordFormat:
     for split in manifest.splits.values():
         first_records = tf.data.TFRecordDataset([p for p in shard_paths(directory, split) if tf.io.gfile.exists(p)])
         for record in first_records.ignore_errors().take(1):
-            return record_format(record.numpy(), manifest.sequence_length, pad_token_id)
+            form = record_format(record.numpy(), manifest.sequence_length, pad_token_id)
+            if form.has_segments != manifest.has_pairs:
+                raise InputError(
+                    f"rows have segments where they are sentence pairs, the manifest of {directory} says"
+                    f" {'pairs' if manifest.has_pairs else 'no pairs'} and the rows are otherwise; prepare it again"
+                )
+            return form
     return RecordFormat(manifest.sequence_length, pad_token_id)
 
 
@@ -181,6 +188,10 @@ def masked_batch(
 ) -> dict[str, tf.Tensor]:
     """Serialized rows (B,) of `epoch` (scalar or (B,)), parsed, derived and masked."""
     rows = parse_rows(records, form)
+    ids = rows["token_ids"]
+    known = tf.logical_and(tf.reduce_min(ids) >= 0, tf.reduce_max(ids) < masking.vocabulary_size)
+    with tf.control_dependencies([tf.debugging.Assert(known, [WRONG_ROW])]):
+        rows["token_ids"] = tf.identity(ids)
     row_ids = rows.pop("row_id")
     return {**rows, **mask_rows(rows["token_ids"], row_ids, epoch, masking, rows["document_ids"])}
 

@@ -14,13 +14,15 @@ class ReaderOptions:
     open_shards: shards read in turn; shuffle_block_rows: rows shuffled together, held in memory as records. length_bins:
     lengths that batches are cut to, for rows that are not packed: each batch holds rows of similar length. on_damage:
     "stop" ends the run with the name of a shard that is not what the manifest says; "skip" leaves its unreadable rows
-    empty and counts them.
+    empty and counts them. check_shards: compare every byte of the shards with the manifest once before the first step;
+    without it only their names and sizes.
     """
 
     open_shards: int = 8
     shuffle_block_rows: int = 4096
     length_bins: tuple[int, ...] = ()
     on_damage: str = "stop"
+    check_shards: bool = True
 
     def __post_init__(self) -> None:
         for name in ("open_shards", "shuffle_block_rows"):

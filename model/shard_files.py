@@ -1,6 +1,7 @@
 """The shards of a dataset as files: are they what the manifest says, and reading their records, damaged ones too."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,10 +10,13 @@ import tensorflow as tf
 from clozekit.model.as_written import as_written
 from clozekit.pipelines.manifest import Manifest, SplitInfo
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.progress_bar import progress_bar
 
 # Read ahead from storage that answers late; local disks do without.
 REMOTE_BUFFER_BYTES = 8 * 2**20
 REMOTE_PREFETCH_RECORDS = 512
+# What an assertion about the rows of a dataset says.
+WRONG_ROW = "rows must hold ids of the vocabulary and be no longer than the manifest says"
 # A row that could not be read.
 BLANK_RECORD = b""
 
@@ -21,29 +25,39 @@ def shard_paths(directory: str, split: SplitInfo) -> list[str]:
     return [f"{directory.rstrip('/')}/{shard.name}" for shard in split.shards]
 
 
-def check_shards(directory: str, manifest: Manifest, read_all: bool = False) -> None:
+def check_shards(directory: str, manifest: Manifest, read_all: bool = False, show_progress: bool = False) -> None:
     """Raises InputError naming the shard that is missing, has another size or, with `read_all`, other bytes."""
     for split in manifest.splits.values():
-        for problem in shard_problems(directory, split, read_all):
+        for problem in shard_problems(directory, split, read_all, show_progress):
             raise InputError(problem)
 
 
-def shard_problems(directory: str, split: SplitInfo, read_all: bool = False) -> Iterator[str]:
+def shard_problems(
+    directory: str, split: SplitInfo, read_all: bool = False, show_progress: bool = False
+) -> Iterator[str]:
     """A line for each shard that is not what the manifest says."""
-    for shard, path in zip(split.shards, shard_paths(directory, split), strict=True):
-        if not tf.io.gfile.exists(path):
-            yield f"every shard of the manifest must be there, {path} is missing; copy the dataset again"
-            continue
-        size = tf.io.gfile.stat(path).length
-        if size != shard.num_bytes:
-            yield _damaged(path, f"{shard.num_bytes} bytes", f"{size}")
-        elif read_all:
-            with tf.io.gfile.GFile(path, "rb") as stream:
+    num_bytes = sum(shard.num_bytes for shard in split.shards)
+    with progress_bar(
+        total=num_bytes, unit="B", unit_scale=True, desc="checking shards", disable=not (read_all and show_progress)
+    ) as bar:
+        for shard, path in zip(split.shards, shard_paths(directory, split), strict=True):
+            if not tf.io.gfile.exists(path):
+                yield f"every shard of the manifest must be there, {path} is missing; copy the dataset again"
+                continue
+            if "://" not in path and not os.path.isfile(path):
+                # A pipe would be waited for, also where damage is left out.
+                raise InputError(f"every shard must be a file, {path} is something else; copy the dataset again")
+            size = tf.io.gfile.stat(path).length
+            if size != shard.num_bytes:
+                yield _damaged(path, f"{shard.num_bytes} bytes", f"{size}")
+            elif read_all:
                 digest = hashlib.sha256()
-                while piece := stream.read(REMOTE_BUFFER_BYTES):
-                    digest.update(piece)
-            if digest.hexdigest() != shard.sha256:
-                yield _damaged(path, f"sha256 {shard.sha256[:12]}", digest.hexdigest()[:12])
+                with tf.io.gfile.GFile(path, "rb") as stream:
+                    while piece := stream.read(REMOTE_BUFFER_BYTES):
+                        digest.update(piece)
+                        bar.update(len(piece))
+                if digest.hexdigest() != shard.sha256:
+                    yield _damaged(path, f"sha256 {shard.sha256[:12]}", digest.hexdigest()[:12])
 
 
 def _damaged(path: str, expected: str, found: str) -> str:
@@ -58,8 +72,13 @@ def damage_named(directory: str, manifest: Manifest) -> Iterator[None]:
     """Turns TensorFlow's error about a shard, which does not say which, into an InputError that does."""
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError):
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
         check_shards(directory, manifest, read_all=True)
+        # A record that is no Example, or one of other features.
+        if WRONG_ROW in error.message or "parse example" in error.message or "Key: " in error.message:
+            raise InputError(
+                f"{WRONG_ROW}, {directory} has others; run `clozekit verify {directory}` to see which, and prepare it again"
+            ) from error
         raise
 
 

@@ -36,6 +36,9 @@ class TextClassifier(Task):
         self.check_parts(backbone, preprocessor)
         if num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
+        if isinstance(activation, dict):
+            # Keras would build whatever it describes.
+            raise InputError(f"activation must be a name or a function, got {activation!r:.80}; code is never built")
         if labels is not None and (len(labels) != num_classes or len(set(labels)) != num_classes):
             raise InputError(f"labels must name each of the {num_classes} classes once, got {', '.join(labels)}")
         self.num_classes = num_classes

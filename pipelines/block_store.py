@@ -11,6 +11,8 @@ from typing import IO
 
 import apache_beam as beam
 
+from clozekit.tokenizers.file_systems import path_named
+
 _INLINE, _STORED = b"\0", b"\1"
 
 
@@ -46,9 +48,10 @@ class BlockWriter:
             self._name = uuid.uuid4().hex
             self._stream = open(os.path.join(self._store.folder, self._name), "wb")  # noqa: SIM115
         start = self._stream.tell()
-        self._stream.write(block)
-        # Another process may read it as soon as its place is known.
-        self._stream.flush()
+        with path_named(os.path.join(self._store.folder, self._name)):
+            self._stream.write(block)
+            # Another process may read it as soon as its place is known.
+            self._stream.flush()
         return _STORED + f"{start} {len(block)} {self._name}".encode()
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from clozekit.pipelines.manifest import (
     manifest_to_json,
     read_manifest,
 )
+from clozekit.pipelines.manifest_schema import histogram_bin_width
 from clozekit.pipelines.plan import GroupRows, ShardPlan
 from clozekit.pipelines.stage import CONTAMINATED, DEADLETTER, DUPLICATES, REJECTS
 from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
@@ -30,8 +31,6 @@ from clozekit.tokenizers.conditional_writes import ChangedMeanwhileError, versio
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.owned_files import read_owned
-
-HISTOGRAM_BINS = 32
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,6 @@ class BuildInfo:
     # Of all files that are read, when the run began; and how many files its folders and globs hold beside them.
     states: Mapping[str, State] = dataclasses.field(default_factory=dict)
     num_skipped: int = 0
-
-
-def histogram_bin_width(sequence_length: int) -> int:
-    return -(-sequence_length // HISTOGRAM_BINS)
 
 
 def length_histogram(lengths: np.ndarray, sequence_length: int) -> tuple[int, ...]:

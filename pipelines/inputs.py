@@ -21,9 +21,11 @@ _NUM_SHOWN = 5
 
 @dataclass
 class Skipped:
-    """What directories and globs hold and is not read: how many files and folders, and the first few with the reason."""
+    """What directories and globs hold and is not read: how many files and folders, how many of them Clozekit wrote, and
+    the first few of the others with the reason."""
 
     number: int = 0
+    num_ours: int = 0
     shown: list[str] = field(default_factory=list)
 
     def add(self, path: str, reason: str) -> None:
@@ -31,9 +33,16 @@ class Skipped:
         if len(self.shown) < _NUM_SHOWN:
             self.shown.append(f"{printable(path)} ({reason})")
 
+    def add_ours(self) -> None:
+        self.number += 1
+        self.num_ours += 1
+
     def line(self) -> str:
-        more = f" and {self.number - len(self.shown):,} more" if self.number > len(self.shown) else ""
-        return f"not read, {self.number:,} in all: {', '.join(self.shown)}{more}"
+        more = self.number - self.num_ours - len(self.shown)
+        parts = [*self.shown, *([f"{more:,} more"] if more else [])]
+        if self.num_ours:
+            parts.append(f"{self.num_ours:,} that Clozekit wrote")
+        return f"not read, {self.number:,} in all: {', '.join(parts)}"
 
 
 def printable(path: str) -> str:
@@ -137,7 +146,7 @@ def _matches(
     for name, there in filesystem.glob(path, detail=True).items():
         found = _stat(name) if local else there
         if local and ours.holds(name):
-            skipped.add(name, "written by Clozekit")
+            skipped.add_ours()
         elif found is not None and found["type"] == "file":
             names[name] = found
         else:
@@ -176,7 +185,7 @@ def _local_entries(folder: str, skipped: Skipped, ours: "_Ours") -> Iterator[tup
             else:
                 yield from _local_entries(path, skipped, ours)
         elif ours.holds(path):
-            skipped.add(path, "written by Clozekit")
+            skipped.add_ours()
         elif (info := _stat(path)) is None:
             skipped.add(path, "a broken link")
         elif info["type"] != "file":
@@ -231,6 +240,6 @@ def _store_entries(
     for path, info in found.items():
         parents = [path[: match.start()] for match in re.finditer("/", path)]
         if any(folder in ours and ours[folder](path[len(folder) + 1 :]) for folder in parents):
-            skipped.add(path, "written by Clozekit")
+            skipped.add_ours()
         elif info["type"] == "file":
             yield path, info

@@ -9,13 +9,15 @@ from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 
-class LocalRunner(FnApiRunner):  # type: ignore[misc]
+class LocalRunner(FnApiRunner):
     """FnApiRunner, but for how it starts worker processes."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: Any) -> Any:
-        # `exec`: without it the shell that Beam starts a worker by would stay between the two.
-        words = ["exec", sys.executable, "-m", "clozekit.pipelines.worker_process", str(os.getpid())]
+        # Beam starts a worker by a shell, which would stay between the two. Until the worker has a handler of its own, an
+        # interrupted start of Python would be a traceback.
+        words = [sys.executable, "-m", "clozekit.pipelines.worker_process", str(os.getpid())]
+        command = f"trap '' INT; exec {shlex.join(words)}"
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK:
-                environment.payload = shlex.join(words).encode()
+                environment.payload = command.encode()
         return super().run_via_runner_api(pipeline_proto, options)

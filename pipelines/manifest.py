@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clozekit.pipelines.manifest_schema import SCHEMA_VERSION, manifest_problems
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import open_file_system
+from clozekit.tokenizers.json_files import parse_object
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA_VERSION = 1
+# Covers all of a manifest but itself; those of older versions have none.
+OWN_SHA256 = "manifest_sha256"
+# A hundred thousand shards and a million inputs stay below it.
+_MAX_BYTES = 2**29
 
 
 @dataclass(frozen=True)
@@ -95,41 +100,50 @@ def dataset_fingerprint(splits: Mapping[str, SplitInfo]) -> str:
 
 
 def manifest_to_json(manifest: Manifest) -> str:
-    return json.dumps(dataclasses.asdict(manifest), indent=2, sort_keys=True) + "\n"
+    fields = dataclasses.asdict(manifest)
+    return json.dumps({**fields, OWN_SHA256: _sha256_of(fields)}, indent=2, sort_keys=True) + "\n"
+
+
+def _sha256_of(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def manifest_from_json(text: str, source: str) -> Manifest:
-    """Raises InputError naming `source` when `text` is not a manifest of this schema."""
-    try:
-        fields = json.loads(text)
-        if fields["schema_version"] != SCHEMA_VERSION:
-            raise InputError(
-                f"the manifest schema must be {SCHEMA_VERSION}, {source} has {fields['schema_version']};"
-                " read it with the Clozekit that wrote it, or prepare the dataset again"
-            )
-        splits = {
-            name: SplitInfo(
-                tuple(ShardInfo(**shard) for shard in split["shards"]),
-                tuple(split["length_histogram"]),
-                split["histogram_bin_width"],
-            )
-            for name, split in fields["splits"].items()
-        }
-        fields.update(splits=splits, tokenizer=TokenizerInfo(**fields["tokenizer"]), inputs=tuple(fields["inputs"]))
-        manifest = Manifest(**fields)
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+    """Raises InputError naming `source` when `text` is not a manifest of this schema, or was changed since it was
+    written."""
+    fields = parse_object(text, source)
+    written = fields.pop(OWN_SHA256, None)
+    version = fields.get("schema_version")
+    if isinstance(version, int) and not isinstance(version, bool) and version != SCHEMA_VERSION:
         raise InputError(
-            f"{source} must be a dataset manifest, it is damaged ({type(error).__name__}: {error});"
-            " run `clozekit prepare --overwrite` again"
-        ) from error
-    if manifest.dataset_sha256 != dataset_fingerprint(splits):
+            f"the manifest schema must be {SCHEMA_VERSION}, {source} has {version};"
+            " read it with the Clozekit that wrote it, or prepare the dataset again"
+        )
+    for problem in manifest_problems(fields):
+        raise InputError(
+            f"{source} must be a dataset manifest, it is damaged: {problem}; copy the dataset again, or run `clozekit"
+            " prepare --overwrite`"
+        )
+    splits = {
+        name: SplitInfo(
+            tuple(ShardInfo(**shard) for shard in split["shards"]),
+            tuple(split["length_histogram"]),
+            split["histogram_bin_width"],
+        )
+        for name, split in fields["splits"].items()
+    }
+    if fields["dataset_sha256"] != dataset_fingerprint(splits):
         raise InputError(
             f"the dataset_sha256 of {source} must match its shards, it does not: the file was edited;"
             " run `clozekit prepare --overwrite` again"
         )
-    return manifest
+    if written is not None and written != _sha256_of(fields):
+        raise InputError(
+            f"the {OWN_SHA256} of {source} must match all of it, it does not: the file was edited;"
+            " run `clozekit prepare --overwrite` again"
+        )
+    fields.update(splits=splits, tokenizer=TokenizerInfo(**fields["tokenizer"]), inputs=tuple(fields["inputs"]))
+    return Manifest(**fields)
 
 
 def manifest_path(directory: str) -> str:
@@ -153,4 +167,11 @@ def read_manifest(directory: str) -> Manifest:
             " not finish; run `clozekit prepare` (again)"
         )
     filesystem, name = open_file_system(path)
+    # A device or a pipe may never end.
+    size = filesystem.size(name) if filesystem.isfile(name) else None
+    if size is None or size > _MAX_BYTES:
+        what = "something else" if size is None else f"one of {size:,} bytes"
+        raise InputError(
+            f"a manifest must be a file of at most {_MAX_BYTES:,} bytes, {path} is {what}; copy the dataset again"
+        )
     return manifest_from_json(filesystem.cat_file(name).decode("utf-8", errors="replace"), path)

@@ -15,6 +15,8 @@ DOCUMENT_KINDS = ("file", "line", "block")
 LONG_DOCUMENTS = ("tokens", "sentences", "drop")
 PAIRS = ("none", "next", "order")
 PACKINGS = ("best_fit", "none")
+# Attention over such a row is far beyond any model of these families; a group of rows is still packed in memory.
+MAX_SEQUENCE_LENGTH = 2**17
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,11 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         check_at_least("sequence_length", self.sequence_length, 8)
+        if self.sequence_length > MAX_SEQUENCE_LENGTH:
+            raise InputError(
+                f"sequence_length must be at most {MAX_SEQUENCE_LENGTH:,} tokens, got {self.sequence_length}; longer"
+                " documents are cut into rows"
+            )
         check_choice("long_documents", self.long_documents, LONG_DOCUMENTS)
         check_choice("pairs", self.pairs, PAIRS)
         check_choice("packing", self.packing, PACKINGS)

@@ -25,6 +25,7 @@ from clozekit.pipelines.inputs import Skipped
 from clozekit.pipelines.locks import lock_directories
 from clozekit.pipelines.make_dataset import Target, add_dataset
 from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
+from clozekit.pipelines.manifest_schema import special_ids_of
 from clozekit.pipelines.merge_counts import MergeCounts
 from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_lengths
 from clozekit.pipelines.progress import Progress, local_progress
@@ -96,7 +97,7 @@ def build_graph(
 
 
 def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
-    special = {role: tokenizer.token_to_id(piece) for role, piece in tokenizer.special_token_names.items()}
+    special = special_ids_of(tokenizer)
     return TokenizerInfo(type(tokenizer).__name__, tokenizer.sha256(), tokenizer.vocabulary_size(), special)
 
 

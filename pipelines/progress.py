@@ -13,6 +13,7 @@ from tqdm import tqdm
 from clozekit.pipelines.files import InputFile
 from clozekit.pipelines.locks import scratch_folder
 from clozekit.pipelines.open_input import is_compressed
+from clozekit.tokenizers.file_systems import path_named
 from clozekit.tokenizers.progress_bar import progress_bar
 
 
@@ -35,7 +36,7 @@ class ProgressReporter:
     def add(self, amount: int) -> None:
         self._amount += amount
         if self._path is not None:
-            with open(self._path, "w", encoding="ascii") as stream:
+            with path_named(self._path), open(self._path, "w", encoding="ascii") as stream:
                 stream.write(str(self._amount))
 
 

@@ -24,6 +24,8 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 from clozekit.tokenizers.vocabulary_report import VocabularyReport, report_vocabulary
 
 FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
+# Twice that of XLM-V (Liang et al. 2023, arXiv 2301.10472), the largest vocabulary of a masked LM.
+MAX_VOCABULARY_SIZE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class VocabularyOptions:
     def __post_init__(self) -> None:
         check_choice("family", self.family, FAMILIES)
         check_at_least("vocabulary_size", self.vocabulary_size, 1)
+        if self.vocabulary_size > MAX_VOCABULARY_SIZE:
+            raise InputError(
+                f"vocabulary_size must be at most {MAX_VOCABULARY_SIZE:,}, got {self.vocabulary_size}; the learners take"
+                " memory for all of it at once"
+            )
         if self.family == "roberta" and self.lowercase:
             raise InputError(
                 "byte-level BPE keeps every byte of a text, got lowercase for roberta; leave --lowercase out"

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 SEAM = {
     "clozekit.pipelines.records",
     "clozekit.pipelines.manifest",
+    "clozekit.pipelines.manifest_schema",
     "clozekit.pipelines.delimited",
     "clozekit.pipelines.json_lines",
     "clozekit.pipelines.open_input",
@@ -27,6 +28,7 @@ FORBIDDEN = {
     "model": {"apache_beam", "keras_hub"},
     "pipelines/records.py": {"apache_beam"},
     "pipelines/manifest.py": {"apache_beam"},
+    "pipelines/manifest_schema.py": {"apache_beam"},
     "pipelines/delimited.py": {"apache_beam"},
     "pipelines/quoted_records.py": {"apache_beam"},
     "pipelines/cut_text.py": {"apache_beam"},

@@ -7,7 +7,7 @@ there two builds that end within the same moment are not told apart.
 
 import os
 
-from clozekit.tokenizers.file_systems import is_local, open_file_system, temporary_name
+from clozekit.tokenizers.file_systems import is_local, open_file_system, path_named, temporary_name
 
 
 class ChangedMeanwhileError(Exception):
@@ -54,7 +54,7 @@ def _write_local(name: str, content: bytes, seen: str | None) -> None:
     os.makedirs(os.path.dirname(name), exist_ok=True)
     temporary = temporary_name(name)
     try:
-        with open(temporary, "xb") as stream:
+        with path_named(name), open(temporary, "xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

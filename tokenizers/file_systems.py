@@ -80,6 +80,17 @@ def read_text(path: str | Path) -> str:
     return bytes(file_system.cat_file(name)).decode("utf-8")
 
 
+@contextmanager
+def path_named(path: str | Path) -> Iterator[None]:
+    """Names the path in what the system refuses to a write (a full disk), which does not; the reason is one line then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def write_whole(path: str, write: Callable[[IO[bytes]], object]) -> None:
     """Calls `write` with a stream and shows the file under `path` only when it is complete.
 
@@ -99,7 +110,7 @@ def write_whole(path: str, write: Callable[[IO[bytes]], object]) -> None:
     os.makedirs(os.path.dirname(name), exist_ok=True)
     temporary = temporary_name(name)
     try:
-        with open(temporary, "xb") as stream:
+        with path_named(name), open(temporary, "xb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())

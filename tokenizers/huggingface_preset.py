@@ -1,7 +1,6 @@
 """Presets at Hugging Face: `hf://owner/model[@revision]`, through huggingface_hub."""
 
 import hashlib
-import json
 import logging
 import re
 from fnmatch import fnmatch
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from clozekit.tokenizers.download_errors import client_library, download_error, is_unreachable
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.json_files import read_object
 from clozekit.tokenizers.preset_checksums import cache_directory, sha256_of, write_json
 from clozekit.tokenizers.preset_directory import relative_names, root_of
 from clozekit.tokenizers.remote_files import RemoteFiles
@@ -54,8 +54,8 @@ class HuggingFaceFiles(RemoteFiles):
     @cached_property
     def _commit_and_names(self) -> tuple[str, list[str]]:
         record = self._records / f"{self._revision.replace('/', '--')}.revision"
-        if _COMMIT.fullmatch(self._revision) and record.is_file():
-            return self._read_listing(record)
+        if _COMMIT.fullmatch(self._revision) and (recorded := _read_listing(record)) is not None:
+            return recorded
         try:
             info = self._client.HfApi().model_info(self._repository, revision=self._revision)
         except Exception as error:
@@ -63,17 +63,15 @@ class HuggingFaceFiles(RemoteFiles):
                 _log.warning("Hugging Face can't be reached: the files of %s that are here are taken", self.source)
                 return kept
             raise download_error(self.source, "the list of files", error, self._last_id) from error
+        if not _COMMIT.fullmatch(str(info.sha)):
+            raise InputError(f"Hugging Face must name the commit of {self.source}, it says {info.sha!r:.80}; try again")
         names = sorted(sibling.rfilename for sibling in info.siblings or [])
         write_json(record, {"commit": info.sha, "names": names})
         return str(info.sha), names
 
-    def _read_listing(self, record: Path) -> tuple[str, list[str]]:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        return content["commit"], content["names"]
-
     def _kept_listing(self, record: Path) -> tuple[str, list[str]] | None:
-        if record.is_file():
-            return self._read_listing(record)
+        if (recorded := _read_listing(record)) is not None:
+            return recorded
         # Somebody else may have filled huggingface_hub's cache, before the machine went off the network.
         try:
             root = self._client.snapshot_download(self._repository, revision=self._revision, local_files_only=True)
@@ -96,6 +94,18 @@ class HuggingFaceFiles(RemoteFiles):
     def _checked(self, path: Path, name: str) -> Path:
         record_path = self._records / self._commit_and_names[0] / f"{name}.json"
         return self._verified(path, record_path, lambda: self._download(name, again=True), _is_as_named)
+
+
+def _read_listing(record: Path) -> tuple[str, list[str]] | None:
+    """The commit and the names that a record in the cache holds; None when there is none, or a damaged one."""
+    try:
+        content = read_object(record)
+    except InputError:
+        return None
+    commit, names = content.get("commit"), content.get("names")
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit) or not isinstance(names, list):
+        return None
+    return (commit, names) if all(isinstance(name, str) for name in names) else None
 
 
 def _is_as_named(path: Path) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.json_files import read_object
 
 CACHE_VARIABLE = "CLOZEKIT_CACHE"
 
@@ -47,9 +48,9 @@ def sha256_of(path: Path) -> str:
 def read_record(path: Path) -> Record | None:
     """The record in `path`; None when there is none, or half of one: then the file counts as not cached."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path)
         return Record(str(content["sha256"]), int(content["size"]), dict(content["version"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (InputError, ValueError, KeyError, TypeError):
         return None
 
 

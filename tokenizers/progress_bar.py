@@ -11,7 +11,7 @@ _LINE = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}{unit} in {elapsed}, {
 _LINE_WITHOUT_TOTAL = "{desc}: {n_fmt}{unit} in {elapsed}, {rate_fmt}{postfix}"
 
 
-class _Lines(tqdm):  # type: ignore[type-arg]
+class _Lines(tqdm):
     """tqdm that writes whole lines: every ten seconds, and one at the end."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -23,10 +23,9 @@ class _Lines(tqdm):  # type: ignore[type-arg]
         values = {**self.format_dict, "bar_format": _LINE_WITHOUT_TOTAL if self.total is None else _LINE}
         print(self.format_meter(**values), file=self.fp, flush=True)
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         if time.monotonic() - self._written >= LINE_EVERY_SECONDS:
             self._write()
-        return True
 
     def clear(self, nolock: bool = False) -> None:
         """Nothing is drawn that would have to go for a line of others."""

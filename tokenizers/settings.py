@@ -3,22 +3,22 @@
 import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import read_text, reason_of
+from clozekit.tokenizers.file_systems import reason_of
+from clozekit.tokenizers.yaml_values import parse_yaml, printable, read_yaml_text, shown
 
 
 def check(rule: str, holds: bool, *received: Any, advice: str = "") -> None:
     """Raises InputError with the rule, what was received and what to do unless the rule holds."""
     if not holds:
-        raise InputError(f"{rule}, got {' and '.join(map(repr, received))}" + (f"; {advice}" if advice else ""))
+        raise InputError(f"{rule}, got {' and '.join(map(shown, received))}" + (f"; {advice}" if advice else ""))
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
@@ -31,16 +31,20 @@ def read_mapping(path: str | Path, what: str = "a configuration", of: str = "key
     Raises InputError when it can't be read, is no YAML or holds something else.
     """
     try:
-        text = read_text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{what} must be a readable YAML file, {path} is not ({reason_of(error)})") from error
+        text = read_yaml_text(path)
+    except (OSError, UnicodeDecodeError, InputError) as error:
+        raise InputError(f"{what} must be a readable YAML file, {path} is not ({_reason(error)})") from error
     try:
-        fields = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{what} must be YAML, {path} is not: {' '.join(str(error).split())}") from error
+        fields = parse_yaml(text)
+    except InputError as error:
+        raise InputError(f"{what} must be YAML, {path} is not: {error}") from error
     if not isinstance(fields, dict):
         raise InputError(f"{what} must be a mapping of {of}, {path} holds {type(fields).__name__}")
     return fields
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else reason_of(error)
 
 
 def apply_changes(fields: dict[str, Any], changes: Sequence[str], example: str = "train.steps=200") -> None:
@@ -48,11 +52,12 @@ def apply_changes(fields: dict[str, Any], changes: Sequence[str], example: str =
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
-            raise InputError(f"a change must look like key=value ({example}), got {change!r}")
+            raise InputError(f"a change must look like key=value ({example}), got {shown(change)}")
         try:
-            set_key(fields, key, yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise InputError(f"the value of a change must be YAML, got {change!r}") from error
+            parsed = parse_yaml(value)
+        except InputError as error:
+            raise InputError(f"the value of a change must be YAML, got {shown(change)}: {error}") from error
+        set_key(fields, key, parsed)
 
 
 def set_key(fields: dict[str, Any], key: str, value: Any) -> None:
@@ -63,7 +68,7 @@ def set_key(fields: dict[str, Any], key: str, value: Any) -> None:
         if place.get(group) is None:
             place[group] = {}
         place = place[group]
-        check(f"{group} must be a group of keys", isinstance(place, dict), place)
+        check(f"{printable(group)} must be a group of keys", isinstance(place, dict), place)
     place[name] = value
 
 
@@ -94,14 +99,50 @@ def _make(kind: type, fields: Mapping[str, Any], prefix: str, reading: _Reading)
     hints = typing.get_type_hints(kind)
     for name in fields:
         if name not in hints:
-            meant = _nearest(kind, reading.root, prefix, str(name))
-            raise InputError(f"every key of a configuration must be known, {source} has {prefix}{name}; {meant}")
+            meant = _nearest(kind, reading.root, prefix, printable(name))
+            key = prefix + printable(name)
+            raise InputError(f"every key of a configuration must be known, {source} has {key}; {meant}")
     for entry in dataclasses.fields(kind):
         needed = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
         if needed and entry.name not in fields:
             raise InputError(f"the key {prefix}{entry.name} is needed, {source} does not have it; add it")
     values = {name: _convert(hints[name], value, prefix + name, reading) for name, value in fields.items()}
-    return kind(**values)
+    defaults = {entry.name: entry.default for entry in dataclasses.fields(kind)}
+    for name, value in values.items():
+        if value != "" or defaults[name] != "":
+            _check_value(value, prefix + name)
+    made = kind(**values)
+    # After its own rules, which say more.
+    for name, value in values.items():
+        is_negative = isinstance(value, int | float) and value < 0
+        check(f"{prefix}{name} must not be negative", not is_negative, value)
+    return made
+
+
+def _check_value(value: Any, key: str) -> None:
+    """What holds for every value of every configuration: numbers are finite and of at most 64 bits; a text is not empty (an
+    empty path means the folder one stands in) and can be written as UTF-8."""
+    if isinstance(value, tuple):
+        for part in value:
+            _check_value(part, key)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            if part != "":
+                _check_value(part, key)
+    elif isinstance(value, str):
+        check(f"{key} must not be empty", value != "", value, advice="leave it out for the default")
+        check(f"{key} must be text without a null character", is_text(value), value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        check(f"{key} must be a finite number", isinstance(value, int) or math.isfinite(value), value)
+        check(f"{key} must be below 2**63", abs(value) < 2**63, value)
+
+
+def is_text(value: str) -> bool:
+    """Whether a string has a form as UTF-8 that a file's name may have: no null character, no lone surrogate."""
+    try:
+        return b"\x00" not in value.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
@@ -150,23 +191,25 @@ def _convert(hint: Any, value: Any, key: str, reading: _Reading) -> Any:
         if typing.get_origin(kind) is Mapping:
             check(f"{key} must be a mapping", isinstance(value, Mapping), value)
             _, part = typing.get_args(kind)
-            return {str(name): _entry(part, entry, f"{key}.{name}", reading) for name, entry in value.items()}
+            return {
+                str(name): _entry(part, entry, f"{key}.{printable(name)}", reading) for name, entry in value.items()
+            }
     if isinstance(value, str) and float in kinds:
         # YAML reads 1e-3 (without a dot) as text.
         with contextlib.suppress(ValueError):
             value = float(value)
-    if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
+    if isinstance(value, int) and not isinstance(value, bool) and float in kinds and abs(value) < 2**63:
         return float(value)
     # bool is an int to Python, not to a reader of the file.
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         names = " or ".join("nothing" if kind is types.NoneType else kind.__name__ for kind in kinds)
         advice = "; put it in quotes" if str in kinds and isinstance(value, bool | int | float) else ""
-        raise InputError(f"{key} must be {names}, {reading.source} has {value!r}{advice}")
+        raise InputError(f"{key} must be {names}, {reading.source} has {shown(value)}{advice}")
     return value
 
 
 def _entry(hint: Any, value: Any, key: str, reading: _Reading) -> Any:
     """What a mapping has under a name: text there may be written as a number."""
-    if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
+    if hint is str and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63:
         return str(value)
     return _convert(hint, value, key, reading)

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from clozekit.tokenizers.download_errors import (
 )
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import open_file_system
+from clozekit.tokenizers.json_files import read_json
 from clozekit.tokenizers.preset_checksums import (
     cache_directory,
     locked,
@@ -129,8 +129,8 @@ def _version_of(described: dict[str, Any]) -> dict[str, str]:
 
 def _read_version(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return read_json(path)
+    except InputError:
         return None
 
 

@@ -1,12 +1,13 @@
 """`init_from`: a new run that begins with the weights of a preset or of another run's checkpoint, and nothing else."""
 
-import json
 from typing import Any
 
 import tensorflow as tf
 
 from clozekit.model.masked_lm import MaskedLM
+from clozekit.model.training.checkpoint_state import state_from_json
 from clozekit.model.training.checkpoints import STATE_FILE, DamagedCheckpointError, Saved, read_values, variable_kind
+from clozekit.model.training.files import read_text
 from clozekit.model.vocabulary_padding import padded_size, with_vocabulary
 from clozekit.tokenizers.errors import InputError
 
@@ -24,9 +25,8 @@ def begin_from(task: Any, source: str, vocabulary_multiple: int) -> None:
 def _from_checkpoint(task: Any, source: str, state_file: str) -> None:
     kinds = {f"model/{weight.path}": variable_kind(weight) for weight in task.weights}
     try:
-        with tf.io.gfile.GFile(state_file) as stream:
-            values = read_values(Saved(source, json.loads(stream.read())), kinds)
-    except (DamagedCheckpointError, ValueError, KeyError, tf.errors.OpError) as error:
+        values = read_values(Saved(source, state_from_json(read_text(state_file))), kinds)
+    except (DamagedCheckpointError, ValueError, tf.errors.OpError) as error:
         raise InputError(
             f"init_from must be a whole checkpoint of a model like this one, {source} is not"
             f" ({' '.join(str(error).split())[:300]}); take another one or the dimensions it was made with"

@@ -11,6 +11,7 @@ from clozekit.model.masking_options import MaskingOptions
 from clozekit.model.training.config import RunConfig
 from clozekit.model.vocabulary_padding import close_padding, padded_size
 from clozekit.pipelines.manifest import Manifest
+from clozekit.pipelines.manifest_schema import check_described
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
@@ -27,6 +28,7 @@ def load_run_tokenizer(config: RunConfig, manifest: Manifest) -> Tokenizer:
             f" {type(tokenizer).__name__} of {tokenizer.vocabulary_size()} pieces, sha256 {tokenizer.sha256()[:12]};"
             " prepare the dataset again or pass the right one"
         )
+    check_described(manifest, tokenizer, config.dataset)
     return tokenizer
 
 

@@ -1,7 +1,6 @@
 """Checkpoints: a folder each, on a disk or at a URL, that counts once its state file, written last, is there."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.training.checkpoint_state import state_from_json, state_to_json
 from clozekit.model.training.divergence import Watch
-from clozekit.model.training.files import write_text
+from clozekit.model.training.files import read_text, write_text
 from clozekit.model.training.run_files import is_of_checkpoint, remove_checkpoint
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.owned_files import new_id
@@ -123,7 +123,7 @@ class Checkpoints:
             )
             names = sorted(name for name in tf.io.gfile.listdir(target) if is_of_checkpoint(name))
             files = {name: tf.io.gfile.stat(f"{target}/{name}").length for name in names}
-            write_text(f"{target}/{STATE_FILE}", json.dumps({**state, "files": files}, indent=2) + "\n")
+            write_text(f"{target}/{STATE_FILE}", state_to_json({**state, "files": files}))
             self._prune()
         except (tf.errors.OpError, OSError) as error:
             reason = " ".join(str(getattr(error, "message", error)).split())
@@ -168,14 +168,14 @@ class Checkpoints:
     def _state(self, name: str) -> Saved:
         path = f"{self.directory}/{name}"
         try:
-            with tf.io.gfile.GFile(f"{path}/{STATE_FILE}") as stream:
-                saved = Saved(path, json.loads(stream.read()))
+            saved = Saved(path, state_from_json(read_text(f"{path}/{STATE_FILE}")))
             if saved.position.global_step != int(name.removeprefix("step-")):
                 raise ValueError(f"it is of step {saved.step}")
         except tf.errors.NotFoundError as error:
             raise DamagedCheckpointError(f"{name}: it was not finished") from error
-        except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
-            raise DamagedCheckpointError(f"{name}: {STATE_FILE} can't be read ({error})") from error
+        except (tf.errors.OpError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise DamagedCheckpointError(f"{name}: {STATE_FILE} can't be read ({reason:.300})") from error
         return saved
 
     def newest(self, at_most_step: int | None = None) -> tuple[Saved | None, dict[str, np.ndarray], list[str]]:

@@ -13,6 +13,10 @@ from clozekit.tokenizers.settings import check, check_choice
 
 # Each draws its own random numbers for dropout from the room that a step has.
 MAX_MICRO_BATCHES = 256
+# Each is compiled anew.
+MAX_RAMP_SIZES = 256
+# More are a mistake in an environment: the largest published runs had some thousands of hosts.
+MAX_WORKERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,8 @@ class BatchRampConfig:
     def __post_init__(self) -> None:
         for name in ("first_batch_size", "steps"):
             check(f"train.batch_ramp.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
-        check("train.batch_ramp.num_sizes must be from 1 to steps", 1 <= self.num_sizes <= self.steps, self.num_sizes)
+        most = min(self.steps, MAX_RAMP_SIZES)
+        check(f"train.batch_ramp.num_sizes must be from 1 to {most}", 1 <= self.num_sizes <= most, self.num_sizes)
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "global_batch_size", "steps_per_loop"):
-            check(f"train.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+            value = getattr(self, name)
+            check(f"train.{name} must be at least 1", value >= 1, value)
+            # As int32 it goes to the device.
+            check(f"train.{name} must be below 2**31", value < 2**31, value)
         check("train.hours must be above 0", self.hours is None or self.hours > 0, self.hours)
         check_choice("train.precision", self.precision, ("float32", "mixed_bfloat16"))
         if self.phases:
@@ -276,7 +284,9 @@ class ClusterConfig:
             self.num_workers is None or self.num_workers >= 1,
             self.num_workers,
         )
-        check("cluster.num_cpu_devices must be at least 1", self.num_cpu_devices >= 1, self.num_cpu_devices)
+        check("cluster.num_workers must be at most 10,000", (self.num_workers or 1) <= MAX_WORKERS, self.num_workers)
+        devices = self.num_cpu_devices
+        check("cluster.num_cpu_devices must be from 1 to 256", 1 <= devices <= 256, devices)
         check("cluster.port must be from 1 to 65535", self.port is None or 1 <= self.port <= 65535, self.port)
 
 
@@ -344,7 +354,8 @@ class RunConfig:
         return {
             key: value
             for key, value in _flatten(dataclasses.asdict(self)).items()
-            if key.split(".")[0] not in _NO_PART_OF_THE_COURSE and key != "reader.on_damage"
+            if key.split(".")[0] not in _NO_PART_OF_THE_COURSE
+            and key not in ("reader.on_damage", "reader.check_shards")
         }
 
 

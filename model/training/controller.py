@@ -17,12 +17,13 @@ from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.checkpoints import Checkpoints, Position, Saved, training_variables
 from clozekit.model.training.config import RunConfig
-from clozekit.model.training.datasets import read_datasets
+from clozekit.model.training.datasets import check_all_shards, read_datasets
 from clozekit.model.training.endings import WorkerLostError
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.model.training.files import write_text
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.log import MetricsLog, NoLog
+from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.optimizers import Optimizer
 from clozekit.model.training.run_files import TRAIN, check_run_directory, claim_run_directory
 from clozekit.model.training.run_lock import RunLock, lock_run
@@ -52,7 +53,17 @@ class Run:
         self.manifest = self.manifests[config.dataset]
         self.tokenizer = load_run_tokenizer(config, self.manifest)
         self.workers = start_workers(config.cluster) if workers is None else workers
+        if self.workers.is_chief:
+            check_all_shards(config, self.manifests)
         strategy = self.workers.strategy
+        check_run_fits(
+            config,
+            self.manifest.tokenizer.vocabulary_size,
+            self._longest_row(),
+            self.stages,
+            self.workers.num_replicas,
+            self.workers.spec.num_workers,
+        )
         with strategy.scope():
             self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self._longest_row())
             give_preprocessor(self.task, self.tokenizer, config)

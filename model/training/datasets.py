@@ -1,6 +1,6 @@
 """The datasets of a run: read, and held against each other and the model before anything is built."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tqdm import tqdm
 
@@ -35,8 +35,7 @@ def check_family(family: str, manifest: Manifest) -> None:
 def read_datasets(config: RunConfig, stages: Iterable[Stage]) -> dict[str, Manifest]:
     """The manifests of the datasets of all stages, by their directories, that of the configuration first.
 
-    Raises InputError when one can't be trained on, or does not go with the others. Shards that are damaged, where
-    the configuration says to leave them out, are named on the screen.
+    Raises InputError when one can't be trained on, or does not go with the others.
     """
     first = read_manifest(config.dataset)
     check_splits(first, config.dataset)
@@ -52,10 +51,20 @@ def read_datasets(config: RunConfig, stages: Iterable[Stage]) -> dict[str, Manif
                 f"all datasets of a run must be made with one tokenizer, {directory} was made with another than"
                 f" {config.dataset}; prepare it with --tokenizer {config.dataset}/tokenizer"
             )
+    return manifests
+
+
+def check_all_shards(config: RunConfig, manifests: Mapping[str, Manifest]) -> None:
+    """Holds the shards against their manifests, every byte of them unless `reader.check_shards` is false; the chief does
+    it for all workers.
+
+    Raises InputError for the first that is damaged; where the configuration says to leave such rows out, all of them are
+    named on the screen.
+    """
+    for directory, manifest in manifests.items():
         if config.reader.on_damage == "stop":
-            check_shards(directory, manifest)
+            check_shards(directory, manifest, config.reader.check_shards, show_progress=True)
             continue
         for split in manifest.splits.values():
-            for problem in shard_problems(directory, split):
+            for problem in shard_problems(directory, split, config.reader.check_shards, show_progress=True):
                 tqdm.write(f"  {problem}; its rows are left out")
-    return manifests

@@ -13,6 +13,7 @@ from clozekit.model.reader import check_shards, damage_named, validation_batches
 from clozekit.model.training.config import MaskingConfig
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.pipelines.manifest import Manifest, read_manifest
+from clozekit.pipelines.manifest_schema import check_described
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.settings import check
 
@@ -50,7 +51,7 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluateOptions) -> dic
             f"a measurement needs rows to validate on, {dataset} has no validation split; prepare it with more documents"
             " or another --validation-rate"
         )
-    check_shards(dataset, manifest)
+    check_shards(dataset, manifest, read_all=True)
     task = load_masked_lm(preset)
     check_belongs(task, manifest, preset, dataset)
     masking = fixed_masking(manifest, options.mask_rate)
@@ -83,6 +84,7 @@ def check_belongs(task: MaskedLM, manifest: Manifest, preset: str, dataset: str)
             f" {manifest.tokenizer.class_name} of {manifest.tokenizer.vocabulary_size}"
             f" ({manifest.tokenizer.sha256[:12]}); prepare it with --tokenizer {preset}"
         )
+    check_described(manifest, tokenizer, dataset)
     positions = task.backbone.max_sequence_length
     if manifest.sequence_length > positions:
         raise InputError(

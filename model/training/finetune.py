@@ -20,7 +20,9 @@ from clozekit.model.training.encoded_rows import EncodedRows, encode_rows, train
 from clozekit.model.training.files import write_text
 from clozekit.model.training.finetune_config import FinetuneConfig
 from clozekit.model.training.finetune_data import FinetuneData, read_finetune_data
+from clozekit.model.training.flops import Dimensions
 from clozekit.model.training.log import METRICS_FILE, MetricsLog, read_metrics
+from clozekit.model.training.memory_limits import check_step_fits
 from clozekit.model.training.optimizers import Optimizer
 from clozekit.model.training.run_files import (
     FINETUNE,
@@ -35,6 +37,7 @@ from clozekit.model.training.step import dropout_states
 from clozekit.model.training.task_metrics import classification_metrics, regression_metrics
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.progress_bar import progress_bar
+from clozekit.tokenizers.settings import check
 
 DEFAULT_SEQUENCE_LENGTH = 128
 LOG_EVERY_STEPS = 20
@@ -50,10 +53,20 @@ class FinetuneRun:
         check_run_directory(self.directory, FINETUNE, self._prediction_files())
         check_preset_target(self.preset_directory, config.init_from)
         self.task, preprocessor = build_classifier(config, self.data)
+        check_step_fits(
+            Dimensions.of(self.task.backbone),
+            config.batch_size,
+            preprocessor.sequence_length,
+            1,
+            4 if config.dtype == "float32" else 2,
+            "lower batch_size or sequence_length",
+        )
         self._train_rows = encode_rows(self.data.train.examples, preprocessor)
         self._validation_rows = [encode_rows(split.examples, preprocessor) for split in self.data.validation]
         self._test_rows = [encode_rows(examples, preprocessor) for examples in self.data.test]
-        self.num_steps = max(1, math.ceil(config.epochs * len(self._train_rows) / config.batch_size))
+        num_steps = config.epochs * len(self._train_rows) / config.batch_size
+        check("epochs must be less than 2**31 steps", num_steps < 2**31 - 1, config.epochs)
+        self.num_steps = max(1, math.ceil(num_steps))
         self.evaluate_every = config.evaluate_every_steps or math.ceil(len(self._train_rows) / config.batch_size)
         xla = bool(tf.config.list_physical_devices("GPU")) if config.xla is None else config.xla
         self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer(), xla)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from clozekit.model.training.config import ClusterConfig
+from clozekit.model.training.config import MAX_WORKERS, ClusterConfig
 from clozekit.model.training.worker_addresses import DEFAULT_PORT, ClusterSpec, whole_number
 from clozekit.tokenizers.errors import InputError
 
@@ -18,7 +18,7 @@ def _num_workers(environment: Mapping[str, str], config: ClusterConfig, source: 
             f"{source} does not tell a pod how many there are: set {NUM_WORKERS} in the manifest or cluster.num_workers"
             " (1 for a pod that trains alone)"
         )
-    return whole_number(NUM_WORKERS, environment[NUM_WORKERS], least=1)
+    return whole_number(NUM_WORKERS, environment[NUM_WORKERS], 1, MAX_WORKERS)
 
 
 def _ending(hostname: str, parts: tuple[str, ...], source: str) -> str:

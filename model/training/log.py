@@ -10,8 +10,13 @@ import tensorflow as tf
 
 from clozekit.model.training.files import write_text
 from clozekit.model.training.run_files import EVENTS, EVENTS_SUFFIX, METRICS_FILE, remove_events
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.file_systems import path_named
+from clozekit.tokenizers.json_files import parse_object
 
 REMOTE_FLUSH_SECONDS = 30.0
+# Of an entry; all else are numbers.
+_TEXTS = ("kind", "event", "reason")
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
 MEASURED = frozenset(
     {
@@ -77,7 +82,7 @@ class MetricsLog:
         entry = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
         self._entries.append(entry)
         if self._appends:
-            with open(self._path, "a", encoding="utf-8") as stream:
+            with path_named(self._path), open(self._path, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
         else:
             self._unwritten = True
@@ -132,9 +137,26 @@ def _finite(value: Any) -> Any:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Entries of a log; a last line that a kill cut short is left out."""
+    """Entries of a log; a last line that a kill cut short is left out. Raises InputError for a line that is no entry."""
     if not tf.io.gfile.exists(str(path)):
         return []
-    with tf.io.gfile.GFile(str(path)) as stream:
-        lines = stream.read().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    with tf.io.gfile.GFile(str(path), "rb") as stream:
+        content = stream.read()
+    lines = content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]
+    return [_entry(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _entry(line: bytes, named: str) -> dict[str, Any]:
+    entry = parse_object(line, named)
+    step, numbers = entry.get("step"), [value for value in entry.values() if isinstance(value, int | float)]
+    is_step = isinstance(step, int) and not isinstance(step, bool) and step >= 0
+    # NaN is in no comparison; beyond 64 bits there are no numbers here, and none that is spelled as a text.
+    fits = all(abs(value) < 2**63 if isinstance(value, int) else abs(value) <= 1e300 for value in numbers)
+    plain = all(value is None or isinstance(value, str | int | float) for value in entry.values())
+    spelled = [name for name, value in entry.items() if isinstance(value, str) and name not in _TEXTS]
+    if not isinstance(entry.get("kind"), str) or not is_step or not fits or not plain or spelled:
+        raise InputError(
+            f"{named} must be an entry of a run's log, with its kind and its step, it is not: the file was changed; put it"
+            " back, or move it away (the report then lacks what it held)"
+        )
+    return entry

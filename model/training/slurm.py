@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 
-from clozekit.model.training.config import ClusterConfig
+from clozekit.model.training.config import MAX_WORKERS, ClusterConfig
 from clozekit.model.training.worker_addresses import ClusterSpec, whole_number
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.yaml_values import shown
 
 # Below the ports Linux gives to clients (32768). Jobs that share a node get other ports.
 _FIRST_PORT, _NUM_JOBS, _PORTS_A_JOB = 20_000, 780, 16
@@ -31,20 +32,29 @@ def expand_nodelist(nodelist: str) -> list[str]:
             if match is None or not closing:
                 raise ValueError(piece)
             first, last = match[1], match[2] or match[1]
+            if len(last) > 18 or not 0 <= int(last) - int(first) < MAX_WORKERS:
+                raise ValueError(piece)
             # A leading zero fixes the width: n[08-10] is n08, n09, n10.
             numbers += [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-        return [before + number + tail for number in numbers for tail in expand(after)]
+        tails = expand(after)
+        if len(numbers) * len(tails) > MAX_WORKERS:
+            raise ValueError(piece)
+        return [before + number + tail for number in numbers for tail in tails]
 
     pieces = _split(nodelist.strip())
     try:
         # What the pieces leave out is an unmatched bracket.
         if not pieces or ",".join(pieces) != nodelist.strip():
             raise ValueError(nodelist)
-        return [name for piece in pieces for name in expand(piece)]
-    except ValueError as error:
+        names = [name for piece in pieces for name in expand(piece)]
+        if len(names) > MAX_WORKERS:
+            raise ValueError(nodelist)
+    except (ValueError, RecursionError) as error:
         raise InputError(
-            f"a Slurm node list must look like n[1-3,7],gpu1, got {nodelist!r}; is the variable cut off?"
+            f"a Slurm node list must look like n[1-3,7],gpu1, with rising ranges and at most {MAX_WORKERS:,} nodes, got"
+            f" {shown(nodelist)}; is the variable cut off?"
         ) from error
+    return names
 
 
 def expand_tasks_per_node(text: str) -> list[int]:
@@ -52,9 +62,13 @@ def expand_tasks_per_node(text: str) -> list[int]:
     counts: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())
-        if match is None:
-            raise InputError(f"Slurm's tasks per node must look like 2(x3),1, got {text!r}; is the variable cut off?")
-        counts += [int(match[1])] * int(match[2] or 1)
+        numbers = [] if match is None else [number for number in match.groups("1") if len(number) <= 9]
+        if len(numbers) < 2 or len(counts) + int(numbers[1]) > MAX_WORKERS:
+            raise InputError(
+                f"Slurm's tasks per node must look like 2(x3),1, for at most {MAX_WORKERS:,} nodes, got {shown(text)}; is"
+                " the variable cut off?"
+            )
+        counts += [int(numbers[0])] * int(numbers[1])
     return counts
 
 
@@ -70,7 +84,7 @@ def slurm_cluster(environment: Mapping[str, str], config: ClusterConfig) -> Clus
             f"srun sets {', '.join(names)}, {', '.join(missing)} is not set here; start every worker with srun, or set"
             " cluster.environment=none"
         )
-    num_tasks = whole_number("SLURM_STEP_NUM_TASKS", environment["SLURM_STEP_NUM_TASKS"], least=1)
+    num_tasks = whole_number("SLURM_STEP_NUM_TASKS", environment["SLURM_STEP_NUM_TASKS"], 1, MAX_WORKERS)
     index = whole_number("SLURM_PROCID", environment["SLURM_PROCID"])
     if num_tasks == 1:
         return ClusterSpec("Slurm")

@@ -7,6 +7,7 @@ from typing import Any
 from clozekit.model.training.config import ClusterConfig
 from clozekit.model.training.worker_addresses import ClusterSpec, whole_number
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.yaml_values import shown
 
 
 def _cluster_and_task(name: str, text: str) -> tuple[dict[str, list[str]], str, int]:
@@ -16,10 +17,10 @@ def _cluster_and_task(name: str, text: str) -> tuple[dict[str, list[str]], str, 
         cluster, task = fields.get("cluster", {}), fields.get("task", {})
         groups = {str(kind): [str(address) for address in addresses] for kind, addresses in cluster.items()}
         kind, index = str(task.get("type", "")), int(task.get("index", 0))
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(
             f'{name} must be JSON like {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": "worker",'
-            f' "index": 0}}}}, it is {text!r}; mend it or unset it'
+            f' "index": 0}}}}, it is {shown(text)}; mend it or unset it'
         ) from error
     return groups, kind, index
 

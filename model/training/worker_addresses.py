@@ -46,8 +46,10 @@ class ClusterSpec:
         return f"{self.source} says worker {self.task_index} of {self.num_workers}"
 
 
-def whole_number(name: str, text: str, least: int = 0) -> int:
+def whole_number(name: str, text: str, least: int = 0, most: int = 2**63) -> int:
     """The number in the environment variable `name`. Raises InputError when it holds something else."""
-    if not text.strip().isdecimal() or int(text) < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, it is {text!r}; mend it or unset it")
+    # 20 digits: longer ones are no number of anything, and Python reads none of thousands.
+    if not text.strip().isdecimal() or len(text.strip()) > 20 or not least <= int(text) <= most:
+        rule = f"of at least {least}" if most == 2**63 else f"from {least} to {most:,}"
+        raise InputError(f"{name} must be a whole number {rule}, it is {text!r:.100}; mend it or unset it")
     return int(text)

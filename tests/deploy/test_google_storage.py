@@ -78,7 +78,7 @@ def test_a_dataset_in_a_bucket_is_the_one_on_a_disk(
     names = {name.removeprefix("ours/dataset/") for name in files().find("ours/dataset")}
     tokenizer = {name for name in names if name.startswith("tokenizer/")}
     assert tokenizer
-    assert names == {*shards, *tokenizer, "manifest.json", "report.html", "data-card.md"}
+    assert names == {*shards, *tokenizer, "manifest.json", "report.html", "data-card.md", ".clozekit-files.json"}
     assert main(["verify", prepared]) == 0
     assert "whole: 4 shards" in capsys.readouterr().out
     assert main(["inspect", prepared, "--rows", "1"]) == 0
@@ -267,6 +267,6 @@ def test_a_run_that_may_not_write_says_so_in_one_line(
     assert main(["train", str(config), f"directory=gs://{FORBIDDEN_BUCKET}/run"]) == 1
     (said,) = capfd.readouterr().err.splitlines()
     assert said.startswith(
-        "clozekit train: the storage refused (403, nobody@clozekit-tests does not have storage.objects"
+        "clozekit train: the storage refused: no permission (Forbidden: b/forbidden/o nobody@clozekit-tests does not have"
     )
     assert said.endswith("ask for the role Storage Object User on the bucket")

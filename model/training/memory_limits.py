@@ -1,0 +1,102 @@
+"""What no machine can hold is refused before anything is allocated: a model or a batch out of all proportion."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from clozekit.model.masking_options import num_predictions
+from clozekit.model.training.config import RunConfig
+from clozekit.model.training.flops import Dimensions, training_memory
+from clozekit.model.training.stages import Stage
+from clozekit.model.vocabulary_padding import padded_size
+from clozekit.tokenizers.errors import InputError
+
+# Of the largest accelerator there is (288 GB), with room for the next one.
+_ACCELERATOR_BYTES = 512 * 10**9
+# Token ids, segments, masks, positions and weights of a row, 4 bytes each, at the least.
+_BYTES_A_PLACE = 20
+
+
+def machine_bytes() -> int:
+    """The memory of this machine, or what its container may use of it."""
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text(encoding="ascii").strip() if limit.exists() else "max"
+    return min(found, int(text)) if text.isdecimal() else found
+
+
+def device_bytes() -> int:
+    """More than a device of this machine has."""
+    accelerators = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU")
+    return max(machine_bytes(), _ACCELERATOR_BYTES) if accelerators else machine_bytes()
+
+
+def num_parameters(sizes: Dimensions, num_layers: int, num_positions: int) -> int:
+    """Parameters of a backbone, but for biases and norms. num_layers: those with weights of their own."""
+    hidden, embedding = sizes.hidden_dim, sizes.embedding_dim
+    layer = 4 * hidden * hidden + 2 * hidden * sizes.intermediate_dim
+    return (sizes.vocabulary_size + num_positions) * embedding + embedding * hidden + num_layers * layer
+
+
+def check_run_fits(
+    config: RunConfig, vocabulary_size: int, row_length: int, stages: Sequence[Stage], num_replicas: int, workers: int
+) -> None:
+    """Raises InputError, with the numbers, for a run that can't fit. Estimates too low pass: it is no promise."""
+    model, masking = config.model, config.masking
+    slots = masking.num_slots or num_predictions(row_length, masking.train_rate)
+    if slots > row_length:
+        raise InputError(
+            f"masking.num_slots must be at most the tokens of a row, got {slots} for rows of {row_length}; leave it out for"
+            " as many as masking.train_rate can ask for"
+        )
+    is_albert = model.family == "albert"
+    distinct = model.num_groups * model.num_inner_repetitions if is_albert else model.num_layers
+    repeated = model.num_layers * (model.num_inner_repetitions if is_albert else 1)
+    sizes = Dimensions(
+        repeated,
+        model.num_heads,
+        model.hidden_dim,
+        model.intermediate_dim,
+        (model.embedding_dim or 128) if is_albert else model.hidden_dim,
+        padded_size(vocabulary_size, model.vocabulary_multiple),
+        model.dropout,
+    )
+    _check(
+        num_parameters(sizes, distinct, row_length) * 16,
+        device_bytes(),
+        "a model must fit into memory: its weights, gradients and the optimizer's state need",
+        "lower model.num_layers, hidden_dim, intermediate_dim or vocabulary_multiple",
+    )
+    batch = max(stage.global_batch_size for stage in stages)
+    _check(
+        batch * row_length * _BYTES_A_PLACE // workers,
+        machine_bytes(),
+        f"a batch must fit into memory: {batch:,} rows of {row_length} tokens need",
+        "lower train.global_batch_size",
+    )
+    rows = max((stage.micro_batch_size or stage.global_batch_size // num_replicas) for stage in stages)
+    value_bytes = 4 if config.train.precision == "float32" else 2
+    check_step_fits(
+        sizes, rows, row_length, slots, value_bytes, "lower train.micro_batch_size or train.global_batch_size"
+    )
+
+
+def check_step_fits(
+    sizes: Dimensions, rows: int, row_length: int, num_slots: int, value_bytes: int, advice: str
+) -> None:
+    """Raises InputError when the rows that a device computes at once can't fit into twice its memory."""
+    memory = training_memory(sizes, 0, rows, row_length, num_slots, value_bytes)
+    # Compilers keep less than the formula says by fusing: what is refused is far above.
+    _check(
+        memory.activations // 2,
+        device_bytes(),
+        f"a step must fit into memory: {rows:,} rows of {row_length} tokens at once need",
+        advice,
+    )
+
+
+def _check(needed: int, there: int, what: str, advice: str) -> None:
+    if needed > there:
+        raise InputError(f"{what} at least {needed / 1e9:,.1f} GB, there are {there / 1e9:,.1f} GB; {advice}")
