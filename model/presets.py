@@ -16,7 +16,7 @@ from clozekit.model.keras_preset import (
     write_preset,
 )
 from clozekit.model.preprocessor import Preprocessor
-from clozekit.model.preset_sizes import check_fits_memory, check_fits_weights, least_parameters
+from clozekit.model.preset_sizes import check_blocks, check_fits_memory, check_fits_weights, least_parameters
 from clozekit.model.preset_targets import add_to_preset, write_whole_preset
 from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
@@ -64,6 +64,7 @@ def build_backbone(
 ) -> Backbone:
     """The backbone of a preset; it is held against the size of the weights, or of the memory, before it is built."""
     settings, named = source.backbone_settings(), f"{source.source}: {CONFIG_FILE}"
+    check_blocks(settings, named)
     parameters = least_parameters(settings, num_classes)
     if load_weights:
         check_fits_weights(parameters, source.weight_files(), named)

@@ -21,7 +21,10 @@ REFUSED = {
     "half a character": (b'{"a": ["\\uD800"]}', "half of a character"),
     "half a character as a key": (b'{"\\udfff": 1}', "half of a character"),
     "a number of 5,000 digits": (b'{"a": ' + b"1" * 5000 + b"}", "few digits"),
-    "lists one level too deep": (b'{"a": ' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}", "nested too deeply"),
+    "lists one level too deep": (
+        b'{"a": ' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}",
+        "nested too deeply",
+    ),
     "lists of 100,000 levels": (b"[" * 100_000, "nested too deeply"),
     "objects of 100,000 levels": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
 }
