@@ -238,6 +238,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     fill.add_argument("texts", nargs="*", metavar="TEXT", help="text with one or more mask tokens of the preset in it")
     fill.set_defaults(rest="texts")
+    fill.add_argument(
+        "--text-key",
+        default=None,
+        metavar="NAME",
+        help="the column or key of the text in a .tsv, .csv or .jsonl file (default: text)",
+    )
     fill.add_argument("--file", default=None, metavar="FILE", help="more texts, one a line; - is the standard input")
     fill.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from clozekit.deploy.quiet import load_tensorflow
+from clozekit.deploy.text_files import read_texts
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import read_text, reason_of
 
 
 def demo(arguments: argparse.Namespace) -> None:
@@ -216,12 +216,15 @@ def convert(arguments: argparse.Namespace) -> None:
 
 
 def fill(arguments: argparse.Namespace) -> None:
-    texts = fill_texts(arguments.texts, arguments.file)
+    texts = fill_texts(arguments.texts, arguments.file, key=arguments.text_key)
     load_tensorflow()
     from clozekit.model.masked_lm import MaskedLM
 
     task = MaskedLM.from_preset(arguments.preset)
-    for text, guesses in zip(texts, task.fill_mask(texts, arguments.top_k), strict=True):
+    # An empty line of a file has no masks, and a line of results.
+    filled = iter(task.fill_mask([text for text in texts if text.strip()], arguments.top_k))
+    for text in texts:
+        guesses = next(filled) if text.strip() else []
         if arguments.json:
             masks = [[dataclasses.asdict(guess) for guess in best] for best in guesses]
             print(json.dumps({"text": text, "masks": masks}, ensure_ascii=False))
@@ -229,18 +232,12 @@ def fill(arguments: argparse.Namespace) -> None:
             print("\n".join(show_guesses(text, guesses)))
 
 
-def fill_texts(texts: Sequence[str], file: str | None, option: str = "--file") -> list[str]:
-    """The texts of the command line, then the lines of `file` ("-" is the standard input) that are not empty."""
+def fill_texts(texts: Sequence[str], file: str | None, option: str = "--file", key: str | None = None) -> list[str]:
+    """The texts of the command line, then those of `file`, its empty lines as empty texts."""
     found = list(texts)
     if file is not None:
-        try:
-            content = sys.stdin.read() if file == "-" else read_text(file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{option} must be a readable file of UTF-8 lines, {file} is not ({reason_of(error)})"
-            ) from error
-        found += [line for line in content.splitlines() if line.strip()]
-    if not found:
+        found += [row[0] for row in read_texts(file, option, (key,) if key else None)]
+    if not any(map(str.strip, found)):
         raise InputError(f"there must be at least one text, got none; write it behind the preset or pass {option}")
     return found
 

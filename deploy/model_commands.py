@@ -10,14 +10,17 @@ from clozekit.deploy.commands import fill_texts
 from clozekit.deploy.model_options import FINETUNE_KEYS
 from clozekit.deploy.quiet import load_tensorflow
 from clozekit.deploy.result_file import check_result_target
+from clozekit.deploy.text_files import read_texts
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import write_text
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts")
+    texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts", arguments.text_key)
     if arguments.output is not None:
         check_result_target(arguments.output)
+    # The measure is one for all texts: an empty line adds nothing to it.
+    texts = None if texts is None else [text for text in texts if text.strip()]
     load_tensorflow()
     from clozekit.model.training.evaluate_preset import EvaluateOptions, evaluate_dataset, evaluate_texts
 
@@ -60,9 +63,7 @@ def options_as_keys(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    texts = fill_texts(arguments.texts, arguments.file)
-    given = len(arguments.texts)
-    firsts, seconds = split_pairs(texts[:given], texts[given:]) if arguments.pairs else (texts, None)
+    firsts, seconds = texts_to_classify(arguments)
     load_tensorflow()
     from clozekit.model.classify_texts import classify_texts
     from clozekit.model.presets import open_source
@@ -73,9 +74,18 @@ def predict(arguments: argparse.Namespace) -> None:
             f"predictions need a preset with a text classifier, {arguments.preset} has none; make one with `clozekit"
             " finetune`"
         )
-    predictions = classify_texts(TextClassifier.from_preset(arguments.preset), firsts, seconds)
-    for number, found in enumerate(predictions):
-        both = [firsts[number], *([seconds[number]] if seconds else [])]
+    kept = [number for number, row in enumerate(zip(firsts, seconds or firsts, strict=True)) if "".join(row).strip()]
+    pairs = None if seconds is None else [seconds[number] for number in kept]
+    task = TextClassifier.from_preset(arguments.preset)
+    predictions = dict(zip(kept, classify_texts(task, [firsts[number] for number in kept], pairs), strict=True))
+    for number, first in enumerate(firsts):
+        both = [first, *([seconds[number]] if seconds else [])]
+        if number not in predictions:
+            # An empty line of a file: nothing is predicted, and the results keep its place.
+            named = dict(zip(("text", "text_pair"), both, strict=False))
+            print(json.dumps({**named, "label": None}, ensure_ascii=False) if arguments.json else "\t" * len(both))
+            continue
+        found = predictions[number]
         if arguments.json:
             named = dict(zip(("text", "text_pair"), both, strict=False))
             values = {key: value for key, value in dataclasses.asdict(found).items() if value not in (None, {})}
@@ -85,12 +95,17 @@ def predict(arguments: argparse.Namespace) -> None:
             print("\t".join([answer, *both]))
 
 
-def split_pairs(texts: list[str], lines: list[str]) -> tuple[list[str], list[str]]:
-    """First and second texts, from arguments two by two and from lines with a tab in the middle."""
+def texts_to_classify(arguments: argparse.Namespace) -> tuple[list[str], list[str] | None]:
+    """First and second texts (None without --pairs), of the command line two by two and of the file."""
+    if not arguments.pairs:
+        return fill_texts(arguments.texts, arguments.file, key=arguments.text_key), None
+    texts = arguments.texts
     if len(texts) % 2:
         raise InputError(f"with --pairs the texts come two by two, got {len(texts)}; add the other one")
-    for line in lines:
-        if line.count("\t") != 1:
-            raise InputError(f"with --pairs a line must hold two texts with a tab between them, got {line!r:.80}")
-    pairs = [*zip(texts[::2], texts[1::2], strict=True), *(line.split("\t") for line in lines)]
+    pairs: list[tuple[str, ...]] = list(zip(texts[::2], texts[1::2], strict=True))
+    if arguments.file is not None:
+        keys = (arguments.text_key or "text", arguments.text_pair_key or "text_pair")
+        pairs += read_texts(arguments.file, "--file", keys, 2)
+    if not any("".join(pair).strip() for pair in pairs):
+        raise InputError("there must be at least one text, got none; write it behind the preset or pass --file")
     return [first for first, _ in pairs], [second for _, second in pairs]

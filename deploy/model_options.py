@@ -34,6 +34,12 @@ def add_model_commands(commands: Any, command: Callable[..., argparse.ArgumentPa
     source.add_argument(
         "--texts", metavar="FILE", help="texts, one a line, each token masked once; - is standard input"
     )
+    evaluate.add_argument(
+        "--text-key",
+        default=None,
+        metavar="NAME",
+        help="the column or key of the text in a .tsv, .csv or .jsonl file (default: text)",
+    )
     evaluate.add_argument("--batch-size", type=int, default=32, help="rows at a time (default: %(default)s)")
     evaluate.add_argument("--max-rows", type=int, default=None, help="rows to look at (default: all of the split)")
     evaluate.add_argument(
@@ -79,5 +85,17 @@ def add_model_commands(commands: Any, command: Callable[..., argparse.ArgumentPa
     predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts; with --pairs two by two")
     predict.set_defaults(rest="texts")
     predict.add_argument("--file", default=None, metavar="FILE", help="more texts, one a line; - is the standard input")
+    predict.add_argument(
+        "--text-key",
+        default=None,
+        metavar="NAME",
+        help="the column or key of the text in a .tsv, .csv or .jsonl file (default: text)",
+    )
+    predict.add_argument(
+        "--text-pair-key",
+        default=None,
+        metavar="NAME",
+        help="with --pairs, that of the second text (default: text_pair)",
+    )
     predict.add_argument("--pairs", action="store_true", help="texts are pairs; in a file a tab is between the two")
     predict.add_argument("--json", action="store_true", help="one JSON object a text, with all probabilities")

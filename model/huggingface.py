@@ -92,7 +92,11 @@ class HuggingFacePreset:
         found = kind_of(self._config)
         if found is None:
             # Without `architectures` the tensors tell.
-            found = "masked_lm" if f"{NAMES[self._name].head_dense}.weight" in self._checkpoint else ""
+            found = ""
+            if f"{NAMES[self._name].head_dense}.weight" in self._checkpoint:
+                found = "masked_lm"
+            elif any(f"{name}.weight" in self._checkpoint for name in ("classifier", "classifier.out_proj")):
+                found = "text_classifier"
         if found != kind:
             return None
         read = masked_lm_settings if kind == "masked_lm" else text_classifier_settings

@@ -24,7 +24,7 @@ def write_whole_preset(preset_dir: str | Path, write: Callable[[Path], None]) ->
     Raises InputError, before anything is written, when a file is there that Clozekit did not write.
     """
     if is_url(preset_dir):
-        check_replaceable(_WHAT, preset_dir, _CHOOSE)
+        check_replaceable(MADE_BY, _WHAT, preset_dir, _CHOOSE)
         with tempfile.TemporaryDirectory() as temporary:
             write(Path(temporary))
             upload_directory(Path(temporary), str(preset_dir))
@@ -60,7 +60,7 @@ def check_preset_target(preset_dir: str | Path, *sources: str | Path | None) -> 
             raise InputError(
                 f"{_WHAT} goes beside what it is made from, got {preset_dir} for one made from {source}; {_CHOOSE}"
             )
-    check_replaceable(_WHAT, preset_dir, _CHOOSE)
+    check_replaceable(MADE_BY, _WHAT, preset_dir, _CHOOSE)
 
 
 def _is_inside(one: str | Path, other: str | Path) -> bool:

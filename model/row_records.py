@@ -1,13 +1,17 @@
 """From records to tensors: token ids, and what the graph derives from the lengths of the packed documents."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from clozekit.model.row_sums import add_at, running_sum
 from clozekit.model.shard_files import WRONG_ROW
 from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS
+from clozekit.tokenizers.errors import InputError
 
 # Where sentence B starts in each document; only datasets of sentence pairs have it.
 SEGMENT_LENGTHS = "segment_lengths"
@@ -30,11 +34,19 @@ class RecordFormat:
 
 def record_format(record: bytes, sequence_length: int, pad_token_id: int) -> RecordFormat:
     """The format that one record of a dataset shows."""
-    features = tf.train.Example.FromString(record).features.feature
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise InputError(f"{WRONG_ROW}; the first record is no tf.train.Example, prepare the dataset again") from error
     bytes_per_id = None
     if features[TOKEN_IDS].WhichOneof("kind") == "bytes_list":
         num_ids = sum(features[DOCUMENT_LENGTHS].int64_list.value)
-        bytes_per_id = len(features[TOKEN_IDS].bytes_list.value[0]) // num_ids
+        num_bytes = sum(map(len, features[TOKEN_IDS].bytes_list.value))
+        bytes_per_id = num_bytes // num_ids if num_ids > 0 else 0
+        if bytes_per_id not in (2, 4):
+            raise InputError(
+                f"{WRONG_ROW}; the first row has {num_bytes} bytes for {num_ids} ids, prepare the dataset again"
+            )
     return RecordFormat(sequence_length, pad_token_id, bytes_per_id, SEGMENT_LENGTHS in features)
 
 
@@ -49,19 +61,34 @@ def parse_rows(records: tf.Tensor, form: RecordFormat) -> dict[str, tf.Tensor]:
     else:
         features[TOKEN_IDS] = tf.io.FixedLenFeature([], tf.string, default_value=b"")
     parsed = tf.io.parse_example(records, features)
-    derived = derive(_checked(parsed[DOCUMENT_LENGTHS], form.sequence_length), form.sequence_length)
+    with tf.control_dependencies([tf.debugging.Assert(_fit(parsed, form), [WRONG_ROW])]):
+        lengths = parsed[DOCUMENT_LENGTHS].with_values(tf.identity(parsed[DOCUMENT_LENGTHS].values))
+    derived = derive(lengths, form.sequence_length)
     if form.has_segments:
         firsts = tf.cast(parsed[SEGMENT_LENGTHS].to_tensor(), tf.int32)
         derived["segment_ids"] = segment_ids(firsts, derived)
     return {"token_ids": _token_ids(parsed[TOKEN_IDS], derived, form), "row_id": parsed[ROW_ID], **derived}
 
 
-def _checked(document_lengths: tf.RaggedTensor, sequence_length: int) -> tf.RaggedTensor:
-    """The lengths, when each is at least 1 and none of the rows longer than `sequence_length`."""
-    values, longest = document_lengths.values, tf.reduce_max(tf.reduce_sum(document_lengths, axis=1))
-    fits = tf.logical_and(longest <= sequence_length, tf.reduce_all(values >= 1))
-    with tf.control_dependencies([tf.debugging.Assert(fits, [WRONG_ROW])]):
-        return document_lengths.with_values(tf.identity(values))
+def _fit(parsed: Mapping[str, Any], form: RecordFormat) -> tf.Tensor:
+    """bool (): whether no row is longer than it may be, and its documents, segments and ids are as many as it says.
+
+    Looked at before anything becomes int32, where large numbers turn into small ones.
+    """
+    lengths, ids = parsed[DOCUMENT_LENGTHS], parsed[TOKEN_IDS]
+    each = tf.logical_and(lengths.values >= 1, lengths.values <= form.sequence_length)
+    sums = tf.reduce_sum(lengths, axis=1)
+    rules = [tf.reduce_all(each), tf.reduce_all(sums <= form.sequence_length)]
+    if form.bytes_per_id is None:
+        rules += [tf.reduce_all(tf.cast(ids.row_lengths(), tf.int64) == sums)]
+        rules += [tf.reduce_all(tf.logical_and(ids.values >= 0, ids.values < 2**31))]
+    else:
+        rules += [tf.reduce_all(tf.cast(tf.strings.length(ids), tf.int64) == sums * form.bytes_per_id)]
+    if form.has_segments:
+        firsts = parsed[SEGMENT_LENGTHS]
+        rules += [tf.reduce_all(firsts.row_lengths() == lengths.row_lengths())]
+        rules += [tf.reduce_all(tf.logical_and(firsts.values >= 0, firsts.values <= form.sequence_length))]
+    return tf.reduce_all(tf.stack(rules))
 
 
 def row_lengths(records: tf.Tensor) -> tf.Tensor:

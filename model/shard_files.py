@@ -1,6 +1,7 @@
 """The shards of a dataset as files: are they what the manifest says, and reading their records, damaged ones too."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,7 +44,9 @@ def shard_problems(
             if not tf.io.gfile.exists(path):
                 yield f"every shard of the manifest must be there, {path} is missing; copy the dataset again"
                 continue
-            # Of a device, which never ends, this is 0.
+            if "://" not in path and not os.path.isfile(path):
+                # A pipe would be waited for, also where damage is left out.
+                raise InputError(f"every shard must be a file, {path} is something else; copy the dataset again")
             size = tf.io.gfile.stat(path).length
             if size != shard.num_bytes:
                 yield _damaged(path, f"{shard.num_bytes} bytes", f"{size}")
@@ -71,7 +74,8 @@ def damage_named(directory: str, manifest: Manifest) -> Iterator[None]:
         yield
     except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
         check_shards(directory, manifest, read_all=True)
-        if WRONG_ROW in error.message:
+        # A record that is no Example, or one of other features.
+        if WRONG_ROW in error.message or "parse example" in error.message or "Key: " in error.message:
             raise InputError(
                 f"{WRONG_ROW}, {directory} has others; run `clozekit verify {directory}` to see which, and prepare it again"
             ) from error

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 from clozekit.pipelines.files import join
 from clozekit.pipelines.manifest import Manifest, SplitInfo
+from clozekit.pipelines.manifest_schema import check_described, longest_record
 from clozekit.pipelines.open_input import open_input
-from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS, records_to_rows
+from clozekit.pipelines.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS
+from clozekit.pipelines.row_rules import checked_rows
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
@@ -64,6 +66,7 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
             f"rows are decoded with the tokenizer that made them (sha256 {manifest.tokenizer.sha256[:12]}), got one with"
             f" {tokenizer.sha256()[:12]}; pass the right --tokenizer"
         )
+    check_described(manifest, tokenizer, directory)
     for row in rows_of(manifest, directory, num_rows):
         yield f"row {row[ROW_ID][0]}: {len(row[TOKEN_IDS])} tokens, {len(row[DOCUMENT_LENGTHS])} documents"
         start = 0
@@ -77,17 +80,17 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
 def rows_of(manifest: Manifest, directory: str, num_rows: int) -> Iterator[dict[str, list[int]]]:
     """The first rows of the train split (of validation when there is none). Raises InputError for a missing shard."""
     split = manifest.splits.get("train") or next(iter(manifest.splits.values()))
-    left = num_rows
+    left, longest = num_rows, longest_record(manifest.sequence_length)
     for shard in split.shards:
         if not left:
             return
         path = join(directory, shard.name)
         try:
             with open_input(path) as stream:
-                records = [record for record, _ in zip(read_records(stream, path), range(left), strict=False)]
+                records = [record for record, _ in zip(read_records(stream, path, longest), range(left), strict=False)]
         except FileNotFoundError as error:
             raise InputError(
                 f"every shard of the manifest must be there, {path} is missing; copy the dataset again"
             ) from error
         left -= len(records)
-        yield from records_to_rows(records).to_pylist()
+        yield from checked_rows(records, shard.first_row, manifest, path).to_pylist()

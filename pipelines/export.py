@@ -1,5 +1,6 @@
 """Exporting: the shards of a dataset to another format, all of them or nothing."""
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,10 +13,13 @@ import apache_beam as beam
 from clozekit.pipelines.export_formats import FORMATS, convert_shard, describe_folder, exported_name, is_exported
 from clozekit.pipelines.files import InputFile, file_size, is_local, join, read_bytes
 from clozekit.pipelines.manifest import Manifest, ShardInfo, read_manifest
+from clozekit.pipelines.manifest_schema import longest_record
 from clozekit.pipelines.options import check_choice
 from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
+from clozekit.pipelines.row_rules import checked_rows
 from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
 from clozekit.pipelines.tfrecord import read_records
+from clozekit.pipelines.tokenizer_files import check_tokenizer
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import open_file_system, write_bytes_whole
 from clozekit.tokenizers.owned_files import OWNED_FILE, Owned, list_files, read_owned, remove_files, write_owned
@@ -32,8 +36,8 @@ class ShardTask:
     info: ShardInfo
     target: str
     to: str
-    sequence_length: int
-    pad_token_id: int
+    # The manifest without its lists of files.
+    rules: Manifest
 
 
 class ExportShard(beam.DoFn):
@@ -59,23 +63,24 @@ class ExportShard(beam.DoFn):
                 " finds all that are)"
             )
         if task.to != "tfds":
-            records = list(read_records(io.BytesIO(content), task.source))
-            content = convert_shard(task.to, records, task.sequence_length, task.pad_token_id)
+            longest = longest_record(task.rules.sequence_length)
+            records = list(read_records(io.BytesIO(content), task.source, longest))
+            rows = checked_rows(records, task.info.first_row, task.rules, task.source)
+            content = convert_shard(task.to, rows, task.rules)
         write_bytes_whole(task.target, content)
         self._reporter.add(task.info.num_bytes)
         yield task.info.rows
 
 
 def plan_export(manifest: Manifest, source: str, target: str, to: str) -> list[ShardTask]:
-    pad_token_id = manifest.tokenizer.special_token_ids["pad_token"]
+    rules = dataclasses.replace(manifest, splits={}, inputs=())
     return [
         ShardTask(
             join(source, shard.name),
             shard,
             join(target, exported_name(to, split, index, len(info.shards))),
             to,
-            manifest.sequence_length,
-            pad_token_id,
+            rules,
         )
         for split, info in manifest.splits.items()
         for index, shard in enumerate(info.shards)
@@ -100,8 +105,9 @@ def export_dataset(
     """
     check_choice("the format (--to)", to, FORMATS)
     manifest = read_manifest(directory)
+    check_tokenizer(manifest, directory)
     options = runner_options(runner, num_workers, beam_arguments)
-    check_replaceable(_WHAT, target, _CHOOSE)
+    check_replaceable(_MADE_BY, _WHAT, target, _CHOOSE)
     if not overwrite and list_files(target):
         raise InputError(f"an export needs a folder of its own, {target} holds one; pass --overwrite to replace it")
     with _written_whole(target, planned_names(manifest, to)) as written:

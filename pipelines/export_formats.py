@@ -18,7 +18,6 @@ from clozekit.pipelines.records import (
     SEGMENT_LENGTHS,
     TOKEN_IDS,
     encode_examples,
-    records_to_rows,
 )
 from clozekit.pipelines.tfrecord import frame_records
 
@@ -80,9 +79,9 @@ def padded_rows(rows: pa.RecordBatch, sequence_length: int, pad_token_id: int) -
     }
 
 
-def convert_shard(to: str, records: list[bytes], sequence_length: int, pad_token_id: int) -> bytes:
+def convert_shard(to: str, rows: pa.RecordBatch, manifest: Manifest) -> bytes:
     """The file that a shard becomes in the formats `padded` and `parquet`; `tfds` takes shards as they are."""
-    rows = records_to_rows(records)
+    sequence_length, pad_token_id = manifest.sequence_length, manifest.tokenizer.special_token_ids["pad_token"]
     if to == "parquet":
         return _to_parquet(rows)
     padded = padded_rows(rows, sequence_length, pad_token_id)

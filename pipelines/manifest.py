@@ -15,6 +15,8 @@ from clozekit.tokenizers.json_files import parse_object
 MANIFEST_FILE = "manifest.json"
 # Covers all of a manifest but itself; those of older versions have none.
 OWN_SHA256 = "manifest_sha256"
+# A hundred thousand shards and a million inputs stay below it.
+_MAX_BYTES = 2**29
 
 
 @dataclass(frozen=True)
@@ -165,4 +167,11 @@ def read_manifest(directory: str) -> Manifest:
             " not finish; run `clozekit prepare` (again)"
         )
     filesystem, name = open_file_system(path)
+    # A device or a pipe may never end.
+    size = filesystem.size(name) if filesystem.isfile(name) else None
+    if size is None or size > _MAX_BYTES:
+        what = "something else" if size is None else f"one of {size:,} bytes"
+        raise InputError(
+            f"a manifest must be a file of at most {_MAX_BYTES:,} bytes, {path} is {what}; copy the dataset again"
+        )
     return manifest_from_json(filesystem.cat_file(name).decode("utf-8", errors="replace"), path)

@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 NEEDED_ROLES = ("pad_token", "mask_token", "start_token", "end_token")
 HISTOGRAM_BINS = 32
 # Beyond what any model has, and small enough that a batch of such rows can still be spoken of.
-_LONGEST_ROW = 2**20
+LONGEST_ROW = 2**20
 _LARGEST_VOCABULARY = 2**26
 _MOST = 2**53
 _KEYS = frozenset(
@@ -28,6 +28,10 @@ _TOKENIZER_KEYS = frozenset({"class_name", "sha256", "special_token_ids", "vocab
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # A TFRecord frames each record by 16 bytes, and the features of a row take some.
 _BYTES_OF_A_ROW = 16
+# No number in a row takes more as a varint, and what names the features takes less than the rest.
+_MOST_BYTES_OF_A_NUMBER, _MOST_BESIDE = 32, 4096
+# No blank, no wildcard, nothing that a shell, a system or a store takes for more than a name.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
 def histogram_bin_width(sequence_length: int) -> int:
@@ -45,7 +49,7 @@ def manifest_problems(fields: Any) -> Iterator[str]:
         yield f"schema_version must be a whole number, it is {_shown(version)}"
     for name in ("build_id", "dataset_sha256"):
         yield from _text(name, fields[name])
-    yield from _whole("sequence_length", fields["sequence_length"], 1, _LONGEST_ROW)
+    yield from _whole("sequence_length", fields["sequence_length"], 1, LONGEST_ROW)
     yield from _tokenizer(fields["tokenizer"])
     yield from _described(fields)
     splits = fields["splits"]
@@ -65,11 +69,15 @@ def _split(name: str, split: Any, sequence_length: int, seen: set[str]) -> Itera
         yield f"{name} must have shards, it has {_shown(shards)}"
         return
     next_row = pieces = 0
+    sums: set[str] = set()
     for shard in shards:
         yield from _shard(f"a shard of {name}", shard, sequence_length)
         if shard["name"] in seen:
             yield f"every shard must be there once, {shard['name']} is named twice"
         seen.add(shard["name"])
+        if shard["sha256"] in sums:
+            yield f"every shard must be there once, another one has the bytes of {shard['name']}"
+        sums.add(shard["sha256"])
         if shard["first_row"] != next_row:
             yield f"the first row of {shard['name']} must be {next_row}, it is {shard['first_row']}"
         next_row += shard["rows"]
@@ -84,6 +92,11 @@ def _split(name: str, split: Any, sequence_length: int, seen: set[str]) -> Itera
         yield from _whole(f"a count in length_histogram of {name}", count, 0, _MOST)
     if sum(histogram) != pieces:
         yield f"length_histogram of {name} must count its {pieces} documents, it counts {sum(histogram)}"
+    tokens = sum(shard["tokens"] for shard in shards)
+    least = sum(count * (place * width + 1) for place, count in enumerate(histogram))
+    most = sum(count * min((place + 1) * width, sequence_length) for place, count in enumerate(histogram))
+    if not least <= tokens <= most:
+        yield f"{name} must have {least:,} to {most:,} tokens, as its length_histogram says, it has {tokens:,}"
 
 
 def _shard(what: str, shard: Any, sequence_length: int) -> Iterator[str]:
@@ -99,23 +112,40 @@ def _shard(what: str, shard: Any, sequence_length: int) -> Iterator[str]:
     yield from _whole(f"first_row of {name}", shard["first_row"], 0, _MOST)
     yield from _whole(f"tokens of {name}", shard["tokens"], shard["rows"], shard["rows"] * sequence_length)
     yield from _whole(f"pieces of {name}", shard["pieces"], shard["rows"], shard["tokens"])
+    # Whoever reads a shard into memory knows by this how much it can be.
+    most = shard["rows"] * _MOST_BESIDE + (shard["tokens"] + 3 * shard["pieces"]) * _MOST_BYTES_OF_A_NUMBER
+    yield from _whole(f"num_bytes of {name}", shard["num_bytes"], 1, most)
+
+
+def longest_record(sequence_length: int) -> int:
+    """Bytes that the record of a row can have at most."""
+    return _MOST_BESIDE + 4 * sequence_length * _MOST_BYTES_OF_A_NUMBER
+
+
+def shard_problem(shard: Any, sequence_length: int) -> str | None:
+    """What breaks a rule in what is said of one shard."""
+    return next(_shard("a shard", shard, sequence_length), None)
 
 
 def is_bare_name(name: str) -> bool:
     """Whether a name is that of a file in the folder itself, on any system and in any store."""
-    return bool(name) and name not in (".", "..") and not any(c in "/\\:" or ord(c) < 32 or ord(c) == 127 for c in name)
+    return _NAME.fullmatch(name) is not None
 
 
 def _tokenizer(tokenizer: Any) -> Iterator[str]:
     yield from _keys("tokenizer", tokenizer, _TOKENIZER_KEYS)
     for name in ("class_name", "sha256"):
         yield from _text(f"tokenizer.{name}", tokenizer[name])
+    if not tokenizer["class_name"].isidentifier():
+        yield f"tokenizer.class_name must be the name of a class, it is {_shown(tokenizer['class_name'])}"
     size, special = tokenizer["vocabulary_size"], tokenizer["special_token_ids"]
     yield from _whole("tokenizer.vocabulary_size", size, 1, _LARGEST_VOCABULARY)
     if not isinstance(special, dict) or not set(NEEDED_ROLES) <= set(special):
         yield f"tokenizer.special_token_ids must hold {', '.join(NEEDED_ROLES)}, it is {_shown(special)}"
         return
     for role, number in special.items():
+        if not role.isidentifier():
+            yield f"tokenizer.special_token_ids must have roles such as pad_token, they have {_shown(role)}"
         yield from _whole(f"tokenizer.special_token_ids.{role}", number, 0, size - 1)
     if special["mask_token"] in (special["pad_token"], special["start_token"], special["end_token"]):
         yield "tokenizer.special_token_ids must have a mask_token of its own"
@@ -157,7 +187,7 @@ def _described(fields: Mapping[str, Any]) -> Iterator[str]:
         yield f"counts must be an object, they are {_shown(counts)}"
         return
     for name, number in counts.items():
-        yield from _whole(f"counts.{name}", number, 0, _MOST)
+        yield from _whole(f"counts.{_shown(name)}" if not name.isidentifier() else f"counts.{name}", number, 0, _MOST)
     if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
         yield f"environment must be names and versions, it is {_shown(environment)}"
     if not isinstance(inputs, list) or not all(isinstance(one, dict) for one in inputs):
@@ -171,7 +201,7 @@ def _keys(what: str, value: Any, keys: frozenset[str]) -> Iterator[str]:
     elif keys - set(value):
         yield f"{what} must hold {', '.join(sorted(keys - set(value)))}"
     elif set(value) - keys:
-        yield f"{what} must not hold {', '.join(sorted(set(value) - keys))}"
+        yield f"{what} must not hold {_shown(sorted(set(value) - keys))}"
 
 
 def _text(what: str, value: Any) -> Iterator[str]:

@@ -33,10 +33,15 @@ def frame_records(records: Iterable[bytes]) -> bytes:
     return b"".join(map(frame_record, records))
 
 
-def read_records(stream: IO[bytes], source: str) -> Iterator[bytes]:
-    """The records of a TFRecord stream. Raises InputError naming `source` and the record that is cut or changed."""
-    for record in _records(stream, source, None, "a shard", "copy it again or run `clozekit prepare --overwrite`"):
-        assert record is not None
+def read_records(stream: IO[bytes], source: str, limit: int | None = None) -> Iterator[bytes]:
+    """The records of a TFRecord stream. Raises InputError naming `source` and the record that is cut or changed, or has
+    more than `limit` bytes."""
+    advice = "copy it again or run `clozekit prepare --overwrite`"
+    for number, record in enumerate(_records(stream, source, limit, "a shard", advice)):
+        if record is None:
+            raise InputError(
+                f"a shard must hold rows, record {number} of {source} is longer than any row ({limit:,} bytes); {advice}"
+            )
         yield record
 
 

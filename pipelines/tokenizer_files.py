@@ -4,9 +4,24 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from clozekit.pipelines.manifest import Manifest
+from clozekit.pipelines.manifest_schema import check_described
+from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"
+
+
+def check_tokenizer(manifest: Manifest, directory: str) -> None:
+    """Raises InputError unless the tokenizer beside a dataset is the one that its manifest speaks of."""
+    tokenizer = load_tokenizer(f"{directory.rstrip('/')}/{TOKENIZER_FOLDER}")
+    if tokenizer.sha256() != manifest.tokenizer.sha256:
+        raise InputError(
+            f"{directory}/{TOKENIZER_FOLDER} must be the tokenizer that made the ids (sha256"
+            f" {manifest.tokenizer.sha256[:12]}), it is another ({tokenizer.sha256()[:12]}); copy the dataset again"
+        )
+    check_described(manifest, tokenizer, directory)
 
 
 def tokenizer_contents(tokenizer: Tokenizer) -> Mapping[str, bytes]:

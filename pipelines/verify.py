@@ -7,23 +7,15 @@ from itertools import islice
 from typing import IO
 
 import numpy as np
-import pyarrow as pa
 
 from clozekit.pipelines.blocks import list_parts
 from clozekit.pipelines.commit import check_account, length_histogram
-from clozekit.pipelines.cut_documents import NO_PAIR
 from clozekit.pipelines.files import join
 from clozekit.pipelines.manifest import MANIFEST_FILE, Manifest, ShardInfo, read_manifest
-from clozekit.pipelines.manifest_schema import check_described
+from clozekit.pipelines.manifest_schema import check_described, longest_record
 from clozekit.pipelines.open_input import open_plain
-from clozekit.pipelines.records import (
-    DOCUMENT_LENGTHS,
-    PAIR_LABELS,
-    ROW_ID,
-    SEGMENT_LENGTHS,
-    TOKEN_IDS,
-    records_to_rows,
-)
+from clozekit.pipelines.records import DOCUMENT_LENGTHS, TOKEN_IDS
+from clozekit.pipelines.row_rules import parse_records, row_problems
 from clozekit.pipelines.tfrecord import read_records
 from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER
 from clozekit.tokenizers.errors import InputError
@@ -32,7 +24,6 @@ from clozekit.tokenizers.file_systems import open_file_system
 
 _ROWS_A_BATCH = 4096
 _PART_BYTES = 1 << 22
-_RULES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -123,6 +114,10 @@ def _shard_problems(directory: str, manifest: Manifest, shard: ShardInfo, histog
         yield Problem(shard.name, "it is no file" if filesystem.exists(name) else "it is missing")
         return
     size = filesystem.size(name)
+    if size > shard.num_bytes:
+        # What comes behind is not ours, and may be without end.
+        yield Problem(shard.name, f"it must hold {shard.num_bytes:,} bytes, it holds {size:,}")
+        return
     with open_plain(path) as stream:
         hashed = hashlib.sha256()
         while part := stream.read(_PART_BYTES):
@@ -141,9 +136,9 @@ def _record_problems(
 ) -> Iterator[Problem]:
     rows = tokens = pieces = 0
     try:
-        records = read_records(stream, shard.name)
+        records = read_records(stream, shard.name, longest_record(manifest.sequence_length))
         while some := list(islice(records, _ROWS_A_BATCH)):
-            batch = _parse(some, rows)
+            batch = parse_records(some, rows)
             for problem in row_problems(batch, shard.first_row + rows, manifest):
                 yield Problem(shard.name, problem)
             lengths = list_parts(batch.column(DOCUMENT_LENGTHS))[0]
@@ -162,75 +157,3 @@ def _record_problems(
     ):
         if found != said:
             yield Problem(shard.name, f"it must hold {said:,} {what}, it holds {found:,}")
-
-
-def _parse(records: list[bytes], first: int) -> pa.RecordBatch:
-    """Rows of the records; raises InputError naming the one that is no Example of a row."""
-    try:
-        return records_to_rows(records)
-    except (RuntimeError, ValueError, KeyError) as error:
-        if len(records) == 1:
-            raise InputError(
-                f"record {first} must be a tf.train.Example with the features of a row ({error})"
-            ) from error
-    # One by one, to name the first that fails.
-    for number, record in enumerate(records):
-        _parse([record], first + number)
-    raise InputError(f"records {first} to {first + len(records) - 1} must have the same features, they do not")
-
-
-def row_problems(rows: pa.RecordBatch, first_row: int, manifest: Manifest) -> list[str]:
-    """What breaks a rule in consecutive rows of a split, at most one line a rule with its first row."""
-    has_pairs = rows.num_columns > 3
-    if has_pairs != manifest.has_pairs:
-        return [
-            f"rows must {'' if manifest.has_pairs else 'not '}have segments of sentence pairs, as the manifest's settings say"
-        ]
-    nulls = [name for name in rows.schema.names if rows.column(name).null_count]
-    if nulls:
-        return [f"every row must have the features {', '.join(rows.schema.names)}, some have no {', '.join(nulls)}"]
-    ids, num_tokens = list_parts(rows.column(TOKEN_IDS))
-    lengths, num_documents = list_parts(rows.column(DOCUMENT_LENGTHS))
-    row_ids, num_ids = list_parts(rows.column(ROW_ID))
-    if (num_ids != 1).any():
-        return ["every row must have one row_id, some have none or several"]
-    special = manifest.tokenizer.special_token_ids
-    token_rows = np.repeat(np.arange(rows.num_rows), num_tokens)
-    document_rows = np.repeat(np.arange(rows.num_rows), num_documents)
-    sums = np.bincount(document_rows, weights=lengths, minlength=rows.num_rows).astype(np.int64)
-    size = manifest.tokenizer.vocabulary_size
-    rules = [
-        ("its row_id is not its number in the split", row_ids != first_row + np.arange(rows.num_rows)),
-        ("it holds no token", num_tokens == 0),
-        (f"it holds more than {manifest.sequence_length} tokens", num_tokens > manifest.sequence_length),
-        (f"an id is not in the vocabulary of {size:,} pieces", _any_in(token_rows, (ids < 0) | (ids >= size), rows)),
-        ("the length of a document is below 1", _any_in(document_rows, lengths < 1, rows)),
-        ("the lengths of its documents do not add up to its tokens", sums != num_tokens),
-    ]
-    if has_pairs:
-        pair_lengths, num_pair_lengths = list_parts(rows.column(SEGMENT_LENGTHS))
-        labels, num_labels = list_parts(rows.column(PAIR_LABELS))
-        if (num_pair_lengths != num_documents).any() or (num_labels != num_documents).any():
-            return ["every document must have one segment length and one pair label, some have none or several"]
-        wrong = (pair_lengths < 2) | (pair_lengths > lengths) | (labels < -1) | (labels > 1)
-        wrong |= (labels == NO_PAIR) != (pair_lengths == lengths)
-        rules.append(("the second segment of a document begins outside of it", _any_in(document_rows, wrong, rows)))
-    broken = [(rule, np.flatnonzero(which)) for rule, which in rules]
-    if not any(len(which) for _, which in broken):
-        # The lengths fit, so they say where documents begin and end.
-        ends = np.cumsum(lengths)
-        wrong = (ids[ends - lengths] != special["start_token"]) | (ids[ends - 1] != special["end_token"])
-        if has_pairs:
-            wrong |= ids[ends - lengths + pair_lengths - 1] != special["end_token"]
-        rule = "a document (or its first segment) does not begin with the start token and end with the end token"
-        broken.append((rule, np.flatnonzero(_any_in(document_rows, wrong, rows))))
-    return [
-        f"row {first_row + which[0]}: {rule}" + (f" (and {len(which) - 1:,} more rows)" if len(which) > 1 else "")
-        for rule, which in broken
-        if len(which)
-    ][:_RULES_SHOWN]
-
-
-def _any_in(rows_of: np.ndarray, wrong: np.ndarray, rows: pa.RecordBatch) -> np.ndarray:
-    """Whether any entry of each row is wrong."""
-    return np.bincount(rows_of[wrong], minlength=rows.num_rows) > 0

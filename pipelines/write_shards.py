@@ -3,8 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
-from typing import IO
+from collections.abc import Iterable, Mapping
+from typing import IO, Any
 
 import apache_beam as beam
 
@@ -12,12 +12,17 @@ from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.blocks import from_bytes, list_parts
 from clozekit.pipelines.files import file_size, join, read_bytes
 from clozekit.pipelines.manifest import ShardInfo
+from clozekit.pipelines.manifest_schema import LONGEST_ROW, shard_problem
 from clozekit.pipelines.progress import Progress, ProgressReporter
 from clozekit.pipelines.records import DOCUMENT_LENGTHS, TOKEN_IDS, rows_to_records, shard_name
 from clozekit.pipelines.tfrecord import check_crc_is_fast, frame_records
+from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import write_bytes_whole, write_whole
+from clozekit.tokenizers.json_files import parse_object
 
 PARTS_FOLDER = "_parts"
+# Over all else that a part file says.
+_OWN_SHA256 = "part_sha256"
 
 
 def parts_folder(directory: str, build_id: str) -> str:
@@ -28,11 +33,34 @@ def part_path(directory: str, build_id: str, split: str, index: int) -> str:
     return join(parts_folder(directory, build_id), f"{split}-{index:05d}.json")
 
 
-def finished_shard(directory: str, part: str) -> ShardInfo | None:
-    """The shard that an earlier attempt at the same build finished and left whole, else None."""
+def part_to_json(info: ShardInfo) -> bytes:
+    fields = dataclasses.asdict(info)
+    return json.dumps({**fields, _OWN_SHA256: _sha256_of(fields)}).encode()
+
+
+def _sha256_of(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def read_part(part: str) -> ShardInfo | None:
+    """What a part file says, None where there is none, or one that is not what was written: its shard is made again."""
     if file_size(part) is None:
         return None
-    info = ShardInfo(**json.loads(read_bytes(part)))
+    try:
+        fields = parse_object(read_bytes(part), part)
+    except InputError:
+        return None
+    written = fields.pop(_OWN_SHA256, None)
+    if written != _sha256_of(fields) or shard_problem(fields, LONGEST_ROW) is not None:
+        return None
+    return ShardInfo(**fields)
+
+
+def finished_shard(directory: str, part: str) -> ShardInfo | None:
+    """The shard that an earlier attempt at the same build finished and left whole, else None."""
+    info = read_part(part)
+    if info is None:
+        return None
     shard = join(directory, info.name)
     if file_size(shard) != info.num_bytes or hashlib.sha256(read_bytes(shard)).hexdigest() != info.sha256:
         return None
@@ -83,7 +111,7 @@ class WriteShard(beam.DoFn):
 
         info = ShardInfo(name, rows, tokens, pieces, sum(map(len, framed)), digest.hexdigest(), blocks[0][0])
         # First the part, which says that the shard is ours; it counts only where the shard is whole.
-        write_bytes_whole(part, json.dumps(dataclasses.asdict(info)).encode())
+        write_bytes_whole(part, part_to_json(info))
 
         def write(stream: IO[bytes]) -> None:
             stream.writelines(framed)

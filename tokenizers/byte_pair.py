@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from clozekit.tokenizers.byte_pair_kernel import (
     fill_merges,
 )
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.text_batch import TextBatch, Texts, decode_text
+from clozekit.tokenizers.special_tokens import texts_of
+from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch, decode_text, joined_texts
 from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
 from clozekit.tokenizers.vocabulary_files import check_pieces, merges_of, pieces_of
 from clozekit.tokenizers.word_cache import new_word_cache
@@ -107,10 +108,9 @@ class BytePairTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Texts, special_tokens_in_strings: bool | None = None) -> TokenBatch:
         if self.add_prefix_space:
-            # The graph face gives str where texts are looked into.
-            given = texts.to_pylist() if hasattr(texts, "to_pylist") else cast(Sequence[str], texts)
             # Nothing stays nothing, as in Hugging Face's library.
-            texts = [text if not text or text.startswith(" ") else " " + text for text in given]
+            given = texts_of(as_text_batch(texts))
+            texts = joined_texts([text if not text or text.startswith(b" ") else b" " + text for text in given])
         return super().encode_batch(texts, special_tokens_in_strings)
 
     def word_starts(self) -> np.ndarray:
@@ -136,9 +136,6 @@ class BytePairTokenizer(Tokenizer):
 
     def _always_special(self) -> dict[str, int]:
         return {token: self._ids[token] for token in self.unsplittable_tokens}
-
-    def _needs_str(self) -> bool:
-        return self.add_prefix_space or super()._needs_str()
 
     def save_assets(self, directory: str | Path) -> None:
         self._check_vocabulary()

@@ -1,13 +1,12 @@
 """The tokenizers of the families, and loading one from its directory."""
 
-import inspect
 from pathlib import Path
 from typing import Any, ClassVar
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_url, local_copy
-from clozekit.tokenizers.huggingface_files import hugging_face_arguments
+from clozekit.tokenizers.huggingface_files import check_overrides, hugging_face_tokenizer
 from clozekit.tokenizers.json_files import read_object
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 from clozekit.tokenizers.sentence_piece_proto import SentencePieceModel
@@ -109,25 +108,16 @@ def load_tokenizer(directory: str | Path, overrides: dict[str, Any] | None = Non
     config_path = root / TOKENIZER_FILE
     described = read_object(config_path) if config_path.is_file() else {}
     if "class_name" not in described:
-        family, arguments = hugging_face_arguments(root)
-        _check_overrides(_FAMILIES[family], overrides)
-        return _FAMILIES[family](**{**arguments, **overrides})
+        return hugging_face_tokenizer(root, _FAMILIES, overrides)
     name = described["class_name"]
-    if name not in _FAMILIES:
+    if not isinstance(name, str) or name not in _FAMILIES:
         raise InputError(f"the tokenizer class must be one of {', '.join(_FAMILIES)}, {config_path} says {name!r}")
-    _check_overrides(_FAMILIES[name], overrides)
+    check_overrides(_FAMILIES[name], overrides)
     try:
         return _FAMILIES[name].from_assets(root / ASSETS_FOLDER, dict(described["config"]), overrides)
     except FileNotFoundError as error:
         raise InputError(f"a tokenizer must be whole, {root} misses {error.filename}; copy it again") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"a tokenizer must be whole, the settings in {config_path} are not ({error})") from error
-
-
-def _check_overrides(family: type[Tokenizer], overrides: dict[str, Any]) -> None:
-    arguments = set(inspect.signature(family).parameters) - {"vocabulary", "merges", "proto"}
-    unknown = sorted(set(overrides) - arguments)
-    if unknown:
-        raise TypeError(f"{family.__name__} takes {', '.join(sorted(arguments))}, got {', '.join(unknown)}; check them")

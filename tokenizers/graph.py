@@ -26,6 +26,10 @@ def tokenize(tokenizer: "Tokenizer", inputs: Any) -> Any:
 
     With `sequence_length` set: (sequence_length,) or (num_texts, sequence_length). With dtype "string": pieces.
     """
+    if isinstance(inputs, tf.RaggedTensor):
+        if inputs.dtype != tf.string:
+            raise InputError(f"texts in a graph must be tf.string, got {inputs.dtype.name}; convert them")
+        return inputs.with_flat_values(tokenize(tokenizer, inputs.flat_values))
     inputs = tf.convert_to_tensor(inputs)
     rank = inputs.shape.rank
     if inputs.dtype != tf.string or rank not in (0, 1):
@@ -37,7 +41,7 @@ def tokenize(tokenizer: "Tokenizer", inputs: Any) -> Any:
 
     def encode(joined: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # A scalar string arrives as bytes or as an array of them, as the version of TensorFlow likes.
-        token_ids, row_lengths = tokenizer.encode_batch(_texts(np.asarray(joined, object).item(), lengths, tokenizer))
+        token_ids, row_lengths = tokenizer.encode_batch(_texts(np.asarray(joined, object).item(), lengths))
         return token_ids, row_lengths
 
     # One string for the whole batch: an array of Python strings would cost more than the tokenizing (measured: 20 of
@@ -57,11 +61,27 @@ def tokenize(tokenizer: "Tokenizer", inputs: Any) -> Any:
     return rows[0] if tokenizer.sequence_length is not None else (rows.flat_values)
 
 
-def _texts(joined: bytes, lengths: np.ndarray, tokenizer: "Tokenizer") -> TextBatch | list[str]:
-    """The batch face takes UTF-8 bytes as they are; what looks into the texts in Python wants str."""
+def _texts(joined: bytes, lengths: np.ndarray) -> TextBatch:
+    """The batch face takes UTF-8 bytes as they are."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    if not tokenizer._needs_str():
-        return TextBatch(np.frombuffer(joined, np.uint8), offsets)
-    cuts = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    return [joined[start:end].decode("utf-8", "replace") for start, end in cuts]
+    return TextBatch(np.frombuffer(joined, np.uint8), offsets)
+
+
+def detokenize(tokenizer: "Tokenizer", token_ids: Any) -> Any:
+    """Text (a scalar) of ids (num_tokens,), or texts (num_texts,) of rows of ids, dense or ragged."""
+    is_ragged = isinstance(token_ids, tf.RaggedTensor)
+    rank = token_ids.shape.rank
+    if rank not in (1, 2) or not token_ids.dtype.is_integer:
+        raise InputError(
+            f"ids in a graph must be integers of rank 1 or 2, got {token_ids.dtype.name} of rank {rank}; flatten them"
+        )
+    rows = token_ids if is_ragged else tf.RaggedTensor.from_tensor(token_ids if rank == 2 else token_ids[None])
+
+    def decode(values: np.ndarray, splits: np.ndarray) -> np.ndarray:
+        cuts = zip(splits[:-1].tolist(), splits[1:].tolist(), strict=True)
+        return np.array([tokenizer.decode(values[start:end].tolist()).encode() for start, end in cuts], object)
+
+    texts = tf.numpy_function(decode, [rows.values, rows.row_splits], tf.string, stateful=False)
+    texts.set_shape([token_ids.shape[0] if rank == 2 else 1])
+    return texts if rank == 2 else texts[0]

@@ -8,7 +8,7 @@ from typing import Any
 from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_characters
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import RobertaTokenizer, XLMRobertaTokenizer
-from clozekit.tokenizers.huggingface_files import PLAIN_CLASS
+from clozekit.tokenizers.huggingface_checks import PLAIN_CLASS
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 from clozekit.tokenizers.sentence_piece_proto import UNIGRAM, UNUSED, USER_DEFINED
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer

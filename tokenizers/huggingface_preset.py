@@ -103,8 +103,9 @@ def _read_listing(record: Path) -> tuple[str, list[str]] | None:
     except InputError:
         return None
     commit, names = content.get("commit"), content.get("names")
-    is_whole = isinstance(commit, str) and _COMMIT.fullmatch(commit) and isinstance(names, list)
-    return (commit, names) if is_whole and all(isinstance(name, str) for name in names) else None
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit) or not isinstance(names, list):
+        return None
+    return (commit, names) if all(isinstance(name, str) for name in names) else None
 
 
 def _is_as_named(path: Path) -> bool:

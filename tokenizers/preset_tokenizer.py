@@ -26,7 +26,8 @@ def tokenizer_of_preset(cls: type[Tokenizer], preset: str | Path | PresetFiles, 
     if not isinstance(tokenizer, cls):
         found = type(tokenizer).__name__
         raise InputError(
-            f"the tokenizer of the preset must be a {cls.__name__}, {files.source} has a {found}; use {found}.from_preset"
+            f"the tokenizer of the preset must be a {cls.__name__}, {files.source} has a {found}; take"
+            f" that by {found}.from_preset, and the model alone with preprocessor=None, to which you pass its ids"
         )
     return tokenizer
 
@@ -47,11 +48,17 @@ def fetch_tokenizer_files(files: PresetFiles) -> Path:
 
 
 def _fetch_hugging_face(files: PresetFiles) -> Path:
-    """Whatever of `hugging_face_arguments`' files there is; a SentencePiece model makes the others needless."""
+    """Whatever there is of the files that `hugging_face_tokenizer` reads."""
     names = files.names() or []
     models = [name for name in names if "/" not in name and name.endswith((".model", ".spm"))]
     vocabularies = [TOKENIZER_FILE, "vocab.txt", "vocab.json", "merges.txt"]
-    wanted = ["tokenizer_config.json", "config.json", *(models or vocabularies)]
+    wanted = [
+        "tokenizer_config.json",
+        "config.json",
+        "added_tokens.json",
+        "special_tokens_map.json",
+        *([*models, TOKENIZER_FILE] if models else vocabularies),
+    ]
     fetched = [(name, path) for name in wanted if (path := files.path(name, required=False)) is not None]
     if not fetched:
         raise InputError(f"a preset must hold {TOKENIZER_FILE} or the files of a tokenizer, {files.source} does not")

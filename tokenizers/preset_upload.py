@@ -50,7 +50,7 @@ def upload_directory(local: Path, url: str, keep_others: bool = False) -> None:
     file_system, root = open_file_system(url.rstrip("/"))
     with named_upload_errors(url):
         if not keep_others:
-            check_replaceable("a preset", url, "choose another URL")
+            check_replaceable("convert", "a preset", url, "choose another URL")
             before = read_owned(url) or Owned("convert")
             # What is written from now on is ours, also when this is cut off.
             write_owned(url, Owned(before.made_by, before.names | set(names)))

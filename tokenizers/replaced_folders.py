@@ -22,10 +22,12 @@ from clozekit.tokenizers.owned_files import (
 _OLD = ".old"
 
 
-def check_replaceable(what: str, target: str | Path, choose: str) -> None:
-    """Raises InputError unless a folder (at a path or URL) is free, or holds nothing but what such a command wrote."""
+def check_replaceable(made_by: str, what: str, target: str | Path, choose: str) -> None:
+    """Raises InputError unless a folder (at a path or URL) is free, or holds nothing but what this command wrote: what others
+    of Clozekit's wrote, such as a dataset, stays."""
     owned = read_owned(target)
-    check_own_folder(what, target, lambda name: owned is not None and name in owned.names, choose)
+    ours = owned.names if owned is not None and owned.made_by == made_by else frozenset[str]()
+    check_own_folder(what, target, ours.__contains__, choose)
 
 
 @contextmanager
@@ -39,7 +41,7 @@ def replaced_folder(
     Raises InputError, before anything is written, where `target` holds what is not ours.
     """
     _finish_killed(target, may_hold)
-    check_replaceable(what, target, choose)
+    check_replaceable(made_by, what, target, choose)
     temporary = Path(temporary_name(str(target.with_name(f".{target.name}"))))
     temporary.mkdir(parents=True)
     # Whoever finds a folder of this kind that nobody holds knows that its command was killed.
@@ -49,7 +51,7 @@ def replaced_folder(
         with path_named(target):
             yield temporary
         write_owned(temporary, Owned(made_by, frozenset(list_files(temporary))))
-        _swap(temporary, target, what, choose)
+        _swap(temporary, target, made_by, what, choose)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -57,9 +59,9 @@ def replaced_folder(
         os.close(descriptor)
 
 
-def _swap(temporary: Path, target: Path, what: str, choose: str) -> None:
+def _swap(temporary: Path, target: Path, made_by: str, what: str, choose: str) -> None:
     # Somebody may have put a file there while the new folder was filled.
-    check_replaceable(what, target, choose)
+    check_replaceable(made_by, what, target, choose)
     old = temporary.with_name(temporary.name.removesuffix(".clozekit-tmp") + _OLD)
     if target.exists():
         target.rename(old)

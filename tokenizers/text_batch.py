@@ -28,6 +28,8 @@ def as_text_batch(texts: Texts) -> TextBatch:
         return texts
     if isinstance(texts, str | bytes):
         raise InputError("texts must be a list of str or an Arrow string array, got one str; put it in a list")
+    if not isinstance(texts, pa.Array | pa.ChunkedArray) and not hasattr(texts, "__len__"):
+        raise InputError(f"texts must be a list of str or an Arrow string array, got {texts!r:.80}; put it in a list")
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     if isinstance(texts, pa.Array):
@@ -36,9 +38,9 @@ def as_text_batch(texts: Texts) -> TextBatch:
         # `large_string` has 64-bit offsets: a batch may pass 2 GiB.
         return _arrow_buffers(pa.array(texts, type=pa.large_string()))
     except UnicodeEncodeError:
-        return _join([text.encode("utf-8", "surrogatepass") for text in texts])
+        return joined_texts([text.encode("utf-8", "surrogatepass") for text in texts])
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
-        return _join([_as_bytes(text, index) for index, text in enumerate(texts)])
+        return joined_texts([_as_bytes(text, index) for index, text in enumerate(texts)])
 
 
 def decode_text(data: bytes) -> str:
@@ -60,7 +62,8 @@ def _as_bytes(text: Any, index: int) -> bytes:
     raise InputError(f"every text must be a str, text {index} is {type(text).__name__}; drop it or convert it")
 
 
-def _join(encoded: list[bytes]) -> TextBatch:
+def joined_texts(encoded: list[bytes]) -> TextBatch:
+    """Texts that are UTF-8 already."""
     offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
     np.cumsum([len(text) for text in encoded], out=offsets[1:])
     return TextBatch(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
@@ -72,14 +75,14 @@ def _arrow_buffers(array: pa.Array) -> TextBatch:
     elif pa.types.is_large_string(array.type):
         offset_type = np.int64
     elif pa.types.is_null(array.type) and len(array) == 0:
-        return _join([])
+        return joined_texts([])
     else:
         raise InputError(f"an Arrow array of texts must be string or large_string, got {array.type}; cast it")
     if array.null_count:
         raise InputError(f"every text must be a str, {array.null_count} of {len(array)} are null; drop or fill them")
     _, offset_buffer, data_buffer = array.buffers()
     if offset_buffer is None or len(array) == 0:
-        return _join([])
+        return joined_texts([])
     offsets: np.ndarray = np.frombuffer(offset_buffer, dtype=offset_type)[array.offset : array.offset + len(array) + 1]
     data = np.frombuffer(data_buffer if data_buffer is not None else b"", dtype=np.uint8)
     # Always read-only: one type for the kernels, so one compilation.

@@ -14,7 +14,7 @@ from clozekit.tokenizers.builtin_presets import FAMILIES, BuiltinPreset, presets
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_url, path_named
 from clozekit.tokenizers.json_files import read_object
-from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch
+from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch, joined_texts
 
 TOKENIZER_FILE = "tokenizer.json"
 # KerasHub keeps the files of a tokenizer below the stem of its config file; ours go there too.
@@ -83,8 +83,9 @@ class Tokenizer:
         found_in_texts = {**self._always_special(), **(self.special_token_ids() if honoured else {})}
         if not found_in_texts:
             return self._encode(as_text_batch(texts))
-        parts = special_tokens.split_texts(texts, found_in_texts, self._spaced_token() if honoured else None)
-        encoded = self._encode(as_text_batch(parts.texts))
+        batch = as_text_batch(texts)
+        parts = special_tokens.split_texts(batch, found_in_texts, self._spaced_token() if honoured else None)
+        encoded = self._encode(joined_texts(parts.texts))
         return TokenBatch(*special_tokens.join_parts(parts, *encoded))
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -261,11 +262,20 @@ class Tokenizer:
     __call__ = tokenize
 
     def detokenize(self, inputs: Any) -> Any:
-        """Text of ids, or texts of several rows of ids (lists, arrays, eager tensors)."""
+        """Text of ids, or texts of several rows of ids: lists, arrays, tensors, in a graph too."""
+        if type(inputs).__module__.startswith("tensorflow") and not _has_values(inputs):
+            from clozekit.tokenizers import graph
+
+            self._check_vocabulary()
+            return graph.detokenize(self, inputs)
         if hasattr(inputs, "to_list"):
             inputs = inputs.to_list()
         elif hasattr(inputs, "numpy"):
             inputs = inputs.numpy()
+        if isinstance(inputs, str | bytes) or not hasattr(inputs, "__len__") or np.ndim(inputs) == 0:
+            raise InputError(
+                f"detokenize takes a list of ids, or a list of such lists, got {inputs!r:.80}; put it in one"
+            )
         if len(inputs) and hasattr(inputs[0], "__len__"):
             return [self.decode(row) for row in inputs]
         return self.decode(inputs)
@@ -300,13 +310,15 @@ class Tokenizer:
     def _padding_id(self) -> int:
         return int(getattr(self, "pad_token_id", 0))
 
-    def _needs_str(self) -> bool:
-        """Whether texts are looked into before the kernel sees their bytes."""
-        return self.special_tokens_in_strings or bool(self._always_special())
-
     def _spaced_token(self) -> str | None:
         return self.special_token_names.get("mask_token") if self.mask_takes_space_before else None
 
     def __getstate__(self) -> dict[str, Any]:
         # The tables of the kernels are rebuilt where they are needed: smaller pickles for Beam.
         return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_graph")}
+
+
+def _has_values(tensor: Any) -> bool:
+    """Whether a tensor of TensorFlow is more than a part of a graph."""
+    values = getattr(tensor, "flat_values", tensor)
+    return hasattr(values, "numpy")

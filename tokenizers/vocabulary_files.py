@@ -82,7 +82,12 @@ def pieces_of(vocabulary: str | Path | Sequence[str] | Mapping[str, int]) -> tup
             if not isinstance(content, dict):
                 raise InputError(f"a vocabulary in JSON must be piece -> id, {vocabulary} is not; check the file")
             return _by_id(content, str(vocabulary)), str(vocabulary)
-        return read_lines(vocabulary), str(vocabulary)
+        lines = read_lines(vocabulary)
+        # As transformers reads them: an editor's mark at the begin and empty lines at the end are no pieces.
+        lines[:1] = [line.removeprefix("\ufeff") for line in lines[:1]]
+        while lines and lines[-1] == "":
+            lines.pop()
+        return lines, str(vocabulary)
     if isinstance(vocabulary, Mapping):
         return _by_id(vocabulary, "the vocabulary dict"), "the vocabulary dict"
     if not isinstance(vocabulary, Iterable):

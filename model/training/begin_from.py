@@ -7,6 +7,7 @@ import tensorflow as tf
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.training.checkpoint_state import state_from_json
 from clozekit.model.training.checkpoints import STATE_FILE, DamagedCheckpointError, Saved, read_values, variable_kind
+from clozekit.model.training.files import read_text
 from clozekit.model.vocabulary_padding import padded_size, with_vocabulary
 from clozekit.tokenizers.errors import InputError
 
@@ -24,8 +25,7 @@ def begin_from(task: Any, source: str, vocabulary_multiple: int) -> None:
 def _from_checkpoint(task: Any, source: str, state_file: str) -> None:
     kinds = {f"model/{weight.path}": variable_kind(weight) for weight in task.weights}
     try:
-        with tf.io.gfile.GFile(state_file) as stream:
-            values = read_values(Saved(source, state_from_json(stream.read())), kinds)
+        values = read_values(Saved(source, state_from_json(read_text(state_file))), kinds)
     except (DamagedCheckpointError, ValueError, tf.errors.OpError) as error:
         raise InputError(
             f"init_from must be a whole checkpoint of a model like this one, {source} is not"

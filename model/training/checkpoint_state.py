@@ -12,6 +12,8 @@ from clozekit.tokenizers.json_files import parse_object
 _OWN_SHA256 = "sha256"
 # More rows, tokens or bytes than any run has; beyond it floats lose count.
 _MOST = 2**53
+# Of a loss: beyond it sums have no end.
+_HIGHEST = 1e300
 _COUNTS = ("global_step", "next_row", "tokens_seen", "rows_left_out", "num_returns")
 _FILE = re.compile(r"variables\.[A-Za-z0-9.-]+")
 
@@ -63,8 +65,10 @@ def _problem_of(fields: Mapping[str, Any]) -> str | None:
         return f"used_seconds must be a number from 0, it is {position['used_seconds']!r:.40}"
     if loss is not None and not _is_number(loss):
         return f"validation_loss must be a number, it is {loss!r:.40}"
-    if not isinstance(files, dict) or not all(
-        _FILE.fullmatch(name) and _is_count(size) for name, size in files.items()
+    if (
+        not isinstance(files, dict)
+        or "variables.index" not in files
+        or not all(_FILE.fullmatch(name) and _is_count(size) and size > 0 for name, size in files.items())
     ):
         return "files must be the checkpoint's own, with their sizes"
     return _problem_of_watch(position["watch"])
@@ -84,7 +88,8 @@ def _problem_of_watch(watch: Any) -> str | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # No comparison holds for NaN.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _HIGHEST
 
 
 def _is_count(value: Any) -> bool:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from clozekit.model.training.checkpoint_state import state_from_json, state_to_json
 from clozekit.model.training.divergence import Watch
-from clozekit.model.training.files import write_text
+from clozekit.model.training.files import read_text, write_text
 from clozekit.model.training.run_files import is_of_checkpoint, remove_checkpoint
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.owned_files import new_id
@@ -168,8 +168,7 @@ class Checkpoints:
     def _state(self, name: str) -> Saved:
         path = f"{self.directory}/{name}"
         try:
-            with tf.io.gfile.GFile(f"{path}/{STATE_FILE}") as stream:
-                saved = Saved(path, state_from_json(stream.read()))
+            saved = Saved(path, state_from_json(read_text(f"{path}/{STATE_FILE}")))
             if saved.position.global_step != int(name.removeprefix("step-")):
                 raise ValueError(f"it is of step {saved.step}")
         except tf.errors.NotFoundError as error:

@@ -15,6 +15,8 @@ from clozekit.tokenizers.file_systems import path_named
 from clozekit.tokenizers.json_files import parse_object
 
 REMOTE_FLUSH_SECONDS = 30.0
+# Of an entry; all else are numbers.
+_TEXTS = ("kind", "event", "reason")
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
 MEASURED = frozenset(
     {
@@ -146,8 +148,13 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 def _entry(line: bytes, named: str) -> dict[str, Any]:
     entry = parse_object(line, named)
-    step = entry.get("step")
-    if not isinstance(entry.get("kind"), str) or isinstance(step, bool) or not isinstance(step, int):
+    step, numbers = entry.get("step"), [value for value in entry.values() if isinstance(value, int | float)]
+    is_step = isinstance(step, int) and not isinstance(step, bool) and step >= 0
+    # NaN is in no comparison; beyond 64 bits there are no numbers here, and none that is spelled as a text.
+    fits = all(abs(value) < 2**63 if isinstance(value, int) else abs(value) <= 1e300 for value in numbers)
+    plain = all(value is None or isinstance(value, str | int | float) for value in entry.values())
+    spelled = [name for name, value in entry.items() if isinstance(value, str) and name not in _TEXTS]
+    if not isinstance(entry.get("kind"), str) or not is_step or not fits or not plain or spelled:
         raise InputError(
             f"{named} must be an entry of a run's log, with its kind and its step, it is not: the file was changed; put it"
             " back, or move it away (the report then lacks what it held)"

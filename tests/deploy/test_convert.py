@@ -48,7 +48,7 @@ def test_the_command_says_what_was_written_and_how_to_load_it(tmp_path: Path, ca
     assert out.splitlines()[1] == f'keras_hub.models.RobertaTextClassifier.from_preset("{target}")'
     assert err == ""
     assert main(["convert", source, source, "--to", "huggingface"]) == 2
-    assert "into another directory" in capsys.readouterr().err
+    assert "beside what it is made from" in capsys.readouterr().err
     assert main(["convert", str(tmp_path / "none"), target, "--to", "huggingface"]) == 2
 
 

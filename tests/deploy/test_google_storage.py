@@ -78,7 +78,7 @@ def test_a_dataset_in_a_bucket_is_the_one_on_a_disk(
     names = {name.removeprefix("ours/dataset/") for name in files().find("ours/dataset")}
     tokenizer = {name for name in names if name.startswith("tokenizer/")}
     assert tokenizer
-    assert names == {*shards, *tokenizer, "manifest.json", "report.html", "data-card.md"}
+    assert names == {*shards, *tokenizer, "manifest.json", "report.html", "data-card.md", ".clozekit-files.json"}
     assert main(["verify", prepared]) == 0
     assert "whole: 4 shards" in capsys.readouterr().out
     assert main(["inspect", prepared, "--rows", "1"]) == 0

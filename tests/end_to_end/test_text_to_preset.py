@@ -95,10 +95,10 @@ def test_the_demo_runs_and_runs_again(
     first = capsys.readouterr().out
     assert "masked accuracy" in first and "[5/5] results" in first
     assert {path.name for path in directory.iterdir()} == {
-        "corpus", "tokenizer", "dataset", "run", "preset", "report.html", "train.yaml",
+        "corpus", "tokenizer", "dataset", "run", "preset", "report.html", "train.yaml", ".clozekit-files.json",
     }  # fmt: skip
     assert {path.name for path in (directory / "run").iterdir()} == {
-        "checkpoints", "metrics.jsonl", "tensorboard", "config.yaml",
+        "checkpoints", "metrics.jsonl", "tensorboard", "config.yaml", ".clozekit-files.json",
     }  # fmt: skip
     assert main(["demo", "--directory", str(directory), "--steps", "6"]) == 0
     second = capsys.readouterr().out

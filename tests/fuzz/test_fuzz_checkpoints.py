@@ -1,6 +1,7 @@
 """Damaged checkpoints: never accepted with other numbers, and an older whole one is found."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,10 @@ def test_fuzz_values_of_a_state_without_checksum(saved: tuple[Path, Checkpoints]
         (("run",), 5, "run must hold the settings"),
         (("position",), [], "position must say where the run stands"),
         (("position", "watch"), None, "watch must hold"),
+        (("validation_loss",), float("nan"), "validation_loss must be a number"),
+        (("validation_loss",), 10**400, "validation_loss must be a number"),
+        (("position", "watch", "recent"), [[1, 10**400, 2.0]], "watch.recent must hold"),
+        (("files",), {}, "files must be the checkpoint's own"),
         (("validation_loss",), "low", "validation_loss must be a number"),
         (("files",), {"../x": 5}, "files must be the checkpoint's own"),
     ],
@@ -114,6 +119,40 @@ def test_a_state_nested_without_end_is_passed_over(saved: tuple[Path, Checkpoint
     folder, checkpoints = saved
     (folder / STATE_FILE).write_text('{"run": ' * 100_000, encoding="utf-8")
     check_newest(checkpoints)
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "long"])
+def test_a_state_that_is_no_file_is_passed_over(kind: str, saved: tuple[Path, Checkpoints]) -> None:
+    folder, checkpoints = saved
+    path = folder / STATE_FILE
+    path.unlink()
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with open(path, "wb") as stream:
+            stream.truncate(2**40)
+    check_newest(checkpoints)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"kind": "train", "step": -1}',
+        '{"kind": "train", "step": 1000000000000000000000000000000}',
+        '{"kind": "train", "step": 1, "cost": "5"}',
+        '{"kind": "train", "step": 1, "loss": NaN}',
+        '{"kind": "train", "step": 1, "loss": [2.0]}',
+        "[" * 100_000,
+    ],
+)
+def test_a_line_that_is_no_entry_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / METRICS_FILE).write_text(f'{{"kind": "train", "step": 1}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 2 must"):
+        read_metrics(tmp_path / METRICS_FILE)
 
 
 def test_fuzz_logs(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_folder_that_holds_something_is_refused(dataset: tuple[str, Manifest],
     export_dataset(dataset[0], target, "padded", overwrite=True)
     assert sorted(path.suffix for path in Path(target).iterdir()) == [*[".json"] * 2, *[".tfrecord"] * 4]
     # Never the dataset itself, nor anything else that no export wrote.
-    with pytest.raises(InputError, match="an export needs a folder of its own, .* holds what Clozekit did not "):
+    with pytest.raises(InputError, match="an export goes into a folder of its own, .* holds what Clozekit did not "):
         export_dataset(dataset[0], dataset[0], "padded", overwrite=True)
     with pytest.raises(InputError, match="must be one of padded, parquet, tfds, got 'csv'"):
         export_dataset(dataset[0], target, "csv")

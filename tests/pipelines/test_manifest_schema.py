@@ -1,5 +1,6 @@
 """The manifest is not believed: what is edited, forged or of another kind is refused in one line by every verb that reads."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from clozekit.pipelines.manifest import (
     read_manifest,
 )
 from clozekit.pipelines.verify import verify_dataset
+from clozekit.pipelines.write_shards import finished_shard, part_to_json
 from clozekit.tokenizers.errors import InputError
 
 
@@ -70,6 +72,11 @@ def doubled(fields: dict[str, Any]) -> None:
     shards[1] = {**shards[0], "first_row": shards[1]["first_row"]}
 
 
+def doubled_bytes(fields: dict[str, Any]) -> None:
+    shards = fields["splits"]["train"]["shards"]
+    shards[1]["sha256"] = shards[0]["sha256"]
+
+
 SHARD = ("splits", "train", "shards", 0)
 CASES = [
     ("rows as a text", at(*SHARD, "rows", value="5"), "rows of .* must be a whole number, it is '5'"),
@@ -90,6 +97,15 @@ CASES = [
     ("name empty", at(*SHARD, "name", value=""), "must be that of a file in the dataset's folder"),
     ("name a number", at(*SHARD, "name", value=5), "must be that of a file in the dataset's folder"),
     ("one shard twice", doubled, "is named twice"),
+    ("one shard under two names", doubled_bytes, "another one has the bytes of"),
+    ("name with a wildcard", at(*SHARD, "name", value="t*"), "must be that of a file in the dataset's folder"),
+    ("name of half a letter", at(*SHARD, "name", value="\ud800"), "must be that of a file in the dataset's folder"),
+    ("bytes without end", at(*SHARD, "num_bytes", value=10**12), "num_bytes of .* must be from 1 to"),
+    ("tokens beside the histogram", at(*SHARD, "tokens", value=5000), "tokens, as its length_histogram says"),
+    ("a role of two lines", at("tokenizer", "special_token_ids", "a\nb", value=0), "must have roles such as pad_token"),
+    ("a class of two lines", at("tokenizer", "class_name", value="a\nb"), "must be the name of a class"),
+    ("a key of two lines", at("a\nb", value=1), "it must not hold"),
+    ("a count of two lines", at("counts", "a\nb", value=-1), "must be from 0 to"),
     ("no shards", at("splits", "train", "shards", value=[]), "train must have shards"),
     ("a shard that is none", at(*SHARD, value=[]), "a shard of train must be an object"),
     ("no splits", at("splits", value={}), "splits must be some of train, validation"),
@@ -111,7 +127,7 @@ CASES = [
     ("inputs", at("inputs", value=[1]), "inputs must be a list of files"),
     ("environment", at("environment", value=None), "environment must be names and versions"),
     ("a key missing", without("counts"), "it must hold counts"),
-    ("a key of another", at("more", value=1), "it must not hold more"),
+    ("a key of another", at("more", value=1), r"it must not hold \['more'\]"),
     ("schema_version", at("schema_version", value=True), "schema_version must be a whole number"),
     ("schema_version of later", at("schema_version", value=2), "the manifest schema must be 1"),
 ]  # fmt: skip
@@ -229,3 +245,41 @@ def test_a_shard_that_is_no_file_is_named_and_not_read(
     assert main(["export", str(copy), str(tmp_path / "out"), "--to", "parquet"]) == 2
     assert main(["train", train_config(copy)]) == 2
     assert capsys.readouterr().err.count(name) >= 2
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "long"])
+def test_a_manifest_that_is_no_file_is_not_read(kind: str, copy: Path) -> None:
+    path = copy / MANIFEST_FILE
+    path.unlink()
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with open(path, "wb") as stream:
+            stream.truncate(2**40)
+    with pytest.raises(InputError, match="a manifest must be a file of at most"):
+        read_manifest(str(copy))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"rows": 3', '"rows": 4'),
+        lambda text: text[:-5],
+        lambda text: '{"name": ' * 50_000,
+        lambda text: "[]",
+        lambda text: '{"name": "../x"}',
+    ],
+)
+def test_a_damaged_part_counts_for_nothing(damage: Callable[[str], str], tmp_path: Path) -> None:
+    content = b"x" * 200
+    info = ShardInfo("a.tfrecord", 3, 9, 3, 200, hashlib.sha256(content).hexdigest(), 0)
+    (tmp_path / info.name).write_bytes(content)
+    part = tmp_path / "part.json"
+    part.write_bytes(part_to_json(info))
+    assert finished_shard(str(tmp_path), str(part)) == info
+    part.write_text(damage(part.read_text(encoding="utf-8")), encoding="utf-8")
+    assert finished_shard(str(tmp_path), str(part)) is None

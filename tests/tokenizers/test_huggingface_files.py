@@ -26,12 +26,13 @@ def test_vocab_txt_with_its_settings(tmp_path: Path) -> None:
 
 
 def test_tokenizer_json_of_wordpiece(tmp_path: Path) -> None:
-    model = {"type": "WordPiece", "vocab": {piece: i for i, piece in enumerate(BERT[:-2])}, "unk_token": "[UNK]"}
-    added = [{"id": 6, "content": "##b"}, {"id": 5, "content": "a"}, {"id": 4, "content": "[MASK]"}]
+    model = {"type": "WordPiece", "vocab": {piece: i for i, piece in enumerate(BERT)}, "unk_token": "[UNK]"}
+    # A special token may stand in the list of added ones alone.
+    del model["vocab"]["[MASK]"]
+    added = [{"id": 4, "content": "[MASK]"}]
     normalizer = {"type": "BertNormalizer", "lowercase": True, "strip_accents": None, "handle_chinese_chars": True}
-    (tmp_path / "tokenizer.json").write_text(
-        json.dumps({"model": model, "normalizer": normalizer, "added_tokens": added})
-    )
+    content = {"model": model, "normalizer": normalizer, "added_tokens": added}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**content, "pre_tokenizer": {"type": "BertPreTokenizer"}}))
     tokenizer = load_tokenizer(tmp_path)
     assert isinstance(tokenizer, BertTokenizer) and tokenizer.get_vocabulary() == BERT
     assert tokenizer.tokenize("Áb").tolist() == [5, 6]
@@ -56,6 +57,7 @@ def test_tokenizer_json_of_xlm_roberta(tmp_path: Path) -> None:
     charsmap = base64.b64encode(b"").decode()
     steps = [{"type": "Precompiled", "precompiled_charsmap": charsmap}, {"type": "Replace"}]
     content = {"model": {"type": "Unigram", "vocab": XLMR, "unk_id": 3}, "normalizer": {"normalizers": steps}}
+    content["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     tokenizer = load_tokenizer(tmp_path)
     assert tokenizer.get_vocabulary() == [piece for piece, _ in XLMR]

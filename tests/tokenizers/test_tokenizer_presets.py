@@ -34,7 +34,9 @@ def test_it_is_of_the_class_that_was_asked_for(tokenizer: BertTokenizer, tokeniz
     for cls in (BertTokenizer, Tokenizer):
         found = cls.from_preset(tokenizer_directory)
         assert isinstance(found, BertTokenizer) and found.sha256() == tokenizer.sha256()
-    with pytest.raises(InputError, match=r"must be a RobertaTokenizer, .* has a BertTokenizer; use BertTokenizer"):
+    with pytest.raises(
+        InputError, match=r"must be a RobertaTokenizer, .* has a BertTokenizer; take that by BertTokenizer"
+    ):
         RobertaTokenizer.from_preset(tokenizer_directory)
 
 

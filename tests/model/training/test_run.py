@@ -212,7 +212,7 @@ def test_a_shard_that_is_damaged_stops_the_run_by_its_name(
 def test_a_preset_never_takes_the_place_of_something_else(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work", encoding="utf-8")
-    with pytest.raises(InputError, match="is something else; choose another `preset`"):
+    with pytest.raises(InputError, match="holds what Clozekit did not write there: thesis.txt"):
         Run(config_for(dataset[0], tmp_path / "run", preset=str(tmp_path / "mine")))
     assert (tmp_path / "mine" / "thesis.txt").read_text(encoding="utf-8") == "years of work"
 
