@@ -12,6 +12,7 @@ from clozekit.tokenizers.errors import InputError
 
 # A model of so many parameters may be built, to say which of its weights is not there.
 _SMALL = 10_000_000
+# The deepest encoders that were published have a thousand blocks; a million take hours to build, however narrow.
 _MOST_BLOCKS = 1000
 
 

@@ -64,11 +64,11 @@ def build_backbone(
 ) -> Backbone:
     """The backbone of a preset; it is held against the size of the weights, or of the memory, before it is built."""
     settings, named = source.backbone_settings(), f"{source.source}: {CONFIG_FILE}"
-    check_blocks(settings, named)
     parameters = least_parameters(settings, num_classes)
     if load_weights:
         check_fits_weights(parameters, source.weight_files(), named)
     check_fits_memory(parameters, named)
+    check_blocks(settings, named)
     try:
         return source.family.backbone(**settings, dtype=dtype)
     except (TypeError, ValueError) as error:

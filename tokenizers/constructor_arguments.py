@@ -18,11 +18,9 @@ _MOST = 2**31 - 1
 # By the beginning or end of a name: the smallest and the largest value.
 _WHOLE_FROM_ONE = ("num_", "vocabulary_size", "hidden_dim", "intermediate_dim", "embedding_dim", "sequence_length")
 _SHARES = ("dropout", "_rate")
-# The deepest encoders that were published have a thousand blocks; a million take hours to build, however narrow.
-_MOST_BLOCKS = 1000
 # Of the rows of a batch, which are allocated whole.
 _MOST_TOKENS = 1 << 20
-_COUNTS_OF_BLOCKS = ("num_layers", "num_groups", "num_inner_repetitions")
+_LENGTHS_OF_ROWS = ("sequence_length", "mask_selection_length")
 # What the loader itself gives a constructor: never said by a file.
 _PARTS = {
     "backbone",
@@ -94,7 +92,7 @@ def _problem_of_number(name: str, value: Any, is_whole: bool) -> str | None:
         return "a finite number"
     if is_whole:
         low = 1 if name.startswith(_WHOLE_FROM_ONE) or name.endswith(_WHOLE_FROM_ONE) else 0
-        most = _MOST_BLOCKS if name in _COUNTS_OF_BLOCKS else _MOST_TOKENS if name.endswith("_length") else _MOST
+        most = _MOST_TOKENS if name in _LENGTHS_OF_ROWS else _MOST
         return None if low <= value <= most else f"from {low} to {most}"
     if name.endswith("epsilon"):
         return None if 0 < value < 1 else "above 0 and below 1"
