@@ -12,6 +12,8 @@ from clozekit.tokenizers.errors import InputError
 
 # A model of so many parameters may be built, to say which of its weights is not there.
 _SMALL = 10_000_000
+# The deepest encoders that were published have a thousand blocks; a million take hours to build, however narrow.
+_MOST_BLOCKS = 1000
 
 
 def least_parameters(settings: Mapping[str, Any], num_classes: int = 0) -> int:
@@ -28,6 +30,17 @@ def least_parameters(settings: Mapping[str, Any], num_classes: int = 0) -> int:
         blocks = settings.get("num_groups", 1) * settings.get("num_inner_repetitions", 1)
     block = 4 * hidden * hidden + 2 * hidden * settings.get("intermediate_dim", 0)
     return int(rows * width + blocks * block + num_classes * hidden)
+
+
+def check_blocks(settings: Mapping[str, Any], named: str) -> None:
+    """Raises InputError for so many blocks that building them would take hours, however narrow they are."""
+    blocks = settings.get("num_groups", 1) * settings.get("num_inner_repetitions", 1)
+    applied = settings["num_layers"] * settings.get("num_inner_repetitions", 1)
+    if max(blocks, applied) > _MOST_BLOCKS:
+        raise InputError(
+            f"{named} must describe a model of at most {_MOST_BLOCKS:,} blocks, it describes one of"
+            f" {max(blocks, applied):,}; mend it, or copy the preset again"
+        )
 
 
 def check_fits_weights(parameters: int, paths: Iterable[Path], named: str) -> None:
