@@ -77,6 +77,7 @@ def test_tokenizer_json_of_albert(tmp_path: Path) -> None:
             "vocab": [[piece, score] for piece, score, _ in [*SPECIAL, *LETTERS]],
         },
         "normalizer": {"type": "Sequence", "normalizers": steps},
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
         "added_tokens": [{"content": piece, "special": True} for piece, _, _ in SPECIAL],
     }
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
