@@ -137,7 +137,7 @@ class KerasPreset:
             check_arrays(file, largest, f"{self.source}: {file.name}")
         try:
             backbone.load_weights(path)
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise InputError(
                 f"{self.source}: {path.name} must hold the weights of the {type(backbone).__name__} that"
                 f" {CONFIG_FILE} describes, it does not ({_first_line(error)})"
@@ -178,7 +178,7 @@ class KerasPreset:
             with h5py.File(path, "r") as file:
                 for name, variable in task.head_variables().items():
                     variable.assign(_dataset(file, name, tuple(variable.shape)))
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.source}: {TASK_WEIGHTS_FILE} must hold the head of the {type(task).__name__} that {TASK_FILE}"
                 f" describes, it does not ({_first_line(error)})"
