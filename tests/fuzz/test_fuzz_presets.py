@@ -122,6 +122,26 @@ def test_fuzz_weights_of_presets(
         check(preset, kind, load_weights=True)
 
 
+def test_fuzz_weights_read_into_one_model(presets: dict[tuple[str, str, str], Path], tmp_path: Path) -> None:
+    """Many more cases a second: the model is built once for each layout."""
+    for layout in LAYOUTS:
+        whole = presets["bert", "masked_lm", layout]
+        task = MaskedLM.from_preset(str(whole), preprocessor=None)
+        preset = Path(shutil.copytree(whole, tmp_path / layout))
+        for _, dice in dice_of_cases(60):
+            path = dice.choice(files_of(preset, is_weights=True))
+            content = path.read_bytes()
+            cut = dice.choice((min(len(content), 2048), len(content)))
+            path.write_bytes(damaged_bytes(content[:cut], dice) + content[cut:])
+            try:
+                source = open_source(preset)
+                source.load_backbone_weights(task.backbone)
+                source.load_head_weights(task)
+            except InputError as error:
+                assert "\n" not in str(error)
+            path.write_bytes(content)
+
+
 def test_fuzz_names_of_classes() -> None:
     for _, dice in dice_of_cases(200):
         name = "".join(dice.choice("BertRoAlXLMBackbone>._\x00\n\ud800") for _ in range(dice.randint(0, 20)))

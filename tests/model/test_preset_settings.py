@@ -19,9 +19,9 @@ CODE = {"class_name": "Dense", "config": {"units": 4}}
 BOTH = ("masked_lm", "text_classifier")
 # Of a preset of KerasHub: (task, file, part of the file, setting, value, message).
 KERAS_HUB: list[tuple[str, str, str, str, Any, str]] = [
-    ("text_classifier", "clozekit.json", "task", "activation", CODE, "activation must be a name, got {'class_name'"),
+    ("text_classifier", "clozekit.json", "task", "activation", CODE, "must be one of linear"),
     ("text_classifier", "clozekit.json", "task", "activation", "clozekit>BertBackbone", "must be one of linear"),
-    ("text_classifier", "clozekit.json", "task", "activation", ["relu"], "activation must be a name"),
+    ("text_classifier", "clozekit.json", "task", "activation", ["relu"], "must be one of linear"),
     ("text_classifier", "clozekit.json", "task", "inputs", "x", "has inputs too"),
     ("text_classifier", "clozekit.json", "task", "preprocessor", None, "has preprocessor too"),
     ("text_classifier", "clozekit.json", "task", "compile", False, "has compile too"),
