@@ -97,13 +97,13 @@ class KerasPreset:
         left_out = (*_PASSED_OVER, "backbone", "preprocessor")
         settings = {name: value for name, value in self._task["config"].items() if name not in left_out}
         settings |= self._own_part("task")
-        check_arguments(getattr(self.family, kind), settings, f"{self.source}: {TASK_FILE}")
         activation = settings.get("activation")
-        if activation is not None and activation not in _OUTPUT_ACTIVATIONS:
+        if activation is not None and (not isinstance(activation, str) or activation not in _OUTPUT_ACTIVATIONS):
             raise InputError(
                 f"{self.source}: the activation in {TASK_FILE} must be one of {', '.join(_OUTPUT_ACTIVATIONS)}, it is"
                 f" {activation!r:.80}; code in a preset is never run"
             )
+        check_arguments(getattr(self.family, kind), settings, f"{self.source}: {TASK_FILE}")
         return settings
 
     def preprocessor_settings(self, kind: str) -> dict[str, Any]:
