@@ -7,6 +7,7 @@ import pytest
 
 from clozekit.pipelines.block_store import BlockStore, BlockWriter
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.output_files import claim
 from clozekit.pipelines.prepare import prepare
 from clozekit.tokenizers.errors import InputError
 
@@ -29,10 +30,13 @@ def test_blocks_come_back_as_they_were(in_files: bool, tmp_path: Path) -> None:
 def test_nothing_of_them_is_left_behind(text: str, tokenizer_directory: str, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
     out = tmp_path / "out"
-    (out / "_blocks").mkdir(parents=True)
-    (out / "_blocks" / "of-a-killed-run").write_bytes(b"x")
+    # Of a run that was killed, by the list beside it.
+    claim(str(out), [], ["0" * 16])
+    left = out / f"_blocks-{'0' * 16}" / ("1" * 32)
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"x")
     try:
         prepare(ReadOptions((str(tmp_path / "a.jsonl"),)), PrepareOptions(), tokenizer_directory, str(out))
     except InputError:
         assert "cut" in text
-    assert not (out / "_blocks").exists()
+    assert [path.name for path in out.iterdir() if path.name.startswith("_blocks")] == []
