@@ -3,24 +3,31 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from clozekit.tokenizers import special_tokens
+from clozekit.tokenizers.added_tokens import AddedToken, added_tokens_of, described
 from clozekit.tokenizers.builtin_presets import FAMILIES, BuiltinPreset, presets_of
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_url, path_named
 from clozekit.tokenizers.json_files import read_object
-from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch, joined_texts
+from clozekit.tokenizers.special_tokens import TokenFinder
+from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch
+from clozekit.tokenizers.token_stages import TokenStages
+from clozekit.tokenizers.vocabulary_files import check_pieces
 
 TOKENIZER_FILE = "tokenizer.json"
 # KerasHub keeps the files of a tokenizer below the stem of its config file; ours go there too.
 ASSETS_FOLDER = "assets/tokenizer"
 # Options that KerasHub's tokenizers don't have and refuse to load; written only when one is set.
 OPTIONS_FILE = "clozekit_options.json"
+
+
+# Tables that are rebuilt where they are needed.
+_REBUILT = ("_compiled", "_token_stages", "_without_rules", "_graph")
 
 
 class TokenBatch(NamedTuple):
@@ -49,6 +56,9 @@ class Tokenizer:
         leftmost and then the longest first, before anything else happens to the text, and what stands between them is
         tokenized on its own.
     dtype: "int32" or "string", what `tokenize` gives.
+    added_tokens: tokens beside the vocabulary's pieces, as Hugging Face's library adds them: `AddedToken`s, or dicts with
+        their fields. They are found in every text; one that the vocabulary lacks has the next id after it. One that is
+        a special token sets how that is found where special tokens are.
 
     A subclass sets `special_token_names`, implements `_encode`, `_decode`, `word_starts`, `get_config`, `save_assets`,
     `load_assets`, `_graph_tokenize`, and fills `_pieces` (id -> piece) and `_ids` (piece -> id) through `_set_pieces`.
@@ -64,7 +74,11 @@ class Tokenizer:
     presets = _Presets()
 
     def __init__(
-        self, sequence_length: int | None = None, special_tokens_in_strings: bool = False, dtype: str = "int32"
+        self,
+        sequence_length: int | None = None,
+        special_tokens_in_strings: bool = False,
+        dtype: str = "int32",
+        added_tokens: Sequence[AddedToken | dict[str, Any]] | None = None,
     ) -> None:
         if dtype not in ("int32", "string"):
             raise InputError(f'the dtype of a tokenizer must be "int32" or "string", got {dtype!r}; choose one')
@@ -73,20 +87,21 @@ class Tokenizer:
         self.sequence_length = sequence_length
         self.special_tokens_in_strings = special_tokens_in_strings
         self.dtype = dtype
+        self.added_tokens = added_tokens_of(added_tokens, f"the {type(self).__name__}")
         self._pieces: list[str] | None = None
         self._ids: dict[str, int] = {}
+        # Without the added tokens that are no pieces.
+        self._own_ids: dict[str, int] = {}
 
     def encode_batch(self, texts: Texts, special_tokens_in_strings: bool | None = None) -> TokenBatch:
         """Ids of each text, without special tokens around it. Texts: a list of str or an Arrow string array."""
         self._check_vocabulary()
         honoured = self.special_tokens_in_strings if special_tokens_in_strings is None else special_tokens_in_strings
-        found_in_texts = {**self._always_special(), **(self.special_token_ids() if honoured else {})}
-        if not found_in_texts:
-            return self._encode(as_text_batch(texts))
+        stages = self._stages(honoured)
         batch = as_text_batch(texts)
-        parts = special_tokens.split_texts(batch, found_in_texts, self._spaced_token() if honoured else None)
-        encoded = self._encode(joined_texts(parts.texts))
-        return TokenBatch(*special_tokens.join_parts(parts, *encoded))
+        if not (stages.written or stages.normalized):
+            return self._encode(batch)
+        return TokenBatch(*stages.encode(batch, self._encode, self._normalizer(), self._encode_normalized))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Readable text of `token_ids`; special tokens are kept as they are written."""
@@ -114,6 +129,56 @@ class Tokenizer:
 
     def _decode(self, token_ids: list[int]) -> str:
         raise NotImplementedError
+
+    def _normalizer(self) -> Callable[[bytes], bytes] | None:
+        """What a family does to texts before it looks for pieces; None for one that does nothing."""
+        return None
+
+    def _encode_normalized(self, batch: TextBatch) -> TokenBatch:
+        """`_encode` of texts that `_normalizer` has changed already."""
+        return self._encode(batch)
+
+    def _stages(self, honoured: bool) -> TokenStages:
+        """What is found in texts before anything else; honoured: special tokens too."""
+        kept: dict[bool, TokenStages] = self.__dict__.setdefault("_token_stages", {})
+        if honoured not in kept:
+            special = set(self.special_tokens)
+            wanted = {piece: self._as_special(piece) for piece in self.special_tokens if honoured}
+            wanted |= {piece: AddedToken(piece) for piece in self._always_special()}
+            wanted |= {token.content: token for token in self.added_tokens if honoured or token.content not in special}
+            normalizer = self._normalizer()
+            finders = []
+            for normalized in (False, True):
+                tokens = [token for token in wanted.values() if token.normalized is normalized]
+                patterns = [token.content.encode() for token in tokens]
+                if normalized and normalizer is not None:
+                    patterns = [normalizer(pattern) for pattern in patterns]
+                finders.append(TokenFinder(tokens, [self.token_to_id(token.content) for token in tokens], patterns))
+            kept[honoured] = TokenStages(*finders)
+        return kept[honoured]
+
+    def _as_special(self, piece: str) -> AddedToken:
+        """How a special token of the family is found; the mask of some stands for a word and its space."""
+        takes_space = self.mask_takes_space_before and piece == self.special_token_names.get("mask_token")
+        return AddedToken(piece, lstrip=takes_space, special=True)
+
+    def _told_tokens(self) -> list[AddedToken]:
+        """The added tokens that decide ids: all but special ones that are found as the family's are."""
+        told = []
+        for token in self.added_tokens:
+            usual = self._as_special(token.content) if token.content in self.special_tokens else None
+            # Where special tokens are not looked for in texts, it decides nothing when they would be.
+            alike = usual is not None and usual == token._replace(
+                special=True, normalized=token.normalized and self.special_tokens_in_strings
+            )
+            if not alike or (usual is not None and token.content not in self._own_ids):
+                told.append(token)
+        return told
+
+    def _told_config(self) -> dict[str, Any]:
+        """For `get_config`: KerasHub knows no such argument, and refuses a tokenizer that has it."""
+        told = self._told_tokens()
+        return {"added_tokens": described(told)} if told else {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -187,9 +252,9 @@ class Tokenizer:
         }
         (root / TOKENIZER_FILE).write_text(json.dumps(described, indent=4) + "\n", encoding="utf-8")
 
-    def _always_special(self) -> dict[str, int]:
-        """Pieces that are found in texts even without `special_tokens_in_strings`, and their ids."""
-        return {}
+    def _always_special(self) -> list[str]:
+        """Pieces that are found in texts even without `special_tokens_in_strings`."""
+        return []
 
     def _own_options(self) -> dict[str, Any]:
         """Settings that `get_config` cannot hold because KerasHub has no such argument."""
@@ -288,12 +353,33 @@ class Tokenizer:
         return graph.tokenize(self, inputs)
 
     def _set_pieces(self, pieces: list[str]) -> None:
+        """Takes the pieces by id; added tokens that are none of them have the ids behind."""
         self.__dict__.pop("_compiled", None)
-        self._pieces = pieces
-        self._ids = {piece: token_id for token_id, piece in enumerate(pieces)}
+        self.__dict__.pop("_token_stages", None)
+        own = {piece: token_id for token_id, piece in enumerate(pieces)}
+        more = [token.content for token in self.added_tokens if token.content not in own]
+        # One list where nothing is added: a vocabulary may have a million pieces.
+        self._pieces = [*pieces, *more] if more else pieces
+        self._own_ids = own
+        self._ids = {**own, **{piece: len(own) + place for place, piece in enumerate(more)}} if more else own
         for name, piece in self.special_token_names.items():
             setattr(self, name, piece)
             setattr(self, f"{name}_id", self._ids[piece])
+        if self.added_tokens:
+            # Raises for tokens that can't be told apart.
+            self._stages(honoured=True)
+
+    def _check_pieces(self, pieces: list[str], needed: Iterable[str], source: str) -> None:
+        """Raises InputError unless the pieces make a vocabulary, with the special tokens that are not added to it."""
+        added = {token.content for token in self.added_tokens}
+        check_pieces(pieces, [piece for piece in dict.fromkeys(needed) if piece not in added], source)
+
+    def _with_added_starts(self, starts: list[bool]) -> np.ndarray:
+        """`word_starts` of the pieces, with those of the added tokens: each is a word, if it is no special token."""
+        for token in self.added_tokens:
+            if token.content not in self.special_tokens:
+                starts[self._ids[token.content]] = not token.special
+        return np.array(starts, dtype=bool)
 
     def _check_vocabulary(self) -> list[str]:
         if self._pieces is None:
@@ -310,12 +396,9 @@ class Tokenizer:
     def _padding_id(self) -> int:
         return int(getattr(self, "pad_token_id", 0))
 
-    def _spaced_token(self) -> str | None:
-        return self.special_token_names.get("mask_token") if self.mask_takes_space_before else None
-
     def __getstate__(self) -> dict[str, Any]:
         # The tables of the kernels are rebuilt where they are needed: smaller pickles for Beam.
-        return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_graph")}
+        return {key: value for key, value in self.__dict__.items() if key not in _REBUILT}
 
 
 def _has_values(tensor: Any) -> bool:
