@@ -40,7 +40,7 @@ def _column_texts(path: str, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
     from clozekit.model.training.labelled_texts import Columns, read_labelled_texts
 
     try:
-        found = read_labelled_texts(path, Columns(keys[0], keys[1] if len(keys) > 1 else None))
+        found = read_labelled_texts(path, Columns(keys[0], text_pair=keys[1] if len(keys) == 2 else None))
     except InputError as error:
         # Its advice names the keys of finetune's configuration.
         text = str(error).split("; name the columns in data.")[0].split("; mend the row, or set data.")[0]

@@ -203,12 +203,12 @@ def test_fill_takes_texts_from_a_file_and_gives_json(
     arguments = ["fill", preset, "[MASK] cats", "--file", str(tmp_path / "texts"), "--top-k", "2"]
     assert main([*arguments, "--json"]) == 0
     objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [entry["text"] for entry in objects] == ["[MASK] cats", "the [MASK] sat", "[MASK] [MASK]"]
-    assert [[len(best) for best in entry["masks"]] for entry in objects] == [[2], [2], [2, 2]]
+    assert [entry["text"] for entry in objects] == ["[MASK] cats", "the [MASK] sat", "", "[MASK] [MASK]"]
+    assert [[len(best) for best in entry["masks"]] for entry in objects] == [[2], [2], [], [2, 2]]
     assert set(objects[0]["masks"][0][0]) == {"piece", "probability", "token_id", "text"}
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 and lines[-1].startswith("  mask 2: ") and lines[-1].count("%") == 2
+    assert len(lines) == 8 and lines[4] == "" and lines[-1].startswith("  mask 2: ") and lines[-1].count("%") == 2
 
 
 def test_fill_reads_the_standard_input(

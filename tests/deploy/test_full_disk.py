@@ -15,10 +15,9 @@ from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor
 from clozekit.model.training.files import write_text as write_run_text
 from clozekit.model.training.log import MetricsLog
 from clozekit.pipelines.block_store import BlockStore, BlockWriter
-from clozekit.pipelines.files import write_bytes
 from clozekit.pipelines.progress import Progress, ProgressReporter
 from clozekit.tokenizers.conditional_writes import write_if_unchanged
-from clozekit.tokenizers.file_systems import write_text
+from clozekit.tokenizers.file_systems import write_bytes_whole, write_text
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 
@@ -66,7 +65,7 @@ def log(folder: Path) -> None:
 WRITERS: dict[str, Callable[[Path], object]] = {
     "a text": lambda path: write_text(path / "file", "x" * 99),
     "a text of a run": lambda path: write_run_text(str(path / "file"), "x" * 99),
-    "a file of a dataset": lambda path: write_bytes(str(path / "file"), b"x" * 99),
+    "a file of a dataset": lambda path: write_bytes_whole(str(path / "file"), b"x" * 99),
     "a manifest": lambda path: write_if_unchanged(str(path / "file"), b"x" * 99, None),
     "blocks": block,
     "progress": lambda path: ProgressReporter(Progress(str(path)), "read").add(10**60),

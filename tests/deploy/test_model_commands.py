@@ -7,7 +7,7 @@ import keras
 import pytest
 
 from clozekit.deploy.cli import main, parse
-from clozekit.deploy.model_commands import options_as_keys, split_pairs
+from clozekit.deploy.model_commands import options_as_keys, texts_to_classify
 from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor
 from clozekit.pipelines.manifest import Manifest
 from clozekit.tokenizers.errors import InputError
@@ -69,6 +69,18 @@ def test_finetune_and_predict(preset: str, tmp_path: Path, capsys: pytest.Captur
         ["a", "b"],
         ["the cat", "the dog"],
     ]
+    # Results have the lines of the file; a table has a header and columns.
+    lines.write_text("the cat\n\nthe dog\n", encoding="utf-8")
+    assert main(["predict", f"{directory}/preset", "--file", str(lines)]) == 0
+    assert [line.split("\t")[-1] for line in capsys.readouterr().out.split("\n")] == ["the cat", "", "the dog", ""]
+    assert main(["predict", f"{directory}/preset", "--json", "--file", str(lines)]) == 0
+    assert json.loads(capsys.readouterr().out.split("\n")[1]) == {"text": "", "label": None}
+    assert main(["predict", f"{directory}/preset", "--file", train, "--text-key", "text here"]) == 0
+    assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == [
+        row.split("\t")[0] for row in rows
+    ]
+    assert main(["predict", f"{directory}/preset", "--file", train]) == 2
+    assert "must have the column 'text'" in last_line(capsys)
     assert main(["predict", preset, "the cat"]) == 2
     assert "predictions need a preset with a text classifier" in last_line(capsys)
 
@@ -111,12 +123,16 @@ def test_options_are_keys_as_they_are() -> None:
         parse(["inspect", "dataset", "more"])
 
 
-def test_pairs_come_two_by_two() -> None:
-    assert split_pairs(["a", "b", "c", "d"], ["e\tf"]) == (["a", "c", "e"], ["b", "d", "f"])
+def test_pairs_come_two_by_two(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.txt"
+    path.write_text("e\tf\n\n", encoding="utf-8")
+    asked = parse(["predict", "p", "--pairs", "--file", str(path), "a", "b", "c", "d"])
+    assert texts_to_classify(asked) == (["a", "c", "e", ""], ["b", "d", "f", ""])
     with pytest.raises(InputError, match="come two by two, got 1"):
-        split_pairs(["a"], [])
-    with pytest.raises(InputError, match=r"two texts with a tab between them, got 'a\\tb\\tc'"):
-        split_pairs([], ["a\tb\tc"])
+        texts_to_classify(parse(["predict", "p", "--pairs", "a"]))
+    path.write_text("a\tb\tc\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"two texts with a tab between them, .* line 1 is 'a\\tb\\tc'"):
+        texts_to_classify(parse(["predict", "p", "--pairs", "--file", str(path)]))
 
 
 def test_a_dry_run_says_it_all_and_writes_nothing(

@@ -16,7 +16,7 @@ from clozekit.tokenizers.errors import InputError
         ("t.txt", b"a\r\nb", ["a", "b"]),
         ("t", "a\u2028b\x0cc\x85d\x1ce\n\nf\n".encode(), ["a\u2028b\x0cc\x85d\x1ce", "", "f"]),
         ("t.txt", b"\xef\xbb\xbfa\n \nb\n\n", ["a", "", "b", ""]),
-        ("t.txt.gz", gzip.compress(b"a\nb\n"), ["a", "b"]),
+        ("t.txt.gz", gzip.compress(b"a\nb\n", mtime=0), ["a", "b"]),
         ("t.tsv", b'label\ttext\n1\ta "b\n0\tc\n', ['a "b', "c"]),
         ("T.CSV", b'text,label\n"a, b",1\n', ["a, b"]),
         ("t.jsonl", b'{"text": "a\\nb"}\n{"text": ""}\n', ["a\nb", ""]),

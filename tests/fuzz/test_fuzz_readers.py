@@ -2,6 +2,7 @@
 
 import bz2
 import csv
+import functools
 import gzip
 import io
 import lzma
@@ -89,7 +90,7 @@ FORMATS = {
     "warc": warc,
 }  # fmt: skip
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
+    "": bytes, ".gz": functools.partial(gzip.compress, mtime=0), ".bz2": bz2.compress, ".xz": lzma.compress,
     ".zst": lambda content: bytes(pa.compress(content, "zstd", asbytes=True)),
 }  # fmt: skip
 

@@ -87,7 +87,7 @@ def test_members_one_behind_the_other_are_read_and_a_damaged_one_is_named(suffix
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b"x"), "holds gzip; give it the suffix .gz"),
+        (gzip.compress(b"x", mtime=0), "holds gzip; give it the suffix .gz"),
         (bz2.compress(b"x"), "holds bzip2; give it the suffix .bz2"),
         (lzma.compress(b"x"), "holds xz; give it the suffix .xz"),
         (_zstd(b"x"), "holds zstd; give it the suffix .zst"),
