@@ -50,7 +50,7 @@ def hugging_face_tokenizer(
 
 
 def check_overrides(family: type[Tokenizer], overrides: dict[str, Any]) -> None:
-    arguments = set(inspect.signature(family).parameters) - {"vocabulary", "merges", "proto"}
+    arguments = set(inspect.signature(family).parameters) - {"vocabulary", "merges", "proto", "added_tokens"}
     unknown = sorted(set(overrides) - arguments)
     if unknown:
         raise TypeError(f"{family.__name__} takes {', '.join(sorted(arguments))}, got {', '.join(unknown)}; check them")

@@ -337,7 +337,8 @@ class Tokenizer:
             inputs = inputs.to_list()
         elif hasattr(inputs, "numpy"):
             inputs = inputs.numpy()
-        if isinstance(inputs, str | bytes) or not hasattr(inputs, "__len__") or np.ndim(inputs) == 0:
+        no_list = not isinstance(inputs, Sequence | np.ndarray) or isinstance(inputs, str | bytes)
+        if no_list or getattr(inputs, "ndim", 1) == 0:
             raise InputError(
                 f"detokenize takes a list of ids, or a list of such lists, got {inputs!r:.80}; put it in one"
             )

@@ -1,0 +1,145 @@
+"""The tokens that the files of Hugging Face add to a vocabulary, in the order and with the flags that transformers gives."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from clozekit.tokenizers.added_tokens import AddedToken, added_token_of
+from clozekit.tokenizers.errors import InputError
+
+# The order in which transformers adds them, and their texts in the classes of the families.
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+# What files say of a token beside the fields of AddedToken, and how it is written.
+_PASSED_OVER = frozenset({"__type"})
+_MOST_TOKENS = 1_000_000
+
+
+class Told(NamedTuple):
+    """tokens: those that transformers has in the end, in the order of their ids. ids: (text, id, file) as files say."""
+
+    tokens: list[AddedToken]
+    ids: list[tuple[str, int, str]]
+
+
+def told_tokens(
+    directory: Path,
+    settings: Mapping[str, Any],
+    content: Mapping[str, Any],
+    token_map: Mapping[str, Any],
+    added: Mapping[str, Any],
+    takes_all: bool,
+) -> Told:
+    """What the files add together.
+
+    settings: of tokenizer_config.json; content: of tokenizer.json; token_map: of special_tokens_map.json; added: of
+    added_tokens.json. takes_all: the class takes tokenizer.json as it stands; a family's own looks at its list of tokens
+    only where `added_tokens_decoder` does not stand in the settings. As transformers 5.23 does it.
+    """
+    ids: list[tuple[str, int, str]] = []
+    listed = _listed(directory, content, ids)
+    decoder: dict[int, AddedToken] = {}
+    roles: dict[str, Any] = {key: settings[key] for key in settings if key.endswith("_token")}
+    more = _more(directory, settings)
+    if settings.get("added_tokens_decoder") is not None:
+        decoder = _decoder(directory, settings["added_tokens_decoder"], ids)
+    else:
+        roles |= {key: value for key, value in token_map.items() if key in ROLES}
+        more += [token for token in _more(directory, token_map) if token not in more]
+        special = {_content(value) for value in roles.values()} | {token.content for token in more}
+        for piece, number in added.items():
+            named = f"{directory}/added_tokens.json"
+            row = {"content": piece, "normalized": piece not in special, "special": piece in special}
+            decoder[_id(number, named)] = added_token_of(row, named)
+            ids.append((piece, number, named))
+        decoder |= listed
+    by_content = {token.content: token for token in decoder.values()}
+    tokens: dict[str, AddedToken] = {}
+    if takes_all:
+        tokens = {token.content: token for token in listed.values()}
+    tokens |= {decoder[number].content: decoder[number] for number in sorted(decoder)}
+    named_roles = [role for role in ROLES if role in roles] + [role for role in roles if role not in ROLES]
+    for role in named_roles:
+        value = roles[role]
+        if value is None or (role not in ROLES and not isinstance(value, str)):
+            continue
+        token = _role_token(directory, role, value)
+        token = by_content.get(token.content, token)
+        tokens.setdefault(token.content, token._replace(special=True))
+    for token in more:
+        tokens.setdefault(token.content, by_content.get(token.content, token))
+    if len(tokens) > _MOST_TOKENS:
+        raise InputError(f"files add at most {_MOST_TOKENS:,} tokens, {directory} adds {len(tokens):,}; check them")
+    return Told(list(tokens.values()), ids)
+
+
+def _listed(directory: Path, content: Mapping[str, Any], ids: list[tuple[str, int, str]]) -> dict[int, AddedToken]:
+    """Of tokenizer.json, in the order in which they stand there."""
+    named = f"{directory}/tokenizer.json"
+    rows = content.get("added_tokens")
+    if rows is None:
+        return {}
+    if not isinstance(rows, list):
+        raise InputError(f"added_tokens of {named} must be a list, it is {rows!r:.80}; copy the file again")
+    found: dict[int, AddedToken] = {}
+    for row in rows:
+        number = _id(row.get("id") if isinstance(row, dict) else None, named)
+        token = added_token_of(_row(row, drop="id"), named)
+        if number in found:
+            raise InputError(f"an id is that of one token, {named} gives {number} to two; copy the file again")
+        found[number] = token
+        ids.append((token.content, number, named))
+    return found
+
+
+def _decoder(directory: Path, rows: Any, ids: list[tuple[str, int, str]]) -> dict[int, AddedToken]:
+    named = f"{directory}/tokenizer_config.json"
+    if not isinstance(rows, dict):
+        raise InputError(f"added_tokens_decoder of {named} must be id -> token, it is {rows!r:.80}; copy the file again")
+    found = {}
+    for key, row in rows.items():
+        digits = key.isdecimal() and key.isascii() and len(key) < 12
+        number = _id(int(key) if digits else key, named)
+        found[number] = added_token_of(_row(row), named)
+        ids.append((found[number].content, number, named))
+    return found
+
+
+def _row(row: Any, drop: str = "") -> Any:
+    if not isinstance(row, dict):
+        return row
+    kept = {key: value for key, value in row.items() if key not in _PASSED_OVER and key != drop}
+    # As `AddedToken(...)` of the library: what is no special token is looked for in normalised text.
+    return {"normalized": not kept.get("special", False), **kept}
+
+
+def _id(number: Any, named: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**31:
+        raise InputError(f"the id of an added token must be a number from 0 on, {named} has {number!r:.80}; copy it again")
+    return number
+
+
+def _more(directory: Path, settings: Mapping[str, Any]) -> list[AddedToken]:
+    """The special tokens beside those with a role."""
+    rows = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
+    specific = settings.get("model_specific_special_tokens") or {}
+    values = [*(rows.values() if isinstance(rows, dict) else rows if isinstance(rows, list) else [rows])]
+    values += [*(specific.values() if isinstance(specific, dict) else [specific])]
+    return [_role_token(directory, "extra_special_tokens", value) for value in values]
+
+
+def _role_token(directory: Path, role: str, value: Any) -> AddedToken:
+    row = {**value, "special": True} if isinstance(value, dict) else {"content": value, "special": True}
+    return added_token_of({"normalized": False, **_row(row)}, f"{role} of {directory}")
+
+
+def _content(value: Any) -> Any:
+    content = value.get("content") if isinstance(value, dict) else value
+    return content if isinstance(content, str) else None
+
+
+def in_order(tokens: Sequence[AddedToken], own: Mapping[str, int]) -> dict[str, int]:
+    """Text -> id of the tokens behind a vocabulary of the pieces `own`."""
+    ids = dict(own)
+    for token in tokens:
+        ids.setdefault(token.content, len(ids))
+    return {token.content: ids[token.content] for token in tokens}
