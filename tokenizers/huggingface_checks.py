@@ -143,8 +143,13 @@ def _number(text: Any) -> int | None:
     return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 12 else None
 
 
-def check_added_tokens(tokenizer: Tokenizer, tokens: Iterable[Mapping[str, Any]], directory: Path) -> None:
-    """Raises InputError for an added token that is none of the family's special ones, or has another id or other flags."""
+def check_added_tokens(
+    tokenizer: Tokenizer, tokens: Iterable[Mapping[str, Any]], directory: Path, spaces_vanish: bool
+) -> None:
+    """Raises InputError for an added token that is none of the family's special ones, or has another id or other flags.
+
+    spaces_vanish: whether white space is dropped before the pieces, so that it is one whether the mask takes it.
+    """
     special = {*tokenizer.special_tokens, *([tokenizer.unknown_token] if tokenizer.unknown_token else [])}
     mask = tokenizer.special_token_names["mask_token"]
     pieces = tokenizer.get_vocabulary()
@@ -163,7 +168,7 @@ def check_added_tokens(tokenizer: Tokenizer, tokens: Iterable[Mapping[str, Any]]
                 f" {ours} is due; train its tokenizer with `clozekit vocab`, or in the family's own format"
             )
         takes_space = piece == mask and tokenizer.mask_takes_space_before
-        flags = {"single_word": False, "rstrip": False, "lstrip": takes_space}
+        flags = {"single_word": False, "rstrip": False, **({} if spaces_vanish else {"lstrip": takes_space})}
         for flag, due in flags.items():
             if flag in token and token[flag] is not due:
                 raise InputError(

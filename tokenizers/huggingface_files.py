@@ -44,7 +44,11 @@ def hugging_face_tokenizer(
     cls = classes[kind]
     check_overrides(cls, overrides)
     tokenizer = cls(**{**arguments, **overrides})
-    check_added_tokens(tokenizer, added_tokens(directory, settings, content), directory)
+    vanish = kind in ("AlbertTokenizer", "XLMRobertaTokenizer") and (
+        class_name not in (None, PLAIN_CLASS)
+        or "WhitespaceSplit" in str(content.get("pre_tokenizer", "WhitespaceSplit"))
+    )
+    check_added_tokens(tokenizer, added_tokens(directory, settings, content), directory, vanish)
     check_roles(tokenizer, settings, directory)
     return tokenizer
 

@@ -78,6 +78,9 @@ def list_files(directory: str | Path) -> list[str]:
     does not exist."""
     filesystem, root = open_file_system(str(directory))
     if not is_local(filesystem):
+        if not filesystem.exists(root):
+            # A bucket that is not there is told of by whoever writes.
+            return []
         found = (str(name).removeprefix(f"{root.rstrip('/')}/") for name in filesystem.find(root))
         return sorted(name for name in found if name and not name.endswith("/"))
 
