@@ -66,6 +66,7 @@ class BytePairTokenizer(Tokenizer):
     vocabulary: path of a `vocab.json`, a list of pieces, or a dict piece -> id. merges: path of a `merges.txt` or a list
     of "left right". A merge may make or use parts that are not in the vocabulary; where such a part is left at the end
     it becomes `<unk>`, or nothing if the vocabulary has no `<unk>`.
+    drops_unknown: it becomes nothing in any case, as in Hugging Face's library where its model has no `unk_token`.
     add_prefix_space: put a space before a text that starts with none. unsplittable_tokens: pieces that are found in
     texts whatever `special_tokens_in_strings` says.
 
@@ -86,9 +87,11 @@ class BytePairTokenizer(Tokenizer):
         special_tokens_in_strings: bool = False,
         dtype: str = "int32",
         added_tokens: Sequence[AddedToken | dict[str, Any]] | None = None,
+        drops_unknown: bool = False,
     ) -> None:
         super().__init__(sequence_length, special_tokens_in_strings, dtype, added_tokens)
         self.add_prefix_space = add_prefix_space
+        self.drops_unknown = drops_unknown
         # KerasHub writes the special tokens here; ours follow `special_tokens_in_strings`.
         self.unsplittable_tokens = [token for token in unsplittable_tokens or [] if token not in self.special_tokens]
         self._merges: list[tuple[str, str]] = []
@@ -120,11 +123,12 @@ class BytePairTokenizer(Tokenizer):
             "sequence_length": self.sequence_length,
             "add_prefix_space": self.add_prefix_space,
             "unsplittable_tokens": [*self.special_tokens, *self.unsplittable_tokens],
-            **self._told_config(),
+            **self.added_config(),
         }
 
     def _own_options(self) -> dict[str, Any]:
-        return {"special_tokens_in_strings": True} if self.special_tokens_in_strings else {}
+        options = {"special_tokens_in_strings": self.special_tokens_in_strings, "drops_unknown": self.drops_unknown}
+        return {**{name: True for name, is_set in options.items() if is_set}, **self._added_options()}
 
     def _algorithm_data(self) -> Any:
         return self._merges
@@ -155,7 +159,8 @@ class BytePairTokenizer(Tokenizer):
         sides = [np.array([symbols[merge[side]] for merge in self._merges], dtype=np.int32) for side in (0, 1)]
         joined = np.array([symbols[left + right] for left, right in self._merges], dtype=np.int32)
         fill_merges(merges, *sides, joined)
-        final_ids = np.full(len(symbols), self._ids.get(self.unknown_token or "", -1), dtype=np.int32)
+        unknown = -1 if self.drops_unknown else self._ids.get(self.unknown_token, -1)
+        final_ids = np.full(len(symbols), unknown, dtype=np.int32)
         final_ids[: len(self._own_ids)] = np.arange(len(self._own_ids))
         byte_kind = np.full(256, MULTIBYTE, dtype=np.uint8)
         byte_kind[:128] = _kinds()[:128]

@@ -81,9 +81,13 @@ def _listed(directory: Path, content: Mapping[str, Any], ids: list[tuple[str, in
     if not isinstance(rows, list):
         raise InputError(f"added_tokens of {named} must be a list, it is {rows!r:.80}; copy the file again")
     found: dict[int, AddedToken] = {}
-    for row in rows:
-        number = _id(row.get("id") if isinstance(row, dict) else None, named)
+    for place, row in enumerate(rows):
         token = added_token_of(_row(row, drop="id"), named)
+        if "id" not in row:
+            # As files written by hand: it has the id of its piece.
+            found[-1 - len(rows) + place] = token
+            continue
+        number = _id(row["id"], named)
         if number in found:
             raise InputError(f"an id is that of one token, {named} gives {number} to two; copy the file again")
         found[number] = token
@@ -94,7 +98,9 @@ def _listed(directory: Path, content: Mapping[str, Any], ids: list[tuple[str, in
 def _decoder(directory: Path, rows: Any, ids: list[tuple[str, int, str]]) -> dict[int, AddedToken]:
     named = f"{directory}/tokenizer_config.json"
     if not isinstance(rows, dict):
-        raise InputError(f"added_tokens_decoder of {named} must be id -> token, it is {rows!r:.80}; copy the file again")
+        raise InputError(
+            f"added_tokens_decoder of {named} must be id -> token, it is {rows!r:.80}; copy the file again"
+        )
     found = {}
     for key, row in rows.items():
         digits = key.isdecimal() and key.isascii() and len(key) < 12
@@ -114,7 +120,9 @@ def _row(row: Any, drop: str = "") -> Any:
 
 def _id(number: Any, named: str) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**31:
-        raise InputError(f"the id of an added token must be a number from 0 on, {named} has {number!r:.80}; copy it again")
+        raise InputError(
+            f"the id of an added token must be a number from 0 on, {named} has {number!r:.80}; copy it again"
+        )
     return number
 
 

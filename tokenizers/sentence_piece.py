@@ -112,6 +112,15 @@ class SentencePieceTokenizer(Tokenizer):
         pieces = self._check_vocabulary()
         return self._with_added_starts([piece.startswith(SPACE) and piece not in special for piece in pieces])
 
+    def drops_white_space(self) -> bool:
+        model = self._model
+        return model.remove_extra_whitespaces and model.add_dummy_prefix and bool(model.precompiled_charsmap)
+
+    def user_defined_pieces(self) -> set[str]:
+        """Pieces that the model finds in every text."""
+        model = self._model
+        return {piece for piece, kind in zip(model.pieces, model.types, strict=True) if kind == USER_DEFINED}
+
     def _control_pieces(self) -> set[str]:
         model = self._model
         return {piece for piece, kind in zip(model.pieces, model.types, strict=True) if kind == CONTROL}
@@ -122,11 +131,12 @@ class SentencePieceTokenizer(Tokenizer):
             "sequence_length": self.sequence_length,
             "add_bos": self.add_bos,
             "add_eos": self.add_eos,
-            **self._told_config(),
+            **self.added_config(),
         }
 
     def _own_options(self) -> dict[str, Any]:
-        return {"special_tokens_in_strings": True} if self.special_tokens_in_strings else {}
+        options = {"special_tokens_in_strings": True} if self.special_tokens_in_strings else {}
+        return {**options, **self._added_options()}
 
     def _algorithm_data(self) -> Any:
         model = self._model

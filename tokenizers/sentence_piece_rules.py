@@ -1,9 +1,12 @@
-"""A text by the compiled normalisation rules of a SentencePiece model, and nothing else of its steps."""
+"""Compiled normalisation rules of SentencePiece models: a text by them alone, and those of white space."""
 
 import functools
 from typing import Any
 
-from clozekit.tokenizers.sentence_piece_proto import UNKNOWN, write_model
+import numpy as np
+
+from clozekit.tokenizers.sentence_piece_proto import UNKNOWN, read_rules, write_model
+from clozekit.tokenizers.unicode_tables import SPACE, unicode_tables
 
 
 def normalized_by(rules: bytes, text: str) -> str:
@@ -22,3 +25,15 @@ def _normalizer(rules: bytes) -> Any:
         escape_whitespaces=False,
         remove_extra_whitespaces=False,
     )
+
+
+@functools.cache
+def white_space_rules() -> bytes:
+    """Compiled rules that make every white space a space, and nothing else of anything."""
+    import sentencepiece
+
+    sentencepiece.SetMinLogLevel(2)
+    spaces = np.flatnonzero(unicode_tables().properties & SPACE)
+    rules = [(chr(code), " ") for code in spaces.tolist() if code != ord(" ")]
+    normalizer = sentencepiece.SentencePieceNormalizer(norm_map=rules)
+    return read_rules(normalizer.serialized_model_proto(), "the rules")

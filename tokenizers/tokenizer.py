@@ -142,8 +142,8 @@ class Tokenizer:
         """What is found in texts before anything else; honoured: special tokens too."""
         kept: dict[bool, TokenStages] = self.__dict__.setdefault("_token_stages", {})
         if honoured not in kept:
-            special = set(self.special_tokens)
-            wanted = {piece: self._as_special(piece) for piece in self.special_tokens if honoured}
+            special = set(self._found_as_special())
+            wanted = {piece: self._as_special(piece) for piece in self._found_as_special() if honoured}
             wanted |= {piece: AddedToken(piece) for piece in self._always_special()}
             wanted |= {token.content: token for token in self.added_tokens if honoured or token.content not in special}
             normalizer = self._normalizer()
@@ -162,23 +162,34 @@ class Tokenizer:
         takes_space = self.mask_takes_space_before and piece == self.special_token_names.get("mask_token")
         return AddedToken(piece, lstrip=takes_space, special=True)
 
-    def _told_tokens(self) -> list[AddedToken]:
-        """The added tokens that decide ids: all but special ones that are found as the family's are."""
-        told = []
-        for token in self.added_tokens:
-            usual = self._as_special(token.content) if token.content in self.special_tokens else None
-            # Where special tokens are not looked for in texts, it decides nothing when they would be.
-            alike = usual is not None and usual == token._replace(
-                special=True, normalized=token.normalized and self.special_tokens_in_strings
-            )
-            if not alike or (usual is not None and token.content not in self._own_ids):
-                told.append(token)
-        return told
+    def finds_as_usual(self, token: AddedToken) -> bool:
+        """Whether a token is a special one of the family, found as those are: exactly as they are written."""
+        if token.content not in self._found_as_special():
+            return False
+        usual = self._as_special(token.content)
+        # What is dropped before the pieces is one whether a token takes it along.
+        spaces = {"lstrip": usual.lstrip, "rstrip": usual.rstrip} if self.drops_white_space() else {}
+        return usual == token._replace(special=True, normalized=False, **spaces)
 
-    def _told_config(self) -> dict[str, Any]:
-        """For `get_config`: KerasHub knows no such argument, and refuses a tokenizer that has it."""
-        told = self._told_tokens()
+    def drops_white_space(self) -> bool:
+        """Whether white space at the begin and the end of a text decides nothing."""
+        return False
+
+    def _found_as_special(self) -> list[str]:
+        """What is found in texts where special tokens are."""
+        return self.special_tokens
+
+    def added_config(self) -> dict[str, Any]:
+        """For `get_config`: the added tokens that are no special ones. KerasHub refuses a tokenizer that has any."""
+        special = set(self._found_as_special()) & self._own_ids.keys()
+        told = [token for token in self.added_tokens if token.content not in special]
         return {"added_tokens": described(told)} if told else {}
+
+    def _added_options(self) -> dict[str, Any]:
+        """For `_own_options`: how special tokens are found, if not as usual; all of the added tokens then."""
+        special = set(self._found_as_special()) & self._own_ids.keys()
+        is_told = any(token.content in special and not self.finds_as_usual(token) for token in self.added_tokens)
+        return {"added_tokens": described(self.added_tokens)} if is_told else {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -275,6 +286,11 @@ class Tokenizer:
 
     def get_vocabulary(self) -> list[str]:
         return list(self._check_vocabulary())
+
+    def own_pieces(self) -> list[str]:
+        """The vocabulary without the added tokens that it lacks."""
+        self._check_vocabulary()
+        return list(self._own_ids)
 
     def id_to_token(self, token_id: int) -> str:
         pieces = self._check_vocabulary()

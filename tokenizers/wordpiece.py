@@ -112,12 +112,13 @@ class WordPieceTokenizer(Tokenizer):
             "oov_token": self.oov_token,
             "special_tokens": self._more_special_tokens or None,
             "special_tokens_in_strings": self.special_tokens_in_strings,
-            **self._told_config(),
+            **self.added_config(),
         }
 
     def _own_options(self) -> dict[str, Any]:
         # KerasHub's config forgets it.
-        return {} if self.split_on_cjk else {"split_on_cjk": False}
+        options: dict[str, Any] = {} if self.split_on_cjk else {"split_on_cjk": False}
+        return {**options, **self._added_options()}
 
     def save_assets(self, directory: str | Path) -> None:
         self._check_vocabulary()
