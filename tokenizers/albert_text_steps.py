@@ -5,6 +5,7 @@ and the model's normalisation are one set of rules. In the model they cost nothi
 (KerasHub, tensorflow-text in a graph, sentencepiece) does them too.
 """
 
+import functools
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -49,6 +50,8 @@ def compose(rules: Mapping[str, str], lowercase: bool, strip_accents: bool) -> d
     return {**kept, **{old: new for old, new in after.items() if old != new}}
 
 
+# A second or two each, and the same for every model of one kind.
+@functools.lru_cache(maxsize=4)
 def _changed_characters(lowercase: bool, strip_accents: bool) -> dict[str, str]:
     """Character -> what the steps make of it, where that is another. By Hugging Face's library, at its Unicode version."""
     steps: list[Any] = []
@@ -74,6 +77,7 @@ def _applied(rules: Mapping[str, str], text: str, longest: int) -> str:
     return "".join(out)
 
 
+@functools.lru_cache(maxsize=4)
 def _decompiled(charsmap: bytes) -> list[tuple[str, str]]:
     if not charsmap:
         return []

@@ -244,9 +244,14 @@ def _kept(tokenizer: Tokenizer, told: Told) -> list[AddedToken]:
     """The tokens that the family does not find by itself, or not so."""
     kept = []
     pieces = set(tokenizer.get_vocabulary())
-    user_defined = tokenizer.user_defined_pieces() if isinstance(tokenizer, SentencePieceTokenizer) else set()
+    user_defined = tokenizer.user_defined_pieces() if isinstance(tokenizer, SentencePieceTokenizer) else None
     for token in told.tokens:
-        by_itself = token.content in user_defined and not token.has_flags()
+        if user_defined is not None and token.single_word and token.content in tokenizer.special_tokens:
+            raise InputError(
+                f"single_word of {token.content!r:.80} must be false in a {type(tokenizer).__name__}, whose special tokens"
+                " are pieces too; its ids can't be given here"
+            )
+        by_itself = token.content in (user_defined or ()) and not token.has_flags()
         if not by_itself and (token.content not in pieces or not tokenizer.finds_as_usual(token)):
             kept.append(token)
     return kept

@@ -66,6 +66,9 @@ def from_description(
     check_part(path, model, UNIGRAM_MODEL, "model")
     check_decoder(path, content.get("decoder"), "Metaspace")
     kinds, rules = normalizer_steps(path, content.get("normalizer"))
+    if is_own(class_name) and "type" not in (content.get("normalizer") or {}):
+        # Their classes look for rules in what is called a sequence alone.
+        rules = b""
     rows = [(piece, float(score)) for piece, score in model["vocab"]]
     rows += _leading([piece for piece, _ in rows], told)
     pieces = [piece for piece, _ in rows]
@@ -86,7 +89,7 @@ def from_description(
     if models:
         proto = _same_model(path, models[0], rows, rules, name)
     else:
-        if is_split and not rules and steps is None:
+        if is_split and not rules:
             # White space is dropped there before any rule, and would be letters to a model without rules.
             rules = white_space_rules()
         proto = _written(rows, rules, name, {token.content for token in told.tokens if token.special})

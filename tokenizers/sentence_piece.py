@@ -23,7 +23,7 @@ from clozekit.tokenizers.sentence_piece_proto import (
     read_model,
     read_proto,
 )
-from clozekit.tokenizers.sentence_piece_rules import normalized_by
+from clozekit.tokenizers.sentence_piece_rules import normalized_by, white_space_rules
 from clozekit.tokenizers.text_batch import TextBatch, decode_text
 from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
 from clozekit.tokenizers.trie import build_trie
@@ -261,8 +261,10 @@ class SentencePieceTokenizer(Tokenizer):
         encoded = TokenBatch(token_ids[:num_ids].copy(), row_lengths)
         return self._add_ends(encoded) if self.add_bos or self.add_eos else encoded
 
-    def _normalizer(self) -> Callable[[bytes], bytes]:
+    def _normalizer(self) -> Callable[[bytes], bytes] | None:
         rules = self._model.precompiled_charsmap
+        if not rules or rules == white_space_rules():
+            return None
         return lambda text: normalized_by(rules, text.decode("utf-8", "replace")).encode()
 
     def _encode_normalized(self, batch: TextBatch) -> TokenBatch:

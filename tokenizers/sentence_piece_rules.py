@@ -29,11 +29,11 @@ def _normalizer(rules: bytes) -> Any:
 
 @functools.cache
 def white_space_rules() -> bytes:
-    """Compiled rules that make every white space a space, and nothing else of anything."""
+    """Compiled rules that make every white space a space, and what stands for one in pieces, and nothing else."""
     import sentencepiece
 
     sentencepiece.SetMinLogLevel(2)
     spaces = np.flatnonzero(unicode_tables().properties & SPACE)
-    rules = [(chr(code), " ") for code in spaces.tolist() if code != ord(" ")]
+    rules = [(chr(code), " ") for code in [*spaces.tolist(), ord("▁")] if code != ord(" ")]
     normalizer = sentencepiece.SentencePieceNormalizer(norm_map=rules)
     return read_rules(normalizer.serialized_model_proto(), "the rules")

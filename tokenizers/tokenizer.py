@@ -68,6 +68,8 @@ class Tokenizer:
     special_token_names: ClassVar[dict[str, str]] = {}
     # The mask stands for a word and its space in the families whose pieces begin with the space.
     mask_takes_space_before: ClassVar[bool] = False
+    # Whether a special token of a file may be one that is looked for in normalised text: "[mask]" for "[MASK]".
+    finds_special_normalized: ClassVar[bool] = False
     unknown_token: str | None = None
     # Families of the built-in presets that `presets` lists.
     preset_families: ClassVar[tuple[str, ...]] = FAMILIES
@@ -169,7 +171,8 @@ class Tokenizer:
         usual = self._as_special(token.content)
         # What is dropped before the pieces is one whether a token takes it along.
         spaces = {"lstrip": usual.lstrip, "rstrip": usual.rstrip} if self.drops_white_space() else {}
-        return usual == token._replace(special=True, normalized=False, **spaces)
+        normalized = token.normalized and self.finds_special_normalized
+        return usual == token._replace(special=True, normalized=normalized, **spaces)
 
     def drops_white_space(self) -> bool:
         """Whether white space at the begin and the end of a text decides nothing."""
