@@ -92,7 +92,7 @@ def from_description(
         if is_split and not rules:
             # White space is dropped there before any rule, and would be letters to a model without rules.
             rules = white_space_rules()
-        proto = _written(rows, rules, name, {token.content for token in told.tokens if token.special})
+        proto = _written(rows, rules, name)
     if name == XLM_ROBERTA:
         ids = {piece: pieces.index(piece) for piece in _XLM_ROBERTA_PIECES}
         usual = [0, 1, 2, 3, len(pieces) - 1]
@@ -152,15 +152,12 @@ def _told_steps(path: Path, kinds: list[str], name: str) -> tuple[bool, bool] | 
     return ("Lowercase" in steps, "StripAccents" in steps) if of_albert else None
 
 
-def _written(rows: list[tuple[str, float]], rules: bytes, name: str, special: set[str]) -> bytes:
+def _written(rows: list[tuple[str, float]], rules: bytes, name: str) -> bytes:
     """The model that the rows came from."""
     if name == XLM_ROBERTA:
         ordinary = [(piece, score, NORMAL) for piece, score in rows if piece not in _XLM_ROBERTA_PIECES]
         return write_model([("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL), *ordinary], rules)
-    types = [
-        UNKNOWN if piece == "<unk>" else CONTROL if piece in special or piece in _ALBERT_PIECES else NORMAL
-        for piece, _ in rows
-    ]
+    types = [UNKNOWN if piece == "<unk>" else CONTROL if piece in _ALBERT_PIECES else NORMAL for piece, _ in rows]
     return write_model([(*row, kind) for row, kind in zip(rows, types, strict=True)], rules)
 
 

@@ -30,7 +30,16 @@ NASTY = [
     "newnew anew news new's <new",
     "\u200bnew\u200b \ufeffab \x00 b",
 ]
-WORDS = ["the new day", "a b ab ba abba", "news of the day", "é ent É", "中 文", "<>[]_s'²½", "xyz MASK CLS SEP PAD UNK", *"abcdefghijklmnopqrstuvwxyz"]
+WORDS = [
+    "the new day",
+    "a b ab ba abba",
+    "news of the day",
+    "é ent É",
+    "中 文",
+    "<>[]_s'²½",
+    "xyz MASK CLS SEP PAD UNK",
+    *"abcdefghijklmnopqrstuvwxyz",
+]
 
 
 def write_files(directory: Path, files: dict[str, Any]) -> None:

@@ -20,7 +20,25 @@ from parity.foreign_tokenizers import FAMILIES, NASTY, write_files  # noqa: E402
 from clozekit.tokenizers.errors import InputError  # noqa: E402
 from clozekit.tokenizers.families import load_tokenizer  # noqa: E402
 
-CONTENTS = ["<new>", "new", "NEW", "é", "É", " sp", "ab", "[ENT]", "##b", "▁a", "Ġa", "中", "a b", "</s>x", "ﬁ", "_x", "<mask>s"]
+CONTENTS = [
+    "<new>",
+    "new",
+    "NEW",
+    "é",
+    "É",
+    " sp",
+    "ab",
+    "[ENT]",
+    "##b",
+    "▁a",
+    "Ġa",
+    "中",
+    "a b",
+    "</s>x",
+    "ﬁ",
+    "_x",
+    "<mask>s",
+]
 SETTINGS: dict[str, list[Any]] = {
     "do_lower_case": [True, False],
     "strip_accents": [True, False, None],
@@ -129,9 +147,7 @@ def change_step(files: dict[str, Any], dice: random.Random) -> None:
         holder[key] = not value
     elif dice.random() < 0.4 and isinstance(holder, dict):
         holder[key] = dice.choice([None, 0, 1, 5, True, "", "##", "▁", "never", "<unk>", {"type": "WhitespaceSplit"}])
-    elif isinstance(holder, list):
-        del holder[key]
-    elif holder is not described and holder.get("type") not in ("Unigram",):
+    elif isinstance(holder, list) or holder is not described and holder.get("type") not in ("Unigram",):
         del holder[key]
 
 
