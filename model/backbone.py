@@ -12,7 +12,9 @@ from clozekit.model.layers import (
     document_positions,
     truncated_normal,
 )
+from clozekit.model.preset_sizes import check_blocks
 from clozekit.tokenizers.builtin_presets import BuiltinPreset, presets_of
+from clozekit.tokenizers.constructor_arguments import check_arguments
 from clozekit.tokenizers.errors import InputError
 
 
@@ -29,6 +31,15 @@ class classproperty:  # noqa: N801 - used like `property`
 def default_name(cls: type) -> str:
     """`BertMaskedLM` -> `bert_masked_lm`. Keras counts names up, and a preset's bytes would tell how many came before."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+
+
+def _dtype_policy(described: dict[str, Any]) -> Any:
+    """One of Keras's own policies, by its name: whatever else is described could be any object."""
+    name = described.get("class_name")
+    known = isinstance(name, str) and name.endswith(("DTypePolicy", "DTypePolicyMap"))
+    if not known or not hasattr(keras.dtype_policies, str(name)) or described.get("registered_name") is not None:
+        raise InputError(f"dtype must be a policy of Keras, the description of a backbone says {name!r:.80}; mend it")
+    return keras.dtype_policies.deserialize(described)
 
 
 def is_packed(inputs: Any) -> bool:
@@ -161,9 +172,13 @@ class Backbone(FunctionalModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
+        """The backbone of a `.keras` file; its settings are checked as those of a preset are."""
         config = dict(config)
+        settings = {name: value for name, value in config.items() if name not in ("name", "trainable", "dtype")}
+        check_arguments(cls, settings, f"the description of a {cls.__name__}")
+        check_blocks(settings, f"the description of a {cls.__name__}")
         if isinstance(config.get("dtype"), dict):
-            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
+            config["dtype"] = _dtype_policy(config["dtype"])
         return cls(**config)
 
     @classproperty

@@ -105,7 +105,10 @@ def position_offset(config: dict[str, Any], family: str) -> int:
     """The row of the position table where positions begin: RoBERTa counts from the padding id on."""
     if family not in ("roberta", "xlm_roberta"):
         return 0
-    return int(_number(config, "pad_token_id", 1, int, "config.json")) + 1
+    pad_token_id = int(_number(config, "pad_token_id", 1, int, "config.json"))
+    if pad_token_id < 0:
+        raise InputError(f"pad_token_id must not be negative, config.json says {pad_token_id}; mend it")
+    return pad_token_id + 1
 
 
 def backbone_settings(config: dict[str, Any], family: str, source: str) -> dict[str, Any]:
@@ -138,8 +141,9 @@ def _check_architecture(config: dict[str, Any], source: str) -> None:
     is_factorized = config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size")
     if is_factorized and config["model_type"] != "albert":
         refused.append("embedding_size")
-    if config.get("quantization_config"):
-        refused.append("quantization_config")
+    refused += [name for name in ("quantization_config", "pruned_heads") if config.get(name)]
+    if config.get("tie_word_embeddings") not in (None, True, False):
+        refused.append(f"tie_word_embeddings {config['tie_word_embeddings']!r:.80}")
     if refused:
         raise InputError(
             f"the model must be an encoder with absolute positions and plain weights, {source} says"
@@ -186,6 +190,7 @@ def masked_lm_settings(config: dict[str, Any], family: str, source: str) -> dict
 def text_classifier_settings(config: dict[str, Any], family: str, source: str) -> dict[str, Any]:
     """Constructor arguments of the text classifier besides its backbone."""
     labels = config.get("id2label")
+    _check_labels(config, source)
     num_classes = len(labels) if isinstance(labels, dict) else int(_number(config, "num_labels", 2, int, source))
     body = backbone_settings(config, family, source)
     name, default = ("classifier_dropout_prob", 0.1) if family == "albert" else ("classifier_dropout", None)
@@ -195,6 +200,19 @@ def text_classifier_settings(config: dict[str, Any], family: str, source: str) -
     settings = {"num_classes": num_classes, "dropout": body["dropout"] if dropout is None else dropout}
     names = label_names(labels) if isinstance(labels, dict) else None
     return settings if names is None else {**settings, "labels": names}
+
+
+def _check_labels(config: dict[str, Any], source: str) -> None:
+    """Raises InputError unless the classes are ids 0, 1, 2, ... with a name each, or are not named at all."""
+    labels = config.get("id2label")
+    for name in ("id2label", "label2id"):
+        if not isinstance(config.get(name), dict | None):
+            raise InputError(f"{name} must be an object, {source} says {config[name]!r:.80}; mend it")
+    ids = {str(index) for index in range(len(labels or ()))}
+    if labels and (set(labels) != ids or not all(isinstance(label, str) for label in labels.values())):
+        raise InputError(
+            f"id2label must give the classes 0 to {len(ids) - 1} a name each, {source} says {labels!r:.200}; mend it"
+        )
 
 
 def label_names(id2label: dict[str, Any]) -> list[str] | None:
@@ -267,11 +285,11 @@ def architecture(family: str, kind: str) -> str:
 def kind_of(config: dict[str, Any]) -> str | None:
     """Which task a checkpoint holds by its `architectures`: "masked_lm", "text_classifier", "" (neither), None (unsaid)."""
     architectures = config.get("architectures")
-    if not architectures:
+    if architectures is None or architectures == []:
         return None
-    if not isinstance(architectures, list):
+    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
         raise InputError(f"architectures in config.json must be a list of names, got {architectures!r:.80}; mend it")
-    names = [str(name) for name in architectures]
+    names = architectures
     if any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names):
         return "masked_lm"
     return "text_classifier" if any(name.endswith("ForSequenceClassification") for name in names) else ""

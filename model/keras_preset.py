@@ -97,13 +97,13 @@ class KerasPreset:
         left_out = (*_PASSED_OVER, "backbone", "preprocessor")
         settings = {name: value for name, value in self._task["config"].items() if name not in left_out}
         settings |= self._own_part("task")
-        check_arguments(getattr(self.family, kind), settings, f"{self.source}: {TASK_FILE}")
         activation = settings.get("activation")
-        if activation is not None and activation not in _OUTPUT_ACTIVATIONS:
+        if activation is not None and (not isinstance(activation, str) or activation not in _OUTPUT_ACTIVATIONS):
             raise InputError(
                 f"{self.source}: the activation in {TASK_FILE} must be one of {', '.join(_OUTPUT_ACTIVATIONS)}, it is"
                 f" {activation!r:.80}; code in a preset is never run"
             )
+        check_arguments(getattr(self.family, kind), settings, f"{self.source}: {TASK_FILE}")
         return settings
 
     def preprocessor_settings(self, kind: str) -> dict[str, Any]:
@@ -133,11 +133,12 @@ class KerasPreset:
         largest = max(int(np.prod(variable.shape)) for variable in backbone.variables)
         if path is None:
             path = self._sharded_weights()
-        for file in [path] if path.name == WEIGHTS_FILE else self._shards(path):
-            check_arrays(file, largest, f"{self.source}: {file.name}")
+        files = [path] if path.name == WEIGHTS_FILE else self._shards(path)
         try:
+            for file in files:
+                check_arrays(file, largest)
             backbone.load_weights(path)
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise InputError(
                 f"{self.source}: {path.name} must hold the weights of the {type(backbone).__name__} that"
                 f" {CONFIG_FILE} describes, it does not ({_first_line(error)})"
@@ -173,12 +174,12 @@ class KerasPreset:
                 " copy it again, or pass load_weights=False for fresh weights"
             )
         largest = max(int(np.prod(variable.shape)) for variable in task.variables)
-        check_arrays(path, largest, f"{self.source}: {TASK_WEIGHTS_FILE}")
         try:
+            check_arrays(path, largest)
             with h5py.File(path, "r") as file:
                 for name, variable in task.head_variables().items():
                     variable.assign(_dataset(file, name, tuple(variable.shape)))
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.source}: {TASK_WEIGHTS_FILE} must hold the head of the {type(task).__name__} that {TASK_FILE}"
                 f" describes, it does not ({_first_line(error)})"

@@ -16,7 +16,7 @@ from clozekit.model.keras_preset import (
     write_preset,
 )
 from clozekit.model.preprocessor import Preprocessor
-from clozekit.model.preset_sizes import check_fits_memory, check_fits_weights, least_parameters
+from clozekit.model.preset_sizes import check_blocks, check_fits_memory, check_fits_weights, least_parameters
 from clozekit.model.preset_targets import add_to_preset, write_whole_preset
 from clozekit.model.task import Task
 from clozekit.tokenizers.errors import InputError
@@ -68,6 +68,7 @@ def build_backbone(
     if load_weights:
         check_fits_weights(parameters, source.weight_files(), named)
     check_fits_memory(parameters, named)
+    check_blocks(settings, named)
     try:
         return source.family.backbone(**settings, dtype=dtype)
     except (TypeError, ValueError) as error:

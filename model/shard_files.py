@@ -15,6 +15,8 @@ from clozekit.tokenizers.progress_bar import progress_bar
 # Read ahead from storage that answers late; local disks do without.
 REMOTE_BUFFER_BYTES = 8 * 2**20
 REMOTE_PREFETCH_RECORDS = 512
+# Less is compared within a fraction of a second.
+_BAR_FROM_BYTES = 500_000_000
 # What an assertion about the rows of a dataset says.
 WRONG_ROW = "rows must hold ids of the vocabulary and be no longer than the manifest says"
 # A row that could not be read.
@@ -37,9 +39,8 @@ def shard_problems(
 ) -> Iterator[str]:
     """A line for each shard that is not what the manifest says."""
     num_bytes = sum(shard.num_bytes for shard in split.shards)
-    with progress_bar(
-        total=num_bytes, unit="B", unit_scale=True, desc="checking shards", disable=not (read_all and show_progress)
-    ) as bar:
+    is_shown = read_all and show_progress and num_bytes >= _BAR_FROM_BYTES
+    with progress_bar(total=num_bytes, unit="B", unit_scale=True, desc="checking shards", disable=not is_shown) as bar:
         for shard, path in zip(split.shards, shard_paths(directory, split), strict=True):
             if not tf.io.gfile.exists(path):
                 yield f"every shard of the manifest must be there, {path} is missing; copy the dataset again"

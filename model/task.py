@@ -166,13 +166,24 @@ class Task(FunctionalModel):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         config = dict(config)
-        config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
+        config["backbone"] = cls._described_backbone(config["backbone"])
         described = config.pop("preprocessor", None)
         task = cls(**config)
         if described is not None:
             # Its tokenizer has no vocabulary to be checked before `load_assets`.
             task._preprocessor = cls.preprocessor_cls.from_description(described)
         return task
+
+    @classmethod
+    def _described_backbone(cls, described: Any) -> Any:
+        """The backbone that a `.keras` file describes. Raises InputError for a class that is none of the task's."""
+        name = described.get("registered_name") if isinstance(described, dict) else None
+        found = keras.saving.get_registered_object(name) if isinstance(name, str) else None
+        if not isinstance(found, type) or not issubclass(found, cls.backbone_cls):
+            raise InputError(
+                f"the backbone of a {cls.__name__} must be a {cls.backbone_cls.__name__}, the description says {name!r:.80}"
+            )
+        return keras.saving.deserialize_keras_object(described)
 
     def save_assets(self, inner_path: str) -> None:
         """Part of a `.keras` file: the tokenizer's files."""

@@ -62,7 +62,7 @@ class BuildOutput:
         only_shown: nothing will be written, so nothing is noted.
         """
         folders = {side_directory: frozenset[str](), **{target.directory: names for target in targets}}
-        before = {folder: check_output(folder, planned) for folder, planned in folders.items()}
+        before = {folder: check_output(folder, planned, side_directory) for folder, planned in folders.items()}
         output = cls(side_directory, side_id, new_id(), targets, names, before)
         for folder, planned in () if only_shown else folders.items():
             check_writable(folder)

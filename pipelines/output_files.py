@@ -72,10 +72,10 @@ def our_files(directory: str) -> list[str]:
     return [name for name in list_files(directory) if ours(name)]
 
 
-def check_output(directory: str, planned: Collection[str]) -> list[str]:
+def check_output(directory: str, planned: Collection[str], parent: str | None = None) -> list[str]:
     """The paths of what earlier builds have left in `directory`. Raises InputError where anything else is in the way.
 
-    planned: paths that the build will write. Folders named by a number may be datasets of other lengths.
+    planned: paths that the build will write; parent: where the same build writes too. Folders named by a number may be datasets of other lengths.
     """
     ours = is_ours(directory)
     others = {
@@ -86,7 +86,7 @@ def check_output(directory: str, planned: Collection[str]) -> list[str]:
         is_lock = re.fullmatch(rf"(\d+/)?{LOCK_FILE}", name) is not None
         return is_lock or ours(name) or (name.split("/")[0] in others and name not in planned)
 
-    names = check_own_folder("a dataset", directory, may_stay, CHOOSE)
+    names = check_own_folder("a dataset", directory, may_stay, CHOOSE, parent)
     return [name for name in names if ours(name)]
 
 

@@ -18,13 +18,29 @@ _MOST = 2**31 - 1
 # By the beginning or end of a name: the smallest and the largest value.
 _WHOLE_FROM_ONE = ("num_", "vocabulary_size", "hidden_dim", "intermediate_dim", "embedding_dim", "sequence_length")
 _SHARES = ("dropout", "_rate")
+# Of the rows of a batch, which are allocated whole.
+_MOST_TOKENS = 1 << 20
+_LENGTHS_OF_ROWS = ("sequence_length", "mask_selection_length")
+# What the loader itself gives a constructor: never said by a file.
+_PARTS = {
+    "backbone",
+    "preprocessor",
+    "tokenizer",
+    "inputs",
+    "outputs",
+    "settings",
+    "compile",
+    "name",
+    "trainable",
+    "dtype",
+}
 
 
 def check_arguments(cls: type, settings: Mapping[str, Any], named: str) -> None:
     """Raises InputError, which names the file as `named`, for a setting that `cls` does not know, or of another type or
     out of its range."""
     parameters = constructor_parameters(cls)
-    unknown = sorted(set(settings) - set(parameters))
+    unknown = sorted(set(settings) - (set(parameters) - _PARTS))
     if unknown:
         raise InputError(
             f"{named} must hold settings of {cls.__name__}, it has {', '.join(unknown)} too; a newer version of the library"
@@ -76,7 +92,8 @@ def _problem_of_number(name: str, value: Any, is_whole: bool) -> str | None:
         return "a finite number"
     if is_whole:
         low = 1 if name.startswith(_WHOLE_FROM_ONE) or name.endswith(_WHOLE_FROM_ONE) else 0
-        return None if low <= value <= _MOST else f"from {low} to {_MOST}"
+        most = _MOST_TOKENS if name in _LENGTHS_OF_ROWS else _MOST
+        return None if low <= value <= most else f"from {low} to {most}"
     if name.endswith("epsilon"):
         return None if 0 < value < 1 else "above 0 and below 1"
     if name.endswith(_SHARES):

@@ -118,10 +118,12 @@ def shown(names: Collection[str]) -> str:
     return ", ".join(first) + (f" and {more:,} more" if more else "")
 
 
-def check_own_folder(what: str, directory: str | Path, is_ours: Callable[[str], bool], choose: str) -> list[str]:
+def check_own_folder(
+    what: str, directory: str | Path, is_ours: Callable[[str], bool], choose: str, parent: str | Path | None = None
+) -> list[str]:
     """The paths in `directory` of all its files, every one of them ours. Raises InputError for a folder that holds
-    anything else, that is a file, or that is a part of another output."""
-    check_outside(what, directory, choose)
+    anything else, that is a file, or that is a part of another output; `parent` may be one."""
+    check_outside(what, directory, choose, parent)
     filesystem, root = open_file_system(str(directory))
     if is_local(filesystem) and os.path.lexists(root) and not os.path.isdir(root):
         raise InputError(f"{what} goes into a folder of its own, {directory} is a file; {choose}")
@@ -137,12 +139,15 @@ def check_own_folder(what: str, directory: str | Path, is_ours: Callable[[str], 
 _HOLDERS = ("train", "finetune", "demo", "submit")
 
 
-def check_outside(what: str, directory: str | Path, choose: str) -> None:
-    """Raises InputError when `directory` lies inside a folder that another command filled and calls its own."""
+def check_outside(what: str, directory: str | Path, choose: str, allowed: str | Path | None = None) -> None:
+    """Raises InputError when `directory` lies inside a folder that a command filled and calls its own, unless that is the
+    one `allowed`."""
     filesystem, root = open_file_system(str(directory))
     if not is_local(filesystem):
         return
     for parent in Path(os.path.abspath(root)).parents:
+        if allowed is not None and parent == Path(os.path.abspath(allowed)):
+            continue
         if (parent / OWNED_FILE).is_file() and (owned := read_owned(parent)) and owned.made_by not in _HOLDERS:
             raise InputError(
                 f"{what} goes beside other outputs, {directory} is inside of {parent}, which `clozekit {owned.made_by}`"

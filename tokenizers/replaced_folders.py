@@ -42,13 +42,13 @@ def replaced_folder(
     """
     _finish_killed(target, may_hold)
     check_replaceable(made_by, what, target, choose)
-    temporary = Path(temporary_name(str(target.with_name(f".{target.name}"))))
+    temporary = Path(temporary_name(str(target)))
     temporary.mkdir(parents=True)
     # Whoever finds a folder of this kind that nobody holds knows that its command was killed.
     descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _lock(descriptor)
-        with path_named(target):
+        with path_named(target), _as_in(target, temporary):
             yield temporary
         write_owned(temporary, Owned(made_by, frozenset(list_files(temporary))))
         _swap(temporary, target, made_by, what, choose)
@@ -80,6 +80,17 @@ def _remove_ours(folder: Path) -> None:
     remove_if_empty(folder)
 
 
+@contextmanager
+def _as_in(target: Path, temporary: Path) -> Iterator[None]:
+    """Names the place that the user knows in what the system refuses to the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or not str(error.filename).startswith(str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, f"{target}{str(error.filename)[len(str(temporary)) :]}") from error
+
+
 def _lock(descriptor: int) -> bool:
     """Whether the folder is ours now; False where somebody has it or the file system knows no locks."""
     try:
@@ -104,7 +115,7 @@ def _finish_killed(target: Path, may_hold: Callable[[str], bool]) -> None:
     parent = target.parent
     if not parent.is_dir():
         return
-    prefix, names = f".{target.name}.", os.listdir(parent)
+    prefix, names = f"{target.name}.", os.listdir(parent)
     for name in sorted(names):
         middle, _, kind = name.removeprefix(prefix).partition(".")
         is_ours = name.startswith(prefix) and len(middle) == 16 and set(middle) <= set("0123456789abcdef")

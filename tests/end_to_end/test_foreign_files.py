@@ -241,6 +241,16 @@ def test_no_output_goes_into_what_it_is_made_from_or_into_another_output(
     assert contents(given) == before
 
 
+def test_a_build_of_several_lengths_is_done_again_over_its_own(given: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = commands(given, out)["prepare lengths"]
+    assert main(command) == 0
+    before = {name: content for name, content in contents(out).items() if name.endswith(".tfrecord")}
+    assert main(command) == 0
+    assert main([*command, "--overwrite"]) == 0
+    assert {name: content for name, content in contents(out).items() if name.endswith(".tfrecord")} == before
+
+
 def test_the_demo_replaces_only_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

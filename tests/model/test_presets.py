@@ -105,8 +105,8 @@ def test_the_files_are_laid_out_as_keras_hub_reads_them(
         ),
         ("config.json", b'{"class_name": "BertBackbone", "config": {"head_dim": 3}}', "it has head_dim too"),
         ("config.json", b'{"a": 1}', "it is neither"),
-        ("model.weights.h5", b"cut", "must hold the weights of the BertBackbone"),
-        ("task.weights.h5", b"cut", "must hold the head of the BertMaskedLM"),
+        ("model.weights.h5", b"cut", r"model\.weights\.h5 must be a whole \.h5 file, it is damaged"),
+        ("task.weights.h5", b"cut", r"task\.weights\.h5 must be a whole \.h5 file, it is damaged"),
     ],
 )
 def test_what_is_no_preset_is_refused_by_the_files_name(
@@ -121,14 +121,12 @@ def test_what_is_no_preset_is_refused_by_the_files_name(
         MaskedLM.from_preset(str(tmp_path / "preset"))
 
 
-@pytest.mark.parametrize(("name", "message"), [("model.weights.h5", "BertBackbone"), ("task.weights.h5", "head")])
-def test_truncated_weights_are_refused_by_the_files_name(
-    name: str, message: str, task: BertMaskedLM, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", ["model.weights.h5", "task.weights.h5"])
+def test_truncated_weights_are_refused_by_the_files_name(name: str, task: BertMaskedLM, tmp_path: Path) -> None:
     task.save_to_preset(str(tmp_path / "preset"))
     path = tmp_path / "preset" / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match=f"{name} must hold the .*{message}"):
+    with pytest.raises(InputError, match=f"{name} must be a whole .h5 file, it is damaged .*truncated"):
         MaskedLM.from_preset(str(tmp_path / "preset"))
 
 
@@ -148,7 +146,7 @@ def test_weights_behind_a_link_to_another_file_are_refused(task: BertMaskedLM, t
     (preset / "task.weights.h5").rename(tmp_path / "elsewhere.h5")
     with h5py.File(preset / "task.weights.h5", "w") as file:
         file["layers"] = h5py.ExternalLink(str(tmp_path / "elsewhere.h5"), "/layers")
-    with pytest.raises(InputError, match="task.weights.h5 must hold the head"):
+    with pytest.raises(InputError, match="task.weights.h5 must hold its arrays itself, 'layers' is a link"):
         MaskedLM.from_preset(str(preset))
 
 
@@ -197,7 +195,7 @@ def test_code_in_a_preset_is_refused(task: BertMaskedLM, tmp_path: Path) -> None
     described = json.loads((preset / "task.json").read_text(encoding="utf-8"))
     described["config"]["activation"] = {"class_name": "__lambda__", "config": {"value": "4wEA"}}
     (preset / "task.json").write_text(json.dumps(described), encoding="utf-8")
-    with pytest.raises(InputError, match="must be one of linear, softmax.*code in a preset is never run"):
+    with pytest.raises(InputError, match="task.json: activation must be a name, got"):
         TextClassifier.from_preset(str(preset), preprocessor=None)
 
 

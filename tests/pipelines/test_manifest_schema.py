@@ -99,7 +99,7 @@ CASES = [
     ("one shard twice", doubled, "is named twice"),
     ("one shard under two names", doubled_bytes, "another one has the bytes of"),
     ("name with a wildcard", at(*SHARD, "name", value="t*"), "must be that of a file in the dataset's folder"),
-    ("name of half a letter", at(*SHARD, "name", value="\ud800"), "must be that of a file in the dataset's folder"),
+    ("name of half a letter", at(*SHARD, "name", value="\ud800"), "must hold text, it has half of a character"),
     ("bytes without end", at(*SHARD, "num_bytes", value=10**12), "num_bytes of .* must be from 1 to"),
     ("tokens beside the histogram", at(*SHARD, "tokens", value=5000), "tokens, as its length_histogram says"),
     ("a role of two lines", at("tokenizer", "special_token_ids", "a\nb", value=0), "must have roles such as pad_token"),

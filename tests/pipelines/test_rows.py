@@ -167,8 +167,8 @@ def test_long_documents_are_dropped_and_counted(
 ) -> None:
     reading, tokenizer, num_sentences = numbered
     options = PrepareOptions(sequence_length=32, long_documents="drop")
-    manifest, _ = prepare(reading, options, tokenizer, str(tmp_path))
-    kept = {pieces[1] for pieces, _, _ in documents_of(str(tmp_path), manifest, numbered_tokenizer)}
+    manifest, _ = prepare(reading, options, tokenizer, str(tmp_path / "whole"))
+    kept = {pieces[1] for pieces, _, _ in documents_of(str(tmp_path / "whole"), manifest, numbered_tokenizer)}
     assert kept == {name for name, count in num_sentences.items() if 3 * count + 2 <= 32}
     assert manifest.counts["rejected_too_long"] == NUM_DOCUMENTS - len(kept)
     with pytest.raises(InputError, match="rows of 9 tokens must hold at least one document, none has that length"):

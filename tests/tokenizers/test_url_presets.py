@@ -12,6 +12,7 @@ from storage_server import storage_server
 
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.owned_files import OWNED_FILE
 from clozekit.tokenizers.preset_checksums import cache_directory
 from clozekit.tokenizers.preset_files import open_preset
 from clozekit.tokenizers.preset_upload import upload_directory
@@ -186,35 +187,49 @@ def names_at(url: str) -> list[str]:
     return open_preset(url).names() or []
 
 
-def test_an_upload_replaces_an_older_preset(url: str, preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = Recorded()
-    for name in ("task.json", "assets/tokenizer/merges.txt", "NOTES.txt", "other/model.weights.h5"):
-        files.pipe_file(f"/bucket/preset/{name}", b"old")
+def test_an_upload_replaces_an_older_preset(
+    url: str, preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, place = tmp_path / "older", f"{url}-uploaded"
+    for name in (*FILES, "task.json", "assets/tokenizer/merges.txt"):
+        (older / name).parent.mkdir(parents=True, exist_ok=True)
+        (older / name).write_bytes(b"old")
+    upload_directory(older, place)
+    assert names_at(place) == sorted([*FILES, "task.json", "assets/tokenizer/merges.txt", OWNED_FILE])
     order: list[str] = []
     put = Recorded.put_file
     monkeypatch.setattr(Recorded, "put_file", lambda self, local, there: (order.append(there), put(self, local, there)))
-    upload_directory(preset, url)
-    # Stale files of the preset go; what is not of the preset stays.
-    assert names_at(url) == sorted([*FILES, "NOTES.txt", "other/model.weights.h5"])
+    upload_directory(preset, place)
+    # Stale files of the preset go.
+    assert names_at(place) == sorted([*FILES, OWNED_FILE])
     assert [path.rsplit("/", 1)[-1] for path in order] == ["vocabulary.txt", "model.weights.h5", "config.json"]
+    # What is not of the preset stays, and keeps it from being replaced.
+    Recorded().pipe_file("/bucket/preset-uploaded/NOTES.txt", b"notes")
+    with pytest.raises(InputError, match=r"did not write there: NOTES\.txt"):
+        upload_directory(older, place)
+    assert names_at(place) == sorted([*FILES, OWNED_FILE, "NOTES.txt"])
 
 
 def test_an_upload_that_breaks_off_leaves_no_preset(url: str, preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Recorded, local: str, there: str) -> None:
         raise ConnectionResetError("lost")
 
+    place = f"{url}-uploaded"
+    upload_directory(preset, place)
     with monkeypatch.context() as broken:
         broken.setattr(Recorded, "put_file", fail)
-        with pytest.raises(InputError, match="the preset must be written to recorded://bucket/preset, it was not"):
-            upload_directory(preset, url)
-    assert "config.json" not in names_at(url)
-    upload_directory(preset, url)
-    assert names_at(url) == sorted(FILES)
+        with pytest.raises(
+            InputError, match="the preset must be written to recorded://bucket/preset-uploaded, it was not"
+        ):
+            upload_directory(preset, place)
+    assert "config.json" not in names_at(place)
+    upload_directory(preset, place)
+    assert names_at(place) == sorted([*FILES, OWNED_FILE])
 
 
 def test_an_upload_never_goes_into_other_things(url: str, preset: Path) -> None:
     Recorded().pipe_file("/bucket/data/shard-0.tfrecord", b"data")
-    with pytest.raises(InputError, match=r"recorded://bucket/data holds shard-0\.tfrecord"):
+    with pytest.raises(InputError, match=r"holds what Clozekit did not write there: shard-0\.tfrecord"):
         upload_directory(preset, "recorded://bucket/data")
     (preset / "config.json").unlink()
     with pytest.raises(InputError, match=r"a preset must hold config\.json"):
@@ -242,7 +257,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_preset_on_google_storage(bucket: str, preset: Path, tokenizer: BertTokenizer) -> None:
     tokenizer.save(preset)
     upload_directory(preset, bucket)
-    assert names_at(bucket) == sorted([*FILES, "tokenizer.json"])
+    assert names_at(bucket) == sorted([*FILES, "tokenizer.json", OWNED_FILE])
     path = open_preset(bucket).required_path("model.weights.h5")
     assert path.read_bytes() == WEIGHTS
     assert Tokenizer.from_preset(bucket).sha256() == tokenizer.sha256()
@@ -250,7 +265,7 @@ def test_a_preset_on_google_storage(bucket: str, preset: Path, tokenizer: BertTo
     (preset / "model.weights.h5").write_bytes(b"new")
     (preset / "tokenizer.json").unlink()
     upload_directory(preset, bucket)
-    assert names_at(bucket) == sorted(FILES)
+    assert names_at(bucket) == sorted([*FILES, OWNED_FILE])
     assert content_of(bucket, "model.weights.h5") == b"new"
     assert open_preset(bucket).path("tokenizer.json", required=False) is None
     with pytest.raises(InputError, match=r"config\.json of the preset gs://nothing/here .*\(404\)"):
@@ -260,5 +275,5 @@ def test_a_preset_on_google_storage(bucket: str, preset: Path, tokenizer: BertTo
 def test_a_tokenizer_is_saved_to_google_storage(bucket: str, preset: Path, tokenizer: BertTokenizer) -> None:
     upload_directory(preset, bucket)
     tokenizer.save_to_preset(bucket)
-    assert names_at(bucket) == sorted([*FILES, "tokenizer.json"])
+    assert names_at(bucket) == sorted([*FILES, "tokenizer.json", OWNED_FILE])
     assert BertTokenizer.from_preset(bucket, sequence_length=4).sequence_length == 4
