@@ -7,6 +7,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # Read when gcsfs is loaded; else it asks for a service that no storage server of a test has, and waits a minute.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
+import contextlib
 import json
 import random
 import shutil
@@ -14,6 +15,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+# TensorFlow and triton, which PyTorch brings, hold LLVM both: loaded after TensorFlow, triton takes TensorFlow's, and crashes.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 import hypothesis
 import pytest
@@ -130,6 +135,12 @@ LONG_FILES = (
     "test_run.py",
     "test_keras_hub_preprocessors_parity.py",
 )
+
+
+def pytest_testnodedown(node: object, error: object | None) -> None:
+    """Ends the run when one of its processes crashed: xdist would wait for the rest of that process's file, for ever."""
+    if error:
+        pytest.exit(f"a process of the tests ended in the middle of one (the last lines above say where): {error}", returncode=1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
