@@ -9,8 +9,11 @@ from clozekit.model.huggingface import save_huggingface
 from clozekit.model.preset_targets import check_preset_target, write_whole_preset
 from clozekit.model.presets import open_source, save_preset
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.tokenizer import Tokenizer
 
 FORMATS = ("clozekit", "keras_hub", "huggingface", "saved_model")
+# What KerasHub's tokenizers lack or forget, and the value that is theirs.
+_TOKENIZER_SETTINGS = {"special_ids": None, "split_on_cjk": True}
 # Largest epsilon of a norm that may stand for another: both are lost beside the variance of a trained model's activations.
 _SMALL_EPSILON = 1e-5
 
@@ -38,6 +41,8 @@ def convert(source: str, target: str, to: str) -> Converted:
         if task is None and to in ("huggingface", "saved_model"):
             raise InputError(f"a preset must hold a masked LM or a text classifier for {to}, {source} has neither head")
         notes = keras_hub_differences(task, backbone) if to == "keras_hub" else []
+        if to == "keras_hub":
+            check_keras_hub_tokenizer(preprocessor.tokenizer)
         if task is not None and to == "huggingface":
             save_huggingface(task, target)
         elif task is not None and to == "saved_model":
@@ -79,6 +84,17 @@ def keras_hub_differences(task: Any, backbone: Any) -> list[str]:
         return []
     listed = ", ".join(f"{name} {ours} becomes {theirs}" for name, ours, theirs in different)
     return [f"KerasHub will compute this {type(task or backbone).__name__} a little otherwise: {listed}"]
+
+
+def check_keras_hub_tokenizer(tokenizer: Tokenizer) -> None:
+    """Raises InputError for a tokenizer whose ids KerasHub can't give."""
+    lacking = [f"the added token {row['content']!r:.80}" for row in tokenizer.added_config().get("added_tokens", [])]
+    lacking += [name for name, usual in _TOKENIZER_SETTINGS.items() if getattr(tokenizer, name, usual) != usual]
+    if lacking:
+        raise InputError(
+            f"KerasHub's {type(tokenizer).__name__} has nothing for {', '.join(lacking[:5])}"
+            f"{f' and {len(lacking) - 5} more' if len(lacking) > 5 else ''}; convert to clozekit or huggingface, which do"
+        )
 
 
 def _is_close(name: str, ours: Any, theirs: Any) -> bool:

@@ -73,10 +73,15 @@ def damage_named(directory: str, manifest: Manifest) -> Iterator[None]:
     """Turns TensorFlow's error about a shard, which does not say which, into an InputError that does."""
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+    except (
+        tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError, UnicodeDecodeError
+    ) as error:  # fmt: skip
         check_shards(directory, manifest, read_all=True)
+        # TensorFlow's message quotes a record that is no Example: its bytes are no text.
+        is_quoted = isinstance(error, UnicodeDecodeError)
+        message = error.object.decode(errors="replace") if is_quoted else str(error)
         # A record that is no Example, or one of other features.
-        if WRONG_ROW in error.message or "parse example" in error.message or "Key: " in error.message:
+        if any(part in message for part in (WRONG_ROW, "ParseExample", "parse example", "Key: ")):
             raise InputError(
                 f"{WRONG_ROW}, {directory} has others; run `clozekit verify {directory}` to see which, and prepare it again"
             ) from error

@@ -4,17 +4,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from clozekit.pipelines.options import MAX_SEQUENCE_LENGTH
 from clozekit.pipelines.records import SPLITS
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
+from clozekit.tokenizers.vocabulary_files import MAX_VOCABULARY_SIZE
 
 SCHEMA_VERSION = 1
 # What readers need of a tokenizer: they pad, find the ends of documents, and mask.
 NEEDED_ROLES = ("pad_token", "mask_token", "start_token", "end_token")
 HISTOGRAM_BINS = 32
-# Beyond what any model has, and small enough that a batch of such rows can still be spoken of.
-LONGEST_ROW = 2**20
-_LARGEST_VOCABULARY = 2**26
 _MOST = 2**53
 _KEYS = frozenset(
     {
@@ -49,7 +48,7 @@ def manifest_problems(fields: Any) -> Iterator[str]:
         yield f"schema_version must be a whole number, it is {_shown(version)}"
     for name in ("build_id", "dataset_sha256"):
         yield from _text(name, fields[name])
-    yield from _whole("sequence_length", fields["sequence_length"], 1, LONGEST_ROW)
+    yield from _whole("sequence_length", fields["sequence_length"], 1, MAX_SEQUENCE_LENGTH)
     yield from _tokenizer(fields["tokenizer"])
     yield from _described(fields)
     splits = fields["splits"]
@@ -139,7 +138,7 @@ def _tokenizer(tokenizer: Any) -> Iterator[str]:
     if not tokenizer["class_name"].isidentifier():
         yield f"tokenizer.class_name must be the name of a class, it is {_shown(tokenizer['class_name'])}"
     size, special = tokenizer["vocabulary_size"], tokenizer["special_token_ids"]
-    yield from _whole("tokenizer.vocabulary_size", size, 1, _LARGEST_VOCABULARY)
+    yield from _whole("tokenizer.vocabulary_size", size, 1, MAX_VOCABULARY_SIZE)
     if not isinstance(special, dict) or not set(NEEDED_ROLES) <= set(special):
         yield f"tokenizer.special_token_ids must hold {', '.join(NEEDED_ROLES)}, it is {_shown(special)}"
         return

@@ -21,11 +21,10 @@ from clozekit.tokenizers.learn_sentence_pieces import (
 )
 from clozekit.tokenizers.learn_vocabulary import count_cased_words, count_lowercased_words, learn_wordpiece
 from clozekit.tokenizers.tokenizer import Tokenizer
+from clozekit.tokenizers.vocabulary_files import MAX_VOCABULARY_SIZE
 from clozekit.tokenizers.vocabulary_report import VocabularyReport, report_vocabulary
 
 FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
-# Twice that of XLM-V (Liang et al. 2023, arXiv 2301.10472), the largest vocabulary of a masked LM.
-MAX_VOCABULARY_SIZE = 2_000_000
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.blocks import from_bytes, list_parts
 from clozekit.pipelines.files import file_size, join, read_bytes
 from clozekit.pipelines.manifest import ShardInfo
-from clozekit.pipelines.manifest_schema import LONGEST_ROW, shard_problem
+from clozekit.pipelines.manifest_schema import shard_problem
+from clozekit.pipelines.options import MAX_SEQUENCE_LENGTH
 from clozekit.pipelines.progress import Progress, ProgressReporter
 from clozekit.pipelines.records import DOCUMENT_LENGTHS, TOKEN_IDS, rows_to_records, shard_name
 from clozekit.pipelines.tfrecord import check_crc_is_fast, frame_records
@@ -51,7 +52,7 @@ def read_part(part: str) -> ShardInfo | None:
     except InputError:
         return None
     written = fields.pop(_OWN_SHA256, None)
-    if written != _sha256_of(fields) or shard_problem(fields, LONGEST_ROW) is not None:
+    if written != _sha256_of(fields) or shard_problem(fields, MAX_SEQUENCE_LENGTH) is not None:
         return None
     return ShardInfo(**fields)
 

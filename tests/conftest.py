@@ -140,7 +140,9 @@ LONG_FILES = (
 def pytest_testnodedown(node: object, error: object | None) -> None:
     """Ends the run when one of its processes crashed: xdist would wait for the rest of that process's file, for ever."""
     if error:
-        pytest.exit(f"a process of the tests ended in the middle of one (the last lines above say where): {error}", returncode=1)
+        pytest.exit(
+            f"a process of the tests ended in the middle of one (the last lines above say where): {error}", returncode=1
+        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,6 +5,8 @@ and the model's normalisation are one set of rules. In the model they cost nothi
 (KerasHub, tensorflow-text in a graph, sentencepiece) does them too.
 """
 
+import functools
+import itertools
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -46,9 +48,24 @@ def compose(rules: Mapping[str, str], lowercase: bool, strip_accents: bool) -> d
     longest = max(map(len, rules), default=1)
     after = {old: _applied(rules, new, longest) for old, new in {**before, **_QUOTES}.items()}
     # What was taken apart and is put together again, as Hangul is, needs no rule, and may have none.
-    return {**kept, **{old: new for old, new in after.items() if old != new}}
+    return {**kept, **_written_before(rules, before), **{old: new for old, new in after.items() if old != new}}
 
 
+def _written_before(rules: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """Rules of several characters, for what becomes these by the steps: of E and an accent where e and it are one."""
+    sources: dict[str, list[str]] = {}
+    for old, new in before.items():
+        sources.setdefault(new, []).append(old)
+    found = {}
+    for text, new in rules.items():
+        if len(text) > 1:
+            ways = [[*sources.get(letter, []), *([] if letter in before else [letter])] for letter in text]
+            found.update({"".join(way): new for way in itertools.product(*ways)})
+    return found
+
+
+# A second or two each, and the same for every model of one kind.
+@functools.lru_cache(maxsize=4)
 def _changed_characters(lowercase: bool, strip_accents: bool) -> dict[str, str]:
     """Character -> what the steps make of it, where that is another. By Hugging Face's library, at its Unicode version."""
     steps: list[Any] = []
@@ -74,6 +91,7 @@ def _applied(rules: Mapping[str, str], text: str, longest: int) -> str:
     return "".join(out)
 
 
+@functools.lru_cache(maxsize=4)
 def _decompiled(charsmap: bytes) -> list[tuple[str, str]]:
     if not charsmap:
         return []

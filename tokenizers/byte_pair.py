@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clozekit.tokenizers import unicode_tables
+from clozekit.tokenizers.added_tokens import AddedToken
 from clozekit.tokenizers.byte_pair_kernel import (
     EMPTY,
     LETTER,
@@ -19,10 +20,9 @@ from clozekit.tokenizers.byte_pair_kernel import (
     fill_merges,
 )
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.special_tokens import texts_of
-from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch, decode_text, joined_texts
+from clozekit.tokenizers.text_batch import TextBatch, decode_text
 from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
-from clozekit.tokenizers.vocabulary_files import check_pieces, merges_of, pieces_of
+from clozekit.tokenizers.vocabulary_files import merges_of, pieces_of
 from clozekit.tokenizers.word_cache import new_word_cache
 
 VOCABULARY_FILE = "vocabulary.json"
@@ -66,6 +66,7 @@ class BytePairTokenizer(Tokenizer):
     vocabulary: path of a `vocab.json`, a list of pieces, or a dict piece -> id. merges: path of a `merges.txt` or a list
     of "left right". A merge may make or use parts that are not in the vocabulary; where such a part is left at the end
     it becomes `<unk>`, or nothing if the vocabulary has no `<unk>`.
+    drops_unknown: it becomes nothing in any case, as in Hugging Face's library where its model has no `unk_token`.
     add_prefix_space: put a space before a text that starts with none. unsplittable_tokens: pieces that are found in
     texts whatever `special_tokens_in_strings` says.
 
@@ -85,9 +86,12 @@ class BytePairTokenizer(Tokenizer):
         unsplittable_tokens: Sequence[str] | None = None,
         special_tokens_in_strings: bool = False,
         dtype: str = "int32",
+        added_tokens: Sequence[AddedToken | dict[str, Any]] | None = None,
+        drops_unknown: bool = False,
     ) -> None:
-        super().__init__(sequence_length, special_tokens_in_strings, dtype)
+        super().__init__(sequence_length, special_tokens_in_strings, dtype, added_tokens)
         self.add_prefix_space = add_prefix_space
+        self.drops_unknown = drops_unknown
         # KerasHub writes the special tokens here; ours follow `special_tokens_in_strings`.
         self.unsplittable_tokens = [token for token in unsplittable_tokens or [] if token not in self.special_tokens]
         self._merges: list[tuple[str, str]] = []
@@ -102,16 +106,9 @@ class BytePairTokenizer(Tokenizer):
         merges: str | Path | Iterable[str | Sequence[str]],
     ) -> None:
         pieces, source = pieces_of(vocabulary)
-        check_pieces(pieces, [*self.special_tokens, *self.unsplittable_tokens], source)
+        self._check_pieces(pieces, [*self.special_tokens, *self.unsplittable_tokens], source)
         self._merges = merges_of(merges)
         self._set_pieces(pieces)
-
-    def encode_batch(self, texts: Texts, special_tokens_in_strings: bool | None = None) -> TokenBatch:
-        if self.add_prefix_space:
-            # Nothing stays nothing, as in Hugging Face's library.
-            given = texts_of(as_text_batch(texts))
-            texts = joined_texts([text if not text or text.startswith(b" ") else b" " + text for text in given])
-        return super().encode_batch(texts, special_tokens_in_strings)
 
     def word_starts(self) -> np.ndarray:
         """A piece starts a word if it begins with white space: a space, or a line break or tab.
@@ -119,27 +116,29 @@ class BytePairTokenizer(Tokenizer):
         The first word of a text has nothing before it and so no mark: whoever masks adds position 0.
         """
         spaces = tuple(byte_characters()[byte] for byte in b" \t\n\v\f\r")
-        return np.array([piece.startswith(spaces) for piece in self._check_vocabulary()])
+        return self._with_added_starts([piece.startswith(spaces) for piece in self._check_vocabulary()])
 
     def get_config(self) -> dict[str, Any]:
         return {
             "sequence_length": self.sequence_length,
             "add_prefix_space": self.add_prefix_space,
             "unsplittable_tokens": [*self.special_tokens, *self.unsplittable_tokens],
+            **self.added_config(),
         }
 
     def _own_options(self) -> dict[str, Any]:
-        return {"special_tokens_in_strings": True} if self.special_tokens_in_strings else {}
+        options = {"special_tokens_in_strings": self.special_tokens_in_strings, "drops_unknown": self.drops_unknown}
+        return {**{name: True for name, is_set in options.items() if is_set}, **self._added_options()}
 
     def _algorithm_data(self) -> Any:
         return self._merges
 
-    def _always_special(self) -> dict[str, int]:
-        return {token: self._ids[token] for token in self.unsplittable_tokens}
+    def _always_special(self) -> list[str]:
+        return self.unsplittable_tokens
 
     def save_assets(self, directory: str | Path) -> None:
         self._check_vocabulary()
-        (Path(directory) / VOCABULARY_FILE).write_bytes(json.dumps(self._ids).encode())
+        (Path(directory) / VOCABULARY_FILE).write_bytes(json.dumps(self._own_ids).encode())
         merges = "".join(f"{left} {right}\n" for left, right in self._merges)
         (Path(directory) / MERGES_FILE).write_bytes(merges.encode())
 
@@ -148,8 +147,8 @@ class BytePairTokenizer(Tokenizer):
 
     @functools.cached_property
     def _compiled(self) -> _Compiled:
-        pieces = self._check_vocabulary()
-        symbols = dict(self._ids)
+        self._check_vocabulary()
+        symbols = dict(self._own_ids)
         for part in [
             *byte_characters(),
             *(part for left, right in self._merges for part in (left, right, left + right)),
@@ -160,8 +159,9 @@ class BytePairTokenizer(Tokenizer):
         sides = [np.array([symbols[merge[side]] for merge in self._merges], dtype=np.int32) for side in (0, 1)]
         joined = np.array([symbols[left + right] for left, right in self._merges], dtype=np.int32)
         fill_merges(merges, *sides, joined)
-        final_ids = np.full(len(symbols), self._ids.get(self.unknown_token or "", -1), dtype=np.int32)
-        final_ids[: len(pieces)] = np.arange(len(pieces))
+        unknown = -1 if self.drops_unknown else self._ids.get(self.unknown_token, -1)
+        final_ids = np.full(len(symbols), unknown, dtype=np.int32)
+        final_ids[: len(self._own_ids)] = np.arange(len(self._own_ids))
         byte_kind = np.full(256, MULTIBYTE, dtype=np.uint8)
         byte_kind[:128] = _kinds()[:128]
         byte_symbols = np.array([symbols[character] for character in byte_characters()], dtype=np.int32)
@@ -178,6 +178,8 @@ class BytePairTokenizer(Tokenizer):
 
     def _encode(self, batch: TextBatch) -> TokenBatch:
         compiled = self._compiled
+        if self.add_prefix_space:
+            batch = _with_spaces(batch)
         # Never more pieces than bytes; pages that stay empty cost nothing.
         token_ids = np.empty(int(batch.offsets[-1] - batch.offsets[0]), dtype=np.int32)
         row_lengths = np.empty(len(batch.offsets) - 1, dtype=np.int64)
@@ -199,7 +201,7 @@ class BytePairTokenizer(Tokenizer):
     def _decode(self, token_ids: list[int]) -> str:
         pieces = self._check_vocabulary()
         bytes_of = _character_bytes()
-        special = {*self.special_tokens, *self.unsplittable_tokens}
+        special = {*self.special_tokens, *self.unsplittable_tokens, *(token.content for token in self.added_tokens)}
         data = bytearray()
         for token_id in token_ids:
             piece = pieces[token_id]
@@ -209,6 +211,18 @@ class BytePairTokenizer(Tokenizer):
                 # A piece may hold a character that stands for no byte only if no text can give it.
                 data += b"".join(bytes_of.get(character, character.encode()) for character in piece)
         return decode_text(bytes(data))
+
+
+def _with_spaces(batch: TextBatch) -> TextBatch:
+    """The texts, each beginning with a space; nothing stays nothing, as in Hugging Face's library."""
+    starts, lengths = batch.offsets[:-1], np.diff(batch.offsets)
+    lacking = lengths > 0
+    lacking[lacking] = batch.data[starts[lacking]] != ord(" ")
+    data = np.insert(batch.data, starts[lacking], ord(" "))[int(batch.offsets[0]) :]
+    data.flags.writeable = False
+    offsets = np.zeros(len(batch.offsets), dtype=np.int64)
+    np.cumsum(lengths + lacking, out=offsets[1:])
+    return TextBatch(data, offsets)
 
 
 @functools.cache

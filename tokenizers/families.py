@@ -1,8 +1,10 @@
 """The tokenizers of the families, and loading one from its directory."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from clozekit.tokenizers.added_tokens import AddedToken
 from clozekit.tokenizers.byte_pair import BytePairTokenizer
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_url, local_copy
@@ -10,6 +12,7 @@ from clozekit.tokenizers.huggingface_files import check_overrides, hugging_face_
 from clozekit.tokenizers.json_files import read_object
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 from clozekit.tokenizers.sentence_piece_proto import SentencePieceModel
+from clozekit.tokenizers.special_ids import with_special_ids
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokenizer
 from clozekit.tokenizers.wordpiece import WordPieceTokenizer
 
@@ -41,6 +44,10 @@ class RobertaTokenizer(BytePairTokenizer):
     mask_takes_space_before: ClassVar[bool] = True
     preset_families: ClassVar[tuple[str, ...]] = ("roberta",)
 
+    def _found_as_special(self) -> list[str]:
+        # What stands for unknown bytes is a special token to fairseq and to Hugging Face, if it is in the vocabulary.
+        return [*self.special_tokens, *([self.unknown_token] if self.unknown_token in self._own_ids else [])]
+
 
 class AlbertTokenizer(SentencePieceTokenizer):
     """ALBERT's SentencePiece tokenizer; its special tokens are pieces of the model.
@@ -65,6 +72,7 @@ class XLMRobertaTokenizer(SentencePieceTokenizer):
     """XLM-RoBERTa's SentencePiece tokenizer, with the ids of fairseq.
 
     fairseq put `<s> <pad> </s> <unk>` first and `<mask>` last; a piece with id i in the model has id i + 1 here.
+    special_ids: the ids of these five where they are others; the pieces have those that are left, in the model's order.
     """
 
     special_token_names: ClassVar[dict[str, str]] = {
@@ -77,13 +85,32 @@ class XLMRobertaTokenizer(SentencePieceTokenizer):
     mask_takes_space_before: ClassVar[bool] = True
     preset_families: ClassVar[tuple[str, ...]] = ("xlm_roberta",)
 
+    def __init__(
+        self,
+        proto: str | Path | bytes | None = None,
+        sequence_length: int | None = None,
+        dtype: str = "int32",
+        add_bos: bool = False,
+        add_eos: bool = False,
+        special_tokens_in_strings: bool = False,
+        added_tokens: Sequence[AddedToken | dict[str, Any]] | None = None,
+        special_ids: Mapping[str, int] | None = None,
+    ) -> None:
+        self.special_ids = None if special_ids is None else dict(special_ids)
+        super().__init__(proto, sequence_length, dtype, add_bos, add_eos, special_tokens_in_strings, added_tokens)
+
     def _pieces_of_model(self, model: SentencePieceModel, source: str) -> list[str]:
         if model.pieces[:3] != ["<unk>", "<s>", "</s>"]:
             raise InputError(
                 "a model of XLM-RoBERTa must begin with the pieces <unk>, <s>, </s>,"
                 f" {source} begins with {', '.join(model.pieces[:3])}; train it with sentencepiece's defaults"
             )
-        return ["<s>", "<pad>", "</s>", "<unk>", *model.pieces[3:], "<mask>"]
+        if self.special_ids is None:
+            return ["<s>", "<pad>", "</s>", "<unk>", *model.pieces[3:], "<mask>"]
+        return with_special_ids(model.pieces[3:], self.special_ids, self.special_tokens)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **({} if self.special_ids is None else {"special_ids": self.special_ids})}
 
 
 _FAMILIES: dict[str, type[Tokenizer]] = {

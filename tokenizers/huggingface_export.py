@@ -8,9 +8,10 @@ from typing import Any
 from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_characters
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import RobertaTokenizer, XLMRobertaTokenizer
-from clozekit.tokenizers.huggingface_checks import PLAIN_CLASS
+from clozekit.tokenizers.huggingface_settings import PLAIN_CLASS
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
-from clozekit.tokenizers.sentence_piece_proto import UNIGRAM, UNUSED, USER_DEFINED
+from clozekit.tokenizers.sentence_piece_proto import UNIGRAM, UNUSED
+from clozekit.tokenizers.sentence_piece_rules import white_space_rules
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
 from clozekit.tokenizers.wordpiece import SUFFIX_INDICATOR, WordPieceTokenizer
 
@@ -29,7 +30,12 @@ def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: Path, model_max
         described, settings = _sentence_pieces(tokenizer, directory)
     else:
         raise InputError(f"a tokenizer must be of a family that Hugging Face knows, got {type(tokenizer).__name__}")
-    added = [*_special_tokens(tokenizer), *described.pop("added")]
+    own = {row["content"]: row for row in [*_special_tokens(tokenizer), *described.pop("added")]}
+    told = {
+        token.content: {"id": tokenizer.token_to_id(token.content), **token._asdict()}
+        for token in tokenizer.added_tokens
+    }
+    added = list({**own, **told}.values())
     start, end = getattr(tokenizer, "start_token"), getattr(tokenizer, "end_token")  # noqa: B009 - set by families
     doubled = isinstance(tokenizer, RobertaTokenizer | XLMRobertaTokenizer)
     content = {
@@ -109,7 +115,7 @@ def _post_processor(tokenizer: Tokenizer, start: str, end: str, doubled: bool) -
 def _word_pieces(tokenizer: WordPieceTokenizer, directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not tokenizer.split:
         raise InputError("Hugging Face's BERT tokenizer splits texts into words, this one has split=False")
-    pieces = tokenizer.get_vocabulary()
+    pieces = tokenizer.own_pieces()
     (directory / "vocab.txt").write_bytes("".join(f"{piece}\n" for piece in pieces).encode())
     described = {
         "normalizer": {
@@ -141,7 +147,7 @@ def _word_pieces(tokenizer: WordPieceTokenizer, directory: Path) -> tuple[dict[s
 
 
 def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    ids = {piece: token_id for token_id, piece in enumerate(tokenizer.get_vocabulary())}
+    ids = {piece: token_id for token_id, piece in enumerate(tokenizer.own_pieces())}
     for left, right in tokenizer._merges:
         lacking = [part for part in (left, right, left + right) if part not in ids]
         if lacking:
@@ -154,7 +160,8 @@ def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str
     (directory / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
     # A byte without a piece is <unk> here; transformers' own RoBERTa class would drop it.
     whole = all(character in ids for character in byte_characters())
-    unknown = None if whole or tokenizer.unknown_token not in ids else tokenizer.unknown_token
+    drops = whole or tokenizer.drops_unknown or tokenizer.unknown_token not in ids
+    unknown = None if drops else tokenizer.unknown_token
     described = {
         "normalizer": None,
         "pre_tokenizer": {
@@ -202,15 +209,17 @@ def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tupl
     is_xlm_roberta = isinstance(tokenizer, XLMRobertaTokenizer)
     name = "sentencepiece.bpe.model" if is_xlm_roberta else "spiece.model"
     assert tokenizer.proto is not None
-    (directory / name).write_bytes(tokenizer.proto)
     rows = list(zip(model.pieces, model.scores, strict=True))
     if is_xlm_roberta:
-        # fairseq's numbering, as transformers writes it.
-        special = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
-        rows = [*special, *rows[3:], ("<mask>", 0.0)]
-    user_defined = [piece for piece, kind in zip(model.pieces, model.types, strict=True) if kind == USER_DEFINED]
-    added = [piece for piece in user_defined if piece not in tokenizer.special_tokens]
-    charsmap = base64.b64encode(model.precompiled_charsmap).decode()
+        scores = dict(rows[3:])
+        rows = [(piece, scores.get(piece, 0.0)) for piece in tokenizer.own_pieces()]
+    if not isinstance(tokenizer, XLMRobertaTokenizer) or tokenizer.special_ids is None:
+        # With ids of its own it would say something else than tokenizer.json.
+        (directory / name).write_bytes(tokenizer.proto)
+    added = sorted(tokenizer.user_defined_pieces() - set(tokenizer.special_tokens), key=tokenizer.token_to_id)
+    # Rules of white space alone are what cutting there does without them.
+    rules = b"" if model.precompiled_charsmap == white_space_rules() else model.precompiled_charsmap
+    charsmap = base64.b64encode(rules).decode()
     spaces = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
     described = {
         "normalizer": {"type": "Precompiled", "precompiled_charsmap": charsmap} if charsmap else None,
@@ -225,5 +234,5 @@ def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tupl
         "added": [_added(tokenizer, piece, False, False) for piece in added],
     }
     # transformers' ALBERT class would lower-case and strip accents before the model normalises.
-    own = is_xlm_roberta and not model.byte_fallback and not added
+    own = is_xlm_roberta and not model.byte_fallback and not added and tokenizer.token_to_id("<unk>") == 3
     return described, {"tokenizer_class": "XLMRobertaTokenizer" if own else PLAIN_CLASS}

@@ -1,31 +1,59 @@
 """Tokenizers from the files of Hugging Face: `tokenizer.json`, `vocab.txt`, `vocab.json` and `merges.txt`, `*.model`."""
 
-import base64
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from clozekit.tokenizers.albert_text_steps import with_text_steps
+from clozekit.tokenizers.added_tokens import AddedToken
+from clozekit.tokenizers.byte_pair import byte_characters
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.huggingface_checks import (
-    PLAIN_CLASS,
-    added_tokens,
-    check_added_tokens,
-    check_description,
+from clozekit.tokenizers.huggingface_added_tokens import Told, in_order, told_tokens
+from clozekit.tokenizers.huggingface_description import (
+    BERT_NORMALIZER,
+    BERT_PRE_TOKENIZER,
+    BPE_MODEL,
+    BYTE_LEVEL,
+    check_decoder,
+    check_part,
+    check_post_processor,
+    check_top,
+    word_piece_model,
+)
+from clozekit.tokenizers.huggingface_settings import (
+    ADDED_FILE,
+    MAP_FILE,
     check_kind,
     check_roles,
     check_settings,
     class_of,
+    is_own,
+    object_of,
     settings_of,
 )
-from clozekit.tokenizers.sentence_piece_proto import CONTROL, NORMAL, UNKNOWN, read_proto, write_model
+from clozekit.tokenizers.huggingface_unigram import from_description, from_model
+from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
-from clozekit.tokenizers.vocabulary_files import read_json
-from clozekit.tokenizers.wordpiece import MAX_WORD_CHARACTERS
+from clozekit.tokenizers.vocabulary_files import pieces_of
+from clozekit.tokenizers.wordpiece import MAX_WORD_CHARACTERS, SUFFIX_INDICATOR
 
 TOKENIZER_FILE = "tokenizer.json"
-_RULES = "Precompiled"
+# Constructor arguments that are the vocabulary's, not settings.
+_VOCABULARY_ARGUMENTS = {"vocabulary", "merges", "proto", "added_tokens", "special_ids"}
+
+
+class Files(NamedTuple):
+    """What the files of a directory say. content: of tokenizer.json, empty where there is none."""
+
+    directory: Path
+    settings: dict[str, Any]
+    class_name: str | None
+    content: dict[str, Any]
+    told: Told
+
+    @property
+    def description(self) -> Path:
+        return self.directory / TOKENIZER_FILE
 
 
 def hugging_face_tokenizer(
@@ -33,232 +61,209 @@ def hugging_face_tokenizer(
 ) -> Tokenizer:
     """The tokenizer of a directory of Hugging Face; classes: by their names; overrides: go before what the files say.
 
-    A SentencePiece model goes before `tokenizer.json`, which only translates it. Raises InputError when the directory
-    holds none of the files, or a tokenizer that is none of the four families, or says of it what is not honoured here.
+    Raises InputError when the directory holds none of the files, or a tokenizer that is none of the four families, or says
+    of it what is not honoured here.
     """
     settings = settings_of(directory)
     class_name = class_of(directory, settings)
-    check_settings(settings, directory)
-    kind, arguments, content = _arguments(directory, settings, class_name)
+    content = object_of(directory / TOKENIZER_FILE)
+    check_settings(settings, directory, bool(content))
+    token_map = object_of(directory / MAP_FILE)
+    added = object_of(directory / ADDED_FILE)
+    takes_all = bool(content) and not is_own(class_name)
+    told = told_tokens(directory, settings, content, token_map, added, takes_all)
+    files = Files(directory, settings, class_name, content, told)
+    kind, arguments = _arguments(files, classes)
     check_kind(kind, class_name, directory)
     cls = classes[kind]
     check_overrides(cls, overrides)
     tokenizer = cls(**{**arguments, **overrides})
-    vanish = kind in ("AlbertTokenizer", "XLMRobertaTokenizer") and (
-        class_name not in (None, PLAIN_CLASS)
-        or "WhitespaceSplit" in str(content.get("pre_tokenizer", "WhitespaceSplit"))
-    )
-    check_added_tokens(tokenizer, added_tokens(directory, settings, content), directory, vanish)
-    check_roles(tokenizer, settings, directory)
+    kept = _kept(tokenizer, told)
+    if kept:
+        tokenizer = cls(**{**arguments, **overrides, "added_tokens": kept})
+    _check_ids(tokenizer, told)
+    check_roles(tokenizer, settings, token_map, directory)
+    if content and (takes_all or kind == "AlbertTokenizer"):
+        start, end = tokenizer.special_token_names["start_token"], tokenizer.special_token_names["end_token"]
+        doubled = kind in ("RobertaTokenizer", "XLMRobertaTokenizer")
+        ids = {piece: tokenizer.token_to_id(piece) for piece in (start, end)}
+        check_post_processor(files.description, content.get("post_processor"), start, end, doubled, ids)
     return tokenizer
 
 
 def check_overrides(family: type[Tokenizer], overrides: dict[str, Any]) -> None:
-    arguments = set(inspect.signature(family).parameters) - {"vocabulary", "merges", "proto"}
+    arguments = set(inspect.signature(family).parameters) - _VOCABULARY_ARGUMENTS
     unknown = sorted(set(overrides) - arguments)
     if unknown:
         raise TypeError(f"{family.__name__} takes {', '.join(sorted(arguments))}, got {', '.join(unknown)}; check them")
 
 
-def _arguments(
-    directory: Path, settings: dict[str, Any], class_name: str | None
-) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """(name of the family's class, its constructor arguments, the content of tokenizer.json where that was read)."""
+def _arguments(files: Files, classes: Mapping[str, type[Tokenizer]]) -> tuple[str, dict[str, Any]]:
+    """(name of the family's class, its constructor arguments but for the added tokens)."""
+    directory = files.directory
     models = sorted([*directory.glob("*.model"), *directory.glob("*.spm")])
+    if files.content:
+        check_top(files.description, files.content)
+        return _from_description(files, classes, models)
     if models:
-        # What is added to the model's pieces stands beside it.
-        beside = read_json(directory / TOKENIZER_FILE) if (directory / TOKENIZER_FILE).is_file() else {}
-        content = beside if isinstance(beside, dict) else {}
-        if class_name != "AlbertTokenizer" and not _is_albert(directory):
-            return "XLMRobertaTokenizer", {"proto": models[0]}, content
-        return "AlbertTokenizer", {"proto": _albert_model(models[0], settings)}, content
-    if (directory / TOKENIZER_FILE).is_file():
-        content = read_json(directory / TOKENIZER_FILE)
-        if not isinstance(content, dict):
-            raise InputError(f"{directory / TOKENIZER_FILE} must hold a JSON object, it does not; copy it again")
-        try:
-            return *_from_tokenizer_json(directory / TOKENIZER_FILE, content, settings, class_name), content
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{directory / TOKENIZER_FILE} must be as Hugging Face's library writes it, it is not ({error!r:.120}); copy"
-                " it again"
-            ) from error
+        return from_model(models[0], files.settings, files.class_name)
     if (directory / "vocab.txt").is_file():
-        return "BertTokenizer", {"vocabulary": directory / "vocab.txt", **_bert_settings(settings)}, {}
+        vocabulary = _with_leading(pieces_of(directory / "vocab.txt")[0], files.told, classes["BertTokenizer"])
+        return "BertTokenizer", {"vocabulary": vocabulary, **_bert_settings(files.settings)}
     if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
-        return (
-            "RobertaTokenizer",
-            {
-                "vocabulary": directory / "vocab.json",
-                "merges": directory / "merges.txt",
-                "add_prefix_space": bool(settings.get("add_prefix_space", False)),
-            },
-            {},
-        )
+        pieces = pieces_of(directory / "vocab.json")[0]
+        return "RobertaTokenizer", {
+            "vocabulary": _with_leading(pieces, files.told, classes["RobertaTokenizer"]),
+            "merges": directory / "merges.txt",
+            "add_prefix_space": bool(files.settings.get("add_prefix_space", False)),
+            **_unknown_bytes(pieces, None),
+        }
     raise InputError(
         f"a tokenizer directory must hold {TOKENIZER_FILE}, vocab.txt, vocab.json with merges.txt, or a *.model,"
         f" {directory} does not; make a tokenizer with `clozekit vocab`"
     )
 
 
-def _is_albert(directory: Path) -> bool:
-    """Whether `config.json` says so; the plain class of tokenizer_config.json leaves it open."""
-    config = directory / "config.json"
-    found = read_json(config) if config.is_file() else {}
-    return isinstance(found, dict) and found.get("model_type") == "albert"
-
-
-def _bert_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The steps of transformers' BERT class."""
-    lowercase, accents = bool(settings.get("do_lower_case", True)), settings.get("strip_accents")
-    return {
-        "lowercase": lowercase,
-        "strip_accents": lowercase if accents is None else bool(accents),
-        "split_on_cjk": bool(settings.get("tokenize_chinese_chars", True)),
-    }
-
-
-def _from_tokenizer_json(
-    path: Path, content: dict[str, Any], settings: dict[str, Any], class_name: str | None
+def _from_description(
+    files: Files, classes: Mapping[str, type[Tokenizer]], models: Sequence[Path]
 ) -> tuple[str, dict[str, Any]]:
-    model = content.get("model") or {}
+    path, model = files.description, files.content.get("model")
+    if not isinstance(model, dict):
+        raise InputError(f"model of {path} must be an object, it is {model!r:.80}; copy the file again")
     kind = model.get("type")
     if kind is None:
         # Files of early versions leave the type out.
         kind = "BPE" if "merges" in model else "WordPiece" if "max_input_chars_per_word" in model else None
-    own = class_name not in (None, PLAIN_CLASS)
     if kind == "WordPiece":
-        arguments = _wordpiece(path, content, model)
-        return "BertTokenizer", {**arguments, **(_bert_settings(settings) if own else {})}
+        return "BertTokenizer", _wordpiece(files, model, classes["BertTokenizer"])
     if kind == "BPE":
-        arguments = _byte_pairs(path, content, model)
-        if own:
-            arguments["add_prefix_space"] = bool(settings.get("add_prefix_space", False))
-        return "RobertaTokenizer", arguments
+        return "RobertaTokenizer", _byte_pairs(files, model, classes["RobertaTokenizer"])
     if kind == "Unigram":
-        return _unigram(path, content, model)
-    raise InputError(f"the model of {path} must be WordPiece, BPE or Unigram, it is {kind!r}; use another tokenizer")
-
-
-def _with_added_tokens(vocabulary: dict[str, int], content: dict[str, Any]) -> dict[str, int]:
-    added = {token["content"]: token["id"] for token in content.get("added_tokens") or []}
-    return {**vocabulary, **{piece: token_id for piece, token_id in added.items() if piece not in vocabulary}}
-
-
-def _wordpiece(path: Path, content: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
-    normalizer = content.get("normalizer") or {}
-    if normalizer.get("type") != "BertNormalizer":
-        raise InputError(f"the normalizer of {path} must be BertNormalizer, it is {normalizer.get('type')!r}")
-    check_description(
-        path,
-        content,
-        {
-            "normalizer.clean_text": (None, True),
-            "pre_tokenizer.type": ("BertPreTokenizer",),
-            "model.max_input_chars_per_word": (None, MAX_WORD_CHARACTERS),
-        },
+        return from_description(path, files.content, files.settings, files.class_name, files.told, models)
+    raise InputError(
+        f"the model of {path} must be WordPiece, BPE or Unigram, it is {kind!r:.80}; use another tokenizer"
     )
-    lowercase, accents = bool(normalizer.get("lowercase")), normalizer.get("strip_accents")
+
+
+def _bert_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The steps of transformers' BERT class."""
+    lowercase, accents = settings.get("do_lower_case", True), settings.get("strip_accents")
     return {
-        "vocabulary": _with_added_tokens(model["vocab"], content),
         "lowercase": lowercase,
         "strip_accents": lowercase if accents is None else accents,
-        "split_on_cjk": bool(normalizer.get("handle_chinese_chars", True)),
-        "suffix_indicator": model.get("continuing_subword_prefix", "##"),
-        "oov_token": model.get("unk_token", "[UNK]"),
+        "split_on_cjk": settings.get("tokenize_chinese_chars", True),
     }
 
 
-def _byte_pairs(path: Path, content: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
-    before = content.get("pre_tokenizer") or {}
-    if before.get("type") != "ByteLevel" or not before.get("use_regex", True):
+def _wordpiece(files: Files, model: dict[str, Any], cls: type[Tokenizer]) -> dict[str, Any]:
+    path, content = files.description, files.content
+    normalizer = content.get("normalizer")
+    if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
+        found = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
         raise InputError(
-            f"the pre_tokenizer of {path} must be ByteLevel with GPT-2's expression, it is {before.get('type')!r};"
-            " only such BPE is known here"
+            f"the normalizer of {path} must be BertNormalizer, it is {found!r:.80}; its ids can't be given here"
         )
-    check_description(
-        path,
-        content,
-        {
-            "normalizer": (None,),
-            "model.dropout": (None, 0.0, 0),
-            "model.unk_token": (None, "<unk>"),
-            "model.continuing_subword_prefix": (None, ""),
-            "model.end_of_word_suffix": (None, ""),
-            "model.fuse_unk": (None, False),
-            "model.byte_fallback": (None, False),
-            "model.ignore_merges": (None, False),
-        },
-    )
+    check_part(path, normalizer, BERT_NORMALIZER, "normalizer")
+    before = content.get("pre_tokenizer")
+    found = before.get("type") if isinstance(before, dict) else before
+    check_part(path, found, ("BertPreTokenizer",), "pre_tokenizer.type")
+    check_part(path, before, BERT_PRE_TOKENIZER, "pre_tokenizer")
+    check_part(path, model, word_piece_model(MAX_WORD_CHARACTERS), "model")
+    check_decoder(path, content.get("decoder"), "WordPiece")
+    prefix = model.get("continuing_subword_prefix") or SUFFIX_INDICATOR
+    vocabulary = _with_leading(pieces_of(_filled(model["vocab"], files.told, cls))[0], files.told, cls)
+    if is_own(files.class_name):
+        check_part(path, prefix, (SUFFIX_INDICATOR,), "model.continuing_subword_prefix")
+        return {"vocabulary": vocabulary, **_bert_settings(files.settings)}
+    lowercase, accents = bool(normalizer.get("lowercase")), normalizer.get("strip_accents")
+    split_on_cjk = normalizer.get("handle_chinese_chars")
     return {
-        "vocabulary": _with_added_tokens(model["vocab"], content),
-        "merges": model["merges"],
-        "add_prefix_space": bool(before.get("add_prefix_space", False)),
+        "vocabulary": vocabulary,
+        "lowercase": lowercase,
+        "strip_accents": lowercase if accents is None else accents,
+        "split_on_cjk": True if split_on_cjk is None else split_on_cjk,
+        "suffix_indicator": prefix,
+        "oov_token": model.get("unk_token") or "[UNK]",
     }
 
 
-def _albert_model(path: Path, settings: dict[str, Any]) -> bytes:
-    """The SentencePiece model, with the steps of transformers' ALBERT class before it where that is to read it."""
-    proto = read_proto(path)[0]
-    if settings.get("tokenizer_class") == PLAIN_CLASS:
-        return proto
-    lowercase = bool(settings.get("do_lower_case", True))
-    return with_text_steps(proto, str(path), lowercase, strip_accents=not settings.get("keep_accents", False))
-
-
-def _check_spaces(path: Path, described: Any) -> None:
-    """Raises InputError unless a pre_tokenizer puts ▁ before each word, as sentencepiece does by default."""
-    steps = described.get("pretokenizers", [described]) if isinstance(described, dict) else []
-    told = [step.get("type") for step in steps]
-    spaces = steps[-1] if steps else {}
-    usual = told in (["Metaspace"], ["WhitespaceSplit", "Metaspace"]) and spaces.get("replacement") == "▁"
-    scheme = spaces.get("prepend_scheme", "always" if spaces.get("add_prefix_space", True) else "never")
-    if not usual or scheme != "always" or not spaces.get("split", True):
+def _byte_pairs(files: Files, model: dict[str, Any], cls: type[Tokenizer]) -> dict[str, Any]:
+    path, content = files.description, files.content
+    before = content.get("pre_tokenizer")
+    if not isinstance(before, dict) or before.get("type") != "ByteLevel" or before.get("use_regex", True) is not True:
+        found = before.get("type") if isinstance(before, dict) else before
         raise InputError(
-            f"the pre_tokenizer of {path} must put ▁ before every word (Metaspace, always), it is {described!r:.120}; its"
-            " ids can't be given here"
+            f"the pre_tokenizer of {path} must be ByteLevel with GPT-2's expression, it is {found!r:.80}; only such BPE is"
+            " known here"
         )
+    check_part(path, before, BYTE_LEVEL, "pre_tokenizer")
+    check_part(path, content.get("normalizer"), (None,), "normalizer")
+    check_part(path, model, BPE_MODEL, "model")
+    check_decoder(path, content.get("decoder"), "ByteLevel")
+    own = is_own(files.class_name)
+    pieces = pieces_of(_filled(model["vocab"], files.told, cls))[0]
+    prefix = files.settings.get("add_prefix_space", False) if own else before.get("add_prefix_space", True)
+    return {
+        "vocabulary": _with_leading(pieces, files.told, cls),
+        "merges": model["merges"],
+        "add_prefix_space": bool(prefix),
+        **_unknown_bytes(pieces, None if own else model.get("unk_token")),
+    }
 
 
-def _unigram(path: Path, content: dict[str, Any], model: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """ALBERT's or XLM-RoBERTa's rows turned back into the model they came from."""
-    rows = [(piece, float(score)) for piece, score in model["vocab"]]
-    pieces = [piece for piece, _ in rows]
-    normalizer = content.get("normalizer") or {}
-    steps = normalizer.get("normalizers", [normalizer] if normalizer else [])
-    kinds = [step.get("type") for step in steps]
-    charsmap = next((base64.b64decode(step["precompiled_charsmap"]) for step in steps if step["type"] == _RULES), b"")
-    is_xlm_roberta = pieces[:4] == ["<s>", "<pad>", "</s>", "<unk>"]
-    is_albert = {"<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"} <= set(pieces)
-    # The order in which transformers writes ALBERT's steps; XLM-RoBERTa has the last alone.
-    order = ["NFKD", "StripAccents", "Lowercase", _RULES]
-    told = [kind for kind in kinds if kind not in ("Replace", "Strip")]
-    usual = told == [kind for kind in order if kind in told] and ("NFKD" in told) == ("StripAccents" in told)
-    before = told[:-1] if told[-1:] == [_RULES] else told
-    if not usual or model.get("byte_fallback") or not (is_albert or (is_xlm_roberta and not before)):
-        raise InputError(
-            f"a Unigram {path.name} must be ALBERT's or XLM-RoBERTa's, with the steps of normalisation that transformers"
-            f" writes, {path} is not; load the SentencePiece *.model instead"
-        )
-    _check_spaces(path, content.get("pre_tokenizer"))
-    check_description(path, content, {"model.unk_id": (pieces.index("<unk>"),)})
-    if is_xlm_roberta:
-        if "<mask>" not in pieces or pieces[-1] != "<mask>":
-            found = pieces.index("<mask>") if "<mask>" in pieces else "missing"
+def _filled(vocabulary: dict[str, int], told: Told, cls: type[Tokenizer]) -> dict[str, int]:
+    """The vocabulary, with special tokens that stand in the list of added ones alone, where they fill its gaps."""
+    special = set(cls.special_token_names.values()) - vocabulary.keys()
+    if not special:
+        return vocabulary
+    taken = set(vocabulary.values()) if all(isinstance(number, int) for number in vocabulary.values()) else set()
+    gaps = {piece: number for piece, number, _ in told.ids if piece in special and number < len(taken)}
+    return {**vocabulary, **{piece: number for piece, number in gaps.items() if number not in taken}}
+
+
+def _unknown_bytes(pieces: Sequence[str], unknown: str | None) -> dict[str, Any]:
+    """A byte that is no piece is left out there where the model has no `unk_token`; ours makes it <unk> if there is one."""
+    known = set(pieces)
+    is_whole = all(character in known for character in byte_characters())
+    return {} if is_whole or unknown is not None or "<unk>" not in known else {"drops_unknown": True}
+
+
+def _with_leading(pieces: list[str], told: Told, cls: type[Tokenizer]) -> list[str]:
+    """The pieces, and those special tokens of the family that are the first to be added behind them."""
+    known, special = set(pieces), set(cls.special_token_names.values())
+    leading = []
+    for token in told.tokens:
+        if token.content not in known:
+            if token.content not in special:
+                break
+            leading.append(token.content)
+    return [*pieces, *leading]
+
+
+def _kept(tokenizer: Tokenizer, told: Told) -> list[AddedToken]:
+    """The tokens that the family does not find by itself, or not so."""
+    kept = []
+    pieces = set(tokenizer.get_vocabulary())
+    user_defined = tokenizer.user_defined_pieces() if isinstance(tokenizer, SentencePieceTokenizer) else None
+    for token in told.tokens:
+        if user_defined is not None and token.single_word and any(p in token.content for p in tokenizer.special_tokens):
+            # Where the token is no word, their model finds the special token in it.
             raise InputError(
-                f"<mask> must be the last piece of XLM-RoBERTa's vocabulary, in {path} its id is {found} of {len(pieces)}"
-                " (as transformers' train_new_from_iterator writes it); its ids can't be given here: train it with"
-                " sentencepiece, or with `clozekit vocab --family xlm_roberta`"
+                f"single_word of {token.content!r:.80} must be false in a {type(tokenizer).__name__}, whose special tokens"
+                " are pieces too; its ids can't be given here"
             )
-        ordinary = [(piece, score, NORMAL) for piece, score in rows[4:] if piece != "<mask>"]
-        first = [("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL)]
-        return "XLMRobertaTokenizer", {"proto": write_model([*first, *ordinary], charsmap)}
-    special = {token["content"] for token in content.get("added_tokens") or [] if token.get("special", True)}
-    types = [UNKNOWN if piece == "<unk>" else CONTROL if piece in special else NORMAL for piece in pieces]
-    proto = write_model([(*row, kind) for row, kind in zip(rows, types, strict=True)], charsmap)
-    replaced = {step["pattern"].get("String") for step in steps if step["type"] == "Replace" and "pattern" in step}
-    if before or "``" in replaced:
-        proto = with_text_steps(proto, str(path), "Lowercase" in before, "StripAccents" in before)
-    return "AlbertTokenizer", {"proto": proto}
+        by_itself = token.content in (user_defined or ()) and not token.has_flags()
+        if not by_itself and (token.content not in pieces or not tokenizer.finds_as_usual(token, told.tokens)):
+            kept.append(token)
+    return kept
+
+
+def _check_ids(tokenizer: Tokenizer, told: Told) -> None:
+    """Raises InputError where files give a token another id than it gets behind the vocabulary, as it does there."""
+    ids = in_order(told.tokens, {piece: number for number, piece in enumerate(tokenizer.get_vocabulary())})
+    for piece, number, named in told.ids:
+        if piece in ids and ids[piece] != number:
+            raise InputError(
+                f"an added token has the id of its piece, or the next behind the vocabulary, {named} has {number} for"
+                f" {piece!r:.80} where {ids[piece]} is due; copy the files again, or write them anew"
+            )

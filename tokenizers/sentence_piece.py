@@ -1,12 +1,14 @@
 """SentencePiece: Unigram (and WORD) models, normalised and segmented as the C++ library does it."""
 
+import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from clozekit.tokenizers.added_tokens import AddedToken
 from clozekit.tokenizers.charsmap import Charsmap, bytes_inside_rules, read_charsmap, starts_longer_rule
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.sentence_piece_kernel import LARGEST_SUM, MAX_REMEMBERED_BYTES, RESTART, encode_sentence_pieces
@@ -21,10 +23,10 @@ from clozekit.tokenizers.sentence_piece_proto import (
     read_model,
     read_proto,
 )
+from clozekit.tokenizers.sentence_piece_rules import normalized_by, white_space_rules
 from clozekit.tokenizers.text_batch import TextBatch, decode_text
 from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
 from clozekit.tokenizers.trie import build_trie
-from clozekit.tokenizers.vocabulary_files import check_pieces
 from clozekit.tokenizers.word_cache import new_word_cache
 
 VOCABULARY_FILE = "vocabulary.spm"
@@ -75,8 +77,9 @@ class SentencePieceTokenizer(Tokenizer):
         add_bos: bool = False,
         add_eos: bool = False,
         special_tokens_in_strings: bool = False,
+        added_tokens: Sequence[AddedToken | dict[str, Any]] | None = None,
     ) -> None:
-        super().__init__(sequence_length, special_tokens_in_strings, dtype)
+        super().__init__(sequence_length, special_tokens_in_strings, dtype, added_tokens)
         self.add_bos = add_bos
         self.add_eos = add_eos
         self.proto: bytes | None = None
@@ -87,9 +90,10 @@ class SentencePieceTokenizer(Tokenizer):
         data, source = read_proto(proto)
         model = read_model(data, source)
         pieces = self._pieces_of_model(model, source)
-        check_pieces(pieces, self.special_tokens, source)
+        self._check_pieces(pieces, self.special_tokens, source)
         self.proto = data
         self._model = model
+        self.__dict__.pop("_without_rules", None)
         self.unknown_token = self._unknown_piece(model)
         self._set_pieces(pieces)
         for wanted, piece in ((self.add_bos, model.bos_piece), (self.add_eos, model.eos_piece)):
@@ -106,7 +110,16 @@ class SentencePieceTokenizer(Tokenizer):
     def word_starts(self) -> np.ndarray:
         special = {*self.special_tokens, *self._control_pieces()} - {self.unknown_token}
         pieces = self._check_vocabulary()
-        return np.array([piece.startswith(SPACE) and piece not in special for piece in pieces])
+        return self._with_added_starts([piece.startswith(SPACE) and piece not in special for piece in pieces])
+
+    def drops_white_space(self) -> bool:
+        model = self._model
+        return model.remove_extra_whitespaces and model.add_dummy_prefix and bool(model.precompiled_charsmap)
+
+    def user_defined_pieces(self) -> set[str]:
+        """Pieces that the model finds in every text."""
+        model = self._model
+        return {piece for piece, kind in zip(model.pieces, model.types, strict=True) if kind == USER_DEFINED}
 
     def _control_pieces(self) -> set[str]:
         model = self._model
@@ -118,10 +131,12 @@ class SentencePieceTokenizer(Tokenizer):
             "sequence_length": self.sequence_length,
             "add_bos": self.add_bos,
             "add_eos": self.add_eos,
+            **self.added_config(),
         }
 
     def _own_options(self) -> dict[str, Any]:
-        return {"special_tokens_in_strings": True} if self.special_tokens_in_strings else {}
+        options = {"special_tokens_in_strings": True} if self.special_tokens_in_strings else {}
+        return {**options, **self._added_options()}
 
     def _algorithm_data(self) -> Any:
         model = self._model
@@ -246,6 +261,23 @@ class SentencePieceTokenizer(Tokenizer):
         encoded = TokenBatch(token_ids[:num_ids].copy(), row_lengths)
         return self._add_ends(encoded) if self.add_bos or self.add_eos else encoded
 
+    def _normalizer(self) -> Callable[[bytes], bytes] | None:
+        rules = self._model.precompiled_charsmap
+        if not rules or rules == white_space_rules():
+            return None
+        return lambda text: normalized_by(rules, text.decode("utf-8", "replace")).encode()
+
+    def _encode_normalized(self, batch: TextBatch) -> TokenBatch:
+        return self._without_rules._encode(batch)
+
+    @functools.cached_property
+    def _without_rules(self) -> "SentencePieceTokenizer":
+        """The same tokenizer for texts that the rules have changed already."""
+        other = copy.copy(self)
+        other.__dict__.pop("_compiled", None)
+        other._model = self._model._replace(precompiled_charsmap=b"")
+        return other
+
     def _add_ends(self, encoded: TokenBatch) -> TokenBatch:
         ends = np.cumsum(encoded.row_lengths)
         places, values = [], []
@@ -262,14 +294,17 @@ class SentencePieceTokenizer(Tokenizer):
     def _decode(self, token_ids: list[int]) -> str:
         pieces = self._check_vocabulary()
         special = {*self.special_tokens} - {self.unknown_token}
-        control = self._control_pieces() - special
+        added = {token.content for token in self.added_tokens} - {self.unknown_token}
+        control = self._control_pieces() - special - added
         byte_pieces = {piece for piece, kind in zip(self._model.pieces, self._model.types, strict=True) if kind == BYTE}
         data = bytearray()
         for token_id in token_ids:
             piece = pieces[token_id]
             if piece in control:
                 continue
-            if piece in byte_pieces:
+            if piece in added:
+                data += piece.encode()
+            elif piece in byte_pieces:
                 data.append(int(piece[3:5], 16))
             elif piece == self.unknown_token:
                 data += self._model.unknown_surface.encode()

@@ -3,24 +3,31 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from clozekit.tokenizers import special_tokens
+from clozekit.tokenizers.added_tokens import AddedToken, added_tokens_of, described
 from clozekit.tokenizers.builtin_presets import FAMILIES, BuiltinPreset, presets_of
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_url, path_named
 from clozekit.tokenizers.json_files import read_object
-from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch, joined_texts
+from clozekit.tokenizers.special_tokens import TokenFinder
+from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch
+from clozekit.tokenizers.token_stages import TokenStages
+from clozekit.tokenizers.vocabulary_files import check_pieces
 
 TOKENIZER_FILE = "tokenizer.json"
 # KerasHub keeps the files of a tokenizer below the stem of its config file; ours go there too.
 ASSETS_FOLDER = "assets/tokenizer"
 # Options that KerasHub's tokenizers don't have and refuse to load; written only when one is set.
 OPTIONS_FILE = "clozekit_options.json"
+
+
+# Tables that are rebuilt where they are needed.
+_REBUILT = ("_compiled", "_token_stages", "_without_rules", "_graph")
 
 
 class TokenBatch(NamedTuple):
@@ -49,6 +56,9 @@ class Tokenizer:
         leftmost and then the longest first, before anything else happens to the text, and what stands between them is
         tokenized on its own.
     dtype: "int32" or "string", what `tokenize` gives.
+    added_tokens: tokens beside the vocabulary's pieces, as Hugging Face's library adds them: `AddedToken`s, or dicts with
+        their fields. They are found in every text; one that the vocabulary lacks has the next id after it. One that is
+        a special token sets how that is found where special tokens are.
 
     A subclass sets `special_token_names`, implements `_encode`, `_decode`, `word_starts`, `get_config`, `save_assets`,
     `load_assets`, `_graph_tokenize`, and fills `_pieces` (id -> piece) and `_ids` (piece -> id) through `_set_pieces`.
@@ -64,7 +74,11 @@ class Tokenizer:
     presets = _Presets()
 
     def __init__(
-        self, sequence_length: int | None = None, special_tokens_in_strings: bool = False, dtype: str = "int32"
+        self,
+        sequence_length: int | None = None,
+        special_tokens_in_strings: bool = False,
+        dtype: str = "int32",
+        added_tokens: Sequence[AddedToken | dict[str, Any]] | None = None,
     ) -> None:
         if dtype not in ("int32", "string"):
             raise InputError(f'the dtype of a tokenizer must be "int32" or "string", got {dtype!r}; choose one')
@@ -73,20 +87,21 @@ class Tokenizer:
         self.sequence_length = sequence_length
         self.special_tokens_in_strings = special_tokens_in_strings
         self.dtype = dtype
+        self.added_tokens = added_tokens_of(added_tokens, f"the {type(self).__name__}")
         self._pieces: list[str] | None = None
         self._ids: dict[str, int] = {}
+        # Without the added tokens that are no pieces.
+        self._own_ids: dict[str, int] = {}
 
     def encode_batch(self, texts: Texts, special_tokens_in_strings: bool | None = None) -> TokenBatch:
         """Ids of each text, without special tokens around it. Texts: a list of str or an Arrow string array."""
         self._check_vocabulary()
         honoured = self.special_tokens_in_strings if special_tokens_in_strings is None else special_tokens_in_strings
-        found_in_texts = {**self._always_special(), **(self.special_token_ids() if honoured else {})}
-        if not found_in_texts:
-            return self._encode(as_text_batch(texts))
+        stages = self._stages(honoured)
         batch = as_text_batch(texts)
-        parts = special_tokens.split_texts(batch, found_in_texts, self._spaced_token() if honoured else None)
-        encoded = self._encode(joined_texts(parts.texts))
-        return TokenBatch(*special_tokens.join_parts(parts, *encoded))
+        if not (stages.written or stages.normalized):
+            return self._encode(batch)
+        return TokenBatch(*stages.encode(batch, self._encode, self._normalizer(), self._encode_normalized))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Readable text of `token_ids`; special tokens are kept as they are written."""
@@ -114,6 +129,73 @@ class Tokenizer:
 
     def _decode(self, token_ids: list[int]) -> str:
         raise NotImplementedError
+
+    def _normalizer(self) -> Callable[[bytes], bytes] | None:
+        """What a family does to texts before it looks for pieces; None for one that does nothing."""
+        return None
+
+    def _encode_normalized(self, batch: TextBatch) -> TokenBatch:
+        """`_encode` of texts that `_normalizer` has changed already."""
+        return self._encode(batch)
+
+    def _stages(self, honoured: bool) -> TokenStages:
+        """What is found in texts before anything else; honoured: special tokens too."""
+        kept: dict[bool, TokenStages] = self.__dict__.setdefault("_token_stages", {})
+        if honoured not in kept:
+            special = set(self._found_as_special())
+            wanted = {piece: self._as_special(piece) for piece in self._found_as_special() if honoured}
+            wanted |= {piece: AddedToken(piece) for piece in self._always_special()}
+            wanted |= {token.content: token for token in self.added_tokens if honoured or token.content not in special}
+            normalizer = self._normalizer()
+            finders = []
+            for normalized in (False, True):
+                tokens = [token for token in wanted.values() if token.normalized is normalized]
+                patterns = [token.content.encode() for token in tokens]
+                if normalized and normalizer is not None:
+                    patterns = [normalizer(pattern) for pattern in patterns]
+                finders.append(TokenFinder(tokens, [self.token_to_id(token.content) for token in tokens], patterns))
+            kept[honoured] = TokenStages(*finders)
+        return kept[honoured]
+
+    def _as_special(self, piece: str) -> AddedToken:
+        """How a special token of the family is found; the mask of some stands for a word and its space."""
+        takes_space = self.mask_takes_space_before and piece == self.special_token_names.get("mask_token")
+        return AddedToken(piece, lstrip=takes_space, special=True)
+
+    def finds_as_usual(self, token: AddedToken, others: Iterable[AddedToken] = ()) -> bool:
+        """Whether a token is a special one of the family, found as those are: exactly as they are written.
+
+        others: that are to be added beside those that the tokenizer has.
+        """
+        special = self._found_as_special()
+        if token.content not in special:
+            return False
+        usual = self._as_special(token.content)
+        # What is dropped before the pieces is one whether a token takes it along.
+        found = token._replace(lstrip=usual.lstrip, rstrip=usual.rstrip) if self.drops_white_space() else token
+        # Alone, and in texts that normalisation leaves as they are, a token is found first or second all the same.
+        alone = self._normalizer() is None and all(piece.content in special for piece in (*self.added_tokens, *others))
+        return usual == found._replace(special=True, normalized=token.normalized and not alone)
+
+    def drops_white_space(self) -> bool:
+        """Whether white space at the begin and the end of a text decides nothing."""
+        return False
+
+    def _found_as_special(self) -> list[str]:
+        """What is found in texts where special tokens are."""
+        return self.special_tokens
+
+    def added_config(self) -> dict[str, Any]:
+        """For `get_config`: the added tokens that are no special ones. KerasHub refuses a tokenizer that has any."""
+        special = set(self._found_as_special()) & self._own_ids.keys()
+        told = [token for token in self.added_tokens if token.content not in special]
+        return {"added_tokens": described(told)} if told else {}
+
+    def _added_options(self) -> dict[str, Any]:
+        """For `_own_options`: how special tokens are found, if not as usual; all of the added tokens then."""
+        special = set(self._found_as_special()) & self._own_ids.keys()
+        is_told = any(token.content in special and not self.finds_as_usual(token) for token in self.added_tokens)
+        return {"added_tokens": described(self.added_tokens)} if is_told else {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -187,9 +269,9 @@ class Tokenizer:
         }
         (root / TOKENIZER_FILE).write_text(json.dumps(described, indent=4) + "\n", encoding="utf-8")
 
-    def _always_special(self) -> dict[str, int]:
-        """Pieces that are found in texts even without `special_tokens_in_strings`, and their ids."""
-        return {}
+    def _always_special(self) -> list[str]:
+        """Pieces that are found in texts even without `special_tokens_in_strings`."""
+        return []
 
     def _own_options(self) -> dict[str, Any]:
         """Settings that `get_config` cannot hold because KerasHub has no such argument."""
@@ -198,7 +280,11 @@ class Tokenizer:
     def sha256(self) -> str:
         """Fingerprint of everything that decides the ids: class, pieces, settings."""
         self._check_vocabulary()
-        described = [type(self).__name__, self._pieces, self.get_config(), self._own_options(), self._algorithm_data()]
+        options = self._own_options()
+        if not self.special_tokens_in_strings:
+            # How special tokens are found, where none are looked for.
+            options.pop("added_tokens", None)
+        described = [type(self).__name__, self._pieces, self.get_config(), options, self._algorithm_data()]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def _algorithm_data(self) -> Any:
@@ -210,6 +296,11 @@ class Tokenizer:
 
     def get_vocabulary(self) -> list[str]:
         return list(self._check_vocabulary())
+
+    def own_pieces(self) -> list[str]:
+        """The vocabulary without the added tokens that it lacks."""
+        self._check_vocabulary()
+        return list(self._own_ids)
 
     def id_to_token(self, token_id: int) -> str:
         pieces = self._check_vocabulary()
@@ -272,7 +363,8 @@ class Tokenizer:
             inputs = inputs.to_list()
         elif hasattr(inputs, "numpy"):
             inputs = inputs.numpy()
-        if isinstance(inputs, str | bytes) or not hasattr(inputs, "__len__") or getattr(inputs, "ndim", 1) == 0:
+        no_list = not isinstance(inputs, Sequence | np.ndarray) or isinstance(inputs, str | bytes)
+        if no_list or getattr(inputs, "ndim", 1) == 0:
             raise InputError(
                 f"detokenize takes a list of ids, or a list of such lists, got {inputs!r:.80}; put it in one"
             )
@@ -288,12 +380,33 @@ class Tokenizer:
         return graph.tokenize(self, inputs)
 
     def _set_pieces(self, pieces: list[str]) -> None:
+        """Takes the pieces by id; added tokens that are none of them have the ids behind."""
         self.__dict__.pop("_compiled", None)
-        self._pieces = pieces
-        self._ids = {piece: token_id for token_id, piece in enumerate(pieces)}
+        self.__dict__.pop("_token_stages", None)
+        own = {piece: token_id for token_id, piece in enumerate(pieces)}
+        more = [token.content for token in self.added_tokens if token.content not in own]
+        # One list where nothing is added: a vocabulary may have a million pieces.
+        self._pieces = [*pieces, *more] if more else pieces
+        self._own_ids = own
+        self._ids = {**own, **{piece: len(own) + place for place, piece in enumerate(more)}} if more else own
         for name, piece in self.special_token_names.items():
             setattr(self, name, piece)
             setattr(self, f"{name}_id", self._ids[piece])
+        if self.added_tokens:
+            # Raises for tokens that can't be told apart.
+            self._stages(honoured=True)
+
+    def _check_pieces(self, pieces: list[str], needed: Iterable[str], source: str) -> None:
+        """Raises InputError unless the pieces make a vocabulary, with the special tokens that are not added to it."""
+        added = {token.content for token in self.added_tokens}
+        check_pieces(pieces, [piece for piece in dict.fromkeys(needed) if piece not in added], source)
+
+    def _with_added_starts(self, starts: list[bool]) -> np.ndarray:
+        """`word_starts` of the pieces, with those of the added tokens: each is a word, if it is no special token."""
+        for token in self.added_tokens:
+            if token.content not in self.special_tokens:
+                starts[self._ids[token.content]] = not token.special
+        return np.array(starts, dtype=bool)
 
     def _check_vocabulary(self) -> list[str]:
         if self._pieces is None:
@@ -310,12 +423,9 @@ class Tokenizer:
     def _padding_id(self) -> int:
         return int(getattr(self, "pad_token_id", 0))
 
-    def _spaced_token(self) -> str | None:
-        return self.special_token_names.get("mask_token") if self.mask_takes_space_before else None
-
     def __getstate__(self) -> dict[str, Any]:
         # The tables of the kernels are rebuilt where they are needed: smaller pickles for Beam.
-        return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_graph")}
+        return {key: value for key, value in self.__dict__.items() if key not in _REBUILT}
 
 
 def _has_values(tensor: Any) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 from clozekit.tokenizers.errors import InputError
 
+# Twice that of XLM-V (Liang et al. 2023, arXiv 2301.10472), the largest vocabulary of a masked LM.
+MAX_VOCABULARY_SIZE = 2_000_000
 # The largest published vocabularies have a million pieces in about 30 MB.
 MAX_FILE_BYTES = 256 << 20
 # What ends a part of a merge or its line.

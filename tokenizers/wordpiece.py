@@ -1,19 +1,20 @@
 """WordPiece: BERT's normalisation, words, and greedy longest-match pieces."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from clozekit.tokenizers.added_tokens import AddedToken
 from clozekit.tokenizers.bert_tables import PUNCT, REMOVED, SPLIT, BertTables, bert_tables
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.text_batch import TextBatch
 from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
 from clozekit.tokenizers.trie import BASE, CHECK, NO_STATE, build_trie
 from clozekit.tokenizers.unicode_tables import unicode_tables
-from clozekit.tokenizers.vocabulary_files import check_pieces, piece_bytes, pieces_of
+from clozekit.tokenizers.vocabulary_files import piece_bytes, pieces_of
 from clozekit.tokenizers.word_cache import new_word_cache
 from clozekit.tokenizers.wordpiece_kernel import (
     MAX_WORD_CHARACTERS,
@@ -68,8 +69,9 @@ class WordPieceTokenizer(Tokenizer):
         special_tokens: Sequence[str] | None = None,
         special_tokens_in_strings: bool = False,
         dtype: str = "int32",
+        added_tokens: Sequence[AddedToken | dict[str, Any]] | None = None,
     ) -> None:
-        super().__init__(sequence_length, special_tokens_in_strings, dtype)
+        super().__init__(sequence_length, special_tokens_in_strings, dtype, added_tokens)
         if not suffix_indicator:
             raise InputError('suffix_indicator must not be empty, got ""; BERT\'s is "##"')
         piece_bytes(suffix_indicator, "suffix_indicator")
@@ -86,7 +88,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def set_vocabulary(self, vocabulary: str | Path | Sequence[str] | Mapping[str, int]) -> None:
         pieces, source = pieces_of(vocabulary)
-        check_pieces(pieces, dict.fromkeys([self.oov_token, *self.special_tokens]), source)
+        self._check_pieces(pieces, [self.oov_token, *self.special_tokens], source)
         self._set_pieces(pieces)
 
     @property
@@ -96,7 +98,8 @@ class WordPieceTokenizer(Tokenizer):
     def word_starts(self) -> np.ndarray:
         special = set(self.special_tokens) - {self.oov_token}
         suffix = self.suffix_indicator
-        return np.array([not piece.startswith(suffix) and piece not in special for piece in self._check_vocabulary()])
+        pieces = self._check_vocabulary()
+        return self._with_added_starts([not piece.startswith(suffix) and piece not in special for piece in pieces])
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -109,14 +112,17 @@ class WordPieceTokenizer(Tokenizer):
             "oov_token": self.oov_token,
             "special_tokens": self._more_special_tokens or None,
             "special_tokens_in_strings": self.special_tokens_in_strings,
+            **self.added_config(),
         }
 
     def _own_options(self) -> dict[str, Any]:
         # KerasHub's config forgets it.
-        return {} if self.split_on_cjk else {"split_on_cjk": False}
+        options: dict[str, Any] = {} if self.split_on_cjk else {"split_on_cjk": False}
+        return {**options, **self._added_options()}
 
     def save_assets(self, directory: str | Path) -> None:
-        pieces = self._check_vocabulary()
+        self._check_vocabulary()
+        pieces = list(self._own_ids)
         broken = next((piece for piece in pieces if "\n" in piece or piece.endswith("\r")), None)
         if broken is not None:
             raise InputError(
@@ -131,7 +137,8 @@ class WordPieceTokenizer(Tokenizer):
     @functools.cached_property
     def _compiled(self) -> _Compiled:
         tables = bert_tables(self.lowercase, self.strip_accents, self.split, self.split_on_cjk)
-        pieces = [piece.encode() for piece in self._check_vocabulary()]
+        self._check_vocabulary()
+        pieces = [piece.encode() for piece in self._own_ids]
         units = build_trie(pieces, range(len(pieces)))
         suffix_state = 0
         for byte in self.suffix_indicator.encode():
@@ -147,7 +154,7 @@ class WordPieceTokenizer(Tokenizer):
         if self.lowercase:
             byte_lower[:128] = [ord(chr(byte).lower()) for byte in range(128)]
         unknown = self._ids[self.oov_token]
-        byte_ids = np.array([self._ids.get(chr(byte), unknown) for byte in range(256)], dtype=np.int32)
+        byte_ids = np.array([self._own_ids.get(chr(byte), unknown) for byte in range(256)], dtype=np.int32)
         return _Compiled(byte_class, byte_lower, byte_ids, tables, units, suffix_state, new_word_cache())
 
     def _encode(self, batch: TextBatch) -> TokenBatch:
@@ -175,6 +182,10 @@ class WordPieceTokenizer(Tokenizer):
         )
         return TokenBatch(token_ids[:num_ids].copy(), row_lengths)
 
+    def _normalizer(self) -> Callable[[bytes], bytes]:
+        settings = (self.lowercase, self.strip_accents, self.split_on_cjk)
+        return lambda text: _bert_normalizer(*settings).normalize_str(text.decode("utf-8", "replace")).encode()
+
     def _decode(self, token_ids: list[int]) -> str:
         pieces = self._check_vocabulary()
         words: list[str] = []
@@ -185,3 +196,11 @@ class WordPieceTokenizer(Tokenizer):
             else:
                 words.append(piece)
         return " ".join(words)
+
+
+@functools.cache
+def _bert_normalizer(lowercase: bool, strip_accents: bool, split_on_cjk: bool) -> Any:
+    """Hugging Face's, for the tokens that are looked for in normalised text: they are found as it finds them."""
+    from tokenizers.normalizers import BertNormalizer
+
+    return BertNormalizer(True, split_on_cjk, strip_accents, lowercase)

@@ -142,8 +142,20 @@ class FinetuneRun:
         return [entry for entry in read_metrics(f"{self.directory}/{METRICS_FILE}") if entry["kind"] == "validation"]
 
     def best(self) -> int:
-        """The place in `history` of the best evaluation; of equal metrics the lower loss, then the first."""
-        values = [(entry[self.config.deciding_metric], -entry["loss"]) for entry in self.history()]
+        """The place in `history` of the best evaluation; of equal metrics the lower loss, then the first.
+
+        Raises InputError when the log lacks the metric: it is of another task.
+        """
+        name, history = self.config.deciding_metric, self.history()
+        lacking = next((entry for entry in history if name not in entry), None)
+        if lacking is not None:
+            raise InputError(
+                f"every evaluation of {self.directory}/{METRICS_FILE} must have {name}, which decides, that of step"
+                f" {lacking['step']} has none: the log is of another task, or was changed; put it back, or begin in another"
+                " directory"
+            )
+        # A number that is none, written as null, is worse than every other.
+        values = [(_or_worst(entry[name]), -_or_worst(entry["loss"], math.inf)) for entry in history]
         return values.index(max(values))
 
     def has_stopped(self) -> bool:
@@ -295,3 +307,7 @@ def build_classifier(config: FinetuneConfig, data: FinetuneData) -> tuple[TextCl
     preprocessor.sequence_length = config.sequence_length or min(DEFAULT_SEQUENCE_LENGTH, positions)
     preprocessor.check_fits(task.backbone.vocabulary_size, positions)
     return task, preprocessor
+
+
+def _or_worst(value: float | None, worst: float = -math.inf) -> float:
+    return worst if value is None else value

@@ -17,6 +17,8 @@ from clozekit.tokenizers.json_files import parse_object
 REMOTE_FLUSH_SECONDS = 30.0
 # Of an entry; all else are numbers.
 _TEXTS = ("kind", "event", "reason")
+# What every entry of a kind has, and reports read.
+_NEEDED = {"validation": ("loss",), "event": ("event",)}
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
 MEASURED = frozenset(
     {
@@ -154,7 +156,9 @@ def _entry(line: bytes, named: str) -> dict[str, Any]:
     fits = all(abs(value) < 2**63 if isinstance(value, int) else abs(value) <= 1e300 for value in numbers)
     plain = all(value is None or isinstance(value, str | int | float) for value in entry.values())
     spelled = [name for name, value in entry.items() if isinstance(value, str) and name not in _TEXTS]
-    if not isinstance(entry.get("kind"), str) or not is_step or not fits or not plain or spelled:
+    kind = entry.get("kind")
+    whole = isinstance(kind, str) and all(name in entry for name in _NEEDED.get(kind, ()))
+    if not whole or not is_step or not fits or not plain or spelled:
         raise InputError(
             f"{named} must be an entry of a run's log, with its kind and its step, it is not: the file was changed; put it"
             " back, or move it away (the report then lacks what it held)"

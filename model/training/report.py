@@ -185,7 +185,7 @@ def run_tiles(metrics: dict[str, float], log: Sequence[dict[str, Any]], baseline
         ("perplexity", f"{metrics['perplexity']:.1f}"),
         ("masked accuracy", f"{metrics['accuracy']:.1%}"),
         ("commonest token", f"{baseline:.1%}"),
-        ("tokens seen", f"{max((entry['tokens_seen'] for entry in training), default=0) / 1e6:.2f} M"),
+        ("tokens seen", f"{max((entry.get('tokens_seen') or 0 for entry in training), default=0) / 1e6:.2f} M"),
         ("tokens a second", None if speed is None else f"{speed:,.0f}"),
         ("useful tokens", None if useful is None else f"{useful:.1%}"),
         ("data wait", None if wait is None else f"{wait:.1%}"),

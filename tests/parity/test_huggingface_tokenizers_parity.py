@@ -139,6 +139,38 @@ def test_the_steps_of_their_albert_are_taken_over(settings: dict[str, bool], fil
     assert different == []
 
 
+# What tokenizers/README.md says of the rules inside a Unigram model: text, what the rules make of it here, and there.
+RULES = [
+    ("\u1112\u1161\u11ab", "한", "\u1112\u1161\u11ab"),
+    ("\u1112\u1161", "하", "\u1112\u1161"),
+    ("하\u11ab", "하\u11ab", "하\u11ab"),
+    ("\uff76\uff9e", "ガ", "カ\u3099"),
+    ("A\u0300\u0301", "À\u0301", "À"),
+    ("\xaa\u0300", "à", "a"),
+    ("\u01c6\u0327", "dž\u0327", "dž"),
+    ("e\u0301", "é", "é"),
+    ("한 À é ガ", "한 À é ガ", "한 À é ガ"),
+]
+
+
+@pytest.mark.parametrize("name", ["albert", "xlm_roberta"])
+@pytest.mark.parametrize(("text", "here", "there"), RULES)
+def test_the_rules_of_a_converted_model_do_there_what_the_table_says(
+    name: str, text: str, here: str, there: str, tmp_path: Path
+) -> None:
+    letters = sorted({letter for row in RULES for part in row[1:] for letter in part if letter != " "})
+    rows = [(piece, -3.0 - number / 64, NORMAL) for number, piece in enumerate(["▁", *letters])]
+    start = read_model(albert_model() if name == "albert" else xlm_roberta_model(), "the model")
+    special = [row for row in zip(start.pieces, start.scores, start.types, strict=True) if row[2] != NORMAL]
+    proto = write_model([*special, *rows], start.precompiled_charsmap)
+    ours: Any = AlbertTokenizer(proto) if name == "albert" else XLMRobertaTokenizer(proto)
+    write_huggingface_tokenizer(ours, tmp_path, 64)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    pieces = ["▁" + letters for letters in here.split()], ["▁" + letters for letters in there.split()]
+    assert [ours.id_to_token(number) for number in ours.tokenize(text)] == list("".join(pieces[0]))
+    assert theirs.tokenize(text) == list("".join(pieces[1]))
+
+
 @pytest.mark.parametrize("name", ["bert, lowercase", "roberta", "albert", "xlm_roberta"])
 def test_preprocessors_give_the_same_rows_after_the_trip(name: str, tmp_path: Path) -> None:
     members = family_named(name.split(",")[0])

@@ -33,6 +33,9 @@ def test_the_steps_come_before_the_rules() -> None:
         "a": "b", "ab": "c", "A": "b", "é": "e", "É": "e", "e\u0301": None, "\u0301": "", "``": '"', "''": '"',
         "각": "\u1100\u1161\u11a8",
     }  # fmt: skip
+    # A rule of two characters, for both as they were before the steps.
+    composed = compose({"e\u0301": "é", "E\u0301": "É"}, lowercase=True, strip_accents=False)
+    assert (composed["e\u0301"], composed["E\u0301"], composed["É"]) == ("é", "é", "é")
     # The rules of a real model put it together again.
     assert "각" not in compose({"\u1100\u1161\u11a8": "각"}, lowercase=True, strip_accents=True)
 
@@ -77,7 +80,13 @@ def test_tokenizer_json_of_albert(tmp_path: Path) -> None:
             "vocab": [[piece, score] for piece, score, _ in [*SPECIAL, *LETTERS]],
         },
         "normalizer": {"type": "Sequence", "normalizers": steps},
-        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "WhitespaceSplit"},
+                {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
+            ],
+        },
         "added_tokens": [{"content": piece, "special": True} for piece, _, _ in SPECIAL],
     }
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))

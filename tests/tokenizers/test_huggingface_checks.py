@@ -20,7 +20,8 @@ def added(number: int, piece: str, **flags: Any) -> dict[str, Any]:
     return {"id": number, "content": piece, **usual, **flags}
 
 
-SPACES = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+SPACES = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, METASPACE]}
 ROWS = [["<s>", 0.0], ["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], ["▁a", -1.0], ["b", -2.5], ["<mask>", 0.0]]
 WORDPIECE: dict[str, Any] = {
     "added_tokens": [added(number, piece) for number, piece in enumerate(SPECIAL)],
@@ -83,11 +84,8 @@ def at(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-def mask_is_fifth(content: dict[str, Any]) -> None:
-    """What transformers' train_new_from_iterator writes."""
-    rows = content["model"]["vocab"]
-    rows.insert(4, rows.pop())
-    content["added_tokens"][-1]["id"] = 4
+def without_start(content: dict[str, Any]) -> None:
+    del content["model"]["vocab"][0], content["added_tokens"][0]
 
 
 @pytest.mark.parametrize(
@@ -102,10 +100,22 @@ def mask_is_fifth(content: dict[str, Any]) -> None:
         ("wordpiece", at("normalizer", value={"type": "Lowercase"}), "normalizer .* must be BertNormalizer"),
         ("wordpiece", at("normalizer", "clean_text", value=False), "normalizer.clean_text .* it is False"),
         ("wordpiece", at("model", "max_input_chars_per_word", value=20), "max_input_chars_per_word .* it is 20"),
-        ("wordpiece", lambda c: c["added_tokens"].append(added(8, "<new>")), "adds '<new>'"),
-        ("wordpiece", lambda c: c["added_tokens"].append(added(5, "a", special=False)), "adds 'a'"),
-        ("wordpiece", at("added_tokens", 4, "lstrip", value=True), r"lstrip of \[MASK\] must be False"),
-        ("wordpiece", at("added_tokens", 4, "id", value=7), r"has 7 for \[MASK\] where 4 is due"),
+        ("wordpiece", lambda c: c["added_tokens"].append(added(9, "<new>")), "has 9 for '<new>' where 8 is due"),
+        ("wordpiece", lambda c: c["added_tokens"].append(added(6, "a")), "has 6 for 'a' where 5 is due"),
+        ("wordpiece", lambda c: c["added_tokens"].append(added(4, "<new>")), "gives 4 to two"),
+        ("wordpiece", lambda c: c["added_tokens"].append(added(8, "<new>", since=1)), "sets 'since' of '<new>' too"),
+        ("wordpiece", at("added_tokens", 4, "lstrip", value=1), r"lstrip of '\[MASK\]' must be true or false"),
+        ("wordpiece", at("added_tokens", 4, "id", value=7), r"has 7 for '\[MASK\]' where 4 is due"),
+        ("wordpiece", at("normalizer", "lower", value=True), "normalizer.lower .* is not known"),
+        ("wordpiece", at("model", "subword", value=True), "model.subword .* is not known"),
+        ("wordpiece", at("steps", value=[]), "'steps' .* is not known"),
+        ("wordpiece", at("decoder", value={"type": "CTC"}), "decoder.type .* must be 'WordPiece'"),
+        ("wordpiece", at("post_processor", value={"type": "Sequence"}), "post_processor"),
+        (
+            "wordpiece",
+            at("post_processor", value={"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 2]}),
+            "post_processor.sep",
+        ),
         ("bpe", at("pre_tokenizer", "use_regex", value=False), "must be ByteLevel"),
         ("bpe", at("pre_tokenizer", value={"type": "Whitespace"}), "must be ByteLevel"),
         ("bpe", at("normalizer", value={"type": "Lowercase"}), "normalizer .* it is {'type': 'Lowercase'}"),
@@ -114,14 +124,21 @@ def mask_is_fifth(content: dict[str, Any]) -> None:
         ("bpe", at("model", "byte_fallback", value=True), "model.byte_fallback"),
         ("bpe", at("model", "ignore_merges", value=True), "model.ignore_merges"),
         ("bpe", at("model", "end_of_word_suffix", value="</w>"), "model.end_of_word_suffix"),
-        ("bpe", at("added_tokens", 4, "lstrip", value=False), "lstrip of <mask> must be True"),
-        ("bpe", at("added_tokens", 4, "rstrip", value=True), "rstrip of <mask> must be False"),
-        ("bpe", lambda c: c["added_tokens"].append(added(9, "<new>", special=False)), "adds '<new>'"),
-        ("unigram", mask_is_fifth, "<mask> must be the last piece .* its id is 4 of 7"),
-        ("unigram", at("pre_tokenizer", "prepend_scheme", value="never"), "must put ▁ before every word"),
+        ("bpe", at("model", "continuing_subword_prefix", value="##"), "model.continuing_subword_prefix"),
+        ("bpe", at("pre_tokenizer", "regex", value="."), "pre_tokenizer.regex .* is not known"),
+        (
+            "unigram",
+            at("pre_tokenizer", value={**METASPACE, "prepend_scheme": "never"}),
+            "must put ▁ before every word",
+        ),
+        ("unigram", at("pre_tokenizer", value=METASPACE), "must put ▁ before every word and drop other white space"),
         ("unigram", at("pre_tokenizer", value={"type": "Whitespace"}), "must put ▁ before every word"),
         ("unigram", at("model", "unk_id", value=0), "model.unk_id .* must be 3, it is 0"),
-        ("unigram", lambda c: c["added_tokens"].append(added(7, "<new>")), "adds '<new>'"),
+        ("unigram", lambda c: c["added_tokens"].append(added(8, "<new>")), "has 8 for '<new>' where 7 is due"),
+        ("unigram", at("model", "byte_fallback", value=True), "model.byte_fallback"),
+        ("unigram", at("normalizer", value={"type": "Lowercase"}), "normalizer"),
+        ("unigram", at("normalizer", value={"type": "Prepend", "prepend": "x"}), "normalizer"),
+        ("unigram", without_start, "special tokens among its pieces"),
     ],
 )
 def test_a_part_of_tokenizer_json_that_is_not_honoured_is_named(
@@ -139,11 +156,22 @@ def test_a_part_of_tokenizer_json_that_is_not_honoured_is_named(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"added_tokens": {"<new>": 100}}, "adds '<new>'"),
-        ({"tokenizer_config": {"added_tokens_decoder": {"100": {"content": "<new>"}}}}, "adds '<new>'"),
-        ({"tokenizer_config": {"additional_special_tokens": ["<new>"]}}, "adds '<new>'"),
-        ({"tokenizer_config": {"extra_special_tokens": {"image": "<new>"}}}, "adds '<new>'"),
-        ({"special_tokens_map": {"additional_special_tokens": [{"content": "<new>"}]}}, "adds '<new>'"),
+        ({"added_tokens": {"<new>": 100}}, "has 100 for '<new>' where . is due"),
+        ({"added_tokens": {"<new>": "100"}}, "must be a number from 0 on"),
+        ({"tokenizer_config": {"added_tokens_decoder": {"100": {"content": "<new>"}}}}, "has 100 for '<new>' where"),
+        ({"tokenizer_config": {"added_tokens_decoder": {"100": "<new>"}}}, "must have its text"),
+        ({"tokenizer_config": {"added_tokens_decoder": []}}, "must be id -> token"),
+        ({"tokenizer_config": {"additional_special_tokens": [5]}}, "must have its text"),
+        (
+            {"tokenizer_config": {"add_prefix_space": "no"}},
+            "must not set add_prefix_space to anything but True or False",
+        ),
+        ({"tokenizer_config": {"do_lower_case": None}}, "must not set do_lower_case"),
+        ({"tokenizer_config": {"strip_accents": 1}}, "must not set strip_accents"),
+        ({"tokenizer_config": {"truncation_side": "left"}}, "must not set truncation_side"),
+        ({"tokenizer_config": {"word_tokenizer_type": "mecab"}}, "sets 'word_tokenizer_type', which is not known"),
+        ({"tokenizer_config": {"auto_map": {"AutoTokenizer": ["a.B", None]}}}, "must not set auto_map"),
+        ({"tokenizer_config": {"extra_ids": 100}}, "must not set extra_ids"),
         ({"special_tokens_map": {"mask_token": "<blank>"}}, "mask_token of .* it is|says '<blank>'"),
         ({"tokenizer_config": {"mask_token": {"content": "<blank>"}}}, "says '<blank>'"),
         ({"tokenizer_config": {"do_basic_tokenize": False}}, "must not set do_basic_tokenize"),

@@ -137,6 +137,22 @@ def test_equal_metrics_are_told_apart_by_the_loss(start_preset: str, labelled: P
     assert len({entry["loss"] for entry in run.history()}) == 1
 
 
+def test_a_metric_that_is_no_number_is_worst_and_one_that_is_not_there_is_named(
+    start_preset: str, labelled: Path, tmp_path: Path
+) -> None:
+    run = run_of(start_preset, labelled, tmp_path)
+    rows = [{"accuracy": None, "loss": None}, {"accuracy": 0.5, "loss": None}, {"accuracy": 0.5, "loss": 3.0}]
+    lines = [json.dumps({"kind": "validation", "step": step, **row}) + "\n" for step, row in enumerate(rows)]
+    log = tmp_path / METRICS_FILE
+    log.write_text("".join(lines))
+    assert run.best() == 2
+    log.write_text("".join(lines[:2]))
+    assert run.best() == 1
+    log.write_text("".join(lines).replace("accuracy", "spearmanr"))
+    with pytest.raises(InputError, match="must have accuracy, which decides, that of step 0 has none"):
+        run.best()
+
+
 @pytest.mark.parametrize("family", DISTINCT)
 def test_every_family_takes_pairs(family: str, preset_of: Callable[[str], str], labelled: Path, tmp_path: Path) -> None:
     """And the classifier that is saved answers as the trained one."""
