@@ -21,14 +21,10 @@ NO_ROW = -1
 
 @dataclass(frozen=True)
 class RecordFormat:
-    """How the records of a dataset are read.
-
-    bytes_per_id: None for int64 lists, 2 or 4 for little-endian uint16 or int32 in one string of bytes.
-    """
+    """How the records of a dataset are read."""
 
     sequence_length: int
     pad_token_id: int
-    bytes_per_id: int | None = None
     has_segments: bool = False
 
 
@@ -38,28 +34,16 @@ def record_format(record: bytes, sequence_length: int, pad_token_id: int) -> Rec
         features = tf.train.Example.FromString(record).features.feature
     except DecodeError as error:
         raise InputError(f"{WRONG_ROW}; the first record is no tf.train.Example, prepare the dataset again") from error
-    bytes_per_id = None
-    if features[TOKEN_IDS].WhichOneof("kind") == "bytes_list":
-        num_ids = sum(features[DOCUMENT_LENGTHS].int64_list.value)
-        num_bytes = sum(map(len, features[TOKEN_IDS].bytes_list.value))
-        bytes_per_id = num_bytes // num_ids if num_ids > 0 else 0
-        if bytes_per_id not in (2, 4):
-            raise InputError(
-                f"{WRONG_ROW}; the first row has {num_bytes} bytes for {num_ids} ids, prepare the dataset again"
-            )
-    return RecordFormat(sequence_length, pad_token_id, bytes_per_id, SEGMENT_LENGTHS in features)
+    return RecordFormat(sequence_length, pad_token_id, SEGMENT_LENGTHS in features)
 
 
 def parse_rows(records: tf.Tensor, form: RecordFormat) -> dict[str, tf.Tensor]:
     """Rows of serialized records (B,): row_id (B,), and int32 (B, T): token_ids, document_ids, positions, padding_mask,
     and segment_ids where the dataset has them. An empty record is a row of padding."""
-    lists = [DOCUMENT_LENGTHS, *([SEGMENT_LENGTHS] if form.has_segments else [])]
+    # No strings: damaged ones end the process in TensorFlow's parser (tests/fuzz/test_fuzz_rows.py).
+    lists = [DOCUMENT_LENGTHS, TOKEN_IDS, *([SEGMENT_LENGTHS] if form.has_segments else [])]
     features: dict[str, object] = {name: tf.io.RaggedFeature(tf.int64) for name in lists}
     features[ROW_ID] = tf.io.FixedLenFeature([], tf.int64, default_value=NO_ROW)
-    if form.bytes_per_id is None:
-        features[TOKEN_IDS] = tf.io.RaggedFeature(tf.int64)
-    else:
-        features[TOKEN_IDS] = tf.io.FixedLenFeature([], tf.string, default_value=b"")
     parsed = tf.io.parse_example(records, features)
     with tf.control_dependencies([tf.debugging.Assert(_fit(parsed, form), [WRONG_ROW])]):
         lengths = parsed[DOCUMENT_LENGTHS].with_values(tf.identity(parsed[DOCUMENT_LENGTHS].values))
@@ -67,7 +51,8 @@ def parse_rows(records: tf.Tensor, form: RecordFormat) -> dict[str, tf.Tensor]:
     if form.has_segments:
         firsts = tf.cast(parsed[SEGMENT_LENGTHS].to_tensor(), tf.int32)
         derived["segment_ids"] = segment_ids(firsts, derived)
-    return {"token_ids": _token_ids(parsed[TOKEN_IDS], derived, form), "row_id": parsed[ROW_ID], **derived}
+    token_ids = parsed[TOKEN_IDS].to_tensor(form.pad_token_id, shape=[None, form.sequence_length])
+    return {"token_ids": tf.cast(token_ids, tf.int32), "row_id": parsed[ROW_ID], **derived}
 
 
 def _fit(parsed: Mapping[str, Any], form: RecordFormat) -> tf.Tensor:
@@ -79,11 +64,8 @@ def _fit(parsed: Mapping[str, Any], form: RecordFormat) -> tf.Tensor:
     each = tf.logical_and(lengths.values >= 1, lengths.values <= form.sequence_length)
     sums = tf.reduce_sum(lengths, axis=1)
     rules = [tf.reduce_all(each), tf.reduce_all(sums <= form.sequence_length)]
-    if form.bytes_per_id is None:
-        rules += [tf.reduce_all(tf.cast(ids.row_lengths(), tf.int64) == sums)]
-        rules += [tf.reduce_all(tf.logical_and(ids.values >= 0, ids.values < 2**31))]
-    else:
-        rules += [tf.reduce_all(tf.cast(tf.strings.length(ids), tf.int64) == sums * form.bytes_per_id)]
+    rules += [tf.reduce_all(tf.cast(ids.row_lengths(), tf.int64) == sums)]
+    rules += [tf.reduce_all(tf.logical_and(ids.values >= 0, ids.values < 2**31))]
     if form.has_segments:
         firsts = parsed[SEGMENT_LENGTHS]
         rules += [tf.reduce_all(firsts.row_lengths() == lengths.row_lengths())]
@@ -95,15 +77,6 @@ def row_lengths(records: tf.Tensor) -> tf.Tensor:
     """int32 (B,): how many tokens each record holds."""
     lengths = tf.io.parse_example(records, {DOCUMENT_LENGTHS: tf.io.RaggedFeature(tf.int64)})[DOCUMENT_LENGTHS]
     return tf.cast(tf.reduce_sum(lengths, axis=1), tf.int32)
-
-
-def _token_ids(column: tf.Tensor | tf.RaggedTensor, derived: dict[str, tf.Tensor], form: RecordFormat) -> tf.Tensor:
-    if form.bytes_per_id is None:
-        return tf.cast(column.to_tensor(form.pad_token_id, shape=[None, form.sequence_length]), tf.int32)
-    width = tf.uint16 if form.bytes_per_id == 2 else tf.int32
-    decoded = tf.io.decode_raw(column, width, little_endian=True, fixed_length=form.sequence_length * form.bytes_per_id)
-    # What the bytes were filled up with is 0, whatever the padding of the family.
-    return tf.where(derived["padding_mask"] > 0, tf.cast(decoded, tf.int32), form.pad_token_id)
 
 
 def derive(document_lengths: tf.RaggedTensor, sequence_length: int) -> dict[str, tf.Tensor]:
