@@ -1,9 +1,11 @@
 """The file that `evaluate --output` writes: a new one, or one that it wrote before."""
 
 import json
+from pathlib import Path
 
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import open_file_system, read_text, reason_of
+from clozekit.tokenizers.file_systems import is_local, open_file_system, read_text, reason_of
+from clozekit.tokenizers.owned_files import check_writable
 
 
 def check_result_target(path: str) -> None:
@@ -12,6 +14,8 @@ def check_result_target(path: str) -> None:
     if filesystem.isdir(name):
         raise InputError(f"--output must name a file, {path} is a directory; name a file in it")
     if not filesystem.isfile(name):
+        if is_local(filesystem) and not filesystem.exists(name):
+            check_writable("a result", Path(name).absolute().parent, "name another --output")
         return
     try:
         content = json.loads(read_text(path))

@@ -43,7 +43,10 @@ _PASSED_OVER = ("name", "trainable", "dtype", "config_file", "compile_config", "
 
 def class_name(described: dict[str, Any]) -> str:
     """Name of the class that a JSON of KerasHub describes."""
-    name = str(described.get("registered_name") or described.get("class_name")).split(">")[-1]
+    return _without_alias(str(described.get("registered_name") or described.get("class_name")).split(">")[-1])
+
+
+def _without_alias(name: str) -> str:
     for family in _ALIASED_FAMILIES:
         if name.removeprefix(family) in _ALIASES and name.startswith(family):
             return family + _ALIASES[name.removeprefix(family)]
@@ -200,6 +203,12 @@ def check_described(content: Any, named: str) -> dict[str, Any]:
     """Raises InputError unless `content` describes a class with its settings."""
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise InputError(f"{named} must describe a class with its settings, it does not; copy it again")
+    told, name = content.get("class_name"), class_name(content)
+    if told is not None and (not isinstance(told, str) or _without_alias(told) != name):
+        raise InputError(
+            f"class_name and registered_name of {named} must be of one class, they are {told!r:.80} and {name!r:.80}; copy"
+            " it again"
+        )
     return content
 
 

@@ -124,9 +124,6 @@ def check_own_folder(
     """The paths in `directory` of all its files, every one of them ours. Raises InputError for a folder that holds
     anything else, that is a file, or that is a part of another output; `parent` may be one."""
     check_outside(what, directory, choose, parent)
-    filesystem, root = open_file_system(str(directory))
-    if is_local(filesystem) and os.path.lexists(root) and not os.path.isdir(root):
-        raise InputError(f"{what} goes into a folder of its own, {directory} is a file; {choose}")
     names = list_files(directory)
     foreign = [name for name in names if name != OWNED_FILE and not is_ours(name) and not is_temporary(name)]
     if OWNED_FILE in names and read_owned(directory) is None:
@@ -141,10 +138,11 @@ _HOLDERS = ("train", "finetune", "demo", "submit")
 
 def check_outside(what: str, directory: str | Path, choose: str, allowed: str | Path | None = None) -> None:
     """Raises InputError when `directory` lies inside a folder that a command filled and calls its own, unless that is the
-    one `allowed`."""
+    one `allowed`, and where no folder can be made or written to."""
     filesystem, root = open_file_system(str(directory))
     if not is_local(filesystem):
         return
+    check_writable(what, Path(os.path.abspath(root)), choose)
     for parent in Path(os.path.abspath(root)).parents:
         if allowed is not None and parent == Path(os.path.abspath(allowed)):
             continue
@@ -153,6 +151,15 @@ def check_outside(what: str, directory: str | Path, choose: str, allowed: str | 
                 f"{what} goes beside other outputs, {directory} is inside of {parent}, which `clozekit {owned.made_by}`"
                 f" wrote; {choose}"
             )
+
+
+def check_writable(what: str, path: Path, choose: str) -> None:
+    """Raises InputError where no folder `path` can be made or written to: before hours of work, not after them."""
+    there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+    if not os.path.isdir(there):
+        raise InputError(f"{what} goes into a folder of its own, {there} is a file; {choose}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{what} goes where it may be written, {there} is read-only for this user; {choose}")
 
 
 def _has_file(directory: str | Path, name: str) -> bool:

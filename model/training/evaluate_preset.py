@@ -9,7 +9,8 @@ from clozekit.model.fill_mask import encode_texts, tokenizer_of
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masking_options import MaskingOptions
 from clozekit.model.presets import open_source
-from clozekit.model.reader import check_shards, damage_named, validation_batches
+from clozekit.model.reader import damage_named, validation_batches
+from clozekit.model.shard_files import shard_problems
 from clozekit.model.training.config import MaskingConfig
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.pipelines.manifest import Manifest, read_manifest
@@ -51,7 +52,9 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluateOptions) -> dic
             f"a measurement needs rows to validate on, {dataset} has no validation split; prepare it with more documents"
             " or another --validation-rate"
         )
-    check_shards(dataset, manifest, read_all=True)
+    # Of a large dataset the rest is of no matter here.
+    for problem in shard_problems(dataset, manifest.splits["validation"], read_all=True, show_progress=True):
+        raise InputError(problem)
     task = load_masked_lm(preset)
     check_belongs(task, manifest, preset, dataset)
     masking = fixed_masking(manifest, options.mask_rate)

@@ -9,6 +9,7 @@ from clozekit.tokenizers.directory_locks import LOCK_FILE, locked
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of
 from clozekit.tokenizers.leases import Lease
+from clozekit.tokenizers.owned_files import remove_if_empty
 
 
 class RunLock:
@@ -49,14 +50,18 @@ def _held(held: ExitStack, place: str, path: str) -> Lease | None:
         return None
     if not is_local(filesystem):
         return held.enter_context(Lease(f"{path}.json", place, refusal))
+    folder = os.path.dirname(name)
     try:
-        os.makedirs(os.path.dirname(name), exist_ok=True)
+        if not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+            # Of a run that was refused before it wrote anything, nothing stays.
+            held.callback(remove_if_empty, folder)
         held.enter_context(locked(name))
     except BlockingIOError as error:
         raise InputError(refusal) from error
     except OSError as error:
         raise InputError(
-            f"a run writes into its directory and its preset's, {os.path.dirname(name)} can't be written"
+            f"a run writes into its directory and its preset's, {folder} can't be written"
             f" ({reason_of(error)}); choose another"
         ) from error
     return None

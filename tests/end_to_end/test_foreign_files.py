@@ -126,6 +126,22 @@ def check_untouched(root: Path, planted: dict[str, bytes]) -> None:
     assert {name: now.get(name) for name in planted} == planted
 
 
+@pytest.mark.parametrize("place", ["{}/file", "{}/file/out", "/dev/null", "/dev/null/out", "/proc/out"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_where_no_folder_can_be_is_refused_in_one_line(
+    verb: str, place: str, given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(given)
+    (tmp_path / "file").write_bytes(b"mine")
+    out = Path(place.format(tmp_path))
+    # What only the system knows, as of /proc, is a failure; the rest is refused before anything begins.
+    assert main(commands(given, out)[verb]) in ((1, 2) if place == "/proc/out" else (2,))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith(f"clozekit {verb.split()[0]}: ")
+    assert any(str(folder) in said for folder in (out, *out.parents[:-1]))
+    assert contents(tmp_path) == {"file": b"mine"} and contents(given) == before
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_foreign_byte_is_there_after_the_command_and_after_it_ran_again(
     verb: str, given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
