@@ -147,3 +147,8 @@ def pytest_testnodedown(node: object, error: object | None) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    seconds = float(os.environ.get("CLOZEKIT_FUZZ_SECONDS", "0"))
+    num_fuzzes = sum(item.name.startswith("test_fuzz") for item in items)
+    if seconds and num_fuzzes:
+        processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+        os.environ["CLOZEKIT_FUZZ_EACH_SECONDS"] = str(seconds * processes / num_fuzzes)

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-# Of one fuzz by default, so that all of them together take about a minute; CLOZEKIT_FUZZ_SECONDS gives each its share.
-SECONDS = float(os.environ.get("CLOZEKIT_FUZZ_SECONDS", "0"))
+# How long each fuzz runs: its share of CLOZEKIT_FUZZ_SECONDS, as tests/conftest.py deals it out. Without, `num_cases` run,
+# of all fuzzes together in about a minute.
+EACH_SECONDS = "CLOZEKIT_FUZZ_EACH_SECONDS"
 # CLOZEKIT_FUZZ_SEED=N begins with another case, so that an hour today is not the hour of yesterday.
 FIRST = int(os.environ.get("CLOZEKIT_FUZZ_SEED", "0"))
 # Values that a damaged or hostile file holds where a number, a string, a list or an object was meant.
@@ -19,12 +20,13 @@ ODD_VALUES: tuple[Any, ...] = (
 
 
 def dice_of_cases(num_cases: int) -> Iterator[tuple[int, random.Random]]:
-    """(number, dice) of each case: `num_cases` of them, or as many as fit into CLOZEKIT_FUZZ_SECONDS.
+    """(number, dice) of each case: `num_cases` of them, or as many as fit into a share of CLOZEKIT_FUZZ_SECONDS.
 
     The dice depend on the number alone, so a find is repeated with CLOZEKIT_FUZZ_SEED=<number>.
     """
-    end, number = time.monotonic() + SECONDS, FIRST
-    while time.monotonic() < end if SECONDS else number < FIRST + num_cases:
+    seconds = float(os.environ.get(EACH_SECONDS, "0"))
+    end, number = time.monotonic() + seconds, FIRST
+    while time.monotonic() < end if seconds else number < FIRST + num_cases:
         yield number, random.Random(number)
         number += 1
 
