@@ -1,11 +1,14 @@
 """Platform tools (gcloud, sbatch): their command is printed, run, and its failure put into one line."""
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from clozekit.deploy.submit_errors import (
     BucketError,
@@ -50,14 +53,37 @@ def run_tool(words: Sequence[str], given: str | None = None, show: bool = True) 
     """
     if show:
         print(f"$ {shlex.join(words)}", file=sys.stderr, flush=True)
-    done = subprocess.run(words, input=given, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return done.stdout
-    said = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
+    status, out, err = _run(words, given)
+    if status == 0:
+        return out
+    said = err.strip() or out.strip() or f"exit status {status}"
     for pattern, kind, advice in MEANINGS:
         if re.search(pattern, said):
             raise kind(f"{words[0]} refused: {one_line(said)}; {advice}")
     raise RefusedError(f"{words[0]} refused: {one_line(said)}; mend the job and submit it again")
+
+
+def _run(words: Sequence[str], given: str | None) -> tuple[int, str, str]:
+    """(exit status, standard output, standard error). What the tool started ends with this process, at the latest."""
+    require_tool(words[0], "install it, or run this where it is")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clozekit.deploy.tool_process", str(os.getpid()), *words],
+        # Its questions would not be seen.
+        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(given)
+    except BaseException:
+        # Ctrl-C and signals reach this process alone.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return process.returncode, out, err
 
 
 def is_not_found(error: SubmitError) -> bool:

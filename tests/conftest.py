@@ -125,6 +125,8 @@ def dataset(corpus: Path, tokenizer_directory: str, tmp_path_factory: pytest.Tem
     return directory, manifest
 
 
+# CLOZEKIT_FUZZ_SECONDS=60 runs the fuzzes alone, each for its share of a minute.
+FUZZ_SECONDS = float(os.environ.get("CLOZEKIT_FUZZ_SECONDS", "0"))
 # Files of few long tests, which would keep one process busy at the end while the other has nothing left.
 LONG_FILES = (
     "test_kills.py",
@@ -147,8 +149,13 @@ def pytest_testnodedown(node: object, error: object | None) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONG_FILES)
-    seconds = float(os.environ.get("CLOZEKIT_FUZZ_SECONDS", "0"))
-    num_fuzzes = sum(item.name.startswith("test_fuzz") for item in items)
-    if seconds and num_fuzzes:
+    if FUZZ_SECONDS:
+        items[:] = [item for item in items if item.name.startswith("test_fuzz")]
         processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-        os.environ["CLOZEKIT_FUZZ_EACH_SECONDS"] = str(seconds * processes / num_fuzzes)
+        os.environ["CLOZEKIT_FUZZ_EACH_SECONDS"] = str(FUZZ_SECONDS * processes / max(1, len(items)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A find is shown at once, not at the end of the hour."""
+    if FUZZ_SECONDS and report.failed:
+        print(f"\n{report.nodeid}\n{report.longreprtext[-4000:]}", flush=True)
