@@ -14,6 +14,7 @@ _OWN_SHA256 = "sha256"
 _MOST = 2**53
 # Of a loss: beyond it sums have no end.
 _HIGHEST = 1e300
+_KEYS = frozenset({"run", "position", "files", "validation_loss"})
 _COUNTS = ("global_step", "next_row", "tokens_seen", "rows_left_out", "num_returns")
 _FILE = re.compile(r"variables\.[A-Za-z0-9.-]+")
 
@@ -49,6 +50,9 @@ def state_from_json(text: str) -> dict[str, Any]:
 
 
 def _problem_of(fields: Mapping[str, Any]) -> str | None:
+    # The name of the checksum may be what was damaged.
+    if not {"run", "position", "files"} <= set(fields) <= _KEYS:
+        return f"it must hold {', '.join(sorted(_KEYS))}, it holds {', '.join(fields)!r:.80}"
     if not isinstance(fields.get("run"), dict):
         return "run must hold the settings of the run"
     position, files, loss = fields.get("position"), fields.get("files"), fields.get("validation_loss")

@@ -93,6 +93,7 @@ def test_fuzz_values_of_a_state_without_checksum(saved: tuple[Path, Checkpoints]
         (("files",), {}, "files must be the checkpoint's own"),
         (("validation_loss",), "low", "validation_loss must be a number"),
         (("files",), {"../x": 5}, "files must be the checkpoint's own"),
+        (("ssha256",), "5", "it must hold files, position, run, validation_loss, it holds"),
     ],
 )
 def test_a_state_of_an_earlier_version_that_can_not_be_is_passed_over(
