@@ -1,4 +1,4 @@
-"""What holds for every option of every command: numbers are finite and not negative, texts are UTF-8, paths are not empty."""
+"""What holds for every option of every command: numbers are finite and not negative, texts are UTF-8, paths are not empty and hold no NUL."""
 
 import argparse
 import math
@@ -40,6 +40,8 @@ def _check(name: str, value: Any) -> None:
     shown = name.replace("_", " ")
     if isinstance(value, str) and not value and name not in _MAY_BE_EMPTY:
         raise InputError(f"{shown} must not be empty, got ''; leave it out or give it a value (a dot is this folder)")
+    if isinstance(value, str) and "\x00" in value and name != "texts":
+        raise InputError(f"{shown} must not hold a NUL character, got {value!r:.200}; no path and no name has one")
     if isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise InputError(f"{shown} must be a finite number, got {value}")

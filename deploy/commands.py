@@ -218,9 +218,9 @@ def convert(arguments: argparse.Namespace) -> None:
 def fill(arguments: argparse.Namespace) -> None:
     texts = fill_texts(arguments.texts, arguments.file, key=arguments.text_key)
     load_tensorflow()
-    from clozekit.model.masked_lm import MaskedLM
+    from clozekit.model.trained_masked_lm import load_masked_lm
 
-    task = MaskedLM.from_preset(arguments.preset)
+    task = load_masked_lm(arguments.preset)
     # An empty line of a file has no masks, and a line of results.
     filled = iter(task.fill_mask([text for text in texts if text.strip()], arguments.top_k))
     for text in texts:

@@ -20,6 +20,8 @@ LOCAL_RUNNER = "FnApiRunner"
 # The same, with worker processes that end with the command.
 _OUR_LOCAL_RUNNER = "clozekit.pipelines.local_runner.LocalRunner"
 
+# Above these nobody is faster, and a slip of the finger takes the machine down.
+_MOST_WORKERS_A_CPU, _LEAST_MOST_WORKERS = 4, 16
 _OS_ERROR = re.compile(r"Error: (\[Errno \d+\] .*?)(?: \[while running .*)?$", re.MULTILINE)
 # What Beam's local runner says when one of its worker processes is gone.
 _WORKER_LOST = re.compile(r"Channel closed prematurely|Socket closed|Stream removed", re.IGNORECASE)
@@ -33,6 +35,12 @@ def runner_options(runner: str, num_workers: int, beam_arguments: Sequence[str])
     """
     if num_workers < 1:
         raise InputError(f"num_workers must be at least 1, got {num_workers}")
+    most = max(_LEAST_MOST_WORKERS, _MOST_WORKERS_A_CPU * (os.cpu_count() or 1))
+    if num_workers > most:
+        raise InputError(
+            f"num_workers must be at most {most} on a machine of {os.cpu_count()} CPUs, got {num_workers}: each is a process"
+            " of about 0.3 GB, and more than one a CPU bring nothing"
+        )
     if any("multi_threading" in argument for argument in beam_arguments):
         raise InputError(
             "direct_running_mode must not be multi_threading: Beam loses records in it; use --num-workers N, which starts"

@@ -8,9 +8,9 @@ from typing import Any
 from clozekit.model.fill_mask import encode_texts, tokenizer_of
 from clozekit.model.masked_lm import MaskedLM
 from clozekit.model.masking_options import MaskingOptions
-from clozekit.model.presets import open_source
 from clozekit.model.reader import damage_named, validation_batches
 from clozekit.model.shard_files import shard_problems
+from clozekit.model.trained_masked_lm import load_masked_lm
 from clozekit.model.training.config import MaskingConfig
 from clozekit.model.training.evaluate import Evaluator
 from clozekit.pipelines.manifest import Manifest, read_manifest
@@ -32,15 +32,6 @@ class EvaluateOptions:
         check("--batch-size must be at least 1", self.batch_size >= 1, self.batch_size)
         check("--max-rows must be at least 1", self.max_rows is None or self.max_rows >= 1, self.max_rows)
         check("--mask-rate must be above 0 and at most 1", 0 < self.mask_rate <= 1, self.mask_rate)
-
-
-def load_masked_lm(preset: str) -> MaskedLM:
-    """Raises InputError for a preset whose head would be a random one."""
-    if open_source(preset).head_settings(MaskedLM.kind) is None:
-        raise InputError(
-            f"a measurement needs a preset with a masked-LM head, {preset} has none: it would guess at random"
-        )
-    return MaskedLM.from_preset(preset)
 
 
 def evaluate_dataset(preset: str, dataset: str, options: EvaluateOptions) -> dict[str, Any]:

@@ -8,10 +8,30 @@ import pytest
 
 from clozekit.deploy.cli import main, parse
 from clozekit.deploy.model_commands import options_as_keys, texts_to_classify
-from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor
+from clozekit.model import (
+    BertBackbone,
+    BertMaskedLM,
+    BertMaskedLMPreprocessor,
+    BertTextClassifier,
+    BertTextClassifierPreprocessor,
+)
 from clozekit.pipelines.manifest import Manifest
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer
+
+
+@pytest.mark.parametrize("verb", ["fill", "evaluate"])
+def test_a_preset_without_a_masked_lm_head_is_refused(
+    verb: str, tokenizer: BertTokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone = BertBackbone(tokenizer.vocabulary_size(), 1, 2, 16, 32, max_sequence_length=32)
+    preprocessor = BertTextClassifierPreprocessor(tokenizer, sequence_length=32)
+    BertTextClassifier(backbone, 2, preprocessor).save_to_preset(str(tmp_path / "preset"))
+    (tmp_path / "texts.txt").write_text("the [MASK]\n", encoding="utf-8")
+    option = {"fill": "--file", "evaluate": "--texts"}[verb]
+    assert main([verb, str(tmp_path / "preset"), option, str(tmp_path / "texts.txt")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "must hold a masked-LM head" in said and "guess at random" in said
 
 
 @pytest.fixture(scope="module")

@@ -297,6 +297,7 @@ def test_functions_are_pickled_without_main_or_data(graph: protocol.Pipeline) ->
         ("FnApiRunner", 1, ["--direct_running_mode", "multi_threading"], "must not be multi_threading"),
         ("DirectRunner", 1, ["--direct_running_mode=multi_threading"], "must not be multi_threading"),
         ("FnApiRunner", 1, ["--direct_num_workers=4"], "worker processes are counted by --num-workers"),
+        ("FnApiRunner", 1_000_000, [], "num_workers must be at most [0-9]+ on a machine of [0-9]+ CPUs, got 1000000"),
         ("DirectRunner", 4, [], "--num-workers counts the local processes of FnApiRunner, got 4 with DirectRunner"),
         ("NoSuchRunner", 1, [], "--runner must name a runner that Beam knows, got 'NoSuchRunner'"),
         ("FlinkRunner", 1, ["--flink_matser=x"], "it does not know --flink_matser=x"),
