@@ -1,4 +1,4 @@
-"""What holds for every option of every command: numbers are finite and not negative, texts are UTF-8, paths are not empty and hold no NUL."""
+"""What holds for every option of every command: finite numbers from 0 on, texts of UTF-8, paths that can be."""
 
 import argparse
 import math

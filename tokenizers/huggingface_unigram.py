@@ -1,4 +1,4 @@
-"""ALBERT's and XLM-RoBERTa's tokenizers from files of Hugging Face: the rows of `tokenizer.json`, or a SentencePiece model."""
+"""Tokenizers of ALBERT and XLM-RoBERTa from Hugging Face: the rows of `tokenizer.json`, or a SentencePiece model."""
 
 from collections.abc import Sequence
 from pathlib import Path
