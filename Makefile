@@ -14,7 +14,7 @@ NEEDED_MB := 5000
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1/|/kubernetes/aio/' $(VENV)/lib $(TYPED) || true
 
-.PHONY: help setup demo test fuzz check typing test-parity bench-tokenizers bench-models bench-training bench-pipeline
+.PHONY: help setup demo test fuzz check typing test-parity bench-doors bench-tokenizers bench-models bench-training bench-pipeline
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (5 minutes on 2 cores, after the set-up)"
@@ -22,6 +22,7 @@ help:
 	@echo "make fuzz    what reads files, against damaged ones, for an hour (make test runs a minute of it)"
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
+	@echo "make bench-doors       what the command takes to answer where no model is needed"
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
 	@echo "make bench-training    a training step, whole training and the reader beside their peers, into BENCHMARKS.md"
 	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth (half an hour), into BENCHMARKS.md"
@@ -75,6 +76,9 @@ BERT_VOCABULARY ?= $(wildcard ../shared/data/bert_uncased_vocab.txt)
 bench-tokenizers: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-tokenizers CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/tokenizers_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) --into BENCHMARKS.md
+
+bench-doors: setup
+	$(BIN)/python tests/benchmarks/doors_benchmark.py
 
 bench-models: $(VENV)/.parity
 	$(BIN)/python tests/benchmarks/models_benchmark.py --into BENCHMARKS.md

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from clozekit.deploy.quiet import load_tensorflow
-from clozekit.deploy.text_files import read_texts
 from clozekit.tokenizers.errors import InputError
 
 
@@ -70,7 +69,7 @@ def _running(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def vocab(arguments: argparse.Namespace) -> None:
-    from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report, make_vocabulary
+    from clozekit.pipelines.vocabulary_options import VocabularyOptions
 
     options = VocabularyOptions(
         arguments.family,
@@ -80,6 +79,9 @@ def vocab(arguments: argparse.Namespace) -> None:
         arguments.character_coverage,
     )
     reading, corpus = _selection(arguments)
+    # Beam is loaded when all that can be wrong with the options is said.
+    from clozekit.pipelines.vocabulary import describe_report, make_vocabulary
+
     _, report, num_bad = make_vocabulary(
         reading,
         arguments.output,
@@ -111,12 +113,15 @@ def prepare_settings(arguments: argparse.Namespace) -> tuple[Any, Any, Any]:
 
 
 def prepare(arguments: argparse.Namespace) -> None:
+    reading, corpus, options = prepare_settings(arguments)
+    for length in arguments.sequence_length:
+        dataclasses.replace(options, sequence_length=length)
+    # Beam is loaded when all that can be wrong with the options is said.
     from clozekit.pipelines.build_report import REPORT_FILE
     from clozekit.pipelines.describe import describe_manifest
     from clozekit.pipelines.files import join
     from clozekit.pipelines.prepare import prepare_lengths
 
-    reading, corpus, options = prepare_settings(arguments)
     results = prepare_lengths(
         reading,
         options,
@@ -236,6 +241,8 @@ def fill_texts(texts: Sequence[str], file: str | None, option: str = "--file", k
     """The texts of the command line, then those of `file`, its empty lines as empty texts."""
     found = list(texts)
     if file is not None:
+        from clozekit.deploy.text_files import read_texts
+
         found += [row[0] for row in read_texts(file, option, (key,) if key else None)]
     if not any(map(str.strip, found)):
         raise InputError(f"there must be at least one text, got none; write it behind the preset or pass {option}")

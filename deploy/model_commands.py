@@ -10,7 +10,6 @@ from clozekit.deploy.commands import fill_texts
 from clozekit.deploy.model_options import FINETUNE_KEYS
 from clozekit.deploy.quiet import load_tensorflow
 from clozekit.deploy.result_file import check_result_target
-from clozekit.deploy.text_files import read_texts
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import write_text
 
@@ -21,13 +20,15 @@ def evaluate(arguments: argparse.Namespace) -> None:
         check_result_target(arguments.output)
     # The measure is one for all texts: an empty line adds nothing to it.
     texts = None if texts is None else [text for text in texts if text.strip()]
+    from clozekit.model.training.evaluate_options import EvaluateOptions
+
+    options = EvaluateOptions(arguments.batch_size, arguments.max_rows, arguments.mask_rate)
     load_tensorflow()
-    from clozekit.model.training.evaluate_preset import EvaluateOptions, evaluate_dataset, evaluate_texts
+    from clozekit.model.training.evaluate_preset import evaluate_dataset, evaluate_texts
 
     if texts is not None:
         result = evaluate_texts(arguments.preset, texts)
     else:
-        options = EvaluateOptions(arguments.batch_size, arguments.max_rows, arguments.mask_rate)
         result = evaluate_dataset(arguments.preset, arguments.dataset, options)
     text = json.dumps(result, indent=2, ensure_ascii=False)
     if arguments.output is not None:
@@ -40,12 +41,14 @@ def finetune(arguments: argparse.Namespace) -> None:
     if name is not None and "=" in name and not Path(name).exists():
         # No file was named: the first change stands in its place.
         name, changes = None, [name, *changes]
+    from clozekit.model.training.finetune_config import load_finetune_config
+
+    config = load_finetune_config(name, changes, options_as_keys(arguments))
     load_tensorflow()
     from clozekit.model.training.finetune import FinetuneRun
-    from clozekit.model.training.finetune_config import load_finetune_config
     from clozekit.model.training.finetune_report import write_finetune_report
 
-    run = FinetuneRun(load_finetune_config(name, changes, options_as_keys(arguments)))
+    run = FinetuneRun(config)
     if run.data.num_skipped:
         print(f"{run.data.num_skipped:,} bad rows were left out (data.skip_bad_rows)")
     print(run.summary)
@@ -105,6 +108,8 @@ def texts_to_classify(arguments: argparse.Namespace) -> tuple[list[str], list[st
     pairs: list[tuple[str, ...]] = list(zip(texts[::2], texts[1::2], strict=True))
     if arguments.file is not None:
         keys = (arguments.text_key or "text", arguments.text_pair_key or "text_pair")
+        from clozekit.deploy.text_files import read_texts
+
         pairs += read_texts(arguments.file, "--file", keys, 2)
     if not any("".join(pair).strip() for pair in pairs):
         raise InputError("there must be at least one text, got none; write it behind the preset or pass --file")

@@ -1,44 +1,55 @@
-"""The public names: backbones, tasks, preprocessors, tokenizers and presets, as in the documents of KerasHub."""
+"""The public names: backbones, tasks, preprocessors, tokenizers and presets, as in the documents of KerasHub.
 
-import clozekit.tokenizers.quiet_tensorflow  # noqa: F401  # isort: skip
-from clozekit.model.albert import (
-    AlbertBackbone,
-    AlbertMaskedLM,
-    AlbertMaskedLMPreprocessor,
-    AlbertTextClassifier,
-    AlbertTextClassifierPreprocessor,
-)
-from clozekit.model.backbone import Backbone
-from clozekit.model.bert import (
-    BertBackbone,
-    BertMaskedLM,
-    BertMaskedLMPreprocessor,
-    BertTextClassifier,
-    BertTextClassifierPreprocessor,
-)
-from clozekit.model.huggingface import save_huggingface
-from clozekit.model.masked_lm import MaskedLM
-from clozekit.model.masked_lm_preprocessor import MaskedLMPreprocessor
-from clozekit.model.preprocessor import Preprocessor
-from clozekit.model.roberta import (
-    RobertaBackbone,
-    RobertaMaskedLM,
-    RobertaMaskedLMPreprocessor,
-    RobertaTextClassifier,
-    RobertaTextClassifierPreprocessor,
-)
-from clozekit.model.task import Task
-from clozekit.model.text_classifier import TextClassifier
-from clozekit.model.text_classifier_preprocessor import TextClassifierPreprocessor
-from clozekit.model.xlm_roberta import (
-    XLMRobertaBackbone,
-    XLMRobertaMaskedLM,
-    XLMRobertaMaskedLMPreprocessor,
-    XLMRobertaTextClassifier,
-    XLMRobertaTextClassifierPreprocessor,
-)
-from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
-from clozekit.tokenizers.tokenizer import Tokenizer
+Each is loaded when it is first used, and TensorFlow with it: settings and `--help` need neither.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from clozekit.tokenizers.import_hooks import around_import
+from clozekit.tokenizers.quiet_libraries import load_tensorflow_quietly
+
+if TYPE_CHECKING:
+    from clozekit.model.albert import (
+        AlbertBackbone,
+        AlbertMaskedLM,
+        AlbertMaskedLMPreprocessor,
+        AlbertTextClassifier,
+        AlbertTextClassifierPreprocessor,
+    )
+    from clozekit.model.backbone import Backbone
+    from clozekit.model.bert import (
+        BertBackbone,
+        BertMaskedLM,
+        BertMaskedLMPreprocessor,
+        BertTextClassifier,
+        BertTextClassifierPreprocessor,
+    )
+    from clozekit.model.huggingface import save_huggingface
+    from clozekit.model.masked_lm import MaskedLM
+    from clozekit.model.masked_lm_preprocessor import MaskedLMPreprocessor
+    from clozekit.model.preprocessor import Preprocessor
+    from clozekit.model.roberta import (
+        RobertaBackbone,
+        RobertaMaskedLM,
+        RobertaMaskedLMPreprocessor,
+        RobertaTextClassifier,
+        RobertaTextClassifierPreprocessor,
+    )
+    from clozekit.model.task import Task
+    from clozekit.model.text_classifier import TextClassifier
+    from clozekit.model.text_classifier_preprocessor import TextClassifierPreprocessor
+    from clozekit.model.xlm_roberta import (
+        XLMRobertaBackbone,
+        XLMRobertaMaskedLM,
+        XLMRobertaMaskedLMPreprocessor,
+        XLMRobertaTextClassifier,
+        XLMRobertaTextClassifierPreprocessor,
+    )
+    from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
+    from clozekit.tokenizers.tokenizer import Tokenizer
 
 __all__ = [
     "AlbertBackbone",
@@ -75,3 +86,54 @@ __all__ = [
     "XLMRobertaTokenizer",
     "save_huggingface",
 ]
+
+_OF_A_FAMILY = ("Backbone", "MaskedLM", "MaskedLMPreprocessor", "TextClassifier", "TextClassifierPreprocessor")
+_FAMILIES = {"Albert": "albert", "Bert": "bert", "Roberta": "roberta", "XLMRoberta": "xlm_roberta"}
+_MODULES = {
+    **{f"{family}{part}": f"clozekit.model.{module}" for family, module in _FAMILIES.items() for part in _OF_A_FAMILY},
+    **{f"{family}Tokenizer": "clozekit.tokenizers.families" for family in _FAMILIES},
+    "Backbone": "clozekit.model.backbone",
+    "MaskedLM": "clozekit.model.masked_lm",
+    "MaskedLMPreprocessor": "clozekit.model.masked_lm_preprocessor",
+    "Preprocessor": "clozekit.model.preprocessor",
+    "Task": "clozekit.model.task",
+    "TextClassifier": "clozekit.model.text_classifier",
+    "TextClassifierPreprocessor": "clozekit.model.text_classifier_preprocessor",
+    "Tokenizer": "clozekit.tokenizers.tokenizer",
+    "save_huggingface": "clozekit.model.huggingface",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    _register_classes()
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _register_classes() -> None:
+    """Keras loads a file of ours (`keras.saving.load_model`) when the classes in it were imported."""
+    if "keras" in sys.modules and not any(map(_is_being_imported, list(sys.modules))):
+        importlib.import_module("clozekit.model.families")
+
+
+def _is_being_imported(name: str) -> bool:
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    # One of ours that imports Keras is not ready to be imported by the others.
+    return name.startswith("clozekit.model.") and bool(getattr(spec, "_initializing", False))
+
+
+def _with_classes(load: Callable[[], None]) -> None:
+    load()
+    _register_classes()
+
+
+load_tensorflow_quietly()
+around_import("keras", _with_classes)
+_register_classes()

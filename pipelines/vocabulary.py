@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.count_words import count_corpus_words
 from clozekit.pipelines.locks import lock_directories
-from clozekit.pipelines.options import ReadOptions, check_at_least, check_choice
+from clozekit.pipelines.options import ReadOptions
 from clozekit.pipelines.runners import LOCAL_RUNNER
+from clozekit.pipelines.vocabulary_options import VocabularyOptions
 from clozekit.pipelines.vocabulary_output import has_tokenizer, vocabulary_output
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
@@ -21,72 +21,27 @@ from clozekit.tokenizers.learn_sentence_pieces import (
 )
 from clozekit.tokenizers.learn_vocabulary import count_cased_words, count_lowercased_words, learn_wordpiece
 from clozekit.tokenizers.tokenizer import Tokenizer
-from clozekit.tokenizers.vocabulary_files import MAX_VOCABULARY_SIZE
 from clozekit.tokenizers.vocabulary_report import VocabularyReport, report_vocabulary
 
-FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
+
+def word_counter(options: VocabularyOptions) -> Callable[[Sequence[str]], Counter[str]]:
+    """The function that counts a family's words in texts."""
+    if options.family == "bert":
+        return count_lowercased_words if options.is_lowercase else count_cased_words
+    return count_byte_words if options.family == "roberta" else count_spaced_words
 
 
-@dataclass(frozen=True)
-class VocabularyOptions:
-    """Which vocabulary to learn. lowercase None: as the family's first models, BERT and ALBERT lower-cased.
-
-    alphabet_size (bert): how many characters are pieces at most; None: a thousand, and more where the corpus has more and
-    there is room. character_coverage (albert, xlm_roberta): the share of the text whose characters are pieces.
-    """
-
-    family: str = "bert"
-    vocabulary_size: int = 30_522
-    lowercase: bool | None = None
-    alphabet_size: int | None = None
-    character_coverage: float | None = None
-
-    def __post_init__(self) -> None:
-        check_choice("family", self.family, FAMILIES)
-        check_at_least("vocabulary_size", self.vocabulary_size, 1)
-        if self.vocabulary_size > MAX_VOCABULARY_SIZE:
-            raise InputError(
-                f"vocabulary_size must be at most {MAX_VOCABULARY_SIZE:,}, got {self.vocabulary_size}; the learners take"
-                " memory for all of it at once"
-            )
-        if self.family == "roberta" and self.lowercase:
-            raise InputError(
-                "byte-level BPE keeps every byte of a text, got lowercase for roberta; leave --lowercase out"
-            )
-
-        if self.alphabet_size is not None:
-            check_at_least("alphabet_size", self.alphabet_size, 1)
-            if self.family != "bert":
-                raise InputError(f"alphabet_size is bert's, got it for {self.family}; leave --alphabet-size out")
-        if self.character_coverage is not None:
-            if self.family not in ("albert", "xlm_roberta"):
-                raise InputError(
-                    f"character_coverage is SentencePiece's, got it for {self.family}; leave --character-coverage out"
-                )
-            if not 0.9 <= self.character_coverage <= 1:
-                raise InputError(f"character_coverage must be from 0.9 to 1, got {self.character_coverage}")
-
-    @property
-    def is_lowercase(self) -> bool:
-        return self.family in ("bert", "albert") if self.lowercase is None else self.lowercase
-
-    def word_counter(self) -> Callable[[Sequence[str]], Counter[str]]:
-        """The function that counts this family's words in texts."""
-        if self.family == "bert":
-            return count_lowercased_words if self.is_lowercase else count_cased_words
-        return count_byte_words if self.family == "roberta" else count_spaced_words
-
-    def learn(self, counts: Mapping[str, int]) -> Tokenizer:
-        """The tokenizer with the vocabulary learned from the counted words."""
-        size, lowercase = self.vocabulary_size, self.is_lowercase
-        if self.family == "bert":
-            return BertTokenizer(learn_wordpiece(counts, size, self.alphabet_size), lowercase=lowercase)
-        if self.family == "roberta":
-            return RobertaTokenizer(*learn_byte_pairs(counts, size))
-        coverage = CHARACTER_COVERAGE if self.character_coverage is None else self.character_coverage
-        if self.family == "albert":
-            return AlbertTokenizer(learn_albert(counts, size, lowercase, coverage))
-        return XLMRobertaTokenizer(learn_xlm_roberta(counts, size, lowercase, coverage))
+def learn(options: VocabularyOptions, counts: Mapping[str, int]) -> Tokenizer:
+    """The tokenizer with the vocabulary learned from the counted words."""
+    size, lowercase = options.vocabulary_size, options.is_lowercase
+    if options.family == "bert":
+        return BertTokenizer(learn_wordpiece(counts, size, options.alphabet_size), lowercase=lowercase)
+    if options.family == "roberta":
+        return RobertaTokenizer(*learn_byte_pairs(counts, size))
+    coverage = CHARACTER_COVERAGE if options.character_coverage is None else options.character_coverage
+    if options.family == "albert":
+        return AlbertTokenizer(learn_albert(counts, size, lowercase, coverage))
+    return XLMRobertaTokenizer(learn_xlm_roberta(counts, size, lowercase, coverage))
 
 
 def make_vocabulary(
@@ -110,7 +65,7 @@ def make_vocabulary(
     with lock_directories([directory]), vocabulary_output(directory) as output:
         counts, read_counts = count_corpus_words(
             reading,
-            options.word_counter(),
+            word_counter(options),
             output.words_folder,
             runner,
             num_workers,
@@ -118,7 +73,7 @@ def make_vocabulary(
             show_progress,
             corpus,
         )
-        tokenizer = options.learn(counts)
+        tokenizer = learn(options, counts)
         output.write(tokenizer)
     return tokenizer, report_vocabulary(tokenizer, counts), read_counts["dead_lettered"]
 

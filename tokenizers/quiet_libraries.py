@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.import_hooks import around_import
 
 DEBUG = "CLOZEKIT_DEBUG"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -59,11 +60,13 @@ def _lines_of_others(content: bytes) -> bytes:
     return b"".join(line for line in content.splitlines(keepends=True) if not _NOISE.match(line))
 
 
-def load_tensorflow() -> None:
-    """Loads TensorFlow and Keras, when nobody has yet."""
-    if "tensorflow" in sys.modules:
-        return
+def load_tensorflow_quietly() -> None:
+    """Sees to it that TensorFlow, whoever imports it first, keeps its start-up messages to itself. It is not loaded now."""
+    around_import("tensorflow", _quietly)
+
+
+def _quietly(load: Callable[[], None]) -> None:
     with quiet_stderr():
-        import tensorflow as tf
+        load()
     if not is_debugging():
-        tf.get_logger().setLevel("ERROR")
+        sys.modules["tensorflow"].get_logger().setLevel("ERROR")

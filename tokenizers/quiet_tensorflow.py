@@ -1,5 +1,5 @@
-"""TensorFlow, loaded without its start-up messages: imported before whatever else imports it."""
+"""TensorFlow without its start-up messages, for modules that import it: this one comes first."""
 
-from clozekit.tokenizers.quiet_libraries import load_tensorflow
+from clozekit.tokenizers.quiet_libraries import load_tensorflow_quietly
 
-load_tensorflow()
+load_tensorflow_quietly()

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from clozekit.model.fill_mask import encode_texts, tokenizer_of
@@ -11,27 +10,11 @@ from clozekit.model.masking_options import MaskingOptions
 from clozekit.model.reader import damage_named, validation_batches
 from clozekit.model.shard_files import shard_problems
 from clozekit.model.trained_masked_lm import load_masked_lm
-from clozekit.model.training.config import MaskingConfig
 from clozekit.model.training.evaluate import Evaluator
+from clozekit.model.training.evaluate_options import EvaluateOptions
 from clozekit.pipelines.manifest import Manifest, read_manifest
 from clozekit.pipelines.manifest_schema import check_described
 from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.settings import check
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """How a preset is measured. The masks are those that training measures itself on: 15%, the same in every run."""
-
-    batch_size: int = 32
-    max_rows: int | None = None
-    mask_rate: float = MaskingConfig.validation_rate
-    xla: bool = True
-
-    def __post_init__(self) -> None:
-        check("--batch-size must be at least 1", self.batch_size >= 1, self.batch_size)
-        check("--max-rows must be at least 1", self.max_rows is None or self.max_rows >= 1, self.max_rows)
-        check("--mask-rate must be above 0 and at most 1", 0 < self.mask_rate <= 1, self.mask_rate)
 
 
 def evaluate_dataset(preset: str, dataset: str, options: EvaluateOptions) -> dict[str, Any]:

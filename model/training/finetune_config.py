@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from clozekit.model.training.columns import FORMATS, Columns
 from clozekit.model.training.config import OptimizerConfig
-from clozekit.model.training.labelled_texts import FORMATS, Columns
 from clozekit.model.training.task_metrics import check_metric
 from clozekit.pipelines.delimited import QUOTING
 from clozekit.tokenizers.errors import InputError

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from clozekit.model.training.columns import Columns
 from clozekit.pipelines.delimited import (
     DEFAULT_MAX_ROW_BYTES,
     DELIMITERS,
@@ -28,30 +29,9 @@ from clozekit.pipelines.open_input import bare_name, open_input
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import reason_of
 
-FORMATS = ("auto", "tsv", "csv", "jsonl")
 _SUFFIXES = {
     ".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".txt": "tsv",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where a file holds what: names of its header, keys of its JSON lines, or numbers from 0 where there is no header.
-
-    file_format: "tsv" (a tab ends a field), "csv" (a comma does), "jsonl", or "auto" (by the name of the file). quoting:
-    whether quotation marks enclose fields ("double") or are text ("none"); "auto": they enclose in CSV alone.
-    """
-
-    text: str
-    text_pair: str | None = None
-    label: str | None = None
-    header: bool = True
-    file_format: str = "auto"
-    skip_bad_rows: bool = False
-    quoting: str = "auto"
-
-    def used(self) -> list[str]:
-        return [name for name in (self.text, self.text_pair, self.label) if name is not None]
 
 
 @dataclass(frozen=True)

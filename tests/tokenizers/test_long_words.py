@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report
+from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report, learn, word_counter
 from clozekit.tokenizers.learn_sentence_pieces import MAX_WORD_BYTES
 from clozekit.tokenizers.long_words import cut_long_words, parts_of_word
 from clozekit.tokenizers.vocabulary_report import report_vocabulary
@@ -53,15 +53,15 @@ def test_counts_of_short_words_stay() -> None:
 def test_a_long_paragraph_is_learned_from(family: str, text: str, size: int) -> None:
     assert len(text.encode()) > 2 * MAX_WORD_BYTES
     options = VocabularyOptions(family, size)
-    counts = options.word_counter()([text, "ab " * 50])
-    report = report_vocabulary(options.learn(counts), counts)
+    counts = word_counter(options)([text, "ab " * 50])
+    report = report_vocabulary(learn(options, counts), counts)
     assert (report.unknown_rate, report.unknown_character_rate, report.left_out) == (0.0, 0.0, [])
 
 
 def test_the_report_says_which_characters_are_left_out() -> None:
     options = VocabularyOptions("bert", 100, alphabet_size=5)
     counts = Counter({"aab": 10, "abc": 5, "中": 2, "文a": 1, "de": 4, "\u0600": 1})
-    report = report_vocabulary(options.learn(counts), counts)
+    report = report_vocabulary(learn(options, counts), counts)
     # a, b, c, d, e are pieces. U+0600 is no character to BERT: it vanishes.
     assert report.left_out == [("中", 2), ("文", 1)]
     assert report.unknown_character_rate == pytest.approx((2 + 1) / (30 + 15 + 2 + 2 + 8 + 1))
