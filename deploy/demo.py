@@ -11,8 +11,10 @@ from clozekit.deploy.demo_corpus import write_corpus
 from clozekit.deploy.quiet import load_tensorflow
 from clozekit.pipelines.manifest import Manifest
 from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.output_files import check_output
 from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.vocabulary import VocabularyOptions, make_vocabulary
+from clozekit.pipelines.vocabulary_output import check_vocabulary_output
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.file_systems import write_text
@@ -81,10 +83,17 @@ def run_demo(directory: Path, steps: int | None) -> None:
 
 def _claim(directory: Path) -> None:
     """Notes what of the directory is the demo's own; its folders note it themselves. Raises InputError where something
-    else is in the way."""
+    else is in the way of any of them."""
+    from clozekit.model.preset_targets import check_preset_target
+    from clozekit.model.training.run_files import TRAIN, check_run_directory
+
     names, choose = (CONFIG_FILE, REPORT_FILE, CORPUS_FILE), "pass another --directory"
     check_outside("the demo", directory, choose)
     refuse_foreign("the demo", directory, in_the_way(directory, names, read_owned(directory)), choose)
+    check_vocabulary_output(str(directory / "tokenizer"))
+    check_output(str(directory / "dataset"), ())
+    check_run_directory(str(directory / "run"), TRAIN)
+    check_preset_target(directory / "preset")
     write_owned(directory, Owned("demo", frozenset(names)))
 
 

@@ -53,10 +53,9 @@ class VocabularyOutput:
         write_owned(self.directory, Owned(MADE_BY, frozenset(contents)))
 
 
-@contextmanager
-def vocabulary_output(directory: str) -> Iterator[VocabularyOutput]:
-    """The folder while a vocabulary is learned. Raises InputError, before anything is written, where it holds a file that
-    `vocab` did not write, or can't be written."""
+def check_vocabulary_output(directory: str) -> tuple[frozenset[str], list[str]]:
+    """(the names of the tokenizer in `directory`, all that is there). Raises InputError where it holds a file that `vocab`
+    did not write."""
     owned = read_owned(directory) or Owned(MADE_BY)
     names = owned.names if owned.made_by == MADE_BY else frozenset[str]()
 
@@ -65,7 +64,14 @@ def vocabulary_output(directory: str) -> Iterator[VocabularyOutput]:
         is_words = folder.removeprefix(f"{_WORDS_FOLDER}-") in owned.ids and is_count(inner)
         return name in names or is_words or is_temporary(name) or name == LOCK_FILE
 
-    there = check_own_folder("a tokenizer", directory, is_ours, "pass another --output")
+    return names, check_own_folder("a tokenizer", directory, is_ours, "pass another --output")
+
+
+@contextmanager
+def vocabulary_output(directory: str) -> Iterator[VocabularyOutput]:
+    """The folder while a vocabulary is learned. Raises InputError, before anything is written, where it holds a file that
+    `vocab` did not write, or can't be written."""
+    names, there = check_vocabulary_output(directory)
     check_writable(directory)
     output = VocabularyOutput(directory, names, new_id())
     write_owned(directory, Owned(MADE_BY, names, frozenset([output.words_id])))

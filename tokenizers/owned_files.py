@@ -168,9 +168,10 @@ def _has_file(directory: str | Path, name: str) -> bool:
 
 
 def in_the_way(directory: str | Path, names: Iterable[str], owned: Owned | None) -> list[str]:
-    """Which of the files that will be written into `directory` are there already and not ours."""
+    """Which of the files that will be written into `directory` are there already and not ours; the list of ours too."""
     ours = frozenset() if owned is None else owned.names
-    return [name for name in names if name not in ours and _has_file(directory, name)]
+    written = [*names, *([OWNED_FILE] if read_owned(directory) is None else [])]
+    return [name for name in written if name not in ours and _has_file(directory, name)]
 
 
 def remove_files(directory: str | Path, names: Iterable[str]) -> None:

@@ -3,11 +3,8 @@
 import re
 from collections.abc import Callable, Iterable
 
-import tensorflow as tf
-
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.owned_files import (
-    OWNED_FILE,
     Owned,
     check_outside,
     in_the_way,
@@ -43,7 +40,7 @@ def check_run_directory(directory: str, made_by: str, more: Iterable[str] = ()) 
     """
     check_outside("a run", directory, _CHOOSE)
     owned = read_owned(directory)
-    names = [*_NAMES[made_by], *more, *([OWNED_FILE] if owned is None else [])]
+    names = [*_NAMES[made_by], *more]
     ours = owned if owned is not None and owned.made_by == made_by else None
     foreign = in_the_way(directory, names, ours)
     if foreign:
@@ -85,6 +82,9 @@ def remove_events(directory: str) -> None:
 
 
 def _remove_inside(folder: str, is_ours: Callable[[str], bool]) -> None:
+    # Whose file is whose is asked without it, before any work begins.
+    import tensorflow as tf
+
     if not tf.io.gfile.isdir(folder):
         return
     names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
