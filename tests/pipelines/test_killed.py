@@ -118,7 +118,7 @@ def worker_processes(session: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         # Behind the name: state, parent, process group, session; the 12th and 13th are its CPU time.
-        if int(fields[3]) == session and fields[0] != "Z" and b"worker_process" in command:
+        if int(fields[3]) == session and fields[0] != "Z" and b"clozekit.pipelines.worker_process" in command:
             found.append((int(fields[11]) + int(fields[12]), int(folder.name)))
     return [pid for _, pid in sorted(found, reverse=True)]
 

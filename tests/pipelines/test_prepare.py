@@ -262,7 +262,7 @@ def test_how_inputs_are_spelled_does_not_matter(
 
 def test_an_output_that_cannot_be_written_is_refused(corpus: Path, tokenizer_directory: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
-    with pytest.raises(InputError, match="the output must be a directory that can be written, .* is not"):
+    with pytest.raises(InputError, match="goes into a folder of its own, .* is a file"):
         prepare(ReadOptions((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "file" / "out"))
 
 

@@ -68,7 +68,7 @@ def test_what_does_not_belong_together_is_refused(
     start_preset: str, dataset: tuple[str, Manifest], corpus: Path, tokenizer_directory: str, tmp_path: Path
 ) -> None:
     options = EvaluateOptions(xla=False)
-    with pytest.raises(InputError, match="needs a preset with a masked-LM head"):
+    with pytest.raises(InputError, match="must hold a masked-LM head"):
         MaskedLM.from_preset(start_preset).backbone.save_to_preset(str(tmp_path / "headless"))
         evaluate_texts(str(tmp_path / "headless"), ["the cat"])
     reading = ReadOptions((str(corpus),))
