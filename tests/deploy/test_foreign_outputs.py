@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clozekit.deploy import demo_corpus
+from clozekit.deploy import demo
 from clozekit.deploy import slurm as deployed
 from clozekit.deploy.cli import main
 from clozekit.deploy.job import Job, SlurmSettings
@@ -31,7 +31,7 @@ def contents(root: Path) -> dict[str, bytes]:
 def test_the_demo_takes_nobodys_place(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_corpus, "write_corpus", lambda path: pytest.fail("it began"))
+    monkeypatch.setattr(demo, "write_corpus", lambda path: pytest.fail("it began"))
     planted = tmp_path / "demo" / name
     planted.parent.mkdir(parents=True)
     planted.write_bytes(b"precious")
