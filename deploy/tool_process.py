@@ -4,14 +4,13 @@
 session of its own. gcloud and its like are scripts that start others: when the command ends, however it does, all of them do.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 from types import FrameType
 
-_SET_PARENT_DEATH_SIGNAL = 1
+from clozekit.pipelines.worker_process import end_with_parent
 
 
 def _end_all(number: int, frame: FrameType | None) -> None:
@@ -20,11 +19,7 @@ def _end_all(number: int, frame: FrameType | None) -> None:
 
 def main() -> int:
     signal.signal(signal.SIGTERM, _end_all)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
-    # It may have ended before the kernel was asked.
-    if os.getppid() != int(sys.argv[1]):
-        return 1
+    end_with_parent(int(sys.argv[1]), signal.SIGTERM)
     status = subprocess.run(sys.argv[2:], check=False).returncode
     return status if status >= 0 else 128 - status
 

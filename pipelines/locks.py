@@ -16,7 +16,6 @@ from clozekit.pipelines.files import is_local
 from clozekit.tokenizers.directory_locks import LOCK_FILE, locked, open_locked
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import open_file_system
-from clozekit.tokenizers.owned_files import remove_if_empty
 
 _OWNER_FILE = "owner"
 
@@ -41,10 +40,6 @@ def lock_directories(directories: Iterable[str]) -> Iterator[None]:
 def _lock_directory(directory: str) -> Iterator[None]:
     with ExitStack() as held:
         try:
-            if not os.path.isdir(directory):
-                os.makedirs(directory, exist_ok=True)
-                # Of a build that was refused before it wrote anything, nothing stays.
-                held.callback(remove_if_empty, directory)
             held.enter_context(locked(os.path.join(directory, LOCK_FILE)))
         except BlockingIOError as error:
             raise InputError(

@@ -17,21 +17,21 @@ _SET_PARENT_DEATH_SIGNAL = 1
 _LOOK_EVERY_SECONDS = 0.5
 
 
-def end_with_parent(parent: int) -> None:
-    """Sees to it that this process does not outlive `parent`, which started it."""
+def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """Sees to it that this process gets the signal `number` when `parent`, which started it, ends."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, number, 0, 0, 0)
     else:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+        threading.Thread(target=_watch, args=(parent, number), daemon=True).start()
     # It may have ended before the kernel was asked.
     if os.getppid() != parent:
         os._exit(1)
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, number: int) -> None:
     while os.getppid() == parent:
         time.sleep(_LOOK_EVERY_SECONDS)
-    os._exit(1)
+    os.kill(os.getpid(), number)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -6,10 +6,11 @@ The system holds them for the process that took them (flock) and lets go when it
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import temporary_name
+from clozekit.tokenizers.owned_files import remove_if_empty
 
 LOCK_FILE = "_lock"
 _MARK = b"a lock of Clozekit's\n"
@@ -17,15 +18,22 @@ _MARK = b"a lock of Clozekit's\n"
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Holds the lock of the file at `path`, which is there meanwhile. Raises BlockingIOError when somebody else has it."""
-    descriptor = open_locked(path)
-    try:
-        yield
-    finally:
-        # Removed before it is let go: whoever opened this very file meanwhile sees that it is gone.
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        os.close(descriptor)
+    """Holds the lock of the file at `path`, which is there meanwhile, in a folder that is made where there is none. Raises
+    BlockingIOError when somebody else has it."""
+    folder = os.path.dirname(path) or "."
+    with ExitStack() as held:
+        if not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+            # Of a command that was refused before it wrote anything, nothing stays.
+            held.callback(remove_if_empty, folder)
+        descriptor = open_locked(path)
+        try:
+            yield
+        finally:
+            # Removed before it is let go: whoever opened this very file meanwhile sees that it is gone.
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            os.close(descriptor)
 
 
 def open_locked(path: str) -> int:

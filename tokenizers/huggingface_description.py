@@ -188,15 +188,7 @@ def normalizer_steps(path: Path, described: Any) -> tuple[list[str], bytes]:
 
     Kinds: "quotes" (`` and '' become "), "NFKD", "StripAccents", "Lowercase", "Precompiled", "Strip", "spaces".
     """
-    steps = [] if described is None else [described]
-    if isinstance(described, Mapping) and "normalizers" in described:
-        check_part(
-            path,
-            described,
-            {"type": (None, "Sequence"), "normalizers": lambda rows: isinstance(rows, list)},
-            "normalizer",
-        )
-        steps = described["normalizers"]
+    steps = [] if described is None else _steps_of(path, described, "normalizers", "normalizer")
     kinds, rules = [], b""
     for place, step in enumerate(steps):
         dotted = f"normalizer.normalizers.{place}"
@@ -221,6 +213,14 @@ def normalizer_steps(path: Path, described: Any) -> tuple[list[str], bytes]:
     return kinds, rules
 
 
+def _steps_of(path: Path, described: Any, name: str, dotted: str) -> list[Any]:
+    """The steps of a sequence, which holds them as `name`, or the one step that is none."""
+    if not isinstance(described, Mapping) or name not in described:
+        return [described]
+    check_part(path, described, {"type": (None, "Sequence"), name: lambda rows: isinstance(rows, list)}, dotted)
+    return list(described[name])
+
+
 def _replacement(path: Path, step: Mapping[str, Any], dotted: str) -> str:
     pattern, content = step.get("pattern"), step.get("content")
     if pattern in ({"String": "``"}, {"String": "''"}) and content == '"':
@@ -236,17 +236,7 @@ def has_white_space_split(path: Path, described: Any, kinds: list[str]) -> bool:
 
     Raises InputError unless ▁ is, as sentencepiece does by default.
     """
-    steps = (
-        described.get("pretokenizers") if isinstance(described, dict) and "pretokenizers" in described else [described]
-    )
-    if isinstance(described, dict) and "pretokenizers" in described:
-        check_part(
-            path,
-            described,
-            {"type": (None, "Sequence"), "pretokenizers": lambda rows: isinstance(rows, list)},
-            "pre_tokenizer",
-        )
-    steps = steps if isinstance(steps, list) else [steps]
+    steps = _steps_of(path, described, "pretokenizers", "pre_tokenizer")
     told = [step.get("type") if isinstance(step, Mapping) else None for step in steps]
     spaces = steps[-1] if told and told[-1] == "Metaspace" else {}
     scheme = spaces.get("prepend_scheme", "always" if spaces.get("add_prefix_space", True) else "never")

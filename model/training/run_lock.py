@@ -9,7 +9,6 @@ from clozekit.tokenizers.directory_locks import LOCK_FILE, locked
 from clozekit.tokenizers.errors import InputError
 from clozekit.tokenizers.file_systems import is_local, open_file_system, reason_of
 from clozekit.tokenizers.leases import Lease
-from clozekit.tokenizers.owned_files import remove_if_empty
 
 
 class RunLock:
@@ -52,10 +51,6 @@ def _held(held: ExitStack, place: str, path: str) -> Lease | None:
         return held.enter_context(Lease(f"{path}.json", place, refusal))
     folder = os.path.dirname(name)
     try:
-        if not os.path.isdir(folder):
-            os.makedirs(folder, exist_ok=True)
-            # Of a run that was refused before it wrote anything, nothing stays.
-            held.callback(remove_if_empty, folder)
         held.enter_context(locked(name))
     except BlockingIOError as error:
         raise InputError(refusal) from error

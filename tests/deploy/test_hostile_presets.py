@@ -17,7 +17,7 @@ from clozekit.deploy.cli import main
 from clozekit.model.huggingface import save_huggingface
 from clozekit.pipelines.manifest import Manifest
 
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 HOSTILE = {"module": "builtins", "class_name": "exec", "config": {"source": "raise SystemExit(9)"}}
 
 
@@ -36,11 +36,11 @@ def settings(name: str, *way: str, value: Any) -> Change:
 
 
 def text(name: str, content: str) -> Change:
-    return lambda preset: (preset / name).write_text(content, encoding="utf-8") and None
+    return lambda preset: (preset / name).write_text(content, encoding="utf-8")
 
 
 def cut(name: str, num_bytes: int) -> Change:
-    return lambda preset: (preset / name).write_bytes((preset / name).read_bytes()[:num_bytes]) and None
+    return lambda preset: (preset / name).write_bytes((preset / name).read_bytes()[:num_bytes])
 
 
 CHANGES: dict[str, tuple[str, Change]] = {
@@ -62,7 +62,7 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "their tokenizer is another": ("theirs", settings("tokenizer.json", "model", "type", value="WordLevel")),
     "their weights are cut": ("theirs", cut("model.safetensors", 200)),
     "their weights' header is deep": ("theirs", lambda preset: (preset / "model.safetensors").write_bytes(
-        (200_000).to_bytes(8, "little") + b"[" * 200_000) and None),
+        (200_000).to_bytes(8, "little") + b"[" * 200_000)),
 }  # fmt: skip
 
 
