@@ -1,10 +1,16 @@
 """What Clozekit is called, what it needs, and how the folders of this repository map to the `clozekit` namespace."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 # `clozekit` is the repository root, so an installed Clozekit never takes the top-level names `model` or `tokenizers`.
 # `clozekit` itself and `clozekit.tokenizers` have no `__init__.py` on purpose (see CONTRIBUTING.md, "Layout").
-PACKAGES = ["pipelines", "model", "model.training", "tokenizers", "deploy"]
+FOLDERS = ["pipelines", "model", "tokenizers", "deploy"]
+ROOT = Path(__file__).parent
+PACKAGES = sorted(
+    {".".join(path.relative_to(ROOT).parent.parts) for name in FOLDERS for path in ROOT.glob(f"{name}/**/*.py")}
+)
 CLEAN = ["ftfy", "py3langid"]
 KUBERNETES = ["kubernetes"]
 WARC = ["fastwarc", "resiliparse"]
@@ -16,9 +22,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     package_dir={"clozekit": "."},
-    package_data={"clozekit.deploy": ["flex_template/metadata.json"], "clozekit.model.training": ["glue/*.yaml"]},
+    package_data={
+        "clozekit.deploy.flex_template": ["metadata.json"],
+        "clozekit.model.training": ["recipes/glue/*.yaml"],
+    },
     packages=[f"clozekit.{name}" for name in PACKAGES],
-    entry_points={"console_scripts": ["clozekit = clozekit.deploy.cli:main"]},
+    entry_points={"console_scripts": ["clozekit = clozekit.deploy.cli.main:main"]},
     install_requires=[
         "apache-beam[gcp]",
         "filelock",

@@ -4,11 +4,11 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from clozekit.model.families import family_of
-from clozekit.model.huggingface import save_huggingface
-from clozekit.model.preset_targets import check_preset_target, write_whole_preset
-from clozekit.model.presets import open_source, save_preset
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.families.family_table import family_of
+from clozekit.model.presets.huggingface_preset import save_huggingface
+from clozekit.model.presets.load_presets import open_source, save_preset
+from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 FORMATS = ("clozekit", "keras_hub", "huggingface", "saved_model")

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
-from clozekit.tokenizers.builtin_presets import BUILTIN_PRESETS
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 
 # BENCHMARKS.md, "The pipeline": JSON lines to rows of 512, no cleaning, on one process.
 CPU_SECONDS_PER_MB = 0.091
@@ -25,7 +25,7 @@ PEAK_TERAFLOPS = {
 
 
 @dataclass(frozen=True)
-class CostOptions:
+class CostSettings:
     """What is asked for. corpus_gb: uncompressed text; utilization: share of the peak that the model's own FLOPs reach
     (MFU); overhead: CPU of a pipeline beyond what was measured: cleaning, shuffling between machines, idle cores. Prices
     are of an hour; None: not reckoned."""
@@ -69,7 +69,7 @@ class Costs:
     train_price: float | None
 
 
-def reckon(options: CostOptions) -> Costs:
+def reckon(options: CostSettings) -> Costs:
     """
     vCPU hours = MB x CPU-seconds a MB x overhead / 3600
     accelerator hours = bytes x tokens a byte x epochs x FLOPs a token / (peak FLOPs a second x utilization) / 3600
@@ -105,7 +105,7 @@ def dimensions_of(model: str) -> Dimensions:
     )
 
 
-def describe(options: CostOptions, costs: Costs) -> Iterator[str]:
+def describe(options: CostSettings, costs: Costs) -> Iterator[str]:
     parameters = BUILTIN_PRESETS[options.model].parameters
     yield f"corpus       {options.corpus_gb:,g} GB of text, about {costs.tokens / options.epochs / 1e9:,.2f} billion tokens"
     yield f"model        {options.model}: {parameters / 1e6:,.1f} million parameters, {costs.flops_per_token / 1e6:,.1f} MFLOPs a token"

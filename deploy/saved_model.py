@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from clozekit.model.pack_segments import SegmentPacking, pack_segments
-from clozekit.model.task import Task
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.preprocessing.pack_segments import SegmentPacking, pack_segments
+from clozekit.model.tasks.task import Task
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 
 IDS_SIGNATURE, TEXTS_SIGNATURE = "serving_default", "texts"

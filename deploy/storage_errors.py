@@ -5,7 +5,7 @@ import json
 import os
 import re
 
-from clozekit.tokenizers.file_systems import reason_of
+from clozekit.tokenizers.storage.file_systems import reason_of
 
 # The clients of stores share no class of errors, but these are where theirs come from.
 _CLIENTS = ("gcsfs", "google.auth", "google.api_core", "google.cloud", "aiohttp", "botocore", "s3fs", "adlfs")

@@ -8,46 +8,46 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from clozekit.tokenizers.import_hooks import around_import
-from clozekit.tokenizers.quiet_libraries import load_tensorflow_quietly
+from clozekit.tokenizers.common.import_hooks import around_import
+from clozekit.tokenizers.common.quiet_libraries import load_tensorflow_quietly
 
 if TYPE_CHECKING:
-    from clozekit.model.albert import (
+    from clozekit.model.families.albert import (
         AlbertBackbone,
         AlbertMaskedLM,
         AlbertMaskedLMPreprocessor,
         AlbertTextClassifier,
         AlbertTextClassifierPreprocessor,
     )
-    from clozekit.model.backbone import Backbone
-    from clozekit.model.bert import (
+    from clozekit.model.families.bert import (
         BertBackbone,
         BertMaskedLM,
         BertMaskedLMPreprocessor,
         BertTextClassifier,
         BertTextClassifierPreprocessor,
     )
-    from clozekit.model.huggingface import save_huggingface
-    from clozekit.model.masked_lm import MaskedLM
-    from clozekit.model.masked_lm_preprocessor import MaskedLMPreprocessor
-    from clozekit.model.preprocessor import Preprocessor
-    from clozekit.model.roberta import (
+    from clozekit.model.families.roberta import (
         RobertaBackbone,
         RobertaMaskedLM,
         RobertaMaskedLMPreprocessor,
         RobertaTextClassifier,
         RobertaTextClassifierPreprocessor,
     )
-    from clozekit.model.task import Task
-    from clozekit.model.text_classifier import TextClassifier
-    from clozekit.model.text_classifier_preprocessor import TextClassifierPreprocessor
-    from clozekit.model.xlm_roberta import (
+    from clozekit.model.families.xlm_roberta import (
         XLMRobertaBackbone,
         XLMRobertaMaskedLM,
         XLMRobertaMaskedLMPreprocessor,
         XLMRobertaTextClassifier,
         XLMRobertaTextClassifierPreprocessor,
     )
+    from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
+    from clozekit.model.preprocessing.preprocessor import Preprocessor
+    from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
+    from clozekit.model.presets.huggingface_preset import save_huggingface
+    from clozekit.model.tasks.backbone import Backbone
+    from clozekit.model.tasks.masked_lm import MaskedLM
+    from clozekit.model.tasks.task import Task
+    from clozekit.model.tasks.text_classifier import TextClassifier
     from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
     from clozekit.tokenizers.tokenizer import Tokenizer
 
@@ -92,15 +92,15 @@ _FAMILIES = {"Albert": "albert", "Bert": "bert", "Roberta": "roberta", "XLMRober
 _MODULES = {
     **{f"{family}{part}": f"clozekit.model.{module}" for family, module in _FAMILIES.items() for part in _OF_A_FAMILY},
     **{f"{family}Tokenizer": "clozekit.tokenizers.families" for family in _FAMILIES},
-    "Backbone": "clozekit.model.backbone",
-    "MaskedLM": "clozekit.model.masked_lm",
-    "MaskedLMPreprocessor": "clozekit.model.masked_lm_preprocessor",
-    "Preprocessor": "clozekit.model.preprocessor",
-    "Task": "clozekit.model.task",
-    "TextClassifier": "clozekit.model.text_classifier",
-    "TextClassifierPreprocessor": "clozekit.model.text_classifier_preprocessor",
+    "Backbone": "clozekit.model.tasks.backbone",
+    "MaskedLM": "clozekit.model.tasks.masked_lm",
+    "MaskedLMPreprocessor": "clozekit.model.preprocessing.masked_lm_preprocessor",
+    "Preprocessor": "clozekit.model.preprocessing.preprocessor",
+    "Task": "clozekit.model.tasks.task",
+    "TextClassifier": "clozekit.model.tasks.text_classifier",
+    "TextClassifierPreprocessor": "clozekit.model.preprocessing.text_classifier_preprocessor",
     "Tokenizer": "clozekit.tokenizers.tokenizer",
-    "save_huggingface": "clozekit.model.huggingface",
+    "save_huggingface": "clozekit.model.presets.huggingface_preset",
 }
 
 
@@ -120,7 +120,7 @@ def __dir__() -> list[str]:
 def _register_classes() -> None:
     """Keras loads a file of ours (`keras.saving.load_model`) when the classes in it were imported."""
     if "keras" in sys.modules and not any(map(_is_being_imported, list(sys.modules))):
-        importlib.import_module("clozekit.model.families")
+        importlib.import_module("clozekit.model.families.family_table")
 
 
 def _is_being_imported(name: str) -> bool:

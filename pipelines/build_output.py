@@ -5,20 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from clozekit.pipelines.block_store import BlockStore
-from clozekit.pipelines.build_report import REPORT_FILE
-from clozekit.pipelines.commit import is_lost
-from clozekit.pipelines.data_card import DATA_CARD_FILE
-from clozekit.pipelines.files import check_writable, file_size, is_local, join
-from clozekit.pipelines.locks import scratch_folder
-from clozekit.pipelines.make_dataset import Target
-from clozekit.pipelines.manifest import MANIFEST_FILE, has_manifest, read_manifest
+from clozekit.pipelines.dataset.build_report import REPORT_FILE
+from clozekit.pipelines.dataset.data_card import DATA_CARD_FILE
+from clozekit.pipelines.dataset.manifest import MANIFEST_FILE, has_manifest, read_manifest
+from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
 from clozekit.pipelines.output_files import BLOCKS_FOLDER, check_output, claim, id_of, our_files, parts_of, release
-from clozekit.pipelines.runners import LOCAL_RUNNER
-from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import open_file_system
-from clozekit.tokenizers.owned_files import new_id, read_owned, remove_files
+from clozekit.pipelines.rows.commit import is_lost
+from clozekit.pipelines.rows.make_dataset import Target
+from clozekit.pipelines.running.block_store import BlockStore
+from clozekit.pipelines.running.runners import LOCAL_RUNNER
+from clozekit.pipelines.storage.files import check_writable, file_size, is_local, join
+from clozekit.pipelines.storage.locks import scratch_folder
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.storage.file_systems import open_file_system
+from clozekit.tokenizers.storage.owned_files import new_id, read_owned, remove_files
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 

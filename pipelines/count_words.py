@@ -13,19 +13,19 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
-from clozekit.pipelines.clean import check_corpus
-from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
-from clozekit.pipelines.dead_letters import DeadLetter, check_bad_rate
-from clozekit.pipelines.file_states import check_unchanged, states_of
-from clozekit.pipelines.files import join, list_names, read_bytes
-from clozekit.pipelines.inputs import Skipped
-from clozekit.pipelines.merge_counts import MergeCounts
-from clozekit.pipelines.options import ReadOptions
-from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
-from clozekit.pipelines.read import find_sources, split_files
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
+from clozekit.pipelines.cleaning.clean_documents import check_corpus
+from clozekit.pipelines.reading.input_files import Skipped
+from clozekit.pipelines.reading.read_documents import find_sources, split_files
+from clozekit.pipelines.running.dead_letters import DeadLetter, check_bad_rate
+from clozekit.pipelines.running.merge_counts import MergeCounts
+from clozekit.pipelines.running.progress import Progress, ProgressReporter, local_progress
+from clozekit.pipelines.running.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, files_read
-from clozekit.tokenizers.file_systems import write_bytes_whole
+from clozekit.pipelines.settings.corpus_settings import AS_READ, CorpusSettings
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
+from clozekit.pipelines.storage.files import join, list_names, read_bytes
+from clozekit.pipelines.text_files.file_states import check_unchanged, states_of
+from clozekit.tokenizers.storage.file_systems import write_bytes_whole
 
 NUM_PARTITIONS = 64
 READ_COUNTS_FILE = "read-counts.json"
@@ -67,14 +67,14 @@ def note_counts(counts: dict[str, int], examples: Sequence[DeadLetter], max_bad_
 
 
 def count_corpus_words(
-    reading: ReadOptions,
+    reading: ReadSettings,
     count: Callable[[Sequence[str]], Counter[str]],
     folder: str,
     runner: str = LOCAL_RUNNER,
     num_workers: int = 1,
     beam_arguments: Sequence[str] = (),
     show_progress: bool = False,
-    corpus: CorpusOptions = AS_READ,
+    corpus: CorpusSettings = AS_READ,
 ) -> tuple[Counter[str], dict[str, int]]:
     """Word -> count over all documents by `count` (a function of a module, which workers import), and the counts of what was read; `folder` is new, and holds files that
     `is_count` tells then.

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import apache_beam as beam
 
+from clozekit.pipelines.dataset.manifest import Manifest, ShardInfo, read_manifest
+from clozekit.pipelines.dataset.manifest_schema import longest_record
+from clozekit.pipelines.dataset.row_rules import checked_rows
+from clozekit.pipelines.dataset.tfrecord import read_records
+from clozekit.pipelines.dataset.tokenizer_files import check_tokenizer
 from clozekit.pipelines.export_formats import FORMATS, convert_shard, describe_folder, exported_name, is_exported
-from clozekit.pipelines.files import InputFile, file_size, is_local, join, read_bytes
-from clozekit.pipelines.manifest import Manifest, ShardInfo, read_manifest
-from clozekit.pipelines.manifest_schema import longest_record
-from clozekit.pipelines.options import check_choice
-from clozekit.pipelines.progress import Progress, ProgressReporter, local_progress
-from clozekit.pipelines.row_rules import checked_rows
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
-from clozekit.pipelines.tfrecord import read_records
-from clozekit.pipelines.tokenizer_files import check_tokenizer
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import open_file_system, write_bytes_whole
-from clozekit.tokenizers.owned_files import OWNED_FILE, Owned, list_files, read_owned, remove_files, write_owned
-from clozekit.tokenizers.replaced_folders import check_replaceable, replaced_folder
+from clozekit.pipelines.running.progress import Progress, ProgressReporter, local_progress
+from clozekit.pipelines.running.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
+from clozekit.pipelines.settings.prepare_settings import check_choice
+from clozekit.pipelines.storage.files import InputFile, file_size, is_local, join, read_bytes
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.storage.file_systems import open_file_system, write_bytes_whole
+from clozekit.tokenizers.storage.owned_files import OWNED_FILE, Owned, list_files, read_owned, remove_files, write_owned
+from clozekit.tokenizers.storage.replaced_folders import check_replaceable, replaced_folder
 
 _MADE_BY, _WHAT, _CHOOSE = "export", "an export", "pass another --output"
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from clozekit.pipelines.blocks import list_column, list_parts
-from clozekit.pipelines.manifest import Manifest, SplitInfo
-from clozekit.pipelines.records import (
+from clozekit.pipelines.dataset.list_columns import list_column, list_parts
+from clozekit.pipelines.dataset.manifest import Manifest, SplitInfo
+from clozekit.pipelines.dataset.records import (
     DOCUMENT_LENGTHS,
     PAIR_LABELS,
     ROW_ID,
@@ -19,7 +19,7 @@ from clozekit.pipelines.records import (
     TOKEN_IDS,
     encode_examples,
 )
-from clozekit.pipelines.tfrecord import frame_records
+from clozekit.pipelines.dataset.tfrecord import frame_records
 
 FORMATS = ("padded", "parquet", "tfds")
 TFDS_NAME = "clozekit"

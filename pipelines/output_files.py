@@ -4,14 +4,14 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable
 
-from clozekit.pipelines.files import join, list_names, read_bytes
-from clozekit.pipelines.locks import LOCK_FILE
-from clozekit.pipelines.records import SPLITS
-from clozekit.pipelines.stage import SIDE_FOLDERS
-from clozekit.pipelines.write_shards import PARTS_FOLDER
-from clozekit.tokenizers.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.owned_files import (
+from clozekit.pipelines.dataset.records import SPLITS
+from clozekit.pipelines.rows.write_shards import PARTS_FOLDER
+from clozekit.pipelines.running.stage import SIDE_FOLDERS
+from clozekit.pipelines.storage.files import join, list_names, read_bytes
+from clozekit.pipelines.storage.locks import LOCK_FILE
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.storage.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
+from clozekit.tokenizers.storage.owned_files import (
     OWNED_FILE,
     Owned,
     check_own_folder,

@@ -10,31 +10,31 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
-from clozekit.pipelines.block_store import BlockStore
 from clozekit.pipelines.build_output import BuildOutput, fixed_names, is_report_missing
-from clozekit.pipelines.build_report import write_build_report
-from clozekit.pipelines.clean import check_corpus
-from clozekit.pipelines.commit import BuildInfo, files_seen
-from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
-from clozekit.pipelines.dead_letters import DEAD_LETTERS, DeadLetter, check_bad_rate
-from clozekit.pipelines.decontaminate import evaluation_reading
-from clozekit.pipelines.encode_documents import EncodeDocuments, counts_tag, pieces_tag
-from clozekit.pipelines.file_states import states_of
-from clozekit.pipelines.files import InputFile, join
-from clozekit.pipelines.inputs import Skipped
-from clozekit.pipelines.locks import lock_directories
-from clozekit.pipelines.make_dataset import Target, add_dataset
-from clozekit.pipelines.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
-from clozekit.pipelines.manifest_schema import special_ids_of
-from clozekit.pipelines.merge_counts import MergeCounts
-from clozekit.pipelines.options import PrepareOptions, ReadOptions, options_of_lengths
-from clozekit.pipelines.progress import Progress, local_progress
-from clozekit.pipelines.read import find_sources, split_files
-from clozekit.pipelines.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
+from clozekit.pipelines.cleaning.clean_documents import check_corpus
+from clozekit.pipelines.cleaning.tags import read_bad_words
+from clozekit.pipelines.dataset.build_report import write_build_report
+from clozekit.pipelines.dataset.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
+from clozekit.pipelines.dataset.manifest_schema import special_ids_of
+from clozekit.pipelines.duplicates.decontaminate import evaluation_reading
+from clozekit.pipelines.reading.input_files import Skipped
+from clozekit.pipelines.reading.read_documents import find_sources, split_files
+from clozekit.pipelines.rows.commit import BuildInfo, files_seen
+from clozekit.pipelines.rows.encode_documents import EncodeDocuments, counts_tag, pieces_tag
+from clozekit.pipelines.rows.make_dataset import Target, add_dataset
+from clozekit.pipelines.running.block_store import BlockStore
+from clozekit.pipelines.running.dead_letters import DEAD_LETTERS, DeadLetter, check_bad_rate
+from clozekit.pipelines.running.merge_counts import MergeCounts
+from clozekit.pipelines.running.progress import Progress, local_progress
+from clozekit.pipelines.running.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
+from clozekit.pipelines.running.stage import SIDE_LINES, StoreLines, WriteSideLines
 from clozekit.pipelines.select_documents import SelectDocuments, files_read, num_parts
-from clozekit.pipelines.stage import SIDE_LINES, StoreLines, WriteSideLines
-from clozekit.pipelines.tags import read_bad_words
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.settings.corpus_settings import AS_READ, CorpusSettings
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, options_of_lengths
+from clozekit.pipelines.storage.files import InputFile, join
+from clozekit.pipelines.storage.locks import lock_directories
+from clozekit.pipelines.text_files.file_states import states_of
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
@@ -51,8 +51,8 @@ def check_counts(counts: Mapping[str, int], examples: Sequence[DeadLetter], max_
 def build_graph(
     root: beam.Pipeline,
     inputs: Sequence[InputFile],
-    reading: ReadOptions,
-    corpus: CorpusOptions,
+    reading: ReadSettings,
+    corpus: CorpusSettings,
     targets: Sequence[Target],
     tokenizer_directory: str,
     directory: str,
@@ -103,9 +103,9 @@ def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
 
 def describe_build(
     inputs: Sequence[InputFile],
-    reading: ReadOptions,
-    corpus: CorpusOptions,
-    options: PrepareOptions,
+    reading: ReadSettings,
+    corpus: CorpusSettings,
+    options: PrepareSettings,
     tokenizer: TokenizerInfo,
     runner: str,
 ) -> BuildInfo:
@@ -132,8 +132,8 @@ def describe_build(
 
 
 def prepare(
-    reading: ReadOptions,
-    options: PrepareOptions,
+    reading: ReadSettings,
+    options: PrepareSettings,
     tokenizer_directory: str,
     directory: str,
     runner: str = LOCAL_RUNNER,
@@ -141,7 +141,7 @@ def prepare(
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
     show_progress: bool = False,
-    corpus: CorpusOptions = AS_READ,
+    corpus: CorpusSettings = AS_READ,
     only_shown: bool = False,
 ) -> tuple[Manifest, bool]:
     """Builds the dataset in `directory`; returns its manifest and whether anything had to be done.
@@ -167,8 +167,8 @@ def prepare(
 
 
 def prepare_lengths(
-    reading: ReadOptions,
-    options: PrepareOptions,
+    reading: ReadSettings,
+    options: PrepareSettings,
     lengths: Sequence[int],
     tokenizer_directory: str,
     directory: str,
@@ -193,8 +193,8 @@ def prepare_lengths(
 
 
 def prepare_datasets(
-    reading: ReadOptions,
-    directories: Mapping[str, PrepareOptions],
+    reading: ReadSettings,
+    directories: Mapping[str, PrepareSettings],
     tokenizer_directory: str,
     side_directory: str,
     runner: str = LOCAL_RUNNER,
@@ -202,7 +202,7 @@ def prepare_datasets(
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
     show_progress: bool = False,
-    corpus: CorpusOptions = AS_READ,
+    corpus: CorpusSettings = AS_READ,
     only_shown: bool = False,
 ) -> list[tuple[Manifest, bool]]:
     """`prepare` for several datasets of one pass; those that are finished are left as they are.
@@ -277,7 +277,7 @@ def is_finished(target: Target, overwrite: bool) -> bool:
     return not overwrite
 
 
-def check_pairs(options: PrepareOptions, tokenizer: TokenizerInfo) -> None:
+def check_pairs(options: PrepareSettings, tokenizer: TokenizerInfo) -> None:
     if options.pairs != "none" and "sep_token" not in tokenizer.special_token_ids:
         raise InputError(
             f"sentence pairs are for the families that learned from them (BERT, ALBERT), got {tokenizer.class_name};"

@@ -5,19 +5,19 @@ from typing import Any
 
 import apache_beam as beam
 
-from clozekit.pipelines.block_store import BlockStore
-from clozekit.pipelines.clean import CleanDocuments, FilterDocuments, TagDocuments, wanted_tags
-from clozekit.pipelines.corpus_options import CorpusOptions
-from clozekit.pipelines.decontaminate import Decontaminate, evaluation_reading
-from clozekit.pipelines.deduplicate import Deduplicate
-from clozekit.pipelines.files import InputFile
-from clozekit.pipelines.mixture import RepeatSources, ThinSources
-from clozekit.pipelines.open_input import is_compressed
-from clozekit.pipelines.options import ReadOptions
-from clozekit.pipelines.progress import Progress
-from clozekit.pipelines.read import ReadDocuments, WorkItem, find_sources
-from clozekit.pipelines.split import SplitDocuments
-from clozekit.pipelines.stage import StageOutputs, StoreLines
+from clozekit.pipelines.cleaning.clean_documents import CleanDocuments, FilterDocuments, TagDocuments, wanted_tags
+from clozekit.pipelines.duplicates.decontaminate import Decontaminate, evaluation_reading
+from clozekit.pipelines.duplicates.deduplicate import Deduplicate
+from clozekit.pipelines.reading.read_documents import ReadDocuments, WorkItem, find_sources
+from clozekit.pipelines.rows.mixture import RepeatSources, ThinSources
+from clozekit.pipelines.rows.split import SplitDocuments
+from clozekit.pipelines.running.block_store import BlockStore
+from clozekit.pipelines.running.progress import Progress
+from clozekit.pipelines.running.stage import StageOutputs, StoreLines
+from clozekit.pipelines.settings.corpus_settings import CorpusSettings
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
+from clozekit.pipelines.storage.files import InputFile
+from clozekit.pipelines.text_files.open_input import is_compressed
 
 # Side files and the parts of joins are planned for this much input each: a compressed file is taken for four times its
 # size, as text is. More parts than the highest cost more than they spread.
@@ -27,7 +27,7 @@ MAX_PARTS = 1024
 _NOWHERE = BlockStore()
 
 
-def files_read(inputs: Sequence[InputFile], corpus: CorpusOptions) -> list[str]:
+def files_read(inputs: Sequence[InputFile], corpus: CorpusSettings) -> list[str]:
     """The paths of all files that decide the dataset, but those of the tokenizer."""
     paths = [file.path for file in inputs]
     if corpus.decontaminate.inputs:
@@ -47,8 +47,8 @@ class SelectDocuments(beam.PTransform):
     def __init__(
         self,
         items: Sequence[WorkItem],
-        reading: ReadOptions,
-        corpus: CorpusOptions,
+        reading: ReadSettings,
+        corpus: CorpusSettings,
         seed: int = 0,
         validation_rate: float = 0.0,
         progress: Progress | None = None,

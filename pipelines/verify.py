@@ -8,19 +8,19 @@ from typing import IO
 
 import numpy as np
 
-from clozekit.pipelines.blocks import list_parts
-from clozekit.pipelines.commit import check_account, length_histogram
-from clozekit.pipelines.files import join
-from clozekit.pipelines.manifest import MANIFEST_FILE, Manifest, ShardInfo, read_manifest
-from clozekit.pipelines.manifest_schema import check_described, longest_record
-from clozekit.pipelines.open_input import open_plain
-from clozekit.pipelines.records import DOCUMENT_LENGTHS, TOKEN_IDS
-from clozekit.pipelines.row_rules import parse_records, row_problems
-from clozekit.pipelines.tfrecord import read_records
-from clozekit.pipelines.tokenizer_files import TOKENIZER_FOLDER
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.dataset.list_columns import list_parts
+from clozekit.pipelines.dataset.manifest import MANIFEST_FILE, Manifest, ShardInfo, read_manifest
+from clozekit.pipelines.dataset.manifest_schema import check_described, longest_record
+from clozekit.pipelines.dataset.records import DOCUMENT_LENGTHS, TOKEN_IDS
+from clozekit.pipelines.dataset.row_rules import parse_records, row_problems
+from clozekit.pipelines.dataset.tfrecord import read_records
+from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER
+from clozekit.pipelines.rows.commit import check_account, length_histogram
+from clozekit.pipelines.storage.files import join
+from clozekit.pipelines.text_files.open_input import open_plain
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
-from clozekit.tokenizers.file_systems import open_file_system
+from clozekit.tokenizers.storage.file_systems import open_file_system
 
 _ROWS_A_BATCH = 4096
 _PART_BYTES = 1 << 22

@@ -3,35 +3,35 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from clozekit.pipelines.corpus_options import AS_READ, CorpusOptions
 from clozekit.pipelines.count_words import count_corpus_words
-from clozekit.pipelines.locks import lock_directories
-from clozekit.pipelines.options import ReadOptions
-from clozekit.pipelines.runners import LOCAL_RUNNER
-from clozekit.pipelines.vocabulary_options import VocabularyOptions
+from clozekit.pipelines.running.runners import LOCAL_RUNNER
+from clozekit.pipelines.settings.corpus_settings import AS_READ, CorpusSettings
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
+from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
+from clozekit.pipelines.storage.locks import lock_directories
 from clozekit.pipelines.vocabulary_output import has_tokenizer, vocabulary_output
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
-from clozekit.tokenizers.learn_byte_pairs import count_byte_words, learn_byte_pairs
-from clozekit.tokenizers.learn_sentence_pieces import (
+from clozekit.tokenizers.learning.learn_byte_pairs import count_byte_words, learn_byte_pairs
+from clozekit.tokenizers.learning.learn_sentence_pieces import (
     CHARACTER_COVERAGE,
     count_spaced_words,
     learn_albert,
     learn_xlm_roberta,
 )
-from clozekit.tokenizers.learn_vocabulary import count_cased_words, count_lowercased_words, learn_wordpiece
+from clozekit.tokenizers.learning.learn_word_pieces import count_cased_words, count_lowercased_words, learn_wordpiece
+from clozekit.tokenizers.learning.vocabulary_report import VocabularyReport, report_vocabulary
 from clozekit.tokenizers.tokenizer import Tokenizer
-from clozekit.tokenizers.vocabulary_report import VocabularyReport, report_vocabulary
 
 
-def word_counter(options: VocabularyOptions) -> Callable[[Sequence[str]], Counter[str]]:
+def word_counter(options: VocabularySettings) -> Callable[[Sequence[str]], Counter[str]]:
     """The function that counts a family's words in texts."""
     if options.family == "bert":
         return count_lowercased_words if options.is_lowercase else count_cased_words
     return count_byte_words if options.family == "roberta" else count_spaced_words
 
 
-def learn(options: VocabularyOptions, counts: Mapping[str, int]) -> Tokenizer:
+def learn(options: VocabularySettings, counts: Mapping[str, int]) -> Tokenizer:
     """The tokenizer with the vocabulary learned from the counted words."""
     size, lowercase = options.vocabulary_size, options.is_lowercase
     if options.family == "bert":
@@ -45,15 +45,15 @@ def learn(options: VocabularyOptions, counts: Mapping[str, int]) -> Tokenizer:
 
 
 def make_vocabulary(
-    reading: ReadOptions,
+    reading: ReadSettings,
     directory: str,
-    options: VocabularyOptions,
+    options: VocabularySettings,
     runner: str = LOCAL_RUNNER,
     num_workers: int = 1,
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
     show_progress: bool = False,
-    corpus: CorpusOptions = AS_READ,
+    corpus: CorpusSettings = AS_READ,
 ) -> tuple[Tokenizer, VocabularyReport, int]:
     """Learns a vocabulary and saves its tokenizer in `directory`; returns it, what it does to the words it was learned
     from, and the number of records that could not be read.

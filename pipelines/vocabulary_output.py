@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from clozekit.pipelines.count_words import is_count
-from clozekit.pipelines.files import check_writable, file_size, join, list_names
-from clozekit.pipelines.locks import LOCK_FILE
-from clozekit.pipelines.tokenizer_files import tokenizer_contents
-from clozekit.tokenizers.file_systems import write_bytes_whole
-from clozekit.tokenizers.owned_files import (
+from clozekit.pipelines.dataset.tokenizer_files import tokenizer_contents
+from clozekit.pipelines.storage.files import check_writable, file_size, join, list_names
+from clozekit.pipelines.storage.locks import LOCK_FILE
+from clozekit.tokenizers.storage.file_systems import write_bytes_whole
+from clozekit.tokenizers.storage.owned_files import (
     OWNED_FILE,
     Owned,
     check_own_folder,

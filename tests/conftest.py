@@ -23,13 +23,14 @@ with contextlib.suppress(ImportError):
 import hypothesis
 import pytest
 
-from clozekit.pipelines.manifest import Manifest
-from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.prepare import prepare
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
 from clozekit.tokenizers.families import BertTokenizer
 
-# At its end: the folders here are named as packages are.
-sys.path.append(str(Path(__file__).parent))
+# What tests share; processes that they start get this folder too.
+HELPERS = Path(__file__).parent / "helpers"
+sys.path.append(str(HELPERS))
 
 # No time limits: a first call compiles. The same examples in every run.
 hypothesis.settings.register_profile(
@@ -120,8 +121,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(corpus: Path, tokenizer_directory: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Manifest]:
     """The corpus as rows of 32 tokens in 3 train shards."""
     directory = str(tmp_path_factory.mktemp("dataset"))
-    options = PrepareOptions(sequence_length=32, validation_rate=0.1, num_shards=3)
-    manifest, _ = prepare(ReadOptions((str(corpus),)), options, tokenizer_directory, directory)
+    options = PrepareSettings(sequence_length=32, validation_rate=0.1, num_shards=3)
+    manifest, _ = prepare(ReadSettings((str(corpus),)), options, tokenizer_directory, directory)
     return directory, manifest
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 PLANTED = """
-from clozekit.pipelines.manifest import ShardInfo
+from clozekit.pipelines.dataset.manifest import ShardInfo
 from clozekit.tokenizers.families import BertTokenizer
 
 rows: str = ShardInfo("n", 1, 2, 3, 4, "s", 0).rows

@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clozekit.tokenizers import unicode_tables
-from clozekit.tokenizers.added_tokens import AddedToken
-from clozekit.tokenizers.byte_pair_kernel import (
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.text_batch import TextBatch, decode_text
+from clozekit.tokenizers.formats.added_tokens import AddedToken
+from clozekit.tokenizers.formats.vocabulary_files import merges_of, pieces_of
+from clozekit.tokenizers.kernels import unicode_tables
+from clozekit.tokenizers.kernels.byte_pair_kernel import (
     EMPTY,
     LETTER,
     MULTIBYTE,
@@ -19,11 +22,8 @@ from clozekit.tokenizers.byte_pair_kernel import (
     encode_byte_pairs,
     fill_merges,
 )
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.text_batch import TextBatch, decode_text
+from clozekit.tokenizers.kernels.word_cache import new_word_cache
 from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
-from clozekit.tokenizers.vocabulary_files import merges_of, pieces_of
-from clozekit.tokenizers.word_cache import new_word_cache
 
 VOCABULARY_FILE = "vocabulary.json"
 MERGES_FILE = "merges.txt"

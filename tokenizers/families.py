@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from clozekit.tokenizers.added_tokens import AddedToken
 from clozekit.tokenizers.byte_pair import BytePairTokenizer
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import is_url, local_copy
-from clozekit.tokenizers.huggingface_files import check_overrides, hugging_face_tokenizer
-from clozekit.tokenizers.json_files import read_object
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.formats.added_tokens import AddedToken
+from clozekit.tokenizers.formats.sentence_piece_proto import SentencePieceModel
+from clozekit.tokenizers.formats.special_ids import with_special_ids
+from clozekit.tokenizers.huggingface_tokenizers import check_overrides, hugging_face_tokenizer
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
-from clozekit.tokenizers.sentence_piece_proto import SentencePieceModel
-from clozekit.tokenizers.special_ids import with_special_ids
+from clozekit.tokenizers.settings.json_files import read_object
+from clozekit.tokenizers.storage.file_systems import is_url, local_copy
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokenizer
 from clozekit.tokenizers.wordpiece import WordPieceTokenizer
 

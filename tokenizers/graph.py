@@ -10,12 +10,12 @@ TensorFlow is imported here and nowhere else in this folder: Beam workers tokeni
 
 from typing import TYPE_CHECKING, Any
 
-import clozekit.tokenizers.quiet_tensorflow  # noqa: F401  # isort: skip
+import clozekit.tokenizers.common.quiet_tensorflow  # noqa: F401  # isort: skip
 import numpy as np
 import tensorflow as tf
 
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.text_batch import TextBatch
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.text_batch import TextBatch
 
 if TYPE_CHECKING:
     from clozekit.tokenizers.tokenizer import Tokenizer

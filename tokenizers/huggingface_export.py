@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_characters
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import RobertaTokenizer, XLMRobertaTokenizer
-from clozekit.tokenizers.huggingface_settings import PLAIN_CLASS
+from clozekit.tokenizers.formats.huggingface_settings import PLAIN_CLASS
+from clozekit.tokenizers.formats.sentence_piece_proto import UNIGRAM, UNUSED
+from clozekit.tokenizers.formats.sentence_piece_rules import white_space_rules
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
-from clozekit.tokenizers.sentence_piece_proto import UNIGRAM, UNUSED
-from clozekit.tokenizers.sentence_piece_rules import white_space_rules
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
 from clozekit.tokenizers.wordpiece import SUFFIX_INDICATOR, WordPieceTokenizer
 

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from clozekit.tokenizers import byte_pair, sentence_piece, wordpiece
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
-from clozekit.tokenizers.preset_directory import LocalFiles, PresetFiles, root_of
-from clozekit.tokenizers.preset_files import open_preset
+from clozekit.tokenizers.formats.vocabulary_files import read_json
+from clozekit.tokenizers.hub.open_preset import open_preset
+from clozekit.tokenizers.hub.preset_files import LocalFiles, PresetFiles, root_of
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, OPTIONS_FILE, TOKENIZER_FILE, Tokenizer
-from clozekit.tokenizers.vocabulary_files import read_json
 
 _ASSETS = {
     "BertTokenizer": [wordpiece.VOCABULARY_FILE],

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clozekit.tokenizers.added_tokens import AddedToken
-from clozekit.tokenizers.charsmap import Charsmap, bytes_inside_rules, read_charsmap, starts_longer_rule
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.sentence_piece_kernel import LARGEST_SUM, MAX_REMEMBERED_BYTES, RESTART, encode_sentence_pieces
-from clozekit.tokenizers.sentence_piece_proto import (
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.text_batch import TextBatch, decode_text
+from clozekit.tokenizers.formats.added_tokens import AddedToken
+from clozekit.tokenizers.formats.sentence_piece_proto import (
     BYTE,
     CONTROL,
     NORMAL,
@@ -23,11 +22,17 @@ from clozekit.tokenizers.sentence_piece_proto import (
     read_model,
     read_proto,
 )
-from clozekit.tokenizers.sentence_piece_rules import normalized_by, white_space_rules
-from clozekit.tokenizers.text_batch import TextBatch, decode_text
+from clozekit.tokenizers.formats.sentence_piece_rules import normalized_by, white_space_rules
+from clozekit.tokenizers.kernels.charsmap import Charsmap, bytes_inside_rules, read_charsmap, starts_longer_rule
+from clozekit.tokenizers.kernels.sentence_piece_kernel import (
+    LARGEST_SUM,
+    MAX_REMEMBERED_BYTES,
+    RESTART,
+    encode_sentence_pieces,
+)
+from clozekit.tokenizers.kernels.trie import build_trie
+from clozekit.tokenizers.kernels.word_cache import new_word_cache
 from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
-from clozekit.tokenizers.trie import build_trie
-from clozekit.tokenizers.word_cache import new_word_cache
 
 VOCABULARY_FILE = "vocabulary.spm"
 SPACE = "▁"

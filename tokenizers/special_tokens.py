@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clozekit.tokenizers import unicode_tables
-from clozekit.tokenizers.added_tokens import AddedToken
-from clozekit.tokenizers.added_tokens_kernel import find_tokens
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.text_batch import TextBatch
-from clozekit.tokenizers.trie import build_trie
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.text_batch import TextBatch
+from clozekit.tokenizers.formats.added_tokens import AddedToken
+from clozekit.tokenizers.kernels import unicode_tables
+from clozekit.tokenizers.kernels.added_tokens_kernel import find_tokens
+from clozekit.tokenizers.kernels.trie import build_trie
 
 # Unicode's White_Space as UTF-8, which is \s of the expressions in Hugging Face's library; str.isspace takes more.
 _SPACE = rb"(?:[\x09-\x0d ]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)"

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clozekit.tokenizers.common.text_batch import TextBatch, joined_texts
 from clozekit.tokenizers.special_tokens import Parts, TokenFinder, join_parts, texts_of
-from clozekit.tokenizers.text_batch import TextBatch, joined_texts
 
 Encoded = tuple[np.ndarray, np.ndarray]
 Encode = Callable[[TextBatch], Encoded]

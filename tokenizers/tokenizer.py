@@ -9,15 +9,15 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from clozekit.tokenizers.added_tokens import AddedToken, added_tokens_of, described
-from clozekit.tokenizers.builtin_presets import FAMILIES, BuiltinPreset, presets_of
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.file_systems import is_url, path_named
-from clozekit.tokenizers.json_files import read_object
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.text_batch import TextBatch, Texts, as_text_batch
+from clozekit.tokenizers.formats.added_tokens import AddedToken, added_tokens_of, described
+from clozekit.tokenizers.formats.vocabulary_files import check_pieces
+from clozekit.tokenizers.hub.builtin_presets import FAMILIES, BuiltinPreset, presets_of
+from clozekit.tokenizers.settings.json_files import read_object
 from clozekit.tokenizers.special_tokens import TokenFinder
-from clozekit.tokenizers.text_batch import TextBatch, Texts, as_text_batch
+from clozekit.tokenizers.storage.file_systems import is_url, path_named
 from clozekit.tokenizers.token_stages import TokenStages
-from clozekit.tokenizers.vocabulary_files import check_pieces
 
 TOKENIZER_FILE = "tokenizer.json"
 # KerasHub keeps the files of a tokenizer below the stem of its config file; ours go there too.
@@ -233,8 +233,8 @@ class Tokenizer:
 
     def save_to_preset(self, preset_directory: str | Path) -> None:
         """`save` into a directory or below a URL such as `gs://bucket/preset`; other files there stay."""
-        from clozekit.tokenizers.owned_files import add_owned, list_files
-        from clozekit.tokenizers.preset_upload import upload_directory
+        from clozekit.tokenizers.hub.preset_upload import upload_directory
+        from clozekit.tokenizers.storage.owned_files import add_owned, list_files
 
         with tempfile.TemporaryDirectory() as temporary:
             self.save(temporary)

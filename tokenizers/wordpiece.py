@@ -7,16 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clozekit.tokenizers.added_tokens import AddedToken
-from clozekit.tokenizers.bert_tables import PUNCT, REMOVED, SPLIT, BertTables, bert_tables
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.text_batch import TextBatch
-from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
-from clozekit.tokenizers.trie import BASE, CHECK, NO_STATE, build_trie
-from clozekit.tokenizers.unicode_tables import unicode_tables
-from clozekit.tokenizers.vocabulary_files import piece_bytes, pieces_of
-from clozekit.tokenizers.word_cache import new_word_cache
-from clozekit.tokenizers.wordpiece_kernel import (
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.text_batch import TextBatch
+from clozekit.tokenizers.formats.added_tokens import AddedToken
+from clozekit.tokenizers.formats.vocabulary_files import piece_bytes, pieces_of
+from clozekit.tokenizers.kernels.bert_tables import PUNCT, REMOVED, SPLIT, BertTables, bert_tables
+from clozekit.tokenizers.kernels.trie import BASE, CHECK, NO_STATE, build_trie
+from clozekit.tokenizers.kernels.unicode_tables import unicode_tables
+from clozekit.tokenizers.kernels.word_cache import new_word_cache
+from clozekit.tokenizers.kernels.wordpiece_kernel import (
     MAX_WORD_CHARACTERS,
     OTHER,
     PLAIN,
@@ -24,6 +23,7 @@ from clozekit.tokenizers.wordpiece_kernel import (
     SPACE_BYTE,
     encode_wordpiece,
 )
+from clozekit.tokenizers.tokenizer import TokenBatch, Tokenizer
 
 __all__ = ["MAX_WORD_CHARACTERS", "SUFFIX_INDICATOR", "VOCABULARY_FILE", "WordPieceTokenizer"]
 

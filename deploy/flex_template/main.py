@@ -2,7 +2,7 @@
 
 import sys
 
-from clozekit.deploy.flex_launch import launch
+from clozekit.deploy.flex_template.launch import launch
 
 if __name__ == "__main__":
     launch(sys.argv[1:])

@@ -4,12 +4,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from clozekit.model.masked_lm import MaskedLM
-from clozekit.model.training.checkpoint_state import state_from_json
-from clozekit.model.training.checkpoints import STATE_FILE, DamagedCheckpointError, Saved, read_values, variable_kind
-from clozekit.model.training.files import read_text
-from clozekit.model.vocabulary_padding import padded_size, with_vocabulary
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.families.vocabulary_padding import padded_size, with_vocabulary
+from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.training.run_directory.checkpoint_state import state_from_json
+from clozekit.model.training.run_directory.checkpoints import (
+    STATE_FILE,
+    DamagedCheckpointError,
+    Saved,
+    read_values,
+    variable_kind,
+)
+from clozekit.model.training.run_directory.small_files import read_text
+from clozekit.tokenizers.common.errors import InputError
 
 
 def begin_from(task: Any, source: str, vocabulary_multiple: int) -> None:

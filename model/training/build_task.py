@@ -5,19 +5,19 @@ from typing import Any
 
 import keras
 
-from clozekit.model.families import family_named
-from clozekit.model.masked_lm import MaskedLM
-from clozekit.model.masking_options import MaskingOptions
-from clozekit.model.training.config import RunConfig
-from clozekit.model.vocabulary_padding import close_padding, padded_size
-from clozekit.pipelines.manifest import Manifest
-from clozekit.pipelines.manifest_schema import check_described
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.families.family_table import family_named
+from clozekit.model.families.vocabulary_padding import close_padding, padded_size
+from clozekit.model.masking.masking_rule import MaskingRule
+from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.training.settings.run_settings import RunSettings
+from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.pipelines.dataset.manifest_schema import check_described
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 
-def load_run_tokenizer(config: RunConfig, manifest: Manifest) -> Tokenizer:
+def load_run_tokenizer(config: RunSettings, manifest: Manifest) -> Tokenizer:
     """The tokenizer of a run. Raises InputError when it is not the one that made the dataset's ids."""
     directory = config.tokenizer or os.path.join(config.dataset, "tokenizer")
     tokenizer = load_tokenizer(directory)
@@ -32,7 +32,7 @@ def load_run_tokenizer(config: RunConfig, manifest: Manifest) -> Tokenizer:
     return tokenizer
 
 
-def build_task(config: RunConfig, vocabulary_size: int, sequence_length: int) -> MaskedLM:
+def build_task(config: RunSettings, vocabulary_size: int, sequence_length: int) -> MaskedLM:
     """A task with fresh weights that (config.seed, config.model) decide, its vocabulary filled up."""
     keras.utils.set_random_seed(config.seed)
     family = family_named(config.model.family)
@@ -48,7 +48,7 @@ def build_task(config: RunConfig, vocabulary_size: int, sequence_length: int) ->
     return task
 
 
-def give_preprocessor(task: MaskedLM, tokenizer: Tokenizer, config: RunConfig) -> None:
+def give_preprocessor(task: MaskedLM, tokenizer: Tokenizer, config: RunSettings) -> None:
     """Makes the trained task one that takes raw text: masks as in evaluation, rows as long as the dataset's."""
     preprocessor = family_named(config.model.family).masked_lm_preprocessor
     task.preprocessor = preprocessor(
@@ -60,9 +60,9 @@ def give_preprocessor(task: MaskedLM, tokenizer: Tokenizer, config: RunConfig) -
     )
 
 
-def masking_options(config: RunConfig, manifest: Manifest, tokenizer: Tokenizer) -> MaskingOptions:
+def masking_options(config: RunSettings, manifest: Manifest, tokenizer: Tokenizer) -> MaskingRule:
     special = manifest.tokenizer.special_token_ids
-    return MaskingOptions(
+    return MaskingRule(
         mask_token_id=special["mask_token"],
         vocabulary_size=manifest.tokenizer.vocabulary_size,
         special_token_ids=tuple(sorted(set(special.values()))),

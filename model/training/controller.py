@@ -8,32 +8,32 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from clozekit.model.masked_lm import MaskedLM
-from clozekit.model.masking_options import num_predictions
-from clozekit.model.preset_targets import check_preset_target
-from clozekit.model.presets import save_preset
-from clozekit.model.reader import damage_named, training_batches, validation_batches
+from clozekit.model.families.vocabulary_padding import with_vocabulary
+from clozekit.model.masking.masking_rule import num_predictions
+from clozekit.model.presets.load_presets import save_preset
+from clozekit.model.presets.preset_targets import check_preset_target
+from clozekit.model.reading.dataset_reader import damage_named, training_batches, validation_batches
+from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
-from clozekit.model.training.checkpoints import Checkpoints, Position, Saved, training_variables
-from clozekit.model.training.config import RunConfig
+from clozekit.model.training.cluster.endings import WorkerLostError
+from clozekit.model.training.cluster.workers import Workers, is_lost_worker, start_workers
 from clozekit.model.training.datasets import check_all_shards, read_datasets
-from clozekit.model.training.endings import WorkerLostError
-from clozekit.model.training.evaluate import Evaluator
-from clozekit.model.training.files import write_text
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
-from clozekit.model.training.log import MetricsLog, NoLog
 from clozekit.model.training.memory_limits import check_run_fits
+from clozekit.model.training.objectives.masked_lm_measures import Evaluator
 from clozekit.model.training.optimizers import Optimizer
-from clozekit.model.training.run_files import TRAIN, check_run_directory, claim_run_directory
-from clozekit.model.training.run_lock import RunLock, lock_run
+from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, training_variables
+from clozekit.model.training.run_directory.run_files import TRAIN, check_run_directory, claim_run_directory
+from clozekit.model.training.run_directory.run_lock import RunLock, lock_run
+from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
+from clozekit.model.training.run_directory.small_files import write_text
+from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.model.training.stop_signals import StopSignals
 from clozekit.model.training.training_loop import TrainingLoop
-from clozekit.model.training.workers import Workers, is_lost_worker, start_workers
-from clozekit.model.vocabulary_padding import with_vocabulary
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 
 
 class Run:
@@ -42,7 +42,7 @@ class Run:
     workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
     """
 
-    def __init__(self, config: RunConfig, workers: Workers | None = None) -> None:
+    def __init__(self, config: RunSettings, workers: Workers | None = None) -> None:
         self.config = config
         self._lock = RunLock()
         self.directory = config.directory.rstrip("/")

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 
 from tqdm import tqdm
 
-from clozekit.model.families import family_named
-from clozekit.model.reader import check_shards, shard_problems
-from clozekit.model.training.config import RunConfig
+from clozekit.model.families.family_table import family_named
+from clozekit.model.reading.dataset_reader import check_shards, shard_problems
+from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage
-from clozekit.pipelines.manifest import Manifest, read_manifest
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
+from clozekit.tokenizers.common.errors import InputError
 
 
 def check_splits(manifest: Manifest, dataset: str, needed: tuple[str, ...] = ("train", "validation")) -> None:
@@ -32,7 +32,7 @@ def check_family(family: str, manifest: Manifest) -> None:
         )
 
 
-def read_datasets(config: RunConfig, stages: Iterable[Stage]) -> dict[str, Manifest]:
+def read_datasets(config: RunSettings, stages: Iterable[Stage]) -> dict[str, Manifest]:
     """The manifests of the datasets of all stages, by their directories, that of the configuration first.
 
     Raises InputError when one can't be trained on, or does not go with the others.
@@ -54,7 +54,7 @@ def read_datasets(config: RunConfig, stages: Iterable[Stage]) -> dict[str, Manif
     return manifests
 
 
-def check_all_shards(config: RunConfig, manifests: Mapping[str, Manifest]) -> None:
+def check_all_shards(config: RunSettings, manifests: Mapping[str, Manifest]) -> None:
     """Holds the shards against their manifests, every byte of them unless `reader.check_shards` is false; the chief does
     it for all workers.
 

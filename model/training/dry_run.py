@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from clozekit.model.training.config import RunConfig
+from clozekit.model.training.cluster.workers import Workers
 from clozekit.model.training.controller import Run
 from clozekit.model.training.flops import (
     FLOPS_FORMULA,
@@ -15,12 +15,12 @@ from clozekit.model.training.flops import (
     training_flops_per_token,
     training_memory,
 )
-from clozekit.model.training.workers import Workers
-from clozekit.pipelines.manifest import Manifest
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.training.settings.run_settings import RunSettings
+from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.tokenizers.common.errors import InputError
 
 
-def dry_run(config: RunConfig, workers: Workers | None = None) -> Iterator[str]:
+def dry_run(config: RunSettings, workers: Workers | None = None) -> Iterator[str]:
     """Lines for people, each when it is known. Raises InputError where training would; writes nothing."""
     yield "configuration, with every default:"
     yield config.to_yaml().rstrip()
@@ -43,7 +43,7 @@ def dry_run(config: RunConfig, workers: Workers | None = None) -> Iterator[str]:
     yield f"compile check    one step on rows of padding, compilation included: {seconds:.1f} s"
 
 
-def describe_dataset(manifest: Manifest, config: RunConfig) -> Iterator[str]:
+def describe_dataset(manifest: Manifest, config: RunSettings) -> Iterator[str]:
     yield f"dataset          {config.dataset}, sha256 {manifest.dataset_sha256[:12]}"
     tokenizer = manifest.tokenizer
     yield f"tokenizer        {tokenizer.class_name} of {tokenizer.vocabulary_size:,} pieces, sha256 {tokenizer.sha256[:12]}"

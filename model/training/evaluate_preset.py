@@ -4,20 +4,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from clozekit.model.fill_mask import encode_texts, tokenizer_of
-from clozekit.model.masked_lm import MaskedLM
-from clozekit.model.masking_options import MaskingOptions
-from clozekit.model.reader import damage_named, validation_batches
-from clozekit.model.shard_files import shard_problems
-from clozekit.model.trained_masked_lm import load_masked_lm
-from clozekit.model.training.evaluate import Evaluator
-from clozekit.model.training.evaluate_options import EvaluateOptions
-from clozekit.pipelines.manifest import Manifest, read_manifest
-from clozekit.pipelines.manifest_schema import check_described
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.masking.masking_rule import MaskingRule
+from clozekit.model.presets.trained_masked_lm import load_masked_lm
+from clozekit.model.reading.dataset_reader import damage_named, validation_batches
+from clozekit.model.reading.shard_files import shard_problems
+from clozekit.model.tasks.fill_mask import encode_texts, tokenizer_of
+from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.training.objectives.masked_lm_measures import Evaluator
+from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
+from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
+from clozekit.pipelines.dataset.manifest_schema import check_described
+from clozekit.tokenizers.common.errors import InputError
 
 
-def evaluate_dataset(preset: str, dataset: str, options: EvaluateOptions) -> dict[str, Any]:
+def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings) -> dict[str, Any]:
     """loss (nats a masked token), perplexity and accuracy on the validation split, and what always guessing the
     commonest token would get. Sums over sums, never a mean of means."""
     manifest = read_manifest(dataset)
@@ -70,10 +70,10 @@ def check_belongs(task: MaskedLM, manifest: Manifest, preset: str, dataset: str)
         )
 
 
-def fixed_masking(manifest: Manifest, mask_rate: float) -> MaskingOptions:
+def fixed_masking(manifest: Manifest, mask_rate: float) -> MaskingRule:
     """The masks that `clozekit train` measures itself on, which no run changes."""
     special = manifest.tokenizer.special_token_ids
-    options = MaskingOptions(
+    options = MaskingRule(
         mask_token_id=special["mask_token"],
         vocabulary_size=manifest.tokenizer.vocabulary_size,
         special_token_ids=tuple(sorted(set(special.values()))),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from clozekit.model.training.config import LogConfig
+from clozekit.model.training.settings.run_settings import LogSettings
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class LoopTimes:
     wait_seconds: float
 
 
-def speed(times: LoopTimes, flops_per_token: float, num_devices: int, config: LogConfig) -> dict[str, float]:
+def speed(times: LoopTimes, flops_per_token: float, num_devices: int, config: LogSettings) -> dict[str, float]:
     """Measures for the log; MFU (formula in flops.py: FLOPs a token x places a second / (devices x peak)) when the peak
     is known. Padding is computed too, so it counts for MFU and not for tokens_per_second."""
     values = {

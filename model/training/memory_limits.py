@@ -6,12 +6,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from clozekit.model.masking_options import num_predictions
-from clozekit.model.training.config import RunConfig
+from clozekit.model.families.vocabulary_padding import padded_size
+from clozekit.model.masking.masking_rule import num_predictions
 from clozekit.model.training.flops import Dimensions, training_memory
+from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage
-from clozekit.model.vocabulary_padding import padded_size
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 
 # Of the largest accelerator there is (288 GB), with room for the next one.
 _ACCELERATOR_BYTES = 512 * 10**9
@@ -41,7 +41,7 @@ def num_parameters(sizes: Dimensions, num_layers: int, num_positions: int) -> in
 
 
 def check_run_fits(
-    config: RunConfig, vocabulary_size: int, row_length: int, stages: Sequence[Stage], num_replicas: int, workers: int
+    config: RunSettings, vocabulary_size: int, row_length: int, stages: Sequence[Stage], num_replicas: int, workers: int
 ) -> None:
     """Raises InputError, with the numbers, for a run that can't fit. Estimates too low pass: it is no promise."""
     model, masking = config.model, config.masking

@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from clozekit.model.training.config import OptimizerConfig
-from clozekit.model.training.workers import assign_everywhere
+from clozekit.model.training.cluster.workers import assign_everywhere
+from clozekit.model.training.settings.run_settings import OptimizerSettings
 
 
 def has_weight_decay(name: str) -> bool:
@@ -18,7 +18,7 @@ def has_weight_decay(name: str) -> bool:
 
 
 def adam_direction(
-    gradient: tf.Tensor, first: tf.Tensor, second: tf.Tensor, step: tf.Tensor, config: OptimizerConfig
+    gradient: tf.Tensor, first: tf.Tensor, second: tf.Tensor, step: tf.Tensor, config: OptimizerSettings
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Adam's change for a learning rate of 1, and the new moments. step: float32, 1 for the first update."""
     first = config.beta_1 * first + (1 - config.beta_1) * gradient
@@ -38,7 +38,7 @@ def trust_ratio(value: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
 class Optimizer(tf.Module):
     """The rule that the configuration names, with the moments of a list of Keras variables and the number of updates they had."""
 
-    def __init__(self, variables: list[Any], config: OptimizerConfig, xla: bool) -> None:
+    def __init__(self, variables: list[Any], config: OptimizerSettings, xla: bool) -> None:
         super().__init__()
         self._config = config
         # Norms and biases neither decay nor get LAMB's factor, as in the code of its authors.

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from clozekit.model.training.config import OptimizerConfig
+from clozekit.model.training.settings.run_settings import OptimizerSettings
 
 # Smith and Topin 2017 (arXiv 1708.07120): up from and down to a small rate in equal times, then far below it.
 ONE_CYCLE_LOWEST, ONE_CYCLE_HALF = 0.04, 0.45
@@ -15,12 +15,12 @@ def step_progress(step: tf.Tensor, num_steps: int) -> tf.Tensor:
     return (tf.cast(step, tf.float32) + 1.0) / (num_steps + 1.0)
 
 
-def warmup_share(config: OptimizerConfig, num_steps: int) -> float:
+def warmup_share(config: OptimizerSettings, num_steps: int) -> float:
     """Where the peak is, for the progress of `step_progress`: after a whole number of steps, at least one."""
     return max(1, round(config.warmup_rate * num_steps)) / (num_steps + 1.0)
 
 
-def learning_rate(progress: tf.Tensor, warmup: float, config: OptimizerConfig) -> tf.Tensor:
+def learning_rate(progress: tf.Tensor, warmup: float, config: OptimizerSettings) -> tf.Tensor:
     """float32: the rate when a share of `progress` (float32, 0 to 1) of the run is done; `warmup` is that of the peak."""
     progress = tf.clip_by_value(progress, 0.0, 1.0)
     if config.schedule == "one_cycle":
@@ -32,7 +32,7 @@ def learning_rate(progress: tf.Tensor, warmup: float, config: OptimizerConfig) -
     return config.learning_rate * tf.where(progress < warmup, rising, left)
 
 
-def _decay(done: tf.Tensor, warmup: float, config: OptimizerConfig) -> tf.Tensor:
+def _decay(done: tf.Tensor, warmup: float, config: OptimizerSettings) -> tf.Tensor:
     """1 to 0 as `done`, the share of the run behind the warm-up, goes from 0 to 1."""
     if config.schedule == "linear":
         return 1.0 - done

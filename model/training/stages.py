@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from clozekit.model.training.config import BatchRampConfig, RunConfig
-from clozekit.tokenizers.settings import check
+from clozekit.model.training.settings.run_settings import BatchRampSettings, RunSettings
+from clozekit.tokenizers.settings.settings_files import check
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Stage:
         return 1 if micro is None else share // micro
 
 
-def ramp_sizes(ramp: BatchRampConfig, full: int) -> list[tuple[int, int]]:
+def ramp_sizes(ramp: BatchRampSettings, full: int) -> list[tuple[int, int]]:
     """(first step, rows) of each size; the sizes are multiples of the first one, the last is the full batch."""
     check(
         "train.global_batch_size must be a multiple of train.batch_ramp.first_batch_size",
@@ -54,7 +54,7 @@ def ramp_sizes(ramp: BatchRampConfig, full: int) -> list[tuple[int, int]]:
     return [*sizes, (ramp.steps, full)]
 
 
-def stages_of(config: RunConfig) -> tuple[Stage, ...]:
+def stages_of(config: RunSettings) -> tuple[Stage, ...]:
     """The stages of a run, one after the other from step 0 to train.steps."""
     train = config.train
     phases = [

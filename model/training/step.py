@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from clozekit.model.as_written import as_written
-from clozekit.model.masking_options import num_predictions
-from clozekit.model.training.config import RunConfig
-from clozekit.model.training.loss import Sums, masked_sums
+from clozekit.model.common.without_autograph import as_written
+from clozekit.model.masking.masking_rule import num_predictions
+from clozekit.model.training.cluster.workers import first_of
+from clozekit.model.training.objectives.masked_lm_loss import Sums, masked_sums
 from clozekit.model.training.optimizers import Optimizer
 from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
+from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import stages_of
-from clozekit.model.training.workers import first_of
 
 
 class Counts(NamedTuple):
@@ -62,7 +62,7 @@ def dropout_seeds(seed: int, num_layers: int, step: tf.Tensor, micro_batch: tf.T
 class TrainStep:
     """The inner loop: so many steps on the device for each call from the controller."""
 
-    def __init__(self, task: Any, optimizer: Optimizer, config: RunConfig, strategy: tf.distribute.Strategy) -> None:
+    def __init__(self, task: Any, optimizer: Optimizer, config: RunSettings, strategy: tf.distribute.Strategy) -> None:
         self._task = task
         self._optimizer = optimizer
         self._config = config

@@ -2,7 +2,7 @@
 
 import time
 
-from clozekit.model.training.workers import Workers
+from clozekit.model.training.cluster.workers import Workers
 
 
 class TimeBudget:

@@ -7,25 +7,25 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from clozekit.model.training.checkpoints import Checkpoints, Position, Saved, best_of
-from clozekit.model.training.config import RunConfig
-from clozekit.model.training.divergence import Trouble, watch_loop
-from clozekit.model.training.endings import StoppedError
-from clozekit.model.training.log import MetricsLog, NoLog
+from clozekit.model.training.cluster.endings import StoppedError
+from clozekit.model.training.cluster.workers import Workers
 from clozekit.model.training.measures import LoopTimes, peak_memory_bytes, speed
+from clozekit.model.training.objectives.divergence import Trouble, watch_loop
+from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, best_of
+from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
+from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage, stage_at
 from clozekit.model.training.step import LoopResult
 from clozekit.model.training.stop_signals import StopSignals
 from clozekit.model.training.time_budget import TimeBudget
-from clozekit.model.training.workers import Workers
-from clozekit.tokenizers.errors import InputError
-from clozekit.tokenizers.progress_bar import progress_bar
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.progress_bar import progress_bar
 
 
 class Trained(Protocol):
     """What the loop needs of a run."""
 
-    config: RunConfig
+    config: RunSettings
     workers: Workers
     checkpoints: Checkpoints
     stages: tuple[Stage, ...]

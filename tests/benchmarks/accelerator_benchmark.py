@@ -74,7 +74,7 @@ def prepare(sizes: Sizes, directory: Path) -> None:
     import keras
 
     from clozekit.model import BertBackbone, BertMaskedLM
-    from clozekit.model.huggingface import save_huggingface
+    from clozekit.model.presets.huggingface_preset import save_huggingface
 
     keras.utils.set_random_seed(0)
     # One activation and one epsilon everywhere: the bodies are the same in both layouts.

@@ -32,8 +32,8 @@ from processes import resident_bytes
 from tables import Turn, header, in_turns, put_into
 
 import clozekit.model
-from clozekit.model.families import family_named
-from clozekit.model.read_ahead import without_autotuning
+from clozekit.model.common.prefetch import without_autotuning
+from clozekit.model.families.family_table import family_named
 from clozekit.tokenizers.families import BertTokenizer
 
 PACKAGES = ("keras-hub", "keras", "tensorflow", "numpy")

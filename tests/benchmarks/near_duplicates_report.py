@@ -13,14 +13,14 @@ from collections import defaultdict
 import numpy as np
 import pyarrow as pa
 
-from clozekit.pipelines.blocks import list_column
-from clozekit.pipelines.components import connected_components
-from clozekit.pipelines.corpus_options import DeduplicateOptions
-from clozekit.pipelines.documents import Document
-from clozekit.pipelines.near_pairs import Pairs, candidate_pairs, make_sets, similarities
-from clozekit.pipelines.options import ReadOptions
-from clozekit.pipelines.read import find_sources, read_item, split_files
-from clozekit.pipelines.words import fold_texts, hash_ngrams, hash_words, minhash_bands, text_hashes
+from clozekit.pipelines.dataset.list_columns import list_column
+from clozekit.pipelines.duplicates.components import connected_components
+from clozekit.pipelines.duplicates.near_pairs import Pairs, candidate_pairs, make_sets, similarities
+from clozekit.pipelines.duplicates.words import fold_texts, hash_ngrams, hash_words, minhash_bands, text_hashes
+from clozekit.pipelines.reading.read_documents import find_sources, read_item, split_files
+from clozekit.pipelines.running.documents import Document
+from clozekit.pipelines.settings.corpus_settings import DeduplicateSettings
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
 
 THRESHOLDS = (0.6, 0.7, 0.75, 0.8, 0.9)
 
@@ -40,8 +40,8 @@ def exact_similarities(sets: list[np.ndarray]) -> np.ndarray:
 
 
 def main(path: str, num_documents: int) -> None:
-    options = DeduplicateOptions("near")
-    reading = ReadOptions((path,))
+    options = DeduplicateSettings("near")
+    reading = ReadSettings((path,))
     records = [record for item in split_files(find_sources(reading), reading) for _, record in read_item(item, reading)]
     texts = [record.text for record in records if isinstance(record, Document)][:num_documents]
     # Exact duplicates go before, as in a build.

@@ -27,32 +27,37 @@ NOTICES = (
 
 
 def clozekit(corpus: str, vocabulary: str, out: str, num_workers: int) -> dict[str, Any]:
-    from clozekit.pipelines.corpus_options import AS_READ
+    from clozekit.pipelines.settings.corpus_settings import AS_READ
 
     return _prepare(corpus, vocabulary, out, num_workers, AS_READ)
 
 
 def clozekit_clean(corpus: str, vocabulary: str, out: str, num_workers: int) -> dict[str, Any]:
     """With Gopher's quality rules, without lines of notice, exact and near-duplicates; only rules that both can have."""
-    from clozekit.pipelines.corpus_options import CleanOptions, CorpusOptions, DeduplicateOptions, FilterOptions
+    from clozekit.pipelines.settings.corpus_settings import (
+        CleanSettings,
+        CorpusSettings,
+        DeduplicateSettings,
+        FilterSettings,
+    )
 
     rules = {"alphabetic_word_rate": (None, None), "num_lorem_ipsum": (None, 0)}
-    corpus_options = CorpusOptions(
-        CleanOptions(boilerplate_lines=True, boilerplate_phrases=NOTICES),
-        FilterOptions(rule_sets=("gopher",), rules=rules),
-        deduplicate=DeduplicateOptions("near"),
+    corpus_options = CorpusSettings(
+        CleanSettings(boilerplate_lines=True, boilerplate_phrases=NOTICES),
+        FilterSettings(rule_sets=("gopher",), rules=rules),
+        deduplicate=DeduplicateSettings("near"),
     )
     return _prepare(corpus, vocabulary, out, num_workers, corpus_options)
 
 
 def _prepare(corpus: str, vocabulary: str, out: str, num_workers: int, corpus_options: Any) -> dict[str, Any]:
-    from clozekit.pipelines.options import PrepareOptions, ReadOptions
     from clozekit.pipelines.prepare import prepare
+    from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
 
     started = time.process_time()
     manifest, _ = prepare(
-        ReadOptions((corpus,), document_kind="file" if ".jsonl" in corpus else "line"),
-        PrepareOptions(sequence_length=LENGTH, validation_rate=0.0),
+        ReadSettings((corpus,), document_kind="file" if ".jsonl" in corpus else "line"),
+        PrepareSettings(sequence_length=LENGTH, validation_rate=0.0),
         str(Path(vocabulary).parent),
         out,
         num_workers=num_workers,

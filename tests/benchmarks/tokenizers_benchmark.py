@@ -168,7 +168,7 @@ def sentence_piece_peers(texts: list[str]) -> dict[str, Encode]:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     from clozekit.tokenizers.families import XLMRobertaTokenizer
-    from clozekit.tokenizers.sentence_piece_proto import read_model
+    from clozekit.tokenizers.formats.sentence_piece_proto import read_model
 
     out = io.BytesIO()
     lines = [line for text in texts for line in text.split("\n") if line][:200_000]

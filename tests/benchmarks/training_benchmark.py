@@ -49,11 +49,11 @@ def prepare_all(corpus: Path, vocabulary: Path, work: Path, megabytes: float) ->
     """Paragraphs, the datasets of both lengths, the model in every layout, and the fixed batches of the step."""
     import numpy as np
 
-    from clozekit.model.huggingface import save_huggingface
+    from clozekit.model.presets.huggingface_preset import save_huggingface
     from clozekit.model.training.build_task import build_task, give_preprocessor
-    from clozekit.model.training.config import ModelConfig, RunConfig
-    from clozekit.pipelines.options import PrepareOptions, ReadOptions
+    from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings
     from clozekit.pipelines.prepare import prepare
+    from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
     from clozekit.tokenizers.families import BertTokenizer
 
     tokenizer = BertTokenizer(vocabulary, lowercase=True)
@@ -62,11 +62,11 @@ def prepare_all(corpus: Path, vocabulary: Path, work: Path, megabytes: float) ->
     lines = "".join(json.dumps({"text": text}) + "\n" for text in paragraphs)
     (work / "paragraphs.jsonl").write_text(lines, encoding="utf-8")
     for length in (STEP_LENGTH, PARAGRAPH_LENGTH):
-        options = PrepareOptions(sequence_length=length, num_shards=16)
-        reading = ReadOptions((str(work / "paragraphs.jsonl"),))
+        options = PrepareSettings(sequence_length=length, num_shards=16)
+        reading = ReadSettings((str(work / "paragraphs.jsonl"),))
         prepare(reading, options, str(work / "tokenizer"), str(work / f"rows{length}"))
-    model = ModelConfig(vocabulary_multiple=1)
-    config = RunConfig("data", "run", model=model)
+    model = ModelSettings(vocabulary_multiple=1)
+    config = RunSettings("data", "run", model=model)
     task = build_task(config, tokenizer.vocabulary_size(), PARAGRAPH_LENGTH)
     give_preprocessor(task, tokenizer, config)
     task.save_to_preset(str(work / "preset"))
@@ -93,14 +93,14 @@ def fixed_batches(work: Path) -> dict[str, Any]:
     """Batches of full rows, masked once; the peers know no packed rows, so each row counts as one document."""
     import numpy as np
 
-    from clozekit.model.masking_options import MaskingOptions
-    from clozekit.model.reader import training_batches
-    from clozekit.pipelines.manifest import read_manifest
+    from clozekit.model.masking.masking_rule import MaskingRule
+    from clozekit.model.reading.dataset_reader import training_batches
+    from clozekit.pipelines.dataset.manifest import read_manifest
 
     directory = str(work / f"rows{STEP_LENGTH}")
     manifest = read_manifest(directory)
     special = manifest.tokenizer.special_token_ids
-    options = MaskingOptions(
+    options = MaskingRule(
         special["mask_token"], manifest.tokenizer.vocabulary_size, tuple(set(special.values())), RATE, num_slots=SLOTS
     )
     rows: dict[str, list[Any]] = {}
@@ -120,7 +120,7 @@ def clozekit_steps(work: Path, dropout: float) -> tuple[float, Burst]:
     import tensorflow as tf
 
     from clozekit.model import BertMaskedLM
-    from clozekit.model.training.loss import masked_sums
+    from clozekit.model.training.objectives.masked_lm_loss import masked_sums
     from clozekit.model.training.step import TrainStep
 
     task = with_dropout(BertMaskedLM.from_preset(str(work / "preset"), compile=False), dropout)
@@ -142,13 +142,18 @@ def clozekit_steps(work: Path, dropout: float) -> tuple[float, Burst]:
 
 
 def run_config(rows: int) -> Any:
-    from clozekit.model.training.config import MaskingConfig, OptimizerConfig, RunConfig, TrainConfig
+    from clozekit.model.training.settings.run_settings import (
+        MaskingSettings,
+        OptimizerSettings,
+        RunSettings,
+        TrainSettings,
+    )
 
-    return RunConfig(
+    return RunSettings(
         "data",
         "run",
-        train=TrainConfig(steps=10**6, global_batch_size=rows),
-        optimizer=OptimizerConfig(
+        train=TrainSettings(steps=10**6, global_batch_size=rows),
+        optimizer=OptimizerSettings(
             learning_rate=LEARNING_RATE,
             weight_decay=WEIGHT_DECAY,
             beta_2=0.999,
@@ -157,7 +162,7 @@ def run_config(rows: int) -> Any:
             schedule="warmup_stable_decay",
             warmup_rate=0.0,
         ),
-        masking=MaskingConfig(train_rate=RATE),
+        masking=MaskingSettings(train_rate=RATE),
     )
 
 
@@ -283,10 +288,10 @@ def clozekit_paragraphs(work: Path, dropout: float) -> tuple[float, Burst]:
     import tensorflow as tf
 
     from clozekit.model import BertMaskedLM
-    from clozekit.model.reader import training_batches
+    from clozekit.model.reading.dataset_reader import training_batches
     from clozekit.model.training.build_task import masking_options
     from clozekit.model.training.step import TrainStep
-    from clozekit.pipelines.manifest import read_manifest
+    from clozekit.pipelines.dataset.manifest import read_manifest
     from clozekit.tokenizers.families import load_tokenizer
 
     task = with_dropout(BertMaskedLM.from_preset(str(work / "preset"), compile=False), dropout)
@@ -454,9 +459,9 @@ def tokens_a_second(next_batch: Callable[[], int], batches: int) -> float:
 
 
 def clozekit_readers(work: Path) -> dict[str, tuple[Callable[[], int], int]]:
-    from clozekit.model.masking_options import STRATEGIES, MaskingOptions
-    from clozekit.model.reader import training_batches
-    from clozekit.pipelines.manifest import read_manifest
+    from clozekit.model.masking.masking_rule import STRATEGIES, MaskingRule
+    from clozekit.model.reading.dataset_reader import training_batches
+    from clozekit.pipelines.dataset.manifest import read_manifest
     from clozekit.tokenizers.families import load_tokenizer
 
     directory = str(work / f"rows{PARAGRAPH_LENGTH}")
@@ -464,7 +469,7 @@ def clozekit_readers(work: Path) -> dict[str, tuple[Callable[[], int], int]]:
     special = manifest.tokenizer.special_token_ids
     starts = load_tokenizer(str(work / "tokenizer")).word_starts()
     size = manifest.tokenizer.vocabulary_size
-    options = MaskingOptions(special["mask_token"], size, tuple(set(special.values())), 0.3, word_starts=starts)
+    options = MaskingRule(special["mask_token"], size, tuple(set(special.values())), 0.3, word_starts=starts)
     tokens_a_batch = round(READER_ROWS * PARAGRAPH_LENGTH * manifest.fill_rate("train"))
 
     def reader(strategy: str) -> tuple[Callable[[], int], int]:
@@ -543,16 +548,16 @@ def full_rows(work: Path) -> Any:
     """int32 (N, T): packed rows, for libraries that can't read our shards."""
     import numpy as np
 
-    from clozekit.model.masking_options import MaskingOptions
-    from clozekit.model.reader import training_batches
-    from clozekit.pipelines.manifest import read_manifest
+    from clozekit.model.masking.masking_rule import MaskingRule
+    from clozekit.model.reading.dataset_reader import training_batches
+    from clozekit.pipelines.dataset.manifest import read_manifest
 
     directory = str(work / f"rows{PARAGRAPH_LENGTH}")
     manifest = read_manifest(directory)
     special = manifest.tokenizer.special_token_ids
     size = manifest.tokenizer.vocabulary_size
     # Rate 0: nothing is masked.
-    options = MaskingOptions(special["mask_token"], size, tuple(set(special.values())), 0.0)
+    options = MaskingRule(special["mask_token"], size, tuple(set(special.values())), 0.0)
     batches = training_batches(directory, manifest, options, READER_ROWS, seed=0).take(10)
     return np.concatenate([batch["token_ids"] for batch in batches.as_numpy_iterator()])
 

@@ -1,15 +1,9 @@
 """What the tests of deploying share: modules beside them, and Google's storage on loopback."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import gcsfs
 import pytest
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "model" / "training")]
-
-
 from google_front import Storage, files, google_storage  # noqa: E402
 
 

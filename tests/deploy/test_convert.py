@@ -1,23 +1,20 @@
 """`clozekit convert`: every format from every layout, the same outputs, in one line what differs, or a refusal."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 import small_families as small
+import tensorflow as tf
 from long_variants import DISTINCT, FULL
 
-from clozekit.deploy.cli import main
+from clozekit.deploy.cli.main import main
 from clozekit.deploy.convert import convert
 from clozekit.model import Backbone, MaskedLM
-from clozekit.model.huggingface import save_huggingface
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.presets.huggingface_preset import save_huggingface
+from clozekit.tokenizers.common.errors import InputError
 
 
 def same_weights(a: Any, b: Any) -> bool:

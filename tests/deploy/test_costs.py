@@ -2,13 +2,13 @@
 
 import pytest
 
-from clozekit.deploy.cli import main
-from clozekit.deploy.costs import BUILTIN_PRESETS, CostOptions, dimensions_of, reckon
-from clozekit.tokenizers.errors import InputError
+from clozekit.deploy.cli.main import main
+from clozekit.deploy.costs import BUILTIN_PRESETS, CostSettings, dimensions_of, reckon
+from clozekit.tokenizers.common.errors import InputError
 
 
 def test_the_formula_by_hand() -> None:
-    costs = reckon(CostOptions(10.0, epochs=2.0, num_accelerators=4, vcpu_price=0.05, accelerator_price=3.0))
+    costs = reckon(CostSettings(10.0, epochs=2.0, num_accelerators=4, vcpu_price=0.05, accelerator_price=3.0))
     # 10,000 MB x 0.091 x 2 / 3600, on 16 vCPUs.
     assert costs.vcpu_hours == pytest.approx(0.50556, rel=1e-4)
     assert costs.prepare_hours == pytest.approx(0.031597, rel=1e-4)
@@ -22,7 +22,7 @@ def test_the_formula_by_hand() -> None:
 
 
 def test_every_built_in_model_can_be_reckoned() -> None:
-    flops = {name: reckon(CostOptions(1.0, name)).flops_per_token for name in BUILTIN_PRESETS}
+    flops = {name: reckon(CostSettings(1.0, name)).flops_per_token for name in BUILTIN_PRESETS}
     assert flops["bert_tiny_en_uncased"] == min(flops.values())
     # ALBERT shares its weights, not its work.
     assert dimensions_of("albert_base_en_uncased").embedding_dim == 128
@@ -41,7 +41,7 @@ def test_every_built_in_model_can_be_reckoned() -> None:
 )
 def test_what_can_not_be_reckoned_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        CostOptions(**{"corpus_gb": 1.0, **change})  # type: ignore[arg-type]
+        CostSettings(**{"corpus_gb": 1.0, **change})  # type: ignore[arg-type]
 
 
 def test_the_screen_names_what_was_assumed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,13 +17,13 @@ from google_front import FORBIDDEN_BUCKET, Storage, files
 from long_variants import FULL
 from processes import Child, started
 
-from clozekit.deploy.cli import main
+from clozekit.deploy.cli.main import main
 from clozekit.model import MaskedLM
-from clozekit.model.training.config_file import load_config
 from clozekit.model.training.controller import Run
-from clozekit.model.training.log import MEASURED
-from clozekit.pipelines import commit
-from clozekit.pipelines.manifest import Manifest, read_manifest
+from clozekit.model.training.run_directory.run_log import MEASURED
+from clozekit.model.training.settings.run_file import load_config
+from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
+from clozekit.pipelines.rows import commit
 from clozekit.pipelines.verify import verify_dataset
 
 STEPS = 50

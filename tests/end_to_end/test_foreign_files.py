@@ -13,18 +13,16 @@ from pathlib import Path
 
 import fsspec
 import pytest
-import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 import small_families as small
+import yaml
 from dies import KILLED
+from helper_folder import HELPERS
 from long_variants import FULL
 
-from clozekit.deploy import demo_corpus
-from clozekit.deploy.cli import main
-from clozekit.pipelines.manifest import Manifest
-from clozekit.tokenizers.owned_files import OWNED_FILE, list_files, read_owned
+from clozekit.deploy.cli.main import main
+from clozekit.deploy.demo import demo_corpus
+from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.tokenizers.storage.owned_files import OWNED_FILE, list_files, read_owned
 
 TREES = 60 if FULL else 4
 KILLS = (1, 2, 3, 5, 8, 13, 21, 34) if FULL else (4, 11)
@@ -186,7 +184,7 @@ def test_every_foreign_byte_is_there_when_the_command_is_killed_and_run_again(
         out = root / "out"
         planted = plant(root, ["precious.txt", *BESIDE])
         command = commands(given, out)[verb]
-        runner = [sys.executable, str(Path(__file__).parent / "dies.py"), str(moment), *command]
+        runner = [sys.executable, str(HELPERS / "dies.py"), str(moment), *command]
         status = subprocess.run(runner, capture_output=True, check=False).returncode
         assert status in (0, KILLED)
         check_untouched(root, planted)

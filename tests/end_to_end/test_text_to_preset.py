@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from long_variants import FULL
 
-from clozekit.deploy.cli import main
-from clozekit.model.training.log import METRICS_FILE, read_metrics
-from clozekit.pipelines.manifest import read_manifest
+from clozekit.deploy.cli.main import main
+from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
+from clozekit.pipelines.dataset.manifest import read_manifest
 from clozekit.tokenizers.families import load_tokenizer
 
 CONFIG = """\
@@ -84,7 +84,8 @@ def test_raw_text_becomes_a_preset_that_predicts(
 def test_the_demo_runs_and_runs_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from clozekit.deploy import demo, demo_corpus
+    from clozekit.deploy.demo import demo_corpus
+    from clozekit.deploy.demo import run_demo as demo
 
     # The corpus of one small package in place of the whole standard library; everything else is the demo.
     files = [(f"json.{path.stem}", path) for path in sorted(Path(json.__file__).parent.glob("*.py"))]

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 from fuzz.fuzzing import damaged_bytes, damaged_json, dice_of_cases
 
-from clozekit.model.training.checkpoint_state import DamagedStateError, state_from_json
-from clozekit.model.training.checkpoints import STATE_FILE, Checkpoints, Position
-from clozekit.model.training.log import METRICS_FILE, read_metrics
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.training.run_directory.checkpoint_state import DamagedStateError, state_from_json
+from clozekit.model.training.run_directory.checkpoints import STATE_FILE, Checkpoints, Position
+from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
+from clozekit.tokenizers.common.errors import InputError
 
 IDENTITY = {"seed": 0, "model.num_layers": 2}
 

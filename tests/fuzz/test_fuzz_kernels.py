@@ -12,11 +12,11 @@ from fuzz.checked_kernels import CheckedArray, OutOfBounds, check_kernels, check
 from fuzz.fuzzing import damaged_bytes, damaged_json, dice_of_cases
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_characters
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.formats.sentence_piece_proto import BYTE, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, write_model
+from clozekit.tokenizers.kernels.trie import child
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
-from clozekit.tokenizers.sentence_piece_proto import BYTE, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, write_model
 from clozekit.tokenizers.tokenizer import Tokenizer
-from clozekit.tokenizers.trie import child
 from clozekit.tokenizers.wordpiece import WordPieceTokenizer
 
 # Of each plane some, and what the kernels treat in a way of its own.
@@ -92,7 +92,7 @@ def random_rules(dice: random.Random) -> bytes:
 def good_rules() -> bytes:
     import sentencepiece
 
-    from clozekit.tokenizers.sentence_piece_proto import read_rules
+    from clozekit.tokenizers.formats.sentence_piece_proto import read_rules
 
     rules = [("A", "a"), ("ab", "中"), ("ﬁ", "fi"), ("\u3000", " "), ("\t", " "), ("\u200b", ""), ("''", '"')]
     normalizer = sentencepiece.SentencePieceNormalizer(norm_map=rules)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from fuzz.fuzzing import dice_of_cases
 
+from clozekit.pipelines.settings.vocabulary_settings import FAMILIES, VocabularySettings
 from clozekit.pipelines.vocabulary import describe_report, learn, word_counter
-from clozekit.pipelines.vocabulary_options import FAMILIES, VocabularyOptions
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
-from clozekit.tokenizers.vocabulary_report import report_vocabulary
+from clozekit.tokenizers.learning.vocabulary_report import report_vocabulary
 
 # Blocks that the learners, or the normalisation before them, treat in a way of their own.
 BLOCKS = (
@@ -54,7 +54,7 @@ def test_fuzz_learners(family: str) -> None:
         texts = random_corpus(dice)
         size = dice.choice((0, 5, 40, 90, 300, 700, 3000, 10**8, 10**12)) + dice.randrange(30)
         try:
-            options = VocabularyOptions(family, size, lowercase=dice.choice((None, False)))
+            options = VocabularySettings(family, size, lowercase=dice.choice((None, False)))
             counts = word_counter(options)(texts)
             tokenizer = learn(options, counts)
         except InputError as error:

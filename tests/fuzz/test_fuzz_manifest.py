@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from fuzz.fuzzing import damaged_bytes, damaged_json, dice_of_cases
 
-from clozekit.pipelines.manifest import MANIFEST_FILE, OWN_SHA256, Manifest, manifest_from_json
-from clozekit.pipelines.tfrecord import read_records
+from clozekit.pipelines.dataset.manifest import MANIFEST_FILE, OWN_SHA256, Manifest, manifest_from_json
+from clozekit.pipelines.dataset.tfrecord import read_records
 from clozekit.pipelines.verify import verify_dataset
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 
 
 def one_line(error: InputError) -> None:
@@ -75,7 +75,7 @@ def test_fuzz_bytes_of_a_shard(dataset: tuple[str, Manifest], tmp_path: Path) ->
 
 @pytest.mark.parametrize("length", [2**36, 2**63, 2**64 - 1])
 def test_a_record_of_a_length_beyond_everything_is_refused(length: int, tmp_path: Path) -> None:
-    from clozekit.pipelines import tfrecord
+    from clozekit.pipelines.dataset import tfrecord
 
     header = length.to_bytes(8, "little")
     path = tmp_path / "shard"

@@ -15,10 +15,10 @@ import small_families as small
 from fuzz.fuzzing import damaged_bytes, damaged_json, dice_of_cases
 
 from clozekit.model import MaskedLM, TextClassifier
-from clozekit.model.families import family_of_backbone
-from clozekit.model.huggingface import save_huggingface
-from clozekit.model.presets import open_source
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.families.family_table import family_of_backbone
+from clozekit.model.presets.huggingface_preset import save_huggingface
+from clozekit.model.presets.load_presets import open_source
+from clozekit.tokenizers.common.errors import InputError
 
 KINDS = {"masked_lm": MaskedLM, "text_classifier": TextClassifier}
 LAYOUTS = ("keras_hub", "hugging_face")

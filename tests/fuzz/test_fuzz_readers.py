@@ -17,14 +17,14 @@ import pytest
 from fuzz.fuzzing import damaged_bytes, dice_of_cases
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
-from clozekit.model.training.labelled_texts import Columns, label_names, read_labelled_texts
-from clozekit.pipelines.dead_letters import DeadLetter
-from clozekit.pipelines.delimited import read_rows
-from clozekit.pipelines.files import InputFile
-from clozekit.pipelines.options import ReadOptions
-from clozekit.pipelines.read import WorkItem, find_sources, read_item
-from clozekit.pipelines.tfrecord import frame_records
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.training.finetuning.labelled_texts import Columns, label_names, read_labelled_texts
+from clozekit.pipelines.dataset.tfrecord import frame_records
+from clozekit.pipelines.reading.read_documents import WorkItem, find_sources, read_item
+from clozekit.pipelines.running.dead_letters import DeadLetter
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
+from clozekit.pipelines.storage.files import InputFile
+from clozekit.pipelines.text_files.delimited import read_rows
+from clozekit.tokenizers.common.errors import InputError
 
 MAX_GROWTH_KB = 1_500_000
 
@@ -95,7 +95,7 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 }  # fmt: skip
 
 
-def read_all(path: Path, options: ReadOptions) -> tuple[int, int]:
+def read_all(path: Path, options: ReadSettings) -> tuple[int, int]:
     """(documents, bad records). Raises InputError with one line that names the file."""
     item = WorkItem(0, InputFile(str(path), path.stat().st_size, ""), 0)
     documents = bad = 0
@@ -128,7 +128,7 @@ def test_fuzz_damaged_files(name: str, tmp_path: Path) -> None:
         path = tmp_path / f"a.{name}{suffix}"
         path.write_bytes(content)
         kind, limit = dice.choice(["line", "block", "file"]), dice.choice([0.00005, 1.0])
-        options = ReadOptions((str(path),), document_kind=kind, max_document_mb=limit, max_bad_rate=1.0)
+        options = ReadSettings((str(path),), document_kind=kind, max_document_mb=limit, max_bad_rate=1.0)
         try:
             read_all(path, options)
         except Exception as error:
@@ -203,7 +203,7 @@ def test_fuzz_the_same_records_however_a_file_is_packed_or_cut(name: str, tmp_pa
         for suffix in ("", *dice.sample(list(COMPRESSIONS)[1:], 2)):
             path = tmp_path / f"a.{name}{suffix}"
             path.write_bytes(COMPRESSIONS[suffix](content))
-            options = ReadOptions((str(path),), document_kind=kind, max_document_mb=0.0001)
+            options = ReadSettings((str(path),), document_kind=kind, max_document_mb=0.0001)
             bounds: list[int | None] = [0, None]
             if not suffix and name in ("jsonl", "txt") and len(content) > 4:
                 bounds = [0, *sorted(dice.sample(range(1, len(content)), 3)), None]

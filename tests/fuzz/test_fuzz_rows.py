@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 from fuzz.fuzzing import damaged_bytes, dice_of_cases
 
-from clozekit.model.masking_options import MaskingOptions
-from clozekit.model.reader import masked_batch
-from clozekit.model.row_records import record_format
-from clozekit.model.shard_files import damage_named
-from clozekit.pipelines.manifest import Manifest
-from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.model.masking.masking_rule import MaskingRule
+from clozekit.model.reading.dataset_reader import masked_batch
+from clozekit.model.reading.row_records import record_format
+from clozekit.model.reading.shard_files import damage_named
+from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.pipelines.dataset.tfrecord import read_records
 from clozekit.pipelines.prepare import prepare
-from clozekit.pipelines.tfrecord import read_records
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
+from clozekit.tokenizers.common.errors import InputError
 
 ROWS = 8
 
@@ -28,8 +28,8 @@ def rows(
     """(directory, manifest, the first records) of a dataset of each kind of records."""
     directory = str(tmp_path_factory.mktemp("rows"))
     pairs = "next" if request.param == "pairs" else "none"
-    options = PrepareOptions(sequence_length=32, num_shards=1, pairs=pairs)
-    manifest, _ = prepare(ReadOptions((str(corpus),)), options, tokenizer_directory, directory)
+    options = PrepareSettings(sequence_length=32, num_shards=1, pairs=pairs)
+    manifest, _ = prepare(ReadSettings((str(corpus),)), options, tokenizer_directory, directory)
     shard = manifest.splits["train"].shards[0].name
     with open(Path(directory, shard), "rb") as stream:
         records = list(itertools.islice(read_records(stream, shard), ROWS))
@@ -40,7 +40,7 @@ def test_fuzz_records_in_the_graph(rows: tuple[str, Manifest, list[bytes]]) -> N
     directory, manifest, records = rows
     special, size = manifest.tokenizer.special_token_ids, manifest.tokenizer.vocabulary_size
     form = record_format(records[0], manifest.sequence_length, special["pad_token"])
-    masking = MaskingOptions(special["mask_token"], size, tuple(set(special.values())))
+    masking = MaskingRule(special["mask_token"], size, tuple(set(special.values())))
 
     @tf.function(input_signature=[tf.TensorSpec([ROWS], tf.string)], autograph=False)
     def batch_of(batch: tf.Tensor) -> dict[str, tf.Tensor]:

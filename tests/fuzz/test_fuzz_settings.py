@@ -9,11 +9,11 @@ import pytest
 import yaml
 from fuzz.fuzzing import ODD_VALUES, damaged_bytes, damaged_json, dice_of_cases
 
-from clozekit.deploy.job import load_job
-from clozekit.model.training.config_file import load_config
-from clozekit.model.training.finetune_config import GLUE_FOLDER, load_finetune_config
-from clozekit.pipelines.config import build_options, load_fields
-from clozekit.tokenizers.errors import InputError
+from clozekit.deploy.submit.job_spec import load_job
+from clozekit.model.training.settings.finetune_settings import GLUE_FOLDER, load_finetune_config
+from clozekit.model.training.settings.run_file import load_config
+from clozekit.pipelines.settings.corpus_file import build_options, load_fields
+from clozekit.tokenizers.common.errors import InputError
 
 TRAIN: dict[str, Any] = {
     "dataset": "d",

@@ -16,9 +16,9 @@ transformers = pytest.importorskip("transformers")
 
 from clozekit.deploy.convert import keras_hub_differences  # noqa: E402
 from clozekit.model import Backbone, MaskedLM, TextClassifier  # noqa: E402
-from clozekit.model.families import family_named  # noqa: E402
-from clozekit.model.huggingface import save_huggingface  # noqa: E402
-from clozekit.model.huggingface_weights import NAMES, Place, backbone_places, head_places  # noqa: E402
+from clozekit.model.families.family_table import family_named  # noqa: E402
+from clozekit.model.presets.huggingface_preset import save_huggingface  # noqa: E402
+from clozekit.model.presets.huggingface_weights import NAMES, Place, backbone_places, head_places  # noqa: E402
 
 FAMILIES = ["bert", "roberta", "albert", "xlm_roberta"]
 PREFIXES = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "xlm_roberta": "XLMRoberta"}

@@ -12,9 +12,9 @@ import sentencepiece
 
 transformers = pytest.importorskip("transformers")
 
-from clozekit.model.families import family_named  # noqa: E402
-from clozekit.model.huggingface import save_huggingface  # noqa: E402
-from clozekit.model.presets import open_source  # noqa: E402
+from clozekit.model.families.family_table import family_named  # noqa: E402
+from clozekit.model.presets.huggingface_preset import save_huggingface  # noqa: E402
+from clozekit.model.presets.load_presets import open_source  # noqa: E402
 from clozekit.tokenizers.families import (  # noqa: E402
     AlbertTokenizer,
     BertTokenizer,
@@ -22,9 +22,16 @@ from clozekit.tokenizers.families import (  # noqa: E402
     XLMRobertaTokenizer,
     load_tokenizer,
 )
+from clozekit.tokenizers.formats.sentence_piece_proto import (  # noqa: E402
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    read_model,
+    read_rules,
+    write_model,
+)
 from clozekit.tokenizers.huggingface_export import write_huggingface_tokenizer  # noqa: E402
-from clozekit.tokenizers.learn_byte_pairs import count_byte_words, learn_byte_pairs  # noqa: E402
-from clozekit.tokenizers.sentence_piece_proto import CONTROL, NORMAL, UNKNOWN, read_model, read_rules, write_model  # noqa: E402
+from clozekit.tokenizers.learning.learn_byte_pairs import count_byte_words, learn_byte_pairs  # noqa: E402
 
 TEXTS = [
     "The quick brown fox jumped over the lazy dog.",

@@ -30,9 +30,9 @@ from clozekit.tokenizers.families import (  # noqa: E402
     RobertaTokenizer,
     XLMRobertaTokenizer,
 )
-from clozekit.tokenizers.learn_vocabulary import count_lowercased_words, learn_wordpiece  # noqa: E402
+from clozekit.tokenizers.formats.sentence_piece_proto import read_model  # noqa: E402
+from clozekit.tokenizers.learning.learn_word_pieces import count_lowercased_words, learn_wordpiece  # noqa: E402
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer  # noqa: E402
-from clozekit.tokenizers.sentence_piece_proto import read_model  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 LIMIT_BYTES = 10**12 if FULL else 3_000_000
@@ -196,7 +196,16 @@ def differs_in_hugging_face(lowercase: bool) -> frozenset[str]:
     Its tables are of older Unicode versions, it deletes private-use characters, its CJK block of extension E starts 256
     too late, and it lower-cases a sigma without its context. Ours follows google-research/bert.
     """
-    from clozekit.tokenizers.bert_tables import CJK, EXPAND, MARK, MARK_STARTER, PUNCT, REMOVED, SPLIT, bert_tables
+    from clozekit.tokenizers.kernels.bert_tables import (
+        CJK,
+        EXPAND,
+        MARK,
+        MARK_STARTER,
+        PUNCT,
+        REMOVED,
+        SPLIT,
+        bert_tables,
+    )
 
     tables = bert_tables(lowercase, lowercase, True, True)
     normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lowercase)

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from clozekit.model.training import labelled_texts
-from clozekit.pipelines import commit, count_words
-from clozekit.pipelines.corpus_options import CorpusOptions, DecontaminateOptions, FilterOptions
-from clozekit.pipelines.manifest import has_manifest
-from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.model.training.finetuning import labelled_texts
+from clozekit.pipelines import count_words
+from clozekit.pipelines.dataset.manifest import has_manifest
 from clozekit.pipelines.prepare import prepare
-from clozekit.pipelines.vocabulary import VocabularyOptions, make_vocabulary
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.rows import commit
+from clozekit.pipelines.settings.corpus_settings import CorpusSettings, DecontaminateSettings, FilterSettings
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
+from clozekit.pipelines.vocabulary import VocabularySettings, make_vocabulary
+from clozekit.tokenizers.common.errors import InputError
 
-OPTIONS = PrepareOptions(sequence_length=32, num_shards=1)
+OPTIONS = PrepareSettings(sequence_length=32, num_shards=1)
 
 
 def before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, work: Callable[[], object]) -> None:
@@ -46,13 +47,13 @@ def build(corpus: Path, tokenizer_directory: str, tmp_path: Path) -> tuple[dict[
     files["evaluation.txt"].write_text("one two three four five six seven eight nine ten\n", encoding="utf-8")
     files["bad.txt"].write_text("nonsense\n", encoding="utf-8")
     shutil.copytree(tokenizer_directory, files["tokenizer"])
-    corpus_options = CorpusOptions(
-        filter=FilterOptions(bad_words=str(files["bad.txt"])),
-        decontaminate=DecontaminateOptions(inputs=(str(files["evaluation.txt"]),)),
+    corpus_options = CorpusSettings(
+        filter=FilterSettings(bad_words=str(files["bad.txt"])),
+        decontaminate=DecontaminateSettings(inputs=(str(files["evaluation.txt"]),)),
     )
 
     def run() -> Any:
-        reading = ReadOptions((str(files["documents.jsonl"]),))
+        reading = ReadSettings((str(files["documents.jsonl"]),))
         return prepare(reading, OPTIONS, str(files["tokenizer"]), str(tmp_path / "out"), corpus=corpus_options)
 
     return files, run
@@ -96,7 +97,7 @@ def test_a_vocabulary_of_an_input_that_changes_is_not_saved(
     shutil.copy(corpus, path)
     before(monkeypatch, count_words, "check_unchanged", lambda: append(path))
     with pytest.raises(InputError, match=r"a.jsonl had \d+ bytes and has \d+ since the run began"):
-        make_vocabulary(ReadOptions((str(path),)), str(tmp_path / "out"), VocabularyOptions(vocabulary_size=200))
+        make_vocabulary(ReadSettings((str(path),)), str(tmp_path / "out"), VocabularySettings(vocabulary_size=200))
     assert not (tmp_path / "out/tokenizer.json").exists()
 
 
@@ -117,12 +118,12 @@ def test_what_a_folder_holds_beside_text_is_in_the_manifest_and_on_the_screen(
     folder = tmp_path / "in"
     folder.mkdir()
     shutil.copy(corpus, folder)
-    reading = ReadOptions((str(folder),))
+    reading = ReadSettings((str(folder),))
     alone, _ = prepare(reading, OPTIONS, tokenizer_directory, str(folder / "out"), show_progress=True)
     assert "files_skipped" not in alone.counts and "not read" not in capsys.readouterr().err
     (folder / "a.png").write_bytes(b"x")
     again, built = prepare(
-        ReadOptions((str(folder),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"), show_progress=True
+        ReadSettings((str(folder),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"), show_progress=True
     )
     assert built and again.dataset_sha256 == alone.dataset_sha256
     number = again.counts["files_skipped"]

@@ -12,12 +12,12 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tfx_bsl.public import tfxio
 
-from clozekit.deploy.cli import main
-from clozekit.model.row_records import RecordFormat, parse_rows
+from clozekit.deploy.cli.main import main
+from clozekit.model.reading.row_records import RecordFormat, parse_rows
+from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.export import export_dataset
 from clozekit.pipelines.export_formats import reading_line
-from clozekit.pipelines.manifest import Manifest
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 
 
 def all_records(paths: list[str]) -> tf.Tensor:

@@ -11,23 +11,23 @@ from typing import Any
 import pytest
 from long_variants import FULL
 
-from clozekit.pipelines import make_dataset, write_shards
-from clozekit.pipelines.blocks import from_bytes, to_bytes
-from clozekit.pipelines.commit import check_account
-from clozekit.pipelines.cut_documents import chunk_lengths
-from clozekit.pipelines.encode_documents import wrap_pieces
-from clozekit.pipelines.manifest import Manifest, has_manifest, read_manifest
-from clozekit.pipelines.options import PrepareOptions, ReadOptions
-from clozekit.pipelines.plan import GroupRows, cut_rows, plan_shards
+from clozekit.pipelines.dataset.manifest import Manifest, has_manifest, read_manifest
+from clozekit.pipelines.dataset.records import records_to_rows
+from clozekit.pipelines.dataset.tfrecord import read_records
 from clozekit.pipelines.prepare import prepare, prepare_lengths
-from clozekit.pipelines.records import records_to_rows
-from clozekit.pipelines.runners import failures_in_one_line
-from clozekit.pipelines.split import is_validation
-from clozekit.pipelines.tfrecord import read_records
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.rows import make_dataset, write_shards
+from clozekit.pipelines.rows.commit import check_account
+from clozekit.pipelines.rows.cut_documents import chunk_lengths
+from clozekit.pipelines.rows.encode_documents import wrap_pieces
+from clozekit.pipelines.rows.plan import GroupRows, cut_rows, plan_shards
+from clozekit.pipelines.rows.split import is_validation
+from clozekit.pipelines.running.blocks import from_bytes, to_bytes
+from clozekit.pipelines.running.runners import failures_in_one_line
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer, load_tokenizer
 
-OPTIONS = PrepareOptions(sequence_length=32, validation_rate=0.1, num_shards=3, group_size=100)
+OPTIONS = PrepareSettings(sequence_length=32, validation_rate=0.1, num_shards=3, group_size=100)
 
 
 def read_rows(directory: str, manifest: Manifest, split: str) -> list[dict[str, list[int]]]:
@@ -41,7 +41,7 @@ def read_rows(directory: str, manifest: Manifest, split: str) -> list[dict[str, 
 @pytest.fixture(scope="module")
 def reference(corpus: Path, tokenizer_directory: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Manifest]:
     directory = str(tmp_path_factory.mktemp("reference"))
-    manifest, built = prepare(ReadOptions((str(corpus),)), OPTIONS, tokenizer_directory, directory)
+    manifest, built = prepare(ReadSettings((str(corpus),)), OPTIONS, tokenizer_directory, directory)
     assert built
     return directory, manifest
 
@@ -129,13 +129,15 @@ def test_the_bytes_do_not_depend_on_how_it_runs(
         inputs = (f"{tmp_path}/*.gz",)
     elif how == "two worker processes":
         # Several elements to read, so that both workers read some.
-        monkeypatch.setattr("clozekit.pipelines.read.MAX_BATCH_CHARACTERS", 1)
+        monkeypatch.setattr("clozekit.pipelines.reading.read_documents.MAX_BATCH_CHARACTERS", 1)
         for number in range(6):
             (tmp_path / f"part-{number}.jsonl").write_text("".join(lines[number::6]), encoding="utf-8")
         inputs, workers = (f"{tmp_path}/part-*.jsonl",), 2
     else:
-        monkeypatch.setattr("clozekit.pipelines.read.MAX_BATCH_DOCUMENTS", 1)
-    manifest, _ = prepare(ReadOptions(inputs), OPTIONS, tokenizer_directory, str(tmp_path / "out"), num_workers=workers)
+        monkeypatch.setattr("clozekit.pipelines.reading.read_documents.MAX_BATCH_DOCUMENTS", 1)
+    manifest, _ = prepare(
+        ReadSettings(inputs), OPTIONS, tokenizer_directory, str(tmp_path / "out"), num_workers=workers
+    )
     assert manifest.dataset_sha256 == reference[1].dataset_sha256
     assert manifest.splits == reference[1].splits
 
@@ -144,7 +146,7 @@ def test_another_seed_gives_another_order_of_the_same_documents(
     reference: tuple[str, Manifest], corpus: Path, tokenizer_directory: str, tmp_path: Path
 ) -> None:
     options = dataclasses.replace(OPTIONS, seed=1)
-    manifest, _ = prepare(ReadOptions((str(corpus),)), options, tokenizer_directory, str(tmp_path / "out"))
+    manifest, _ = prepare(ReadSettings((str(corpus),)), options, tokenizer_directory, str(tmp_path / "out"))
     assert manifest.dataset_sha256 != reference[1].dataset_sha256
     total = [sum(split.tokens for split in m.splits.values()) for m in (manifest, reference[1])]
     assert total[0] == total[1]
@@ -155,7 +157,7 @@ def test_run_again_it_does_nothing_and_other_settings_are_refused(
 ) -> None:
     directory = str(tmp_path / "copy")
     shutil.copytree(reference[0], directory)
-    reading = ReadOptions((str(corpus),))
+    reading = ReadSettings((str(corpus),))
     before = {path.name: path.stat().st_mtime_ns for path in Path(directory).iterdir()}
     manifest, built = prepare(reading, OPTIONS, tokenizer_directory, directory)
     assert (manifest, built) == (reference[1], False)
@@ -177,7 +179,7 @@ def test_a_build_that_was_killed_leaves_no_dataset_and_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    directory, reading = str(tmp_path / "out"), ReadOptions((str(corpus),))
+    directory, reading = str(tmp_path / "out"), ReadSettings((str(corpus),))
     writes = 0
     original = write_shards.write_whole
 
@@ -214,7 +216,7 @@ def test_a_stage_that_loses_pieces_fails_the_build(
     keep = make_dataset.AssignGroups.process
     monkeypatch.setattr(make_dataset.AssignGroups, "process", lossy)
     with pytest.raises(RuntimeError, match="pieces of .* were lost or doubled"):
-        prepare(ReadOptions((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"))
+        prepare(ReadSettings((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"))
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -225,7 +227,7 @@ def test_a_part_whose_shard_was_damaged_is_written_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    directory, reading = str(tmp_path / "out"), ReadOptions((str(corpus),))
+    directory, reading = str(tmp_path / "out"), ReadSettings((str(corpus),))
     monkeypatch.setattr(make_dataset.CommitDataset, "process", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepare(reading, OPTIONS, tokenizer_directory, directory)
@@ -246,7 +248,7 @@ def test_a_dataset_stays_whole_when_replacing_it_fails(
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{cut\n", encoding="utf-8")
     with pytest.raises(InputError, match="1 of 1 are"):
-        prepare(ReadOptions((str(bad),)), OPTIONS, tokenizer_directory, directory, overwrite=True)
+        prepare(ReadSettings((str(bad),)), OPTIONS, tokenizer_directory, directory, overwrite=True)
     assert read_manifest(directory) == reference[1]
     assert len(read_rows(directory, reference[1], "train")) == reference[1].splits["train"].rows
 
@@ -256,14 +258,14 @@ def test_how_inputs_are_spelled_does_not_matter(
 ) -> None:
     monkeypatch.chdir(corpus.parent)
     for inputs in ((f"./{corpus.name}",), (".",), ("*.jsonl", str(corpus))):
-        reading = ReadOptions(inputs, max_bad_rate=0.5)
+        reading = ReadSettings(inputs, max_bad_rate=0.5)
         assert prepare(reading, OPTIONS, tokenizer_directory, reference[0]) == (reference[1], False)
 
 
 def test_an_output_that_cannot_be_written_is_refused(corpus: Path, tokenizer_directory: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="goes into a folder of its own, .* is a file"):
-        prepare(ReadOptions((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "file" / "out"))
+        prepare(ReadSettings((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "file" / "out"))
 
 
 @pytest.mark.parametrize(
@@ -292,8 +294,8 @@ def test_documents_without_text_or_tokens_are_counted(tokenizer_directory: str, 
     texts = ["the cat sat on the mat .", "", "   ", "\u200b\u200b", "the dog ran"]
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
-    options = PrepareOptions(sequence_length=32, validation_rate=0.0)
-    manifest, _ = prepare(ReadOptions((str(path),)), options, tokenizer_directory, str(tmp_path / "out"))
+    options = PrepareSettings(sequence_length=32, validation_rate=0.0)
+    manifest, _ = prepare(ReadSettings((str(path),)), options, tokenizer_directory, str(tmp_path / "out"))
     counts = {name: number for name, number in manifest.counts.items() if number}
     assert counts == {
         "documents_in": 5,
@@ -309,9 +311,9 @@ def test_bad_records_fail_the_build_or_are_set_aside_exactly(tokenizer_directory
     good = [json.dumps({"id": str(number), "text": "the cat sat"}) for number in range(97)]
     lines = [*good[:50], '{"id": "x"}', *good[50:], "{cut", '{"text": 3}']
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    options, out = PrepareOptions(sequence_length=32), str(tmp_path / "out")
+    options, out = PrepareSettings(sequence_length=32), str(tmp_path / "out")
     with pytest.raises(InputError) as caught:
-        prepare(ReadOptions((str(path),)), options, tokenizer_directory, out)
+        prepare(ReadSettings((str(path),)), options, tokenizer_directory, out)
     message = str(caught.value)
     assert "3 of 100 are" in message
     assert f"{path}, line 51: a JSON line must hold text under 'text', this one has the keys ['id']" in message
@@ -319,7 +321,7 @@ def test_bad_records_fail_the_build_or_are_set_aside_exactly(tokenizer_directory
     assert not Path(out, "manifest.json").exists()
     assert list(Path(out).glob("*.tfrecord")) == []
 
-    manifest, _ = prepare(ReadOptions((str(path),), max_bad_rate=0.03), options, tokenizer_directory, out)
+    manifest, _ = prepare(ReadSettings((str(path),), max_bad_rate=0.03), options, tokenizer_directory, out)
     assert manifest.counts["documents_in"] == 100
     assert manifest.counts["dead_lettered"] == 3
     letters = [
@@ -333,7 +335,7 @@ def test_inputs_without_any_document_are_refused(tokenizer_directory: str, tmp_p
     path = tmp_path / "a.txt"
     path.write_text("  \n", encoding="utf-8")
     with pytest.raises(InputError, match="must hold at least one document with text, 1 were read"):
-        prepare(ReadOptions((str(path),)), PrepareOptions(), tokenizer_directory, str(tmp_path / "out"))
+        prepare(ReadSettings((str(path),)), PrepareSettings(), tokenizer_directory, str(tmp_path / "out"))
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -349,7 +351,7 @@ def test_beam_options_that_lose_records_or_mean_nothing_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         prepare(
-            ReadOptions((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"), beam_arguments=arguments
+            ReadSettings((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"), beam_arguments=arguments
         )
 
 
@@ -366,7 +368,7 @@ def test_beam_options_that_lose_records_or_mean_nothing_are_refused(
 )
 def test_settings_are_checked_when_they_are_made(fields: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        PrepareOptions(**fields)  # type: ignore[arg-type]
+        PrepareSettings(**fields)  # type: ignore[arg-type]
 
 
 def test_a_lost_document_is_noticed() -> None:
@@ -394,18 +396,18 @@ def test_the_split_of_a_document_depends_on_its_id_alone() -> None:
 
 def test_shards_cut_the_rows_evenly() -> None:
     groups = [GroupRows("train", group, rows, 320, rows, ()) for group, rows in ((1, 5), (0, 4), (2, 2))]
-    plan = plan_shards(groups, PrepareOptions(num_shards=3))["train"]
+    plan = plan_shards(groups, PrepareSettings(num_shards=3))["train"]
     assert plan.first_row_of_group == {0: 0, 1: 4, 2: 9}
     assert plan.shard_bounds == (0, 3, 7, 11)
     assert cut_rows(4, 5, plan.shard_bounds) == [(1, 4, 7), (2, 7, 9)]
-    assert plan_shards(groups, PrepareOptions(num_shards=100))["train"].num_shards == 11
+    assert plan_shards(groups, PrepareSettings(num_shards=100))["train"].num_shards == 11
 
 
 def test_an_input_error_in_a_worker_process_arrives_as_one(tokenizer_directory: str, tmp_path: Path) -> None:
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b"the cat sat " * 500)[:-20])
     with pytest.raises(InputError) as caught:
-        prepare(ReadOptions((str(path),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"), num_workers=2)
+        prepare(ReadSettings((str(path),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"), num_workers=2)
     message = str(caught.value)
     assert message.startswith(f"a .gz input must be whole gzip, {path} is damaged or cut short")
     assert message.endswith("fetch it again")
@@ -427,8 +429,8 @@ def test_a_document_that_cannot_be_encoded_is_a_dead_letter_of_every_length(
     lines = [json.dumps({"id": f"doc-{number}", "text": f"the cat {number}"}) + "\n" for number in range(20)]
     lines[7] = json.dumps({"id": "doc-7", "text": "the red bird"}) + "\n"
     path.write_text("".join(lines), encoding="utf-8")
-    options = PrepareOptions(validation_rate=0.0)
-    reading = ReadOptions((str(path),), max_bad_rate=0.05)
+    options = PrepareSettings(validation_rate=0.0)
+    reading = ReadSettings((str(path),), max_bad_rate=0.05)
     for manifest, _ in prepare_lengths(reading, options, [16, 32], tokenizer_directory, str(out)).values():
         assert {name: number for name, number in manifest.counts.items() if number} == {
             "documents_in": 20,
@@ -448,7 +450,7 @@ def test_a_document_that_cannot_be_encoded_is_a_dead_letter_of_every_length(
         "stage": "encode",
         "reason": "ArithmeticError: no birds",
     }
-    strict = ReadOptions((str(path),), max_bad_rate=0.04)
+    strict = ReadSettings((str(path),), max_bad_rate=0.04)
     with pytest.raises(InputError, match=r"at most 0\.04 of all records .*, 1 of 20 are; the first: .*document doc-7"):
         prepare(strict, options, tokenizer_directory, str(tmp_path / "other"))
     # Every one of a batch.

@@ -13,8 +13,8 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from clozekit.deploy.cli import main
-from clozekit.pipelines.manifest import (
+from clozekit.deploy.cli.main import main
+from clozekit.pipelines.dataset.manifest import (
     MANIFEST_FILE,
     OWN_SHA256,
     Manifest,
@@ -23,12 +23,12 @@ from clozekit.pipelines.manifest import (
     manifest_to_json,
     read_manifest,
 )
-from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.dataset.records import records_to_rows, rows_to_records
+from clozekit.pipelines.dataset.tfrecord import frame_records, read_records
 from clozekit.pipelines.prepare import prepare
-from clozekit.pipelines.records import records_to_rows, rows_to_records
-from clozekit.pipelines.tfrecord import frame_records, read_records
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
 from clozekit.pipelines.verify import verify_dataset
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 
 Row = dict[str, list[int]]
 
@@ -183,9 +183,9 @@ def test_a_dataset_is_built_and_verified_in_an_object_store(
     corpus: Path, tokenizer_directory: str, dataset: tuple[str, Manifest]
 ) -> None:
     store = fsspec.filesystem("memory")
-    options = PrepareOptions(sequence_length=32, validation_rate=0.1, num_shards=3)
+    options = PrepareSettings(sequence_length=32, validation_rate=0.1, num_shards=3)
     try:
-        manifest, _ = prepare(ReadOptions((str(corpus),)), options, tokenizer_directory, "memory://bucket/dataset")
+        manifest, _ = prepare(ReadSettings((str(corpus),)), options, tokenizer_directory, "memory://bucket/dataset")
         assert manifest.dataset_sha256 == dataset[1].dataset_sha256
         assert verify_dataset("memory://bucket/dataset").problems == ()
         name = manifest.splits["validation"].shards[0].name

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from long_variants import FULL
 
-from clozekit.pipelines.options import ReadOptions
-from clozekit.pipelines.vocabulary import VocabularyOptions, describe_report, make_vocabulary
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
+from clozekit.pipelines.vocabulary import VocabularySettings, describe_report, make_vocabulary
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
 
 # SentencePiece finds no more than this in a corpus of twenty words.
@@ -19,13 +19,13 @@ SIZES = {"bert": 80, "roberta": 300, "albert": 30, "xlm_roberta": 30}
 def test_every_family_learns_the_same_on_one_worker_and_on_two(
     family: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clozekit.pipelines.read.MAX_BATCH_CHARACTERS", 1)
+    monkeypatch.setattr("clozekit.pipelines.reading.read_documents.MAX_BATCH_CHARACTERS", 1)
     lines = corpus.read_text(encoding="utf-8").splitlines(keepends=True)
     for number in range(4):
         (tmp_path / f"part-{number}.jsonl").write_text("".join(lines[number::4]), encoding="utf-8")
-    options = VocabularyOptions(family, SIZES[family])
-    one, report, bad = make_vocabulary(ReadOptions((str(corpus),)), str(tmp_path / "one"), options)
-    two, _, _ = make_vocabulary(ReadOptions((f"{tmp_path}/part-*",)), str(tmp_path / "two"), options, num_workers=2)
+    options = VocabularySettings(family, SIZES[family])
+    one, report, bad = make_vocabulary(ReadSettings((str(corpus),)), str(tmp_path / "one"), options)
+    two, _, _ = make_vocabulary(ReadSettings((f"{tmp_path}/part-*",)), str(tmp_path / "two"), options, num_workers=2)
     assert one.sha256() == two.sha256() == load_tokenizer(tmp_path / "one").sha256()
     assert one.vocabulary_size() == report.vocabulary_size == SIZES[family]
     assert (report.coverage_rate, report.unknown_rate, bad) == (1.0, 0.0, 0)
@@ -44,13 +44,13 @@ def test_every_family_learns_the_same_on_one_worker_and_on_two(
 )
 def test_settings_are_checked(arguments: tuple[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        VocabularyOptions(*arguments)
+        VocabularySettings(*arguments)
 
 
 def test_a_tokenizer_is_replaced_only_when_asked(corpus: Path, tmp_path: Path) -> None:
-    reading, options = ReadOptions((str(corpus),)), VocabularyOptions("bert", 80)
+    reading, options = ReadSettings((str(corpus),)), VocabularySettings("bert", 80)
     make_vocabulary(reading, str(tmp_path), options)
     with pytest.raises(InputError, match="holds a tokenizer already; pass --overwrite"):
         make_vocabulary(reading, str(tmp_path), options)
-    tokenizer, _, _ = make_vocabulary(reading, str(tmp_path), VocabularyOptions("bert", 90), overwrite=True)
+    tokenizer, _, _ = make_vocabulary(reading, str(tmp_path), VocabularySettings("bert", 90), overwrite=True)
     assert load_tokenizer(tmp_path).sha256() == tokenizer.sha256()

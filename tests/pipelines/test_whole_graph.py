@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from long_variants import FULL
 
-from clozekit.pipelines import read as read_module
-from clozekit.pipelines.corpus_options import (
-    CleanOptions,
-    CorpusOptions,
-    DecontaminateOptions,
-    DeduplicateOptions,
-    FilterOptions,
-)
-from clozekit.pipelines.manifest import Manifest
-from clozekit.pipelines.options import PrepareOptions, ReadOptions, Source
+from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.prepare import prepare
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.reading import read_documents as read_module
+from clozekit.pipelines.settings.corpus_settings import (
+    CleanSettings,
+    CorpusSettings,
+    DecontaminateSettings,
+    DeduplicateSettings,
+    FilterSettings,
+)
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, Source
+from clozekit.tokenizers.common.errors import InputError
 
-OPTIONS = PrepareOptions(sequence_length=32, validation_rate=0.2, num_shards=2, group_size=50)
+OPTIONS = PrepareSettings(sequence_length=32, validation_rate=0.2, num_shards=2, group_size=50)
 VERBS = ("sat on", "ran under", "flew over", "was", "and then it was")
 WORDS = ("cat", "dog", "bird", "mat", "house", "tree", "red", "blue", "old", "happy", "very")
 
@@ -56,25 +56,25 @@ def lines() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def corpus_options(tmp_path_factory: pytest.TempPathFactory) -> CorpusOptions:
+def corpus_options(tmp_path_factory: pytest.TempPathFactory) -> CorpusSettings:
     evaluation = tmp_path_factory.mktemp("evaluation") / "evaluation.txt"
     evaluation.write_text(EVALUATION + "\n", encoding="utf-8")
-    return CorpusOptions(
-        CleanOptions(unicode=True, fix_encoding=True, boilerplate_lines=True, mask=("email",)),
-        FilterOptions((), {"num_words": (4, None), "num_braces": (None, 0), "duplicate_5gram_rate": (None, 0.9)}),
-        DecontaminateOptions((str(evaluation),)),
-        DeduplicateOptions("near"),
+    return CorpusSettings(
+        CleanSettings(unicode=True, fix_encoding=True, boilerplate_lines=True, mask=("email",)),
+        FilterSettings((), {"num_words": (4, None), "num_braces": (None, 0), "duplicate_5gram_rate": (None, 0.9)}),
+        DecontaminateSettings((str(evaluation),)),
+        DeduplicateSettings("near"),
     )
 
 
 @pytest.fixture(scope="module")
 def expected(
-    lines: list[str], corpus_options: CorpusOptions, tokenizer_directory: str, tmp_path_factory: pytest.TempPathFactory
+    lines: list[str], corpus_options: CorpusSettings, tokenizer_directory: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Manifest]:
     directory = tmp_path_factory.mktemp("whole")
     (directory / "all.jsonl").write_text("".join(lines), encoding="utf-8")
     out = str(directory / "out")
-    reading = ReadOptions((f"{directory}/all.jsonl",))
+    reading = ReadSettings((f"{directory}/all.jsonl",))
     return out, prepare(reading, OPTIONS, tokenizer_directory, out, corpus=corpus_options)[0]
 
 
@@ -119,7 +119,7 @@ def test_the_bytes_do_not_depend_on_files_or_workers(
     workers: int,
     expected: tuple[str, Manifest],
     lines: list[str],
-    corpus_options: CorpusOptions,
+    corpus_options: CorpusSettings,
     tokenizer_directory: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -136,7 +136,7 @@ def test_the_bytes_do_not_depend_on_files_or_workers(
         monkeypatch.setattr(read_module, "RANGE_BYTES", 2000)
         monkeypatch.setattr(read_module, "MAX_BATCH_DOCUMENTS", 3)
         monkeypatch.setattr("clozekit.pipelines.select_documents.PART_BYTES", 5000)
-    reading = ReadOptions((f"{tmp_path}/*.jsonl*",))
+    reading = ReadSettings((f"{tmp_path}/*.jsonl*",))
     manifest, _ = prepare(
         reading, OPTIONS, tokenizer_directory, str(tmp_path / "out"), num_workers=workers, corpus=corpus_options
     )
@@ -154,8 +154,8 @@ def test_one_percent_of_broken_records_of_every_kind_is_counted_exactly(
     random.Random(0).shuffle(records)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\n".join(records) + b"\n\n")
-    options = PrepareOptions(sequence_length=32, validation_rate=0.0)
-    reading = ReadOptions((str(path),), max_bad_rate=0.01)
+    options = PrepareSettings(sequence_length=32, validation_rate=0.0)
+    reading = ReadSettings((str(path),), max_bad_rate=0.01)
     manifest, _ = prepare(reading, options, tokenizer_directory, str(tmp_path / "out"))
     counts = {name: number for name, number in manifest.counts.items() if number}
     assert counts == {
@@ -178,7 +178,7 @@ def test_one_percent_of_broken_records_of_every_kind_is_counted_exactly(
     with pytest.raises(
         InputError, match=r"at most 0\.005 of all records .*, 9 of 1001 are; the first: .*a\.jsonl, line"
     ):
-        prepare(ReadOptions((str(path),), max_bad_rate=0.005), options, tokenizer_directory, str(tmp_path / "other"))
+        prepare(ReadSettings((str(path),), max_bad_rate=0.005), options, tokenizer_directory, str(tmp_path / "other"))
 
 
 def test_a_mixture_takes_its_sources_by_weight_and_prefers_the_first(tokenizer_directory: str, tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_a_mixture_takes_its_sources_by_weight_and_prefers_the_first(tokenizer_d
     shared = [f"the cat sat on the mat and {word} {other}" for word in WORDS for other in WORDS]
     books = Source("books", (write("z.txt", shared),), 2.0)
     web = Source("web", (write("a.txt", [*shared, *(f"the dog ran {n}" for n in range(400))]),), 0.5)
-    reading = ReadOptions(sources=(books, web), document_kind="line")
-    options = PrepareOptions(sequence_length=32, validation_rate=0.1)
-    corpus = CorpusOptions(deduplicate=DeduplicateOptions("exact"))
+    reading = ReadSettings(sources=(books, web), document_kind="line")
+    options = PrepareSettings(sequence_length=32, validation_rate=0.1)
+    corpus = CorpusSettings(deduplicate=DeduplicateSettings("exact"))
     out = tmp_path / "out"
     counts = prepare(reading, options, tokenizer_directory, str(out), corpus=corpus)[0].counts
     assert counts["documents_in"] == 2 * len(shared) + 400
@@ -211,12 +211,12 @@ def test_a_mixture_takes_its_sources_by_weight_and_prefers_the_first(tokenizer_d
 def test_overwriting_with_other_settings_goes_on_where_it_was_killed(
     lines: list[str], tokenizer_directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clozekit.pipelines import make_dataset
+    from clozekit.pipelines.rows import make_dataset
 
     (tmp_path / "a.jsonl").write_text("".join(lines), encoding="utf-8")
-    reading, out = ReadOptions((f"{tmp_path}/a.jsonl",)), str(tmp_path / "out")
+    reading, out = ReadSettings((f"{tmp_path}/a.jsonl",)), str(tmp_path / "out")
     prepare(reading, OPTIONS, tokenizer_directory, out)
-    other = PrepareOptions(sequence_length=32, validation_rate=0.2, num_shards=3)
+    other = PrepareSettings(sequence_length=32, validation_rate=0.2, num_shards=3)
     monkeypatch.setattr(make_dataset.CommitDataset, "process", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepare(reading, other, tokenizer_directory, out, overwrite=True)

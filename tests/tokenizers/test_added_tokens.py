@@ -4,20 +4,17 @@
 """
 
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small_families as small
 import tensorflow as tf
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
-import small_families as small
-
 from clozekit.deploy.convert import check_keras_hub_tokenizer
-from clozekit.tokenizers.added_tokens import AddedToken
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.formats.added_tokens import AddedToken
 from clozekit.tokenizers.huggingface_export import write_huggingface_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 

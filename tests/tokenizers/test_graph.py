@@ -6,7 +6,7 @@ import slow_references as references
 import tensorflow as tf
 
 from clozekit.tokenizers.byte_pair import byte_characters
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 

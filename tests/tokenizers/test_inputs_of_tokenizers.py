@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer, RobertaTokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 

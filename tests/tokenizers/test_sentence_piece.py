@@ -5,10 +5,10 @@ import struct
 import pytest
 import slow_references as references
 
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import AlbertTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.formats.sentence_piece_proto import write_model
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
-from clozekit.tokenizers.sentence_piece_proto import write_model
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 WORDS = [("▁", -3.0), ("▁the", -2.0), ("▁fox", -4.0), ("f", -5.0), ("o", -5.0), ("x", -5.5), ("fo", -6.0), ("▁t", -3.5)]

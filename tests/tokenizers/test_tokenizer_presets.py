@@ -7,11 +7,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer, RobertaTokenizer
-from clozekit.tokenizers.preset_checksums import cache_directory
-from clozekit.tokenizers.preset_directory import relative_names
-from clozekit.tokenizers.preset_upload import upload_directory
+from clozekit.tokenizers.hub.preset_checksums import cache_directory
+from clozekit.tokenizers.hub.preset_files import relative_names
+from clozekit.tokenizers.hub.preset_upload import upload_directory
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 ROBERTA = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4, "a": 5, "b": 6, "ab": 7}

@@ -8,9 +8,9 @@ import slow_references as references
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clozekit.tokenizers.bert_tables import bert_tables
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.kernels.bert_tables import bert_tables
 from clozekit.tokenizers.wordpiece import WordPieceTokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -1,19 +1,16 @@
 """What the tests of the trainer share: modules beside them, small presets to start from, small labelled files."""
 
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import pytest
 
-from clozekit.model.families import family_named
-from clozekit.pipelines.options import ReadOptions
-from clozekit.pipelines.vocabulary import VocabularyOptions, make_vocabulary
+from clozekit.model.families.family_table import family_named
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
+from clozekit.pipelines.vocabulary import VocabularySettings, make_vocabulary
 from clozekit.tokenizers.families import BertTokenizer, load_tokenizer
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 def sentences(seed: int, count: int) -> list[str]:
@@ -59,8 +56,8 @@ def preset_of(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     def make(family: str) -> str:
         if not (root / family).exists():
             # SentencePiece finds no more in so small a corpus.
-            options = VocabularyOptions(family, 30 if family in ("albert", "xlm_roberta") else 300)
-            make_vocabulary(ReadOptions((str(corpus),)), str(root / f"{family}-tokenizer"), options)
+            options = VocabularySettings(family, 30 if family in ("albert", "xlm_roberta") else 300)
+            make_vocabulary(ReadSettings((str(corpus),)), str(root / f"{family}-tokenizer"), options)
             save_preset(family, load_tokenizer(root / f"{family}-tokenizer"), root / family)
         return str(root / family)
 

@@ -12,27 +12,27 @@ import pytest
 from long_variants import FULL
 
 from clozekit.model import MaskedLM
-from clozekit.model.reader_options import ReaderOptions
+from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.training import time_budget, training_loop
-from clozekit.model.training.config import (
-    BatchRampConfig,
-    CheckpointConfig,
-    EvaluateConfig,
-    MaskingConfig,
-    ModelConfig,
-    OptimizerConfig,
-    PhaseConfig,
-    RunConfig,
-    TrainConfig,
-)
 from clozekit.model.training.controller import Run
-from clozekit.model.training.log import METRICS_FILE, read_metrics
-from clozekit.pipelines.manifest import Manifest
-from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
+from clozekit.model.training.settings.run_settings import (
+    BatchRampSettings,
+    CheckpointSettings,
+    EvaluateSettings,
+    MaskingSettings,
+    ModelSettings,
+    OptimizerSettings,
+    PhaseSettings,
+    RunSettings,
+    TrainSettings,
+)
+from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.prepare import prepare
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
+from clozekit.tokenizers.common.errors import InputError
 
-MODEL = ModelConfig(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
+MODEL = ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
 STEPS = 12
 
 
@@ -40,21 +40,21 @@ STEPS = 12
 def short_dataset(corpus: Path, tokenizer_directory: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The corpus as rows of 16 tokens."""
     directory = str(tmp_path_factory.mktemp("short"))
-    options = PrepareOptions(sequence_length=16, validation_rate=0.1, num_shards=2)
-    prepare(ReadOptions((str(corpus),)), options, tokenizer_directory, directory)
+    options = PrepareSettings(sequence_length=16, validation_rate=0.1, num_shards=2)
+    prepare(ReadSettings((str(corpus),)), options, tokenizer_directory, directory)
     return directory
 
 
-def config_for(dataset: str, directory: Path, train: dict[str, Any], **changes: Any) -> RunConfig:
+def config_for(dataset: str, directory: Path, train: dict[str, Any], **changes: Any) -> RunSettings:
     fields = {
         "model": MODEL,
-        "train": TrainConfig(**{"steps": STEPS, "global_batch_size": 8, "steps_per_loop": 2, "xla": False, **train}),
-        "optimizer": OptimizerConfig(learning_rate=0.01),
-        "checkpoint": CheckpointConfig(every_steps=4, keep=9, background=False),
-        "evaluate": EvaluateConfig(every_steps=6, max_rows=32),
-        "reader": ReaderOptions(open_shards=2, shuffle_block_rows=64),
+        "train": TrainSettings(**{"steps": STEPS, "global_batch_size": 8, "steps_per_loop": 2, "xla": False, **train}),
+        "optimizer": OptimizerSettings(learning_rate=0.01),
+        "checkpoint": CheckpointSettings(every_steps=4, keep=9, background=False),
+        "evaluate": EvaluateSettings(every_steps=6, max_rows=32),
+        "reader": ReaderSettings(open_shards=2, shuffle_block_rows=64),
     }
-    return RunConfig(dataset, str(directory), **{**fields, **changes})
+    return RunSettings(dataset, str(directory), **{**fields, **changes})
 
 
 def curve(directory: Path) -> list[dict[str, Any]]:
@@ -72,12 +72,12 @@ def cut_back(directory: Path, step: int) -> None:
 
 
 COURSES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "phases": ({"phases": (PhaseConfig(7, "short", 16, 4), PhaseConfig(5))}, {}),
-    "ramp": ({"batch_ramp": BatchRampConfig(4, 6, 2), "global_batch_size": 12, "micro_batch_size": 4}, {}),
-    "bins": ({}, {"reader": ReaderOptions(open_shards=2, shuffle_block_rows=64, length_bins=(12, 24))}),
+    "phases": ({"phases": (PhaseSettings(7, "short", 16, 4), PhaseSettings(5))}, {}),
+    "ramp": ({"batch_ramp": BatchRampSettings(4, 6, 2), "global_batch_size": 12, "micro_batch_size": 4}, {}),
+    "bins": ({}, {"reader": ReaderSettings(open_shards=2, shuffle_block_rows=64, length_bins=(12, 24))}),
     "lamb on spans": (
         {},
-        {"optimizer": OptimizerConfig(name="lamb", schedule="cosine"), "masking": MaskingConfig(strategy="span")},
+        {"optimizer": OptimizerSettings(name="lamb", schedule="cosine"), "masking": MaskingSettings(strategy="span")},
     ),
 }
 
@@ -112,8 +112,8 @@ def test_gone_on_anywhere_it_is_as_if_never_stopped(
 def test_the_rows_of_phases_and_of_a_growing_batch(
     dataset: tuple[str, Manifest], short_dataset: str, tmp_path: Path
 ) -> None:
-    phases = (PhaseConfig(6, short_dataset), PhaseConfig(6))
-    train = {"phases": phases, "batch_ramp": BatchRampConfig(4, 4, 1), "steps_per_loop": 3}
+    phases = (PhaseSettings(6, short_dataset), PhaseSettings(6))
+    train = {"phases": phases, "batch_ramp": BatchRampSettings(4, 4, 1), "steps_per_loop": 3}
     run = Run(config_for(dataset[0], tmp_path / "run", train))
     run.train()
     entries = [entry for entry in read_metrics(tmp_path / "run" / METRICS_FILE) if entry["kind"] == "train"]
@@ -135,8 +135,8 @@ def test_a_run_ends_in_its_time_with_the_schedule_at_its_end(
     directory = tmp_path / "run"
     seconds = 8.0
     train = {"steps": 1_000_000, "hours": seconds / 3600, "steps_per_loop": 5}
-    config = config_for(dataset[0], directory, train, evaluate=EvaluateConfig(every_steps=10**6, max_rows=8))
-    config = dataclasses.replace(config, checkpoint=CheckpointConfig(every_steps=10**6, background=False))
+    config = config_for(dataset[0], directory, train, evaluate=EvaluateSettings(every_steps=10**6, max_rows=8))
+    config = dataclasses.replace(config, checkpoint=CheckpointSettings(every_steps=10**6, background=False))
     run = Run(config)
     # A clock that goes on by a tenth of a second whenever it is looked at, so that a slow machine changes nothing.
     ticks = itertools.count()
@@ -196,7 +196,7 @@ def test_a_damaged_shard_is_left_out_and_counted_when_the_configuration_says_so(
     directory = shutil.copytree(dataset[0], tmp_path / "data")
     shard = dataset[1].splits["train"].shards[0]
     (directory / shard.name).unlink()
-    reader = ReaderOptions(open_shards=2, shuffle_block_rows=64, on_damage="skip")
+    reader = ReaderSettings(open_shards=2, shuffle_block_rows=64, on_damage="skip")
     steps = dataset[1].splits["train"].rows // 8
     Run(config_for(str(directory), tmp_path / "run", {"steps": steps}, reader=reader)).train()
     assert f"{shard.name} is missing" in capsys.readouterr().out
@@ -206,7 +206,7 @@ def test_a_damaged_shard_is_left_out_and_counted_when_the_configuration_says_so(
 
 
 def test_slots_that_are_too_few_show_in_the_log(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
-    Run(config_for(dataset[0], tmp_path / "run", {"steps": 4}, masking=MaskingConfig(num_slots=3))).train()
+    Run(config_for(dataset[0], tmp_path / "run", {"steps": 4}, masking=MaskingSettings(num_slots=3))).train()
     entries = [entry for entry in read_metrics(tmp_path / "run" / METRICS_FILE) if entry["kind"] == "train"]
     assert all(entry["slot_overflow"] > 0 and entry["slot_use"] > 0.9 for entry in entries)
 
@@ -215,8 +215,8 @@ def test_datasets_of_two_tokenizers_are_refused(dataset: tuple[str, Manifest], c
     from clozekit.tokenizers.families import BertTokenizer
 
     BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the"]).save(tmp_path / "tokenizer")
-    options = PrepareOptions(sequence_length=16, validation_rate=0.1, num_shards=1)
-    prepare(ReadOptions((str(corpus),)), options, str(tmp_path / "tokenizer"), str(tmp_path / "other"))
-    train = {"steps": 4, "phases": (PhaseConfig(2, str(tmp_path / "other")), PhaseConfig(2))}
+    options = PrepareSettings(sequence_length=16, validation_rate=0.1, num_shards=1)
+    prepare(ReadSettings((str(corpus),)), options, str(tmp_path / "tokenizer"), str(tmp_path / "other"))
+    train = {"steps": 4, "phases": (PhaseSettings(2, str(tmp_path / "other")), PhaseSettings(2))}
     with pytest.raises(InputError, match="must be made with one tokenizer"):
         Run(config_for(dataset[0], tmp_path / "run", train))

@@ -8,23 +8,23 @@ import pytest
 import tensorflow as tf
 
 from clozekit.model import MaskedLM
-from clozekit.model.reader import validation_batches
+from clozekit.model.reading.dataset_reader import validation_batches
 from clozekit.model.training.evaluate_preset import (
-    EvaluateOptions,
+    EvaluatePresetSettings,
     evaluate_dataset,
     evaluate_texts,
     fixed_masking,
 )
-from clozekit.pipelines.manifest import Manifest
-from clozekit.pipelines.options import PrepareOptions, ReadOptions
+from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.prepare import prepare
-from clozekit.tokenizers.errors import InputError
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
+from clozekit.tokenizers.common.errors import InputError
 
 
 def test_loss_is_summed_loss_over_summed_count(start_preset: str, dataset: tuple[str, Manifest]) -> None:
     directory, manifest = dataset
     rows = manifest.splits["validation"].rows
-    result = evaluate_dataset(start_preset, directory, EvaluateOptions(batch_size=7, xla=False))
+    result = evaluate_dataset(start_preset, directory, EvaluatePresetSettings(batch_size=7, xla=False))
     # One batch of everything, by another way through the model: all logits.
     (batch,) = validation_batches(directory, manifest, fixed_masking(manifest, 0.15), rows)
     logits = MaskedLM.from_preset(start_preset).masked_logits(batch)
@@ -44,11 +44,11 @@ def test_loss_is_summed_loss_over_summed_count(start_preset: str, dataset: tuple
 def test_the_masks_are_the_same_every_time_and_rows_and_rate_can_be_set(
     start_preset: str, dataset: tuple[str, Manifest]
 ) -> None:
-    options = EvaluateOptions(max_rows=5, mask_rate=0.3, xla=False)
+    options = EvaluatePresetSettings(max_rows=5, mask_rate=0.3, xla=False)
     first, second = (evaluate_dataset(start_preset, dataset[0], options) for _ in range(2))
     assert first == second
     assert (first["rows"], first["mask_rate"]) == (5, 0.3)
-    fewer = evaluate_dataset(start_preset, dataset[0], EvaluateOptions(max_rows=5, xla=False))
+    fewer = evaluate_dataset(start_preset, dataset[0], EvaluatePresetSettings(max_rows=5, xla=False))
     assert fewer["num_predictions"] < first["num_predictions"]
 
 
@@ -67,16 +67,16 @@ def test_pseudo_perplexity_of_all_texts_weighs_every_token_alike(start_preset: s
 def test_what_does_not_belong_together_is_refused(
     start_preset: str, dataset: tuple[str, Manifest], corpus: Path, tokenizer_directory: str, tmp_path: Path
 ) -> None:
-    options = EvaluateOptions(xla=False)
+    options = EvaluatePresetSettings(xla=False)
     with pytest.raises(InputError, match="must hold a masked-LM head"):
         MaskedLM.from_preset(start_preset).backbone.save_to_preset(str(tmp_path / "headless"))
         evaluate_texts(str(tmp_path / "headless"), ["the cat"])
-    reading = ReadOptions((str(corpus),))
-    long = PrepareOptions(sequence_length=64, validation_rate=0.1, num_shards=1)
+    reading = ReadSettings((str(corpus),))
+    long = PrepareSettings(sequence_length=64, validation_rate=0.1, num_shards=1)
     prepare(reading, long, tokenizer_directory, str(tmp_path / "long"))
     with pytest.raises(InputError, match="rows must fit the model's 48 positions, .* has rows of 64"):
         evaluate_dataset(start_preset, str(tmp_path / "long"), options)
-    whole = PrepareOptions(sequence_length=32, validation_rate=0.0, num_shards=1)
+    whole = PrepareSettings(sequence_length=32, validation_rate=0.0, num_shards=1)
     prepare(reading, whole, tokenizer_directory, str(tmp_path / "whole"))
     with pytest.raises(InputError, match="has no validation split; prepare it with more documents"):
         evaluate_dataset(start_preset, str(tmp_path / "whole"), options)
@@ -84,7 +84,7 @@ def test_what_does_not_belong_together_is_refused(
 
 def test_a_dataset_of_another_tokenizer_is_refused(preset_of, dataset: tuple[str, Manifest]) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match="must be prepared with the preset's tokenizer, .* has a RobertaTokenizer"):
-        evaluate_dataset(preset_of("roberta"), dataset[0], EvaluateOptions(xla=False))
+        evaluate_dataset(preset_of("roberta"), dataset[0], EvaluatePresetSettings(xla=False))
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_a_dataset_of_another_tokenizer_is_refused(preset_of, dataset: tuple[str
 )
 def test_options_are_checked(options: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        EvaluateOptions(**options)  # type: ignore[arg-type]
+        EvaluatePresetSettings(**options)  # type: ignore[arg-type]

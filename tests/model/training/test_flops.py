@@ -5,7 +5,7 @@ import math
 import keras
 import pytest
 
-from clozekit.model.families import family_named
+from clozekit.model.families.family_table import family_named
 from clozekit.model.training.flops import Dimensions, training_flops_per_token, training_memory
 
 BASE = Dimensions(12, 12, 768, 3072, 768, 30522, 0.1)

@@ -14,36 +14,36 @@ from long_variants import FULL
 from processes import Child, finished, free_ports, log_inode, started, wait_for_step
 
 from clozekit.model import MaskedLM
-from clozekit.model.training.config import (
-    CheckpointConfig,
-    EvaluateConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
-    TrainConfig,
-)
 from clozekit.model.training.controller import Run
-from clozekit.model.training.log import MEASURED, METRICS_FILE, read_metrics
-from clozekit.pipelines.manifest import Manifest
+from clozekit.model.training.run_directory.run_log import MEASURED, METRICS_FILE, read_metrics
+from clozekit.model.training.settings.run_settings import (
+    CheckpointSettings,
+    EvaluateSettings,
+    ModelSettings,
+    OptimizerSettings,
+    RunSettings,
+    TrainSettings,
+)
+from clozekit.pipelines.dataset.manifest import Manifest
 
 # Dropout on: its random state must come back too.
-MODEL = ModelConfig(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
+MODEL = ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
 STEPS = 300 if FULL else 60
 
 
-def config_for(dataset: str, directory: Path, steps: int = STEPS) -> RunConfig:
-    return RunConfig(
+def config_for(dataset: str, directory: Path, steps: int = STEPS) -> RunSettings:
+    return RunSettings(
         dataset,
         str(directory),
         model=MODEL,
-        train=TrainConfig(steps=steps, global_batch_size=8, micro_batch_size=4, steps_per_loop=2, xla=False),
-        optimizer=OptimizerConfig(learning_rate=0.01),
-        checkpoint=CheckpointConfig(every_steps=10),
-        evaluate=EvaluateConfig(every_steps=30, max_rows=32),
+        train=TrainSettings(steps=steps, global_batch_size=8, micro_batch_size=4, steps_per_loop=2, xla=False),
+        optimizer=OptimizerSettings(learning_rate=0.01),
+        checkpoint=CheckpointSettings(every_steps=10),
+        evaluate=EvaluateSettings(every_steps=30, max_rows=32),
     )
 
 
-def command(config: RunConfig) -> list[str]:
+def command(config: RunSettings) -> list[str]:
     """`clozekit train` with the configuration in a file."""
     path = Path(config.directory).with_suffix(".yaml")
     path.write_text(config.to_yaml(), encoding="utf-8")
@@ -93,7 +93,7 @@ def test_killed_with_9_again_and_again_it_is_as_if_never_stopped(
 STOPPED = """
 import sys
 import time
-from clozekit.deploy.cli import main
+from clozekit.deploy.cli.main import main
 from clozekit.model.training.training_loop import TrainingLoop
 
 advance = TrainingLoop._advance

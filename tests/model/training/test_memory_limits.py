@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from clozekit.model.training import memory_limits
-from clozekit.model.training.config import ClusterConfig
-from clozekit.model.training.config_file import load_config
-from clozekit.model.training.kubernetes import indexed_job_cluster
+from clozekit.model.training.cluster.kubernetes import indexed_job_cluster
+from clozekit.model.training.cluster.slurm_cluster import expand_nodelist, expand_tasks_per_node
 from clozekit.model.training.memory_limits import check_run_fits
-from clozekit.model.training.slurm import expand_nodelist, expand_tasks_per_node
+from clozekit.model.training.settings.run_file import load_config
+from clozekit.model.training.settings.run_settings import ClusterSettings
 from clozekit.model.training.stages import stages_of
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -87,4 +87,4 @@ def test_tasks_that_no_cluster_has_are_refused(tasks: str) -> None:
 @pytest.mark.parametrize("count", ["1000000000", "9" * 5000, "-1", "0", "x"])
 def test_more_workers_than_any_cluster_has_are_refused(count: str) -> None:
     with pytest.raises(InputError, match="CLOZEKIT_NUM_WORKERS must be a whole number from 1 to 10,000"):
-        indexed_job_cluster({"JOB_COMPLETION_INDEX": "0", "CLOZEKIT_NUM_WORKERS": count}, ClusterConfig())
+        indexed_job_cluster({"JOB_COMPLETION_INDEX": "0", "CLOZEKIT_NUM_WORKERS": count}, ClusterSettings())

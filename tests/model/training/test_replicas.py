@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pods
 import pytest
+from helper_folder import HELPERS
 from long_variants import FULL
 from processes import finished, free_ports, started
 
-SCRIPT = Path(__file__).parent / "replica_runs.py"
+SCRIPT = HELPERS / "replica_runs.py"
 # Number of replicas -> what is trained on them.
 SETTINGS: dict[int, list[dict[str, Any]]] = {
     1: [{}, {"micro_batch_size": 2, "dropout": 0.2}],
@@ -147,7 +148,7 @@ PODS = {
     "jobset": ("bert-workers-0-0.bert", "bert-workers-0-1.bert"),
     "indexed_job": ("pretrain-0.pretrain", "pretrain-1.pretrain"),
 }
-# By default two processes train in test_kills.py (TF_CONFIG) and under a real Slurm in tests/deploy/test_slurm.py.
+# By default two processes train in test_kills.py (TF_CONFIG) and under a real Slurm in tests/deploy/submit/test_slurm_jobs.py.
 SOURCES = list(VARIABLES) if FULL else []
 
 

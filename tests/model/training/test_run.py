@@ -11,39 +11,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from helper_folder import HELPERS
 from long_variants import FULL
 
 from clozekit.model import MaskedLM
-from clozekit.model.training.config import (
-    CheckpointConfig,
-    EvaluateConfig,
-    LogConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
-    TrainConfig,
-)
 from clozekit.model.training.controller import Run
 from clozekit.model.training.datasets import check_family, check_splits
-from clozekit.model.training.evaluate import Evaluator
-from clozekit.model.training.log import MEASURED, METRICS_FILE, MetricsLog, read_metrics
-from clozekit.pipelines.manifest import Manifest
-from clozekit.tokenizers.errors import InputError
+from clozekit.model.training.objectives.masked_lm_measures import Evaluator
+from clozekit.model.training.run_directory.run_log import MEASURED, METRICS_FILE, MetricsLog, read_metrics
+from clozekit.model.training.settings.run_settings import (
+    CheckpointSettings,
+    EvaluateSettings,
+    LogSettings,
+    ModelSettings,
+    OptimizerSettings,
+    RunSettings,
+    TrainSettings,
+)
+from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families import BertTokenizer
 
 # Dropout on: its random state must be restored too.
-MODEL = ModelConfig(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
+MODEL = ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1)
 
 
-def config_for(dataset: str, directory: Path, steps: int = 12, xla: bool = False, **changes: object) -> RunConfig:
+def config_for(dataset: str, directory: Path, steps: int = 12, xla: bool = False, **changes: object) -> RunSettings:
     fields: dict[str, object] = {
         "model": MODEL,
-        "train": TrainConfig(steps=steps, global_batch_size=8, steps_per_loop=2, xla=xla),
-        "optimizer": OptimizerConfig(learning_rate=0.01),
-        "checkpoint": CheckpointConfig(every_steps=4, keep=2),
-        "evaluate": EvaluateConfig(every_steps=6, max_rows=32),
+        "train": TrainSettings(steps=steps, global_batch_size=8, steps_per_loop=2, xla=xla),
+        "optimizer": OptimizerSettings(learning_rate=0.01),
+        "checkpoint": CheckpointSettings(every_steps=4, keep=2),
+        "evaluate": EvaluateSettings(every_steps=6, max_rows=32),
     }
-    return RunConfig(dataset, str(directory), **{**fields, **changes})  # type: ignore[arg-type]
+    return RunSettings(dataset, str(directory), **{**fields, **changes})  # type: ignore[arg-type]
 
 
 def curve(directory: Path) -> list[dict[str, object]]:
@@ -80,7 +81,7 @@ KILLED = """
 import sys
 import threading
 from pathlib import Path
-sys.path += [sys.argv[1], str(Path(sys.argv[1]).parents[1])]
+sys.path += sys.argv[1].split(":")
 from test_run import Run, config_for
 from clozekit.model.training.training_loop import TrainingLoop
 
@@ -105,7 +106,7 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped_compiled_too(
     at_step = 6
     directory = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(Path(__file__).parent), dataset[0], str(directory), str(at_step)],
+        [sys.executable, "-c", KILLED, f"{Path(__file__).parent}:{HELPERS}", dataset[0], str(directory), str(at_step)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -238,19 +239,21 @@ def test_changes_that_do_not_touch_the_course_may_change(
 ) -> None:
     directory = tmp_path / "run"
     shutil.copytree(uninterrupted, directory)
-    config = dataclasses.replace(config_for(dataset[0], directory), checkpoint=CheckpointConfig(every_steps=3, keep=1))
+    config = dataclasses.replace(
+        config_for(dataset[0], directory), checkpoint=CheckpointSettings(every_steps=3, keep=1)
+    )
     Run(config).train()
     assert curve(directory) == curve(uninterrupted)
 
 
 def test_resume_can_be_required_or_refused(dataset: tuple[str, Manifest], uninterrupted: Path, tmp_path: Path) -> None:
-    required = CheckpointConfig(every_steps=4, resume="required")
+    required = CheckpointSettings(every_steps=4, resume="required")
     with pytest.raises(InputError, match="resume is required and .* holds no whole checkpoint"):
         Run(config_for(dataset[0], tmp_path / "empty", checkpoint=required)).train()
     directory = tmp_path / "run"
     shutil.copytree(uninterrupted, directory)
     with pytest.raises(InputError, match="resume is never and .* holds checkpoints"):
-        Run(config_for(dataset[0], directory, checkpoint=CheckpointConfig(resume="never"))).train()
+        Run(config_for(dataset[0], directory, checkpoint=CheckpointSettings(resume="never"))).train()
     Run(config_for(dataset[0], directory, checkpoint=required)).train()
     assert curve(directory) == curve(uninterrupted)
 
@@ -285,7 +288,7 @@ def test_a_shard_deleted_while_training_costs_nothing_that_was_saved(
 
 
 def test_the_log_says_what_the_run_costs(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
-    prices = LogConfig(peak_teraflops=0.1, price_per_hour=3600.0)
+    prices = LogSettings(peak_teraflops=0.1, price_per_hour=3600.0)
     Run(config_for(dataset[0], tmp_path, steps=4, log=prices)).train()
     first, second = (e for e in read_metrics(tmp_path / METRICS_FILE) if e["kind"] == "train")
     assert first.keys() >= MEASURED

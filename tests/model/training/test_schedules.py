@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clozekit.model.training.config import OptimizerConfig
 from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
+from clozekit.model.training.settings.run_settings import OptimizerSettings
 
 
 def rates(num_steps: int, **fields: object) -> list[float]:
-    config = OptimizerConfig(learning_rate=1.0, **fields)  # type: ignore[arg-type]
+    config = OptimizerSettings(learning_rate=1.0, **fields)  # type: ignore[arg-type]
     warmup = warmup_share(config, num_steps)
     return [float(learning_rate(step_progress(tf.constant(i), num_steps), warmup, config)) for i in range(num_steps)]
 
@@ -51,7 +51,7 @@ def test_one_cycle_goes_up_and_down_and_then_out() -> None:
 
 def test_what_is_left_at_the_end_is_a_share_of_the_peak() -> None:
     for schedule in ("linear", "cosine", "polynomial", "warmup_stable_decay"):
-        config = OptimizerConfig(learning_rate=2.0, schedule=schedule, final_rate=0.1)
+        config = OptimizerSettings(learning_rate=2.0, schedule=schedule, final_rate=0.1)
         assert float(learning_rate(tf.constant(1.0), 0.06, config)) == pytest.approx(0.2)
         # A run over its time stays there.
         assert float(learning_rate(tf.constant(1.7), 0.06, config)) == pytest.approx(0.2)

@@ -2,31 +2,31 @@
 
 import pytest
 
-from clozekit.model.training.config import BatchRampConfig, PhaseConfig, RunConfig, TrainConfig
+from clozekit.model.training.settings.run_settings import BatchRampSettings, PhaseSettings, RunSettings, TrainSettings
 from clozekit.model.training.stages import Stage, ramp_sizes, stage_at, stages_of
-from clozekit.tokenizers.errors import InputError
+from clozekit.tokenizers.common.errors import InputError
 
 
 def test_a_plain_run_is_one_stage() -> None:
-    assert stages_of(RunConfig("data", "run")) == (Stage(0, 1000, "data", 64, None, 0),)
+    assert stages_of(RunSettings("data", "run")) == (Stage(0, 1000, "data", 64, None, 0),)
 
 
 def test_a_batch_grows_in_multiples_of_the_first() -> None:
-    assert ramp_sizes(BatchRampConfig(8, 100, 4), 64) == [(0, 8), (25, 16), (50, 32), (75, 48), (100, 64)]
-    assert ramp_sizes(BatchRampConfig(64, 10, 1), 64) == [(0, 64), (10, 64)]
+    assert ramp_sizes(BatchRampSettings(8, 100, 4), 64) == [(0, 8), (25, 16), (50, 32), (75, 48), (100, 64)]
+    assert ramp_sizes(BatchRampSettings(64, 10, 1), 64) == [(0, 64), (10, 64)]
     with pytest.raises(InputError, match=r"multiple of train.batch_ramp.first_batch_size, got 64 and 10"):
-        ramp_sizes(BatchRampConfig(10, 100), 64)
+        ramp_sizes(BatchRampSettings(10, 100), 64)
 
 
 def test_phases_and_the_ramp_cut_one_another() -> None:
-    train = TrainConfig(
+    train = TrainSettings(
         steps=30,
         global_batch_size=16,
         micro_batch_size=4,
-        batch_ramp=BatchRampConfig(8, 10, 1),
-        phases=(PhaseConfig(20, "short"), PhaseConfig(10, None, 8, 2)),
+        batch_ramp=BatchRampSettings(8, 10, 1),
+        phases=(PhaseSettings(20, "short"), PhaseSettings(10, None, 8, 2)),
     )
-    stages = stages_of(RunConfig("long", "run", train=train))
+    stages = stages_of(RunSettings("long", "run", train=train))
     assert stages == (
         Stage(0, 10, "short", 8, 4, 0),
         Stage(10, 20, "short", 16, 4, 0),
@@ -53,11 +53,11 @@ def test_a_batch_that_can_not_be_shared_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"phases": (PhaseConfig(3),)}, "must add up to train.steps, got 3 and 1000"),
+        ({"phases": (PhaseSettings(3),)}, "must add up to train.steps, got 3 and 1000"),
         ({"hours": 0.0}, "train.hours must be above 0, got 0.0"),
         ({"precision": "float16"}, "must be one of float32, mixed_bfloat16, got 'float16'"),
     ],
 )
 def test_contradictions_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        TrainConfig(**fields)  # type: ignore[arg-type]
+        TrainSettings(**fields)  # type: ignore[arg-type]

@@ -8,13 +8,19 @@ import pytest
 import tensorflow as tf
 from long_variants import FULL
 
-from clozekit.model.reader_options import ReaderOptions
+from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.training.build_task import build_task
-from clozekit.model.training.config import MaskingConfig, ModelConfig, OptimizerConfig, RunConfig, TrainConfig
 from clozekit.model.training.optimizers import Optimizer, has_weight_decay
+from clozekit.model.training.settings.run_settings import (
+    MaskingSettings,
+    ModelSettings,
+    OptimizerSettings,
+    RunSettings,
+    TrainSettings,
+)
 from clozekit.model.training.step import TrainStep
 
-MODEL = ModelConfig(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.0)
+MODEL = ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.0)
 
 
 def batches(count: int) -> tf.data.Dataset:
@@ -34,11 +40,11 @@ def batches(count: int) -> tf.data.Dataset:
 
 
 def trained(steps: int, micro_batch_size: int | None = None, xla: bool = False) -> tuple[Any, Any]:
-    config = RunConfig(
+    config = RunSettings(
         "data",
         "run",
         model=MODEL,
-        train=TrainConfig(steps=steps, global_batch_size=8, micro_batch_size=micro_batch_size, xla=xla),
+        train=TrainSettings(steps=steps, global_batch_size=8, micro_batch_size=micro_batch_size, xla=xla),
     )
     task = build_task(config, vocabulary_size=40, sequence_length=12)
     optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
@@ -61,7 +67,7 @@ def test_micro_batches_and_xla_give_the_same_update(micro_batch_size: int | None
 
 
 def adamw_by_hand(
-    value: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float, c: OptimizerConfig
+    value: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float, c: OptimizerSettings
 ) -> np.ndarray:
     """Loshchilov and Hutter 2017, algorithm 2, in float64."""
     first = second = np.zeros_like(value)
@@ -74,7 +80,7 @@ def adamw_by_hand(
 
 
 def test_adamw_is_the_papers() -> None:
-    config = OptimizerConfig(weight_decay=0.1, clip_norm=1e9)
+    config = OptimizerSettings(weight_decay=0.1, clip_norm=1e9)
     kernel, bias = keras.Variable([[1.0, -2.0]], name="kernel"), keras.Variable([0.5], name="bias")
     optimizer = Optimizer([kernel, bias], config, xla=False)
     gradients = [(np.array([[0.3, -0.1]]), np.array([2.0])), (np.array([[-0.2, 0.4]]), np.array([-1.0]))]
@@ -85,7 +91,9 @@ def test_adamw_is_the_papers() -> None:
         np.testing.assert_allclose(np.asarray(variable), expected, rtol=1e-5)
 
 
-def lamb_by_hand(value: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float, c: OptimizerConfig) -> Any:
+def lamb_by_hand(
+    value: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float, c: OptimizerSettings
+) -> Any:
     """You et al. 2019, algorithm 2, in float64, with phi the identity."""
     first = second = np.zeros_like(value)
     for t, gradient in enumerate(gradients, start=1):
@@ -100,7 +108,7 @@ def lamb_by_hand(value: np.ndarray, gradients: list[np.ndarray], rate: float, de
 
 @pytest.mark.parametrize("xla", [False, True])
 def test_lamb_is_the_papers(xla: bool) -> None:
-    config = OptimizerConfig(name="lamb", weight_decay=0.1, clip_norm=1e9)
+    config = OptimizerSettings(name="lamb", weight_decay=0.1, clip_norm=1e9)
     dice = np.random.default_rng(0)
     start = {"kernel": dice.normal(size=(3, 4)), "zero/kernel": np.zeros((2, 2)), "bias": dice.normal(size=4)}
     variables = [keras.Variable(value, name=name.split("/")[-1], dtype="float32") for name, value in start.items()]
@@ -119,7 +127,7 @@ def test_lamb_is_the_papers(xla: bool) -> None:
 def test_gradients_are_clipped_to_their_global_norm() -> None:
     def after(scale: float) -> np.ndarray:
         variable = keras.Variable([1.0, 1.0], name="kernel")
-        optimizer = Optimizer([variable], OptimizerConfig(clip_norm=1.0, epsilon=1.0), xla=False)
+        optimizer = Optimizer([variable], OptimizerSettings(clip_norm=1.0, epsilon=1.0), xla=False)
         norm = optimizer.apply([tf.constant([3.0, 4.0]) * scale], tf.constant(0.1))
         np.testing.assert_allclose(float(norm), 5.0 * scale, rtol=1e-6)
         return np.asarray(variable)
@@ -132,7 +140,7 @@ def test_gradients_are_clipped_to_their_global_norm() -> None:
 @pytest.mark.parametrize("xla", [False, True])
 def test_a_gradient_that_is_no_number_changes_nothing(bad: float, xla: bool) -> None:
     variable = keras.Variable([1.0, 2.0], name="kernel")
-    optimizer = Optimizer([variable], OptimizerConfig(), xla=xla)
+    optimizer = Optimizer([variable], OptimizerSettings(), xla=xla)
     optimizer.apply([tf.constant([0.1, 0.1])], tf.constant(0.1))
     before = [np.asarray(v) for v in (variable, optimizer.first[0], optimizer.second[0], optimizer.updates)]
     norm = optimizer.apply([tf.constant([bad, 0.1])], tf.constant(0.1))
@@ -142,7 +150,7 @@ def test_a_gradient_that_is_no_number_changes_nothing(bad: float, xla: bool) -> 
 
 
 def test_norms_and_biases_do_not_decay() -> None:
-    config = RunConfig("data", "run", model=MODEL)
+    config = RunSettings("data", "run", model=MODEL)
     task = build_task(config, vocabulary_size=40, sequence_length=12)
     kept = sorted({v.path.rsplit("/", 1)[-1] for v in task.trainable_variables if not has_weight_decay(v.path)})
     decayed = sorted({v.path.rsplit("/", 1)[-1] for v in task.trainable_variables if has_weight_decay(v.path)})
@@ -152,9 +160,9 @@ def test_norms_and_biases_do_not_decay() -> None:
 
 def test_rows_in_a_short_bin_give_the_update_they_give_padded() -> None:
     def after(bins: tuple[int, ...]) -> list[np.ndarray]:
-        reader = ReaderOptions(length_bins=bins)
-        train, masking = TrainConfig(steps=2, global_batch_size=8, xla=False), MaskingConfig(train_rate=0.5)
-        config = RunConfig("data", "run", model=MODEL, train=train, reader=reader, masking=masking)
+        reader = ReaderSettings(length_bins=bins)
+        train, masking = TrainSettings(steps=2, global_batch_size=8, xla=False), MaskingSettings(train_rate=0.5)
+        config = RunSettings("data", "run", model=MODEL, train=train, reader=reader, masking=masking)
         task = build_task(config, vocabulary_size=40, sequence_length=12)
         optimizer = Optimizer(task.trainable_variables, config.optimizer, False)
         step = TrainStep(task, optimizer, config, tf.distribute.get_strategy())
@@ -183,11 +191,11 @@ def test_rows_in_a_short_bin_give_the_update_they_give_padded() -> None:
 
 
 def test_bfloat16_keeps_weights_and_moments_in_float32() -> None:
-    config = RunConfig(
+    config = RunSettings(
         "data",
         "run",
         model=MODEL,
-        train=TrainConfig(steps=4, global_batch_size=8, xla=FULL, precision="mixed_bfloat16"),
+        train=TrainSettings(steps=4, global_batch_size=8, xla=FULL, precision="mixed_bfloat16"),
     )
     task = build_task(config, vocabulary_size=40, sequence_length=12)
     assert task.backbone.token_embedding.compute_dtype == "bfloat16"

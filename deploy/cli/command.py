@@ -1,0 +1,20 @@
+"""How every verb of the command is set up: its summary, its usage, its example."""
+
+import argparse
+from typing import Any
+
+PRESET_HELP = "a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
+
+
+def command(commands: Any, name: str, summary: str, example: str, usage: str | None = None) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        usage=usage,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # `clozekit vocab --debug` as well as `clozekit --debug vocab`.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser

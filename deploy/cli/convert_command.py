@@ -1,0 +1,40 @@
+"""`clozekit convert`: a preset into another library's layout, or into a SavedModel."""
+
+import argparse
+import sys
+from typing import Any
+
+from clozekit.deploy.cli.command import command
+from clozekit.deploy.quiet_loading import load_tensorflow
+
+
+def add(commands: Any) -> None:
+    parser = command(
+        commands,
+        "convert",
+        "Turn a preset into another library's, or into a SavedModel.",
+        "clozekit convert hf://google-bert/bert-base-uncased bert-base --to clozekit",
+    )
+    parser.add_argument(
+        "source", metavar="SRC", help="a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
+    )
+    parser.add_argument("target", metavar="DST", help="where it goes: a new directory, an old preset, or a URL (gs://)")
+    parser.add_argument(
+        "--to",
+        choices=["clozekit", "keras_hub", "huggingface", "saved_model"],
+        required=True,
+        help="clozekit: a preset of ours; keras_hub: the same, refused where KerasHub would compute something else;"
+        " huggingface: config.json and model.safetensors for transformers; saved_model: TensorFlow's, which takes ids, and"
+        " strings where the tokenizer can be in a graph (albert, xlm_roberta; bert's and roberta's run in Python)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    load_tensorflow()
+    from clozekit.deploy.convert import convert as convert_preset
+
+    converted = convert_preset(arguments.source, arguments.target, arguments.to)
+    for note in converted.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{converted.what}, from {arguments.source} to {arguments.target}\n{converted.load_with}")

@@ -1,0 +1,63 @@
+"""`clozekit evaluate`: measures a masked LM on a dataset or on texts."""
+
+import argparse
+import json
+from typing import Any
+
+from clozekit.deploy.cli.command import PRESET_HELP, command
+from clozekit.deploy.cli.result_file import check_result_target
+from clozekit.deploy.cli.texts_of_files import fill_texts
+from clozekit.deploy.quiet_loading import load_tensorflow
+from clozekit.tokenizers.storage.file_systems import write_text
+
+
+def add(commands: Any) -> None:
+    parser = command(
+        commands,
+        "evaluate",
+        "Measure a masked LM: loss, accuracy and perplexity on a dataset, or the pseudo-perplexity of texts.",
+        "clozekit evaluate run/preset --dataset dataset\n  clozekit evaluate run/preset --texts sentences.txt",
+    )
+    parser.add_argument("preset", metavar="PRESET", help=PRESET_HELP)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--dataset", metavar="DIRECTORY", help="a dataset that `clozekit prepare` wrote: its validation split"
+    )
+    source.add_argument(
+        "--texts", metavar="FILE", help="texts, one a line, each token masked once; - is standard input"
+    )
+    parser.add_argument(
+        "--text-key",
+        default=None,
+        metavar="NAME",
+        help="the column or key of the text in a .tsv, .csv or .jsonl file (default: text)",
+    )
+    parser.add_argument("--batch-size", type=int, default=32, help="rows at a time (default: %(default)s)")
+    parser.add_argument("--max-rows", type=int, default=None, help="rows to look at (default: all of the split)")
+    parser.add_argument(
+        "--mask-rate", type=float, default=0.15, help="share of the tokens to guess (default: %(default)s)"
+    )
+    parser.add_argument("--output", default=None, metavar="FILE", help="write the JSON there too")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts", arguments.text_key)
+    if arguments.output is not None:
+        check_result_target(arguments.output)
+    # The measure is one for all texts: an empty line adds nothing to it.
+    texts = None if texts is None else [text for text in texts if text.strip()]
+    from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
+
+    options = EvaluatePresetSettings(arguments.batch_size, arguments.max_rows, arguments.mask_rate)
+    load_tensorflow()
+    from clozekit.model.training.evaluate_preset import evaluate_dataset, evaluate_texts
+
+    if texts is not None:
+        result = evaluate_texts(arguments.preset, texts)
+    else:
+        result = evaluate_dataset(arguments.preset, arguments.dataset, options)
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    if arguments.output is not None:
+        write_text(arguments.output, text + "\n")
+    print(text)

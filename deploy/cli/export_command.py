@@ -1,0 +1,40 @@
+"""`clozekit export`: a dataset in another format."""
+
+import argparse
+from typing import Any
+
+from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.running_options import add_running_options, running
+
+
+def add(commands: Any) -> None:
+    parser = command(
+        commands,
+        "export",
+        "Write a dataset in another format: padded TFRecords, Parquet, a folder for TensorFlow Datasets.",
+        "clozekit export dataset padded --to padded",
+        "clozekit export DATASET DST --to FORMAT [OPTIONS] [-- BEAM OPTIONS]",
+    )
+    parser.add_argument("dataset", metavar="DATASET")
+    parser.add_argument("output", metavar="DST", help="a folder of its own, which appears when it is complete")
+    parser.add_argument(
+        "--to",
+        choices=["padded", "parquet", "tfds"],
+        required=True,
+        help="padded: fixed-length TFRecords; parquet; tfds: for tensorflow_datasets.builder_from_directory",
+    )
+    add_running_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.export import export_dataset
+    from clozekit.pipelines.export_formats import reading_line
+
+    manifest = export_dataset(
+        arguments.dataset, arguments.output, arguments.to, overwrite=arguments.overwrite, **running(arguments)
+    )
+    print(
+        f"exported {sum(split.rows for split in manifest.splits.values()):,} rows to {arguments.output}; read it with"
+    )
+    print(f"  {reading_line(arguments.to, arguments.output, manifest)}")

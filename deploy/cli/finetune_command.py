@@ -1,0 +1,80 @@
+"""`clozekit finetune`: trains a text classifier from a preset."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from clozekit.deploy.cli.command import PRESET_HELP, command
+from clozekit.deploy.quiet_loading import load_tensorflow
+
+# Option -> key of the configuration.
+FINETUNE_KEYS = {
+    "init_from": "init_from",
+    "directory": "directory",
+    "train": "data.train",
+    "validation": "data.validation",
+    "test": "data.test",
+    "text": "data.text",
+    "text_pair": "data.text_pair",
+    "label": "data.label",
+}
+
+
+def add(commands: Any) -> None:
+    parser = command(
+        commands,
+        "finetune",
+        "Fine-tune a text classifier on labelled texts or pairs of texts; run again, it goes on where it stopped.",
+        "clozekit finetune glue/mrpc init_from=bert_base_en_uncased data.folder=MRPC directory=runs/mrpc\n"
+        "  clozekit finetune --init-from run/preset --train train.csv --validation dev.csv --text review --label stars"
+        " --directory runs/reviews epochs=5",
+    )
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG.YAML", help="a file or glue/NAME; none where the options say it all"
+    )
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
+    parser.set_defaults(rest="changes")
+    group = parser.add_argument_group("short for keys of the configuration")
+    group.add_argument("--init-from", metavar="PRESET", help=f"the model to start from: {PRESET_HELP}")
+    group.add_argument("--directory", help="where everything of the run goes")
+    group.add_argument("--train", metavar="FILE", help="labelled texts: .tsv, .csv or .jsonl")
+    group.add_argument(
+        "--validation",
+        metavar="FILE",
+        action="append",
+        help="the same, to measure on; given again, the first one decides",
+    )
+    group.add_argument("--test", metavar="FILE", action="append", help="texts to predict, without labels")
+    group.add_argument("--text", metavar="COLUMN", help="the column of the texts: its name, or its number from 0")
+    group.add_argument("--text-pair", metavar="COLUMN", help="the column of the second text, for pairs")
+    group.add_argument("--label", metavar="COLUMN", help="the column of the labels")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    name, changes = arguments.config, list(arguments.changes)
+    if name is not None and "=" in name and not Path(name).exists():
+        # No file was named: the first change stands in its place.
+        name, changes = None, [name, *changes]
+    from clozekit.model.training.settings.finetune_settings import load_finetune_config
+
+    config = load_finetune_config(name, changes, options_as_keys(arguments))
+    load_tensorflow()
+    from clozekit.model.training.finetuning.finetune import FinetuneRun
+    from clozekit.model.training.reports.finetune_report import write_finetune_report
+
+    run = FinetuneRun(config)
+    if run.data.num_skipped:
+        print(f"{run.data.num_skipped:,} bad rows were left out (data.skip_bad_rows)")
+    print(run.summary)
+    result = run.train()
+    report = write_finetune_report(run, result)
+    for split, metrics in result["metrics"].items():
+        print(f"{split}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+    print(f"best step {result['best_step']:,}\npreset {run.preset_directory}\nreport {report}")
+
+
+def options_as_keys(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Dotted key -> value of the options that were given."""
+    given = {key: getattr(arguments, option) for option, key in FINETUNE_KEYS.items()}
+    return {key: value for key, value in given.items() if value is not None}

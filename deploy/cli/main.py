@@ -1,0 +1,90 @@
+"""The `clozekit` command: runs a verb; one line for what went wrong, exit codes."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+from clozekit.deploy.cli.interruption import Interruption
+from clozekit.deploy.cli.parser import parse
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.quiet_libraries import DEBUG
+
+EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    with Interruption() as interruption:
+        try:
+            line, status = _run(argv, interruption)
+        except (Exception, KeyboardInterrupt):
+            # Whatever a library makes of a signal, the signal is the reason.
+            if interruption.received is None:
+                raise
+            line, status = "", interruption.status
+        if interruption.received is not None:
+            return interruption.finish()
+        if line:
+            print(line, file=sys.stderr)
+        return status
+
+
+def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, int]:
+    """Runs the command; returns the line that says what went wrong ("" where nothing did) and the exit status."""
+    try:
+        arguments = parse(argv)
+    except InputError as error:
+        given = sys.argv[1:] if argv is None else argv
+        name = next((word for word in given if not word.startswith("-")), "")
+        return f"clozekit {name}: {error}".replace(" :", ":"), EXIT_INPUT
+    name = interruption.command = f"clozekit {arguments.command}"
+    interruption.debug = arguments.debug
+    interruption.has_workers = getattr(arguments, "num_workers", 1) != 1
+    if arguments.command == "train":
+        interruption.handle(signal.SIGUSR1)
+    if not arguments.debug:
+        # Before gRPC is loaded, by Beam too.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    before = os.environ.get(DEBUG)
+    if arguments.debug:
+        os.environ[DEBUG] = "1"
+    try:
+        arguments.run(arguments)
+    except KeyboardInterrupt:
+        return f"{name}: interrupted; run it again to go on", EXIT_INTERRUPTED
+    except Exception as error:
+        line, status = _line_of(error)
+        if line is None:
+            raise
+        if arguments.debug:
+            traceback.print_exc()
+        return f"{name}: {line}", status
+    finally:
+        if before is None:
+            os.environ.pop(DEBUG, None)
+    return "", EXIT_OK
+
+
+def _line_of(error: Exception) -> tuple[str | None, int]:
+    """What an error is to a user, in one line, and the exit status; no line where only a traceback says it."""
+    if isinstance(error, InputError):
+        return str(error), EXIT_INPUT
+    # An EarlyEndError of the trainer, which is not loaded for every command.
+    status = getattr(error, "exit_status", None)
+    if isinstance(error, RuntimeError) and status is not None:
+        return str(error), status
+    if isinstance(error, OSError) and error.strerror:
+        # A full disk, a folder that can't be written: nothing to learn from a traceback.
+        return str(error), EXIT_FAILURE
+    # Its import takes a while, and few need it.
+    from clozekit.deploy.storage_errors import refusal
+
+    line = refusal(error)
+    return (str(error) if line is None and isinstance(error, OSError) else line), EXIT_FAILURE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The parser of the command: every verb with its options, in the order in which `--help` lists them."""
+
+import argparse
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+
+from clozekit.deploy.cli import (
+    convert_command,
+    costs_command,
+    demo_command,
+    doctor_command,
+    evaluate_command,
+    export_command,
+    fill_command,
+    finetune_command,
+    inspect_command,
+    predict_command,
+    prepare_command,
+    submit_command,
+    train_command,
+    verify_command,
+    vocab_command,
+)
+from clozekit.deploy.cli.argument_rules import check_arguments, check_words
+from clozekit.deploy.cli.submit_command import split_remote
+
+# A verb is added by its own file and a line here.
+VERBS = (
+    demo_command,
+    vocab_command,
+    prepare_command,
+    inspect_command,
+    verify_command,
+    export_command,
+    train_command,
+    convert_command,
+    fill_command,
+    evaluate_command,
+    finetune_command,
+    predict_command,
+    doctor_command,
+    costs_command,
+    submit_command,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clozekit",
+        description="From raw text to a pretrained masked language model.",
+        epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 130 interrupted by"
+        " Ctrl-C, 143 stopped by SIGTERM; 75 `train` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
+        " lost another worker: in all these cases the same command goes on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
+        " 1 any other failure.",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error and the libraries' messages"
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"clozekit {importlib.metadata.version('clozekit')}",
+        help="say the version",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for verb in VERBS:
+        verb.add(commands)
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses."""
+    parser = build_parser()
+    given = sys.argv[1:] if argv is None else argv
+    check_words(given)
+    words, remote = split_remote(given)
+    arguments, extra = parser.parse_known_args(words)
+    arguments.remote = remote
+    rest = getattr(arguments, "rest", None)
+    if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    if extra:
+        getattr(arguments, str(rest)).extend(extra)
+    check_arguments(arguments)
+    return arguments

@@ -1,0 +1,56 @@
+"""`clozekit train`: pretrains a model, and goes on where it stopped."""
+
+import argparse
+from typing import Any
+
+from clozekit.deploy.cli.command import command
+from clozekit.deploy.quiet_loading import load_tensorflow
+
+
+def add(commands: Any) -> None:
+    parser = command(
+        commands,
+        "train",
+        "Train a model; run again, it goes on where it stopped.",
+        "clozekit train config.yaml train.steps=2000 optimizer.learning_rate=5e-4",
+    )
+    parser.add_argument("config", metavar="CONFIG.YAML")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
+    parser.set_defaults(rest="changes")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train nothing: show the whole configuration, the parameters, FLOPs and memory, and compile one step",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from clozekit.model.training.settings.run_file import load_config
+
+    config = load_config(arguments.config, arguments.changes)
+
+    def join_workers() -> Any:
+        from clozekit.model.training.cluster.workers import start_workers
+
+        return start_workers(config.cluster)
+
+    workers = load_tensorflow(join_workers)
+    from clozekit.model.training.controller import Run
+    from clozekit.model.training.reports.pretraining_report import write_run_report
+
+    if arguments.dry_run:
+        from clozekit.model.training.dry_run import dry_run
+
+        for line in dry_run(config, workers):
+            print(line, flush=True)
+        return
+    run = Run(config, workers)
+    metrics = run.train()
+    if not workers.is_chief:
+        return
+    report = write_run_report(run, metrics)
+    print(
+        f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"
+        f" {metrics['accuracy']:.1%}\npreset {run.preset_directory}\nreport {report}"
+    )

@@ -1,0 +1,31 @@
+"""`clozekit verify`: checks every byte of a dataset."""
+
+import argparse
+from typing import Any
+
+from clozekit.deploy.cli.command import command
+from clozekit.tokenizers.common.errors import InputError
+
+
+def add(commands: Any) -> None:
+    parser = command(
+        commands,
+        "verify",
+        "Check every byte of a dataset: hashes, counts, records, ids, lengths; a line for each problem.",
+        "clozekit verify gs://bucket/dataset",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="a directory or any fsspec URL")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from clozekit.pipelines.verify import verify_dataset
+
+    verified = verify_dataset(arguments.dataset)
+    print("\n".join(map(str, verified.problems)), end="\n" if verified.problems else "")
+    if verified.problems:
+        raise InputError(
+            f"a dataset must be what its manifest says, {arguments.dataset} has {len(verified.problems)} problems (above);"
+            " copy it again or run `clozekit prepare --overwrite`"
+        )
+    print(f"whole: {verified.num_shards:,} shards, {verified.num_rows:,} rows, {verified.num_tokens:,} tokens")

@@ -1,0 +1,1 @@
+"""`clozekit demo`: its corpus and its run."""

@@ -1,0 +1,1 @@
+"""`clozekit doctor`: what it looks at, on machines and of data."""

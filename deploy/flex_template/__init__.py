@@ -1,0 +1,1 @@
+"""The Flex Template of Dataflow: what its launcher runs inside the image."""

@@ -1,0 +1,1 @@
+"""Submitting jobs: the job spec, and a file a platform."""

@@ -1,0 +1,46 @@
+"""What a platform must offer to `submit`, and what it may ask of the `clozekit` command, which imports it."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clozekit.deploy.submit.job_spec import Job
+from clozekit.deploy.submit.job_state import JobState
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What stands behind `--` is a command of ours: how it is parsed, what its options mean, how it runs here."""
+
+    parse: Callable[[Sequence[str]], argparse.Namespace]
+    prepare_settings: Callable[[argparse.Namespace], tuple[Any, Any, Any]]
+    prepare: Callable[[argparse.Namespace], None]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A platform. `command` checks the words behind `--` and gives what the others take as their command, which has
+    `words` and `config`, from which the fingerprint of a job is made.
+
+    render: what would be sent, as text. find: the newest job of the spec's name, None if there is none. start, refresh,
+    cancel: as their names say. log_reader: a function that returns the lines of the log since it was last called.
+
+    keeps_names: a job that has ended keeps its name until `clear` removes it. has_time_limit: the platform ends a job at
+    the end of its budget. was_taken_away: whether a job that failed lost its machine, where the platform does not start
+    it again by itself. finish: what is done here when a job has succeeded.
+    """
+
+    name: str
+    command: Callable[[Job, list[str], CommandLine], Any]
+    render: Callable[[Job, Any], str]
+    find: Callable[[Job], JobState | None]
+    start: Callable[[Job, Any], JobState]
+    refresh: Callable[[Job, JobState], JobState]
+    cancel: Callable[[Job, JobState], None]
+    log_reader: Callable[[Job, JobState], Callable[[], list[str]]]
+    keeps_names: bool = False
+    has_time_limit: bool = True
+    clear: Callable[[Job, JobState], None] | None = None
+    was_taken_away: Callable[[Job, JobState], bool] | None = None
+    finish: Callable[[Job, Any], None] | None = None

@@ -1,0 +1,355 @@
+"""Dataflow: `prepare` as a job of Beam's own DataflowRunner, which stages the graph and sends the request."""
+
+import argparse
+import json
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clozekit.deploy.submit.backend import Backend, CommandLine
+from clozekit.deploy.submit.job_spec import FINGERPRINT, Job
+from clozekit.deploy.submit.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
+from clozekit.deploy.submit.submit_errors import BucketError, JobFailedError, NameTakenError, google_errors, one_line
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.storage.file_systems import read_text
+
+# Of this name Beam has one, and we have two that do not wait.
+RUNNER = "DataflowRunner"
+DISK_TYPE = "compute.googleapis.com/projects//zones//diskTypes/"
+PHASES = {
+    "JOB_STATE_PENDING": WAITING,
+    "JOB_STATE_QUEUED": WAITING,
+    "JOB_STATE_RUNNING": RUNNING,
+    "JOB_STATE_DRAINING": RUNNING,
+    "JOB_STATE_RESOURCE_CLEANING_UP": RUNNING,
+    "JOB_STATE_DONE": SUCCEEDED,
+    "JOB_STATE_DRAINED": SUCCEEDED,
+    "JOB_STATE_UPDATED": SUCCEEDED,
+    "JOB_STATE_FAILED": FAILED,
+    "JOB_STATE_CANCELLING": CANCELLED,
+    "JOB_STATE_CANCELLED": CANCELLED,
+}
+
+
+@dataclass(frozen=True)
+class PrepareCommand:
+    """words: `prepare` and its arguments; arguments: the same, parsed; line: what runs them. It builds the graph here;
+    nothing is read by it but names and sizes of the inputs, and the tokenizer."""
+
+    words: tuple[str, ...]
+    arguments: Any
+    config: str | None
+    line: CommandLine
+
+
+def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
+    job.needs("dataflow", "project", "region", "dataflow.temp_location")
+    if (job.image is None) == (job.dataflow.setup_file is None):
+        raise InputError(
+            "a job for dataflow needs what its workers run: the key image (with Clozekit inside) or"
+            f" dataflow.setup_file, got {job.image!r} and {job.dataflow.setup_file!r}; give one of them"
+        )
+    if job.environment:
+        raise InputError(
+            f"Dataflow sets no variables on its workers, got environment {dict(job.environment)}; put them into the image"
+        )
+    if job.accelerators is not None:
+        raise InputError("prepare uses no accelerators, got accelerators for dataflow; leave the key out")
+    if not words or words[0] != "prepare":
+        raise InputError(
+            f"dataflow runs `prepare`, got {shlex.join(words) or 'no command'}; write it behind `--`, as in: clozekit"
+            " submit dataflow job.yaml -- prepare --input 'gs://bucket/docs/*' ..."
+        )
+    if job.output is not None:
+        # Before a `--` with Beam's own options.
+        words = ["prepare", "--output", job.output, *without_option(words[1:], "--output")]
+    arguments = line.parse(words)
+    if arguments.runner not in (None, RUNNER):
+        raise InputError(f"--runner must be left out of what is submitted to dataflow, got {arguments.runner}")
+    reads = [*(arguments.input or ()), *(source.partition("=")[2] for source in arguments.source or ())]
+    reads += arguments.decontaminate or []
+    for option, place in [("inputs", place) for place in reads] + [("--output", arguments.output)]:
+        if "://" not in place:
+            raise InputError(
+                f"{option} must be where Dataflow's workers reach it (gs://bucket/...), got {place!r}; copy it there"
+            )
+    in_image = job.image is not None and Path(arguments.tokenizer).is_absolute()
+    if "://" not in arguments.tokenizer and not in_image:
+        raise InputError(
+            f"--tokenizer must be where Dataflow's workers reach it: gs://bucket/..., or an absolute path that the image"
+            f" has too, got {arguments.tokenizer!r}"
+        )
+    config = None if arguments.config is None else read_text(arguments.config)
+    return PrepareCommand(tuple(words), arguments, config, line)
+
+
+def without_option(words: Sequence[str], name: str) -> list[str]:
+    """`words` without the option `name` and its one value, in either spelling."""
+    kept, skip = [], False
+    for word in words:
+        if skip or word == name:
+            skip = not skip
+        elif not word.startswith(f"{name}="):
+            kept.append(word)
+    return kept
+
+
+def beam_arguments(job: Job, fingerprint: str) -> list[str]:
+    """The options of Beam's DataflowRunner."""
+    settings = job.dataflow
+    given: dict[str, Any] = {
+        "project": job.project,
+        "region": job.region,
+        "worker_zone": job.zone,
+        "job_name": job.name,
+        "temp_location": settings.temp_location,
+        "staging_location": f"{settings.temp_location}/staging",
+        "sdk_container_image": job.image,
+        # The image has Beam inside: nothing to stage.
+        "sdk_location": None if job.image is None else "container",
+        "setup_file": settings.setup_file,
+        "machine_type": job.machine,
+        "num_workers": job.num_workers,
+        "max_num_workers": settings.max_workers,
+        "autoscaling_algorithm": None if settings.max_workers is None else "THROUGHPUT_BASED",
+        "disk_size_gb": job.disk_gb,
+        "worker_disk_type": None if settings.disk_type is None else DISK_TYPE + settings.disk_type,
+        "number_of_worker_harness_threads": settings.harness_threads,
+        "service_account_email": job.service_account,
+        "network": job.network,
+        "subnetwork": job.subnetwork,
+        "dataflow_endpoint": settings.endpoint,
+        # Dataflow's own way of cheaper, interruptible machines.
+        "flexrs_goal": None if job.provisioning == "standard" else "COST_OPTIMIZED",
+    }
+    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    # Left open, Beam pickles the session of this process for the workers when it sends to the real service.
+    words.append("--no_save_main_session")
+    words += [] if settings.public_ips else ["--no_use_public_ips"]
+    labels = {**job.labels, FINGERPRINT: fingerprint}
+    words += [f"--labels={key}={value}" for key, value in labels.items()]
+    return [*words, *(f"--experiments={name}" for name in settings.experiments)]
+
+
+def hand_over(
+    arguments: Any, settings: tuple[Any, Any, Any], beam_words: Sequence[str], how: str = "sending_runner"
+) -> Any:
+    """Runs `prepare` with a runner that leaves when the job is sent, or shown: `how` is its module; `settings` are what
+    its arguments mean.
+
+    Returns what that runner gives; None when the datasets are there already.
+    """
+    from clozekit.deploy.submit.sending_runner import HandedOver
+    from clozekit.pipelines.prepare import prepare_lengths
+
+    reading, corpus, options = settings
+    runner = f"--runner=clozekit.deploy.submit.{how}.{RUNNER}"
+    try:
+        prepare_lengths(
+            reading,
+            options,
+            arguments.sequence_length,
+            arguments.tokenizer,
+            arguments.output,
+            runner=RUNNER,
+            num_workers=arguments.num_workers,
+            # The last of several runners counts; the dataset says that Beam's own made it, as it did.
+            beam_arguments=[*beam_words, *arguments.beam, runner],
+            overwrite=arguments.overwrite,
+            corpus=corpus,
+            only_shown=how == "showing_runner",
+        )
+    except HandedOver as handed:
+        return handed.result
+    return None
+
+
+@contextmanager
+def _storage_errors(job: Job) -> Iterator[None]:
+    """What gcsfs and Beam say of a bucket that is not there or not ours."""
+    try:
+        with google_errors(job.name, "Cloud Storage"):
+            yield
+    except FileNotFoundError as error:
+        raise BucketError(f"every bucket must be there, one is not ({one_line(error)}); check its name") from error
+    except OSError as error:
+        if "GCS path" not in str(error):
+            raise
+        raise BucketError(f"the graph must be staged, it was not: {one_line(error)}") from error
+
+
+def check_bucket(job: Job) -> None:
+    """Raises BucketError unless the bucket of dataflow.temp_location is there, and near the workers."""
+    from google.cloud import exceptions, storage
+
+    name = str(job.dataflow.temp_location).removeprefix("gs://").split("/", 1)[0]
+    with google_errors(job.name, f"the bucket gs://{name}"):
+        try:
+            bucket = storage.Client(project=job.project).get_bucket(name, timeout=30)
+        except exceptions.NotFound as error:
+            raise BucketError(
+                f"dataflow.temp_location must be in a bucket that is there, gs://{name} is not; create it or mend the name"
+            ) from error
+    location = str(bucket.location or "").lower()
+    # Of a region; the others (eu, us, eur4) are spread over several.
+    if "-" in location and location != str(job.region).lower():
+        raise BucketError(
+            f"dataflow.temp_location must be in the region of the workers, gs://{name} is in {location} and the job in"
+            f" {job.region}; use a bucket there or another region"
+        )
+
+
+def render(job: Job, command: PrepareCommand) -> str:
+    """The request that Beam's runner would send, as JSON: the runner runs for real and stages into a local folder."""
+    fingerprint = job.fingerprint(command.words, command.config)
+    arguments = argparse.Namespace(**vars(command.arguments))
+    with tempfile.TemporaryDirectory(prefix="clozekit-dataflow-") as folder, _storage_errors(job):
+        # Whether there is something at the output, and whether it can be written, is not looked at.
+        arguments.output = f"{folder}/output"
+        words = [*beam_arguments(job, fingerprint), "--dry_run=True"]
+        request = json.loads(hand_over(arguments, command.line.prepare_settings(arguments), words, "showing_runner"))
+    told = request["environment"]["sdkPipelineOptions"]
+    shown_only = ("template_location", "no_auth", "dry_run")
+    told["options"].update({name: False for name in shown_only[1:] if name in told["options"]})
+    told["options"].pop("template_location", None)
+    told["display_data"] = [item for item in told["display_data"] if item["key"] not in shown_only]
+    return json.dumps(request, indent=2) + "\n"
+
+
+def _client(job: Job, kind: str) -> Any:
+    """A client of Dataflow's API: `kind` is Jobs or Messages."""
+    from google.cloud import dataflow_v1beta3
+
+    endpoint = job.dataflow.endpoint
+    given: dict[str, Any] = {}
+    if endpoint is not None:
+        # As Beam does it.
+        given = {"client_options": {"api_endpoint": endpoint}, "transport": "rest" if "localhost" in endpoint else None}
+    return getattr(dataflow_v1beta3, f"{kind}V1Beta3Client")(**given)
+
+
+def _place(job: Job) -> str:
+    return f"Dataflow in {job.project}, {job.region}"
+
+
+def find(job: Job) -> JobState | None:
+    """The newest job of that name, None when there is none; of those that run there is one at most."""
+    from google.cloud import dataflow_v1beta3
+
+    job.needs("dataflow", "project", "region")
+    request = dataflow_v1beta3.ListJobsRequest(project_id=job.project, location=job.region, name=job.name)
+    with google_errors(job.name, _place(job)):
+        found = [entry for entry in _client(job, "Jobs").list_jobs(request, timeout=60) if entry.name == job.name]
+        if not found:
+            return None
+        active = [entry for entry in found if PHASES.get(entry.current_state.name) in (WAITING, RUNNING)]
+        return _get(job, max(active or found, key=lambda entry: entry.create_time).id)
+
+
+def _get(job: Job, number: str) -> JobState:
+    from google.cloud import dataflow_v1beta3
+
+    request = dataflow_v1beta3.GetJobRequest(project_id=job.project, location=job.region, job_id=number)
+    return _state(job, _client(job, "Jobs").get_job(request, timeout=60))
+
+
+def refresh(job: Job, state: JobState) -> JobState:
+    with google_errors(job.name, _place(job)):
+        return _get(job, state.identifier)
+
+
+def _state(job: Job, found: Any) -> JobState:
+    state = found.current_state.name
+    look = f"https://console.cloud.google.com/dataflow/jobs/{job.region}/{found.id}?project={job.project}"
+    fingerprint = dict(found.labels or {}).get(FINGERPRINT, "")
+    return JobState(job.name, found.id, PHASES.get(state, WAITING), state, fingerprint, look)
+
+
+def start(job: Job, command: PrepareCommand) -> JobState:
+    """Sends the job; it runs on whether or not it is waited for."""
+    from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
+
+    check_bucket(job)
+    fingerprint = job.fingerprint(command.words, command.config)
+    with _storage_errors(job), google_errors(job.name, _place(job)):
+        try:
+            result = hand_over(
+                command.arguments,
+                command.line.prepare_settings(command.arguments),
+                beam_arguments(job, fingerprint),
+            )
+        except DataflowJobAlreadyExistsError as error:
+            raise NameTakenError(
+                f"the name of a job must be free, Dataflow already runs one called {job.name} ({one_line(error)}); choose"
+                " another name"
+            ) from error
+    if result is None:
+        done = "the dataset is there, of these inputs and settings"
+        return JobState(job.name, "", SUCCEEDED, done, fingerprint, "")
+    return _state(job, result._job)
+
+
+def cancel(job: Job, state: JobState) -> None:
+    from google.cloud import dataflow_v1beta3
+
+    request = dataflow_v1beta3.UpdateJobRequest(
+        project_id=job.project,
+        location=job.region,
+        job_id=state.identifier,
+        job=dataflow_v1beta3.Job(requested_state=dataflow_v1beta3.JobState.JOB_STATE_CANCELLED),
+    )
+    with google_errors(job.name, _place(job)):
+        _client(job, "Jobs").update_job(request, timeout=60)
+
+
+def finish(job: Job, command: PrepareCommand) -> None:
+    """Looks at the dataset that is done, as `prepare` does: writes its report, says what it holds."""
+    from clozekit.pipelines.dataset.manifest import has_manifest
+    from clozekit.pipelines.storage.files import join
+
+    arguments, lengths = command.arguments, command.arguments.sequence_length
+    folders = [arguments.output] if len(lengths) == 1 else [join(arguments.output, str(length)) for length in lengths]
+    for folder in folders:
+        # What is missing would be made here, on this machine.
+        if not has_manifest(folder):
+            raise JobFailedError(f"{job.name} is done, and there is no dataset in {folder}; look for who removed it")
+    command.line.prepare(arguments)
+
+
+def log_reader(job: Job, state: JobState) -> Callable[[], list[str]]:
+    """A function that returns Dataflow's messages of the job since it was last called."""
+    from google.cloud import dataflow_v1beta3
+
+    client, seen = _client(job, "Messages"), set[str]()
+    request = dataflow_v1beta3.ListJobMessagesRequest(
+        project_id=job.project,
+        location=job.region,
+        job_id=state.identifier,
+        minimum_importance=dataflow_v1beta3.JobMessageImportance.JOB_MESSAGE_BASIC,
+    )
+
+    def read() -> list[str]:
+        with google_errors(job.name, _place(job)):
+            new = [entry for entry in client.list_job_messages(request, timeout=60) if entry.id not in seen]
+        seen.update(entry.id for entry in new)
+        return [" ".join(entry.message_text.split()) for entry in new]
+
+    return read
+
+
+BACKEND = Backend(
+    "dataflow",
+    command,
+    render,
+    find,
+    start,
+    refresh,
+    cancel,
+    log_reader,
+    has_time_limit=False,
+    finish=finish,
+)

@@ -1,0 +1,1 @@
+"""The families, one file each, and the table of their records."""

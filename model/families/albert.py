@@ -1,0 +1,160 @@
+"""ALBERT (Lan et al. 2019, arXiv 1909.11942): backbone, tasks, preprocessors."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from clozekit.model.layers.dropout import Dropout
+from clozekit.model.layers.transformer_layers import FirstToken, PositionEmbedding, TransformerEncoder, truncated_normal
+from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
+from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.tasks.text_classifier import TextClassifier
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.families import AlbertTokenizer
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class AlbertBackbone(Backbone):
+    """ALBERT's encoder: embeddings of `embedding_dim`, projected, and `num_groups` groups of layers that are repeated.
+
+    Gives sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim), as BERT's.
+    """
+
+    families: ClassVar[tuple[str, ...]] = ("albert",)
+    setting_names = (*Backbone.setting_names, "num_groups", "num_inner_repetitions", "embedding_dim", "num_segments")
+    own_setting_defaults: ClassVar[dict[str, Any]] = {
+        "activation": "gelu_approximate",
+        "layer_norm_epsilon": 1e-12,
+        "attention_dropout": None,
+    }
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        num_groups: int = 1,
+        num_inner_repetitions: int = 1,
+        dropout: float = 0.0,
+        max_sequence_length: int = 512,
+        num_segments: int = 2,
+        activation: str = "gelu_approximate",
+        layer_norm_epsilon: float = 1e-12,
+        attention_dropout: float | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        settings = {
+            "vocabulary_size": vocabulary_size,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "embedding_dim": embedding_dim,
+            "hidden_dim": hidden_dim,
+            "intermediate_dim": intermediate_dim,
+            "num_groups": num_groups,
+            "num_inner_repetitions": num_inner_repetitions,
+            "dropout": dropout,
+            "max_sequence_length": max_sequence_length,
+            "num_segments": num_segments,
+            "activation": activation,
+            "layer_norm_epsilon": layer_norm_epsilon,
+            "attention_dropout": attention_dropout,
+        }
+        self.check_settings(settings)
+        if num_layers % num_groups:
+            raise InputError(f"num_layers must be a multiple of num_groups, got {num_layers} and {num_groups}")
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            vocabulary_size,
+            embedding_dim,
+            embeddings_initializer=truncated_normal(),
+            dtype=dtype,
+            name="token_embedding",
+        )
+        self.position_embedding = PositionEmbedding(
+            max_sequence_length, initializer=truncated_normal(), dtype=dtype, name="position_embedding"
+        )
+        self.segment_embedding = keras.layers.Embedding(
+            num_segments,
+            embedding_dim,
+            embeddings_initializer=truncated_normal(),
+            dtype=dtype,
+            name="segment_embedding",
+        )
+        self.embeddings_add = keras.layers.Add(dtype=dtype, name="embeddings_add")
+        self.embeddings_layer_norm = keras.layers.LayerNormalization(
+            epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
+        )
+        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
+        self.embedding_projection = keras.layers.Dense(
+            hidden_dim, kernel_initializer=truncated_normal(), dtype=dtype, name="embedding_projection"
+        )
+        self.transformer_groups = [
+            [
+                self.encoder_layer(f"group_{group}_inner_layer_{inner}", settings, dtype)
+                for inner in range(num_inner_repetitions)
+            ]
+            for group in range(num_groups)
+        ]
+        self._repetitions = num_layers // num_groups
+        self.first_token = FirstToken(dtype=dtype, name="first_token")
+        self.pooled_dense = keras.layers.Dense(
+            hidden_dim, activation="tanh", kernel_initializer=truncated_normal(), dtype=dtype, name="pooled_dense"
+        )
+        super().__init__(settings, dtype, **kwargs)
+
+    @classmethod
+    def input_names(cls) -> tuple[str, ...]:
+        return ("token_ids", "segment_ids", "padding_mask")
+
+    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
+        tokens = self.token_embedding(token_ids)
+        segments = self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
+        embedded = self.embeddings_add([tokens, self.position_embedding(tokens, positions=positions), segments])
+        return self.embedding_projection(
+            self.embeddings_dropout(self.embeddings_layer_norm(embedded), training=training)
+        )
+
+    def encoder_layers(self) -> list[TransformerEncoder]:
+        return [layer for group in self.transformer_groups for _ in range(self._repetitions) for layer in group]
+
+    def outputs_of(self, hidden: Any) -> Any:
+        return {"sequence_output": hidden, "pooled_output": self.pooled_dense(self.first_token(hidden))}
+
+
+class AlbertMaskedLMPreprocessor(MaskedLMPreprocessor):
+    """[CLS] a [SEP] b [SEP], segments 0 and 1, then masking."""
+
+    tokenizer_cls: ClassVar[type[Any]] = AlbertTokenizer
+    has_segments = True
+
+
+class AlbertTextClassifierPreprocessor(TextClassifierPreprocessor):
+    """[CLS] a [SEP] b [SEP], segments 0 and 1."""
+
+    tokenizer_cls: ClassVar[type[Any]] = AlbertTokenizer
+    has_segments = True
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class AlbertMaskedLM(MaskedLM):
+    """ALBERT with its masked-LM head, tied to the token embedding."""
+
+    backbone_cls = AlbertBackbone
+    preprocessor_cls = AlbertMaskedLMPreprocessor
+    head_defaults: ClassVar[dict[str, Any]] = {"head_activation": "gelu_approximate", "head_layer_norm_epsilon": 1e-5}
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class AlbertTextClassifier(TextClassifier):
+    """ALBERT with a dense layer on its pooled output."""
+
+    backbone_cls = AlbertBackbone
+    preprocessor_cls = AlbertTextClassifierPreprocessor
+    # The default of the seeds; ALBERT's shared layers move with every step.
+    default_learning_rate = 1e-5

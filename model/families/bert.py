@@ -1,0 +1,131 @@
+"""BERT (Devlin et al. 2018, arXiv 1810.04805): backbone, tasks, preprocessors."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from clozekit.model.layers.dropout import Dropout
+from clozekit.model.layers.transformer_layers import FirstToken, PositionEmbedding, truncated_normal
+from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
+from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.tasks.text_classifier import TextClassifier
+from clozekit.tokenizers.families import BertTokenizer
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class BertBackbone(Backbone):
+    """BERT's encoder.
+
+    Gives sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim), a dense layer with tanh on the first
+    token. `activation` ("gelu_approximate" as in the original code, or "gelu") and `layer_norm_epsilon` are there for
+    checkpoints that were trained with other ones.
+    """
+
+    families: ClassVar[tuple[str, ...]] = ("bert",)
+    setting_names = (*Backbone.setting_names, "num_segments")
+    own_setting_defaults: ClassVar[dict[str, Any]] = {
+        "activation": "gelu_approximate",
+        "layer_norm_epsilon": 1e-12,
+        "attention_dropout": None,
+    }
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        dropout: float = 0.1,
+        max_sequence_length: int = 512,
+        num_segments: int = 2,
+        activation: str = "gelu_approximate",
+        layer_norm_epsilon: float = 1e-12,
+        attention_dropout: float | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        settings = {
+            "vocabulary_size": vocabulary_size,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "hidden_dim": hidden_dim,
+            "intermediate_dim": intermediate_dim,
+            "dropout": dropout,
+            "max_sequence_length": max_sequence_length,
+            "num_segments": num_segments,
+            "activation": activation,
+            "layer_norm_epsilon": layer_norm_epsilon,
+            "attention_dropout": attention_dropout,
+        }
+        self.check_settings(settings)
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            vocabulary_size, hidden_dim, embeddings_initializer=truncated_normal(), dtype=dtype, name="token_embedding"
+        )
+        self.position_embedding = PositionEmbedding(
+            max_sequence_length, initializer=truncated_normal(), dtype=dtype, name="position_embedding"
+        )
+        self.segment_embedding = keras.layers.Embedding(
+            num_segments, hidden_dim, embeddings_initializer=truncated_normal(), dtype=dtype, name="segment_embedding"
+        )
+        self.embeddings_add = keras.layers.Add(dtype=dtype, name="embeddings_add")
+        self.embeddings_layer_norm = keras.layers.LayerNormalization(
+            epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
+        )
+        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
+        self.transformer_layers = [
+            self.encoder_layer(f"transformer_layer_{index}", settings, dtype) for index in range(num_layers)
+        ]
+        self.first_token = FirstToken(dtype=dtype, name="first_token")
+        self.pooled_dense = keras.layers.Dense(
+            hidden_dim, activation="tanh", kernel_initializer=truncated_normal(), dtype=dtype, name="pooled_dense"
+        )
+        super().__init__(settings, dtype, **kwargs)
+
+    @classmethod
+    def input_names(cls) -> tuple[str, ...]:
+        return ("token_ids", "segment_ids", "padding_mask")
+
+    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
+        tokens = self.token_embedding(token_ids)
+        segments = self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
+        embedded = self.embeddings_add([tokens, self.position_embedding(tokens, positions=positions), segments])
+        return self.embeddings_dropout(self.embeddings_layer_norm(embedded), training=training)
+
+    def outputs_of(self, hidden: Any) -> Any:
+        return {"sequence_output": hidden, "pooled_output": self.pooled_dense(self.first_token(hidden))}
+
+
+class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
+    """[CLS] a [SEP] b [SEP], segments 0 and 1, then masking."""
+
+    tokenizer_cls: ClassVar[type[Any]] = BertTokenizer
+    has_segments = True
+
+
+class BertTextClassifierPreprocessor(TextClassifierPreprocessor):
+    """[CLS] a [SEP] b [SEP], segments 0 and 1."""
+
+    tokenizer_cls: ClassVar[type[Any]] = BertTokenizer
+    has_segments = True
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class BertMaskedLM(MaskedLM):
+    """BERT with the masked-LM head of its paper, tied to the token embedding."""
+
+    backbone_cls = BertBackbone
+    preprocessor_cls = BertMaskedLMPreprocessor
+    # KerasHub's head keeps exact GELU and 1e-5 under a body that has neither.
+    head_defaults: ClassVar[dict[str, Any]] = {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5}
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class BertTextClassifier(TextClassifier):
+    """BERT with a dense layer on its pooled output."""
+
+    backbone_cls = BertBackbone
+    preprocessor_cls = BertTextClassifierPreprocessor

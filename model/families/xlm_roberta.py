@@ -1,0 +1,51 @@
+"""XLM-RoBERTa (Conneau et al. 2019, arXiv 1911.02116): RoBERTa's architecture on a SentencePiece vocabulary."""
+
+from typing import Any, ClassVar
+
+import keras
+
+from clozekit.model.families.roberta import (
+    RobertaBackbone,
+    RobertaMaskedLM,
+    RobertaMaskedLMPreprocessor,
+    RobertaTextClassifier,
+    RobertaTextClassifierPreprocessor,
+)
+from clozekit.tokenizers.families import XLMRobertaTokenizer
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class XLMRobertaBackbone(RobertaBackbone):
+    """RoBERTa's encoder under the name of XLM-RoBERTa."""
+
+    families: ClassVar[tuple[str, ...]] = ("xlm_roberta",)
+
+
+class XLMRobertaMaskedLMPreprocessor(RobertaMaskedLMPreprocessor):
+    """<s> a </s></s> b </s>, then masking."""
+
+    tokenizer_cls: ClassVar[type[Any]] = XLMRobertaTokenizer
+    # KerasHub never masks <unk> in this family alone.
+    unselectable_roles = (*RobertaMaskedLMPreprocessor.unselectable_roles, "unk_token")
+
+
+class XLMRobertaTextClassifierPreprocessor(RobertaTextClassifierPreprocessor):
+    """<s> a </s></s> b </s>."""
+
+    tokenizer_cls: ClassVar[type[Any]] = XLMRobertaTokenizer
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class XLMRobertaMaskedLM(RobertaMaskedLM):
+    """XLM-RoBERTa with its masked-LM head, tied to the token embedding."""
+
+    backbone_cls = XLMRobertaBackbone
+    preprocessor_cls = XLMRobertaMaskedLMPreprocessor
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class XLMRobertaTextClassifier(RobertaTextClassifier):
+    """XLM-RoBERTa with a pooler of its own and a dense layer on the first token."""
+
+    backbone_cls = XLMRobertaBackbone
+    preprocessor_cls = XLMRobertaTextClassifierPreprocessor

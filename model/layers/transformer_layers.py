@@ -1,0 +1,267 @@
+"""Layers that the families share: embeddings, self-attention, the encoder block, and the attention mask.
+
+Class and attribute names are KerasHub's, because Keras names weights in .h5 files after them; the code runs on any
+Keras backend.
+"""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from clozekit.model.layers.dropout import Dropout
+
+Shape = tuple[int | None, ...]
+
+
+def fresh(initializer: Any) -> Any:
+    """A copy of an initializer: one seeded initializer used twice would give equal weights."""
+    return initializer.__class__.from_config(initializer.get_config())
+
+
+def truncated_normal() -> Any:
+    """Initial kernels and embeddings of all families (Devlin et al. 2018; Lan et al. 2019): stddev 0.02."""
+    return keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+def gelu_approximate(x: Any) -> Any:
+    """GELU by tanh, as in the original code of BERT and ALBERT."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+def gelu_exact(x: Any) -> Any:
+    """GELU by the error function (Hendrycks and Gimpel 2016, arXiv 1606.08415)."""
+    return keras.activations.gelu(x, approximate=False)
+
+
+# The activations that a model may have, by the names its settings use.
+ACTIVATIONS = {
+    "gelu": gelu_exact,
+    "gelu_approximate": gelu_approximate,
+    "relu": keras.activations.relu,
+    "silu": keras.activations.silu,
+    "tanh": keras.activations.tanh,
+}
+
+
+def attention_mask(padding_mask: Any, document_ids: Any = None) -> Any:
+    """bool mask, True where a query may look: (B, 1, 1, T) by padding, or (B, 1, T, T) within each packed document.
+
+    padding_mask: (B, T), 1 = real. document_ids: (B, T) integers, 1.. per packed document and 0 for padding, which
+    looks at itself alone: a query that may look nowhere gives NaN on some backends.
+    """
+    if document_ids is None:
+        return ops.cast(padding_mask, "bool")[:, None, None, :]
+    return ops.equal(document_ids[:, None, :, None], document_ids[:, None, None, :])
+
+
+class AttentionMask(keras.layers.Layer):
+    """`attention_mask` as a layer, so that the summary of a model shows it by its name."""
+
+    def call(self, padding_mask: Any, document_ids: Any = None) -> Any:
+        return attention_mask(padding_mask, document_ids)
+
+
+class FirstToken(keras.layers.Layer):
+    """The hidden state of each row's first token: (B, T, H) -> (B, H)."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs[:, 0, :]
+
+
+def document_positions(document_ids: Any) -> Any:
+    """int32 (B, T): the position of each token within its packed document, from document_ids (B, T)."""
+    length = ops.shape(document_ids)[1]
+    order = ops.arange(length)
+    same = ops.equal(document_ids[:, :, None], document_ids[:, None, :])
+    earlier = ops.logical_and(same, ops.greater(order[:, None], order[None, :]))
+    return ops.sum(ops.cast(earlier, "int32"), axis=-1)
+
+
+class PositionEmbedding(keras.layers.Layer):
+    """Learned embedding of positions: the row of the table for each position, shape (T, H) or (B, T, H)."""
+
+    def __init__(self, sequence_length: int, initializer: Any = "glorot_uniform", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sequence_length = sequence_length
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        shape = (self.sequence_length, input_shape[-1])
+        self.position_embeddings = self.add_weight(name="embeddings", shape=shape, initializer=self.initializer)
+        self.built = True
+
+    def call(self, inputs: Any, positions: Any = None) -> Any:
+        """inputs: (B, T, H), read for its shape alone; positions: (B, T), or None for 0, 1, ... T-1."""
+        table = ops.cast(self.position_embeddings, self.compute_dtype)
+        length = inputs.shape[1]
+        if positions is not None:
+            return ops.take(table, positions, axis=0)
+        if length is not None and length > self.sequence_length:
+            raise ValueError(
+                f"a sequence must be at most {self.sequence_length} tokens for this model (max_sequence_length), got"
+                f" {length}; shorten it or build the backbone with a larger max_sequence_length"
+            )
+        return ops.broadcast_to(table[: ops.shape(inputs)[1]], ops.shape(inputs))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class TokenAndPositionEmbedding(keras.layers.Layer):
+    """Sum of token and position embedding, one layer as KerasHub's RoBERTa keeps them."""
+
+    def __init__(self, token_embedding: Any, position_embedding: PositionEmbedding, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.token_embedding = token_embedding
+        self.position_embedding = position_embedding
+
+    def build(self, input_shape: Shape) -> None:
+        self.token_embedding.build(input_shape)
+        self.position_embedding.build((*input_shape, self.token_embedding.output_dim))
+        self.built = True
+
+    def call(self, inputs: Any, positions: Any = None) -> Any:
+        tokens = self.token_embedding(inputs)
+        return tokens + self.position_embedding(tokens, positions=positions)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape, self.token_embedding.output_dim)
+
+
+def project(dense: Any, inputs: Any) -> Any:
+    """What an EinsumDense makes of (B, T, ...), as one product of two matrices.
+
+    TensorFlow makes B products of the einsum, which took twice as long on a CPU (BERT of 4 x 256, 16 rows of 128).
+    """
+    if dense.quantization_mode is not None:
+        return dense(inputs)
+    num_summed = len(inputs.shape) - 2
+    width = math.prod(dense.kernel.shape[:num_summed])
+    output_shape = tuple(dense.kernel.shape[num_summed:])
+    rows, length = ops.shape(inputs)[:2]
+    projected = ops.matmul(ops.reshape(inputs, (-1, width)), ops.reshape(dense.kernel, (width, -1)))
+    return ops.reshape(projected + ops.reshape(dense.bias, (-1,)), (rows, length, *output_shape))
+
+
+class SelfAttention(keras.layers.Layer):
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2.2), by the backend's fused kernel where it has one.
+
+    Keras's own MultiHeadAttention gives the fused path up whenever a dropout rate is set, at inference too.
+    """
+
+    def __init__(self, num_heads: int, dropout: float, kernel_initializer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.kernel_initializer = kernel_initializer
+
+    def build(self, input_shape: Shape) -> None:
+        hidden_dim = int(input_shape[-1] or 0)
+        size = hidden_dim // self.num_heads
+        # Rounded as Keras's attention rounds it under every dtype, so that float64 agrees with it in all digits.
+        self._scale = float(np.float32(1.0 / math.sqrt(size)))
+        for name in ("query", "key", "value"):
+            setattr(self, f"{name}_dense", self._projection("btc,cnd->btnd", (None, self.num_heads, size), "nd", name))
+            getattr(self, f"{name}_dense").build(input_shape)
+        self.output_dense = self._projection("btnd,ndc->btc", (None, hidden_dim), "c", "attention_output")
+        self.output_dense.build((*input_shape[:-1], self.num_heads, size))
+        self.attention_dropout = Dropout(self.dropout, dtype=self.dtype_policy, name="attention_dropout")
+        self.built = True
+
+    def _projection(self, equation: str, output_shape: Shape, bias_axes: str, name: str) -> Any:
+        return keras.layers.EinsumDense(
+            equation,
+            output_shape=output_shape,
+            bias_axes=bias_axes,
+            kernel_initializer=fresh(self.kernel_initializer),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def call(self, inputs: Any, attention_mask: Any, training: bool | None = None) -> Any:
+        query, key, value = (project(dense, inputs) for dense in (self.query_dense, self.key_dense, self.value_dense))
+        if (training and self.dropout > 0) or keras.backend.backend() == "tensorflow":
+            # TensorFlow has no fused kernel, and Keras's formula passes over the scores three times more.
+            attended = self._in_full(query, key, value, attention_mask, training)
+        else:
+            attended = ops.dot_product_attention(query, key, value, mask=attention_mask, scale=self._scale)
+        return project(self.output_dense, attended)
+
+    def _in_full(self, query: Any, key: Any, value: Any, mask: Any, training: bool | None) -> Any:
+        """The formula in full, with softmax in float32 at least: no fused kernel drops probabilities the same way."""
+        precise = keras.backend.result_type(self.compute_dtype, "float32")
+        scores = ops.cast(ops.einsum("btnd,bsnd->bnts", query * self._scale, key), precise)
+        unseen = ops.cast(ops.where(mask, 0.0, -1e9), precise)
+        probabilities = ops.cast(ops.softmax(scores + unseen, axis=-1), self.compute_dtype)
+        return ops.einsum("bnts,bsnd->btnd", self.attention_dropout(probabilities, training=training), value)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class TransformerEncoder(keras.layers.Layer):
+    """Encoder block of Vaswani et al. 2017 (arXiv 1706.03762, section 3.1), normalising after each residual sum."""
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        activation: Any = "relu",
+        layer_norm_epsilon: float = 1e-5,
+        kernel_initializer: Any = "glorot_uniform",
+        attention_dropout: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.intermediate_dim = intermediate_dim
+        self.num_heads = num_heads
+        self.dropout = dropout
+        # Of the attention's probabilities; None is the rate of the rest.
+        self.attention_dropout = dropout if attention_dropout is None else attention_dropout
+        self.activation = keras.activations.get(activation)
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        hidden_dim = int(input_shape[-1] or 0)
+        policy = self.dtype_policy
+        self._self_attention_layer = SelfAttention(
+            self.num_heads, self.attention_dropout, self.kernel_initializer, dtype=policy, name="self_attention_layer"
+        )
+        self._self_attention_layer.build(input_shape)
+        self._feedforward_intermediate_dense = keras.layers.Dense(
+            self.intermediate_dim,
+            activation=self.activation,
+            kernel_initializer=fresh(self.kernel_initializer),
+            dtype=policy,
+            name="feedforward_intermediate_dense",
+        )
+        self._feedforward_intermediate_dense.build(input_shape)
+        self._feedforward_output_dense = keras.layers.Dense(
+            hidden_dim, kernel_initializer=fresh(self.kernel_initializer), dtype=policy, name="feedforward_output_dense"
+        )
+        self._feedforward_output_dense.build((*input_shape[:-1], self.intermediate_dim))
+        for part in ("self_attention", "feedforward"):
+            norm = keras.layers.LayerNormalization(
+                epsilon=self.layer_norm_epsilon, dtype=policy, name=f"{part}_layer_norm"
+            )
+            norm.build(input_shape)
+            setattr(self, f"_{part}_layer_norm", norm)
+            setattr(self, f"_{part}_dropout", Dropout(self.dropout, dtype=policy, name=f"{part}_dropout"))
+        self.built = True
+
+    def call(self, inputs: Any, attention_mask: Any, training: bool | None = None) -> Any:
+        """inputs: (B, T, H); attention_mask: bool, (B, 1, 1, T) or (B, 1, T, T), True where a query may look."""
+        attended = self._self_attention_layer(inputs, attention_mask, training=training)
+        hidden = self._self_attention_layer_norm(inputs + self._self_attention_dropout(attended, training=training))
+        inner = self._feedforward_output_dense(self._feedforward_intermediate_dense(hidden))
+        return self._feedforward_layer_norm(hidden + self._feedforward_dropout(inner, training=training))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape

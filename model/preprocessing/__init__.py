@@ -1,0 +1,1 @@
+"""Raw strings to rows of ids: the preprocessors, in eager mode and in tf.data alike."""

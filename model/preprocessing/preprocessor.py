@@ -1,0 +1,177 @@
+"""What the preprocessors share: raw strings to rows of ids, in eager mode, in `tf.data` and in `fit` alike."""
+
+from typing import Any, ClassVar, Self
+
+import keras
+
+from clozekit.model.common import preset_doors
+from clozekit.model.common.class_property import classproperty
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
+from clozekit.tokenizers.tokenizer import Tokenizer
+
+TRUNCATIONS = ("round_robin", "waterfall")
+
+
+class Preprocessor:
+    """Base of the families' preprocessors. Only here is TensorFlow needed, whatever the backend of Keras.
+
+    Call it on a string, several strings, or a tuple of those (the segments of each example), or map it over a
+    `tf.data.Dataset`. All ids and masks are int32.
+    """
+
+    tokenizer_cls: ClassVar[type[Any]]
+    # Segments are told apart by segment_ids (BERT, ALBERT) or by a doubled separator (RoBERTa).
+    has_segments: ClassVar[bool] = False
+    num_separators: ClassVar[int] = 1
+    # Which attribute of a family holds the preprocessor's class.
+    kind: ClassVar[str] = ""
+
+    def __init__(self, tokenizer: Tokenizer, sequence_length: int = 512, truncate: str = "round_robin") -> None:
+        if not isinstance(tokenizer, self.tokenizer_cls):
+            raise InputError(
+                f"{type(self).__name__} needs a {self.tokenizer_cls.__name__}, got a {type(tokenizer).__name__};"
+                " use the classes of one family"
+            )
+        if truncate not in TRUNCATIONS:
+            raise InputError(f"truncate must be one of {', '.join(TRUNCATIONS)}, got {truncate!r}")
+        self.tokenizer = tokenizer
+        self.truncate = truncate
+        self.sequence_length = sequence_length
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens of a row, special tokens and padding included."""
+        return self._sequence_length
+
+    @sequence_length.setter
+    def sequence_length(self, value: int) -> None:
+        # Room for the special tokens of a pair and a token of each segment.
+        least = 4 + self.num_separators
+        if value < least:
+            raise InputError(f"sequence_length must be at least {least}, got {value}; raise it")
+        self._sequence_length = value
+
+    def __call__(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """The model's inputs for `x`, with labels and weights if there are any: x, (x, y) or (x, y, sample_weight)."""
+        import tensorflow as tf
+
+        outputs = self.preprocess(x, y, sample_weight, self.fresh_draw())
+        if tf.executing_eagerly() and keras.backend.backend() != "tensorflow":
+            return tf.nest.map_structure(lambda part: keras.ops.convert_to_tensor(part.numpy()), outputs)
+        return outputs
+
+    def fresh_draw(self) -> Any:
+        """The number that decides what is random in one call, or None where nothing is."""
+        return None
+
+    def preprocess(self, x: Any, y: Any, sample_weight: Any, draw: Any) -> Any:
+        """The same as a call, with the random number given (an int64 scalar)."""
+        raise NotImplementedError
+
+    def rows(self, x: Any) -> tuple[dict[str, Any], bool]:
+        """token_ids, segment_ids and padding_mask (B, sequence_length), and whether `x` was a batch."""
+        import tensorflow as tf
+
+        from clozekit.model.preprocessing.pack_segments import SegmentPacking, pack_segments
+
+        texts = [as_strings(segment) for segment in (x if isinstance(x, tuple) else (x,))]
+        is_batch = texts[0].shape.rank == 1
+        tokenizer: Any = self.tokenizer
+        segments = [tokenizer.tokenize_in_graph(text if is_batch else text[None]) for text in texts]
+        if isinstance(segments[0], tf.Tensor):
+            segments = [tf.RaggedTensor.from_tensor(segment) for segment in segments]
+        packing = SegmentPacking(
+            self.sequence_length,
+            tokenizer.start_token_id,
+            (tokenizer.end_token_id,) * self.num_separators,
+            tokenizer.end_token_id,
+            tokenizer.pad_token_id,
+            self.truncate,
+        )
+        return pack_segments(segments, packing), is_batch
+
+    def named_inputs(self, rows: dict[str, Any]) -> dict[str, Any]:
+        """The rows' tensors that the family's backbone takes, in KerasHub's order."""
+        names = ("token_ids", "padding_mask", "segment_ids") if self.has_segments else ("token_ids", "padding_mask")
+        return {name: rows[name] for name in names}
+
+    def check_fits(self, vocabulary_size: int, max_sequence_length: int) -> None:
+        """Raises InputError when the ids or rows would not fit a backbone of these sizes."""
+        pieces = self.tokenizer.vocabulary_size()
+        if pieces > vocabulary_size:
+            raise InputError(
+                f"the tokenizer must fit the embedding, it has {pieces} pieces and the backbone {vocabulary_size} rows"
+                " (vocabulary_size); use the two of one preset"
+            )
+        if self.sequence_length > max_sequence_length:
+            raise InputError(
+                f"rows must fit the backbone's {max_sequence_length} positions (max_sequence_length), the preprocessor"
+                f" makes rows of {self.sequence_length}; set its sequence_length to at most {max_sequence_length}"
+            )
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"{type(self).__name__}: rows of {self.sequence_length} tokens, {type(self.tokenizer).__name__} of"
+            f" {self.tokenizer.vocabulary_size():,} pieces"
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments besides the tokenizer, under KerasHub's names and no others."""
+        return {"sequence_length": self.sequence_length, "truncate": self.truncate}
+
+    def own_options(self) -> dict[str, Any]:
+        """Constructor arguments that KerasHub has not, where they are not the default."""
+        return {}
+
+    def described(self) -> dict[str, Any]:
+        """Everything but the vocabulary, for a `.keras` file."""
+        settings = {**self.tokenizer.get_config(), **self.tokenizer._own_options()}
+        tokenizer = {"class_name": type(self.tokenizer).__name__, "config": settings}
+        return {"tokenizer": tokenizer, "config": {**self.get_config(), **self.own_options()}}
+
+    @classmethod
+    def from_description(cls, described: dict[str, Any]) -> Self:
+        """The preprocessor that `described` told of; its tokenizer has no vocabulary yet."""
+        tokenizer = cls.tokenizer_cls.from_config(described["tokenizer"]["config"])
+        return cls(tokenizer, **described["config"])
+
+    @classproperty
+    def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805
+        """The built-in presets of the class by name."""
+        return presets_of(tuple(family.name for family in preset_doors.presets().families_of(cls)))
+
+    @classmethod
+    def from_preset(cls, preset: str, **kwargs: Any) -> Self:
+        """The preprocessor of a preset; `kwargs` replace its settings (`sequence_length=128`)."""
+        return preset_doors.presets().load_preprocessor(cls, preset, kwargs)
+
+    def save_to_preset(self, preset_dir: str) -> None:
+        """Writes the preprocessor and its tokenizer into a preset directory."""
+        preset_doors.presets().save_preset(preset_dir, preprocessor=self)
+
+
+def as_strings(value: Any) -> Any:
+    """A `tf.string` tensor of rank 0 or 1. Raises InputError for anything else."""
+    import tensorflow as tf
+
+    if isinstance(value, dict):
+        raise InputError(
+            f"a preprocessor takes raw strings, got a dict ({', '.join(map(str, value))});"
+            " for preprocessed data build the task with preprocessor=None"
+        )
+    tensor = value if isinstance(value, tf.Tensor) else None
+    if tensor is None:
+        try:
+            tensor = tf.convert_to_tensor(value.tolist() if hasattr(value, "tolist") else value)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"a preprocessor takes a string, a list of strings or a tuple of them, got {value!r:.80} ({error})"
+            ) from error
+    if tensor.dtype != tf.string or tensor.shape.rank not in (0, 1):
+        raise InputError(
+            f"a preprocessor takes strings of rank 0 or 1, got {tensor.dtype.name} of shape {tensor.shape};"
+            " for preprocessed data build the task with preprocessor=None"
+        )
+    return tensor

@@ -1,0 +1,315 @@
+"""`config.json` of Hugging Face: their settings into ours and back; what ours can't express is refused, never ignored."""
+
+from typing import Any, NamedTuple
+
+from clozekit.tokenizers.common.errors import InputError
+
+# model_type -> the name of our family. CamemBERT and others share an architecture but not a tokenizer.
+MODEL_TYPES = {"bert": "bert", "roberta": "roberta", "albert": "albert", "xlm-roberta": "xlm_roberta"}
+# Our constructor argument -> their name, in every family.
+_NAMES = {
+    "vocabulary_size": "vocab_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "hidden_dim": "hidden_size",
+    "intermediate_dim": "intermediate_size",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "max_sequence_length": "max_position_embeddings",
+    "activation": "hidden_act",
+    "layer_norm_epsilon": "layer_norm_eps",
+}
+_SEGMENT_NAMES = {"num_segments": "type_vocab_size"}
+_ALBERT_NAMES = {
+    "embedding_dim": "embedding_size",
+    "num_groups": "num_hidden_groups",
+    "num_inner_repetitions": "inner_group_num",
+}
+# What a config.json that leaves a setting out means: the defaults of transformers' classes, which are not the papers'.
+_DEFAULTS = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+}
+_ALBERT_DEFAULTS = {
+    "embedding_size": 128,
+    "hidden_size": 4096,
+    "num_attention_heads": 64,
+    "intermediate_size": 16384,
+    "num_hidden_groups": 1,
+    "inner_group_num": 1,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "hidden_act": "gelu_new",
+}
+# Their activation -> ours. The tanh forms of GELU are one formula under five names.
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_approximate",
+    "gelu_pytorch_tanh": "gelu_approximate",
+    "gelu_python_tanh": "gelu_approximate",
+    "gelu_fast": "gelu_approximate",
+    "gelu_accurate": "gelu_approximate",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+# Ours -> the name that the published checkpoints have.
+_THEIR_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_approximate": "gelu_new",
+    "relu": "relu",
+    "silu": "silu",
+    "tanh": "tanh",
+}
+_SPECIAL_IDS = {
+    "pad_token_id": "pad_token_id",
+    "bos_token_id": "start_token_id",
+    "eos_token_id": "end_token_id",
+}
+
+
+# NaN and infinity are outside of it too.
+_MOST = 2**31 - 1
+
+
+class Difference(NamedTuple):
+    """A setting that Hugging Face's one can't hold beside the body's: what it is here and what it becomes there."""
+
+    name: str
+    ours: Any
+    theirs: Any
+
+
+def family_name(config: dict[str, Any], source: str) -> str:
+    """Name of the family of a config.json. Raises InputError naming `source` for another architecture."""
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
+        raise InputError(
+            f"the model_type of a Hugging Face preset must be one of {', '.join(MODEL_TYPES)}, {source} says"
+            f" {model_type!r}; no other architecture is known here"
+        )
+    return MODEL_TYPES[model_type]
+
+
+def position_offset(config: dict[str, Any], family: str) -> int:
+    """The row of the position table where positions begin: RoBERTa counts from the padding id on."""
+    if family not in ("roberta", "xlm_roberta"):
+        return 0
+    pad_token_id = int(_number(config, "pad_token_id", 1, int, "config.json"))
+    if pad_token_id < 0:
+        raise InputError(f"pad_token_id must not be negative, config.json says {pad_token_id}; mend it")
+    return pad_token_id + 1
+
+
+def backbone_settings(config: dict[str, Any], family: str, source: str) -> dict[str, Any]:
+    """Constructor arguments of the backbone. Raises InputError for what it can't be."""
+    _check_architecture(config, source)
+    names, defaults = dict(_NAMES), dict(_DEFAULTS)
+    if family in ("bert", "albert"):
+        names |= _SEGMENT_NAMES
+    if family == "albert":
+        names |= _ALBERT_NAMES
+        defaults |= _ALBERT_DEFAULTS
+    settings: dict[str, Any] = {}
+    for ours, theirs in names.items():
+        if ours == "activation":
+            settings[ours] = activation_of(config.get(theirs, defaults[theirs]), source)
+        else:
+            kind = float if ours.endswith(("dropout", "epsilon")) else int
+            settings[ours] = _number(config, theirs, defaults.get(theirs), kind, source)
+    settings["max_sequence_length"] -= position_offset(config, family)
+    if settings["attention_dropout"] == settings["dropout"]:
+        del settings["attention_dropout"]
+    return settings
+
+
+def _check_architecture(config: dict[str, Any], source: str) -> None:
+    refused = [name for name in ("is_decoder", "add_cross_attention", "is_encoder_decoder") if config.get(name)]
+    kind = config.get("position_embedding_type", "absolute")
+    if kind not in (None, "absolute"):
+        refused.append(f"position_embedding_type {kind!r}")
+    is_factorized = config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size")
+    if is_factorized and config["model_type"] != "albert":
+        refused.append("embedding_size")
+    refused += [name for name in ("quantization_config", "pruned_heads") if config.get(name)]
+    if config.get("tie_word_embeddings") not in (None, True, False):
+        refused.append(f"tie_word_embeddings {config['tie_word_embeddings']!r:.80}")
+    if refused:
+        raise InputError(
+            f"the model must be an encoder with absolute positions and plain weights, {source} says"
+            f" {', '.join(refused)}; such a model can't be loaded here"
+        )
+
+
+def activation_of(theirs: Any, source: str) -> str:
+    """Our name of an activation. Raises InputError naming `source` for one we have not."""
+    if not isinstance(theirs, str) or theirs not in _ACTIVATIONS:
+        raise InputError(
+            f"hidden_act must be one of {', '.join(_ACTIVATIONS)}, {source} says {theirs!r}; it can't be loaded here"
+        )
+    return _ACTIVATIONS[theirs]
+
+
+def type_vocabulary_size(config: dict[str, Any], source: str) -> int:
+    """Rows of the table of segments, which RoBERTa has too."""
+    return int(_number(config, "type_vocab_size", 2, int, source))
+
+
+def _number(config: dict[str, Any], name: str, default: Any, kind: type, source: str) -> Any:
+    value = config.get(name, default)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if not known or not -_MOST <= value <= _MOST or (kind is int and not float(value).is_integer()):
+        expected = "a whole number" if kind is int else "a number"
+        raise InputError(f"{name} must be {expected}, {source} says {value!r}; mend it")
+    return kind(value)
+
+
+def masked_lm_settings(config: dict[str, Any], family: str, source: str) -> dict[str, Any]:
+    """Constructor arguments of the masked LM besides its backbone: Hugging Face's head has the body's settings.
+
+    RoBERTa's head alone is GELU whatever `hidden_act` says.
+    """
+    body = backbone_settings(config, family, source)
+    fixed = family in ("roberta", "xlm_roberta")
+    return {
+        "head_activation": "gelu" if fixed else body["activation"],
+        "head_layer_norm_epsilon": body["layer_norm_epsilon"],
+    }
+
+
+def text_classifier_settings(config: dict[str, Any], family: str, source: str) -> dict[str, Any]:
+    """Constructor arguments of the text classifier besides its backbone."""
+    labels = config.get("id2label")
+    _check_labels(config, source)
+    num_classes = len(labels) if isinstance(labels, dict) else int(_number(config, "num_labels", 2, int, source))
+    body = backbone_settings(config, family, source)
+    name, default = ("classifier_dropout_prob", 0.1) if family == "albert" else ("classifier_dropout", None)
+    dropout = config.get(name, default)
+    if dropout is not None:
+        dropout = _number(config, name, default, float, source)
+    settings = {"num_classes": num_classes, "dropout": body["dropout"] if dropout is None else dropout}
+    names = label_names(labels) if isinstance(labels, dict) else None
+    return settings if names is None else {**settings, "labels": names}
+
+
+def _check_labels(config: dict[str, Any], source: str) -> None:
+    """Raises InputError unless the classes are ids 0, 1, 2, ... with a name each, or are not named at all."""
+    labels = config.get("id2label")
+    for name in ("id2label", "label2id"):
+        if not isinstance(config.get(name), dict | None):
+            raise InputError(f"{name} must be an object, {source} says {config[name]!r:.80}; mend it")
+    ids = {str(index) for index in range(len(labels or ()))}
+    if labels and (set(labels) != ids or not all(isinstance(label, str) for label in labels.values())):
+        raise InputError(
+            f"id2label must give the classes 0 to {len(ids) - 1} a name each, {source} says {labels!r:.200}; mend it"
+        )
+
+
+def label_names(id2label: dict[str, Any]) -> list[str] | None:
+    """The names of the classes in the order of their ids; None where they are transformers' own LABEL_0, LABEL_1, ..."""
+    names = [id2label.get(str(index)) for index in range(len(id2label))]
+    given = [str(name) for index, name in enumerate(names) if name is not None and name != f"LABEL_{index}"]
+    return given if len(given) == len(set(given)) == len(names) else None
+
+
+def check_problem_type(config: dict[str, Any], source: str) -> None:
+    """Raises InputError unless the checkpoint's classifier chooses one class of several."""
+    problem = config.get("problem_type")
+    if problem not in (None, "single_label_classification"):
+        raise InputError(
+            f"a text classifier gives each text one of several classes, {source} says problem_type {problem!r};"
+            " pass num_classes for a fresh head on its backbone"
+        )
+    if problem is None and isinstance(config.get("id2label"), dict) and len(config["id2label"]) == 1:
+        raise InputError(
+            f"a text classifier gives each text one of several classes, {source} has one label, which is regression;"
+            " pass num_classes for a fresh head on its backbone"
+        )
+
+
+def describe(task: Any, family: str, pad_token_id: int) -> dict[str, Any]:
+    """The config.json of a task; `pad_token_id` is its tokenizer's."""
+    backbone = task.backbone
+    names = dict(_NAMES)
+    if family in ("bert", "albert"):
+        names |= _SEGMENT_NAMES
+    if family == "albert":
+        names |= _ALBERT_NAMES
+    settings = backbone.settings()
+    theirs = {name: settings[ours] for ours, name in names.items()}
+    theirs["hidden_act"] = _THEIR_ACTIVATIONS[settings["activation"]]
+    if settings["attention_dropout"] is None:
+        theirs["attention_probs_dropout_prob"] = settings["dropout"]
+    theirs["pad_token_id"] = pad_token_id
+    theirs["max_position_embeddings"] += position_offset(theirs, family)
+    # RoBERTa's type table has one row, of zeros: its papers have no segments.
+    theirs.setdefault("type_vocab_size", 1)
+    if task.kind == "text_classifier":
+        dropout_name = "classifier_dropout_prob" if family == "albert" else "classifier_dropout"
+        theirs[dropout_name] = task.dropout
+        classes = task.labels or [f"LABEL_{index}" for index in range(task.num_classes)]
+        labels = {str(index): label for index, label in enumerate(classes)}
+        theirs |= {"id2label": labels, "label2id": {label: int(index) for index, label in labels.items()}}
+        theirs["problem_type"] = "single_label_classification"
+    own = {
+        "architectures": [architecture(family, task.kind)],
+        "model_type": next(model_type for model_type, name in MODEL_TYPES.items() if name == family),
+        "tie_word_embeddings": True,
+        "position_embedding_type": "absolute",
+        "initializer_range": 0.02,
+    }
+    return dict(sorted({**own, **theirs}.items()))
+
+
+def special_ids(tokenizer: Any) -> dict[str, int]:
+    """The ids of special tokens that stand in a config.json."""
+    return {theirs: getattr(tokenizer, ours) for theirs, ours in _SPECIAL_IDS.items()}
+
+
+def architecture(family: str, kind: str) -> str:
+    """Name of transformers' class for a task of ours."""
+    prefix = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "xlm_roberta": "XLMRoberta"}[family]
+    return prefix + {"masked_lm": "ForMaskedLM", "text_classifier": "ForSequenceClassification"}[kind]
+
+
+def kind_of(config: dict[str, Any]) -> str | None:
+    """Which task a checkpoint holds by its `architectures`: "masked_lm", "text_classifier", "" (neither), None (unsaid)."""
+    architectures = config.get("architectures")
+    if architectures is None or architectures == []:
+        return None
+    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
+        raise InputError(f"architectures in config.json must be a list of names, got {architectures!r:.80}; mend it")
+    names = architectures
+    if any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names):
+        return "masked_lm"
+    return "text_classifier" if any(name.endswith("ForSequenceClassification") for name in names) else ""
+
+
+def differences(task: Any, family: str) -> list[Difference]:
+    """What of a task Hugging Face's classes would compute otherwise; empty when all of it is expressible."""
+    body, found = task.backbone.settings(), []
+    if task.kind == "masked_lm":
+        head = task.head_settings()
+        fixed = family in ("roberta", "xlm_roberta")
+        expected = "gelu" if fixed else body["activation"]
+        if head["head_activation"] != expected:
+            found.append(Difference("head_activation", head["head_activation"], expected))
+        if head["head_layer_norm_epsilon"] != body["layer_norm_epsilon"]:
+            found.append(
+                Difference("head_layer_norm_epsilon", head["head_layer_norm_epsilon"], body["layer_norm_epsilon"])
+            )
+    else:
+        activation = task.head_config()["activation"]
+        if activation not in (None, "linear"):
+            found.append(Difference("activation", activation, "linear"))
+    return found

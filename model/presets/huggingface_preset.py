@@ -1,0 +1,237 @@
+"""Presets in Hugging Face's layout: config.json, model.safetensors, vocabulary files, read and written.
+
+What transformers has no place for stands in `clozekit.json` beside them, which it does not look at, so that a task that
+goes there and back is the same task.
+"""
+
+import json
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from clozekit.model.families.family_table import Family, family_named, family_of
+from clozekit.model.presets.huggingface_config import (
+    backbone_settings,
+    check_problem_type,
+    describe,
+    differences,
+    family_name,
+    kind_of,
+    masked_lm_settings,
+    position_offset,
+    special_ids,
+    text_classifier_settings,
+    type_vocabulary_size,
+)
+from clozekit.model.presets.huggingface_weights import (
+    NAMES,
+    WEIGHTS_FILE,
+    Checkpoint,
+    arrays_of,
+    backbone_places,
+    head_places,
+    pooler_places,
+    read_places,
+    write_arrays,
+)
+from clozekit.model.presets.keras_preset import CONFIG_FILE, OWN_FILE, read_json
+from clozekit.model.presets.preset_targets import write_whole_preset
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.task import Task
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.hub.open_preset import PresetFiles
+from clozekit.tokenizers.huggingface_export import write_huggingface_tokenizer
+from clozekit.tokenizers.preset_tokenizer import tokenizer_of_preset
+from clozekit.tokenizers.settings.constructor_arguments import check_arguments
+from clozekit.tokenizers.tokenizer import Tokenizer
+
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+_POSITIONS = "embeddings.position_embeddings.weight"
+_SEGMENTS = "embeddings.token_type_embeddings.weight"
+
+
+class HuggingFacePreset:
+    """A directory in Hugging Face's layout, to be read."""
+
+    def __init__(self, files: PresetFiles, config: dict[str, Any]) -> None:
+        self._files = files
+        self._config = config
+        self.source = files.source
+        self._config_named = f"{self.source}: {CONFIG_FILE}"
+        self._name = family_name(config, self._config_named)
+        self.family: Family = family_named(self._name)
+        own = files.path(OWN_FILE, required=False)
+        self._own = {} if own is None else read_json(own, f"{self.source}: {OWN_FILE}", described=False)
+
+    @cached_property
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(self._files)
+
+    @cached_property
+    def _prefix(self) -> str:
+        """What the names of the backbone's tensors begin with: nothing in checkpoints of bare models."""
+        prefix = NAMES[self._name].prefix
+        return prefix if self._checkpoint.has_prefix(prefix) else ""
+
+    def backbone_settings(self) -> dict[str, Any]:
+        """Constructor arguments of the backbone. Raises InputError for what the class can't be."""
+        settings = backbone_settings(self._config, self._name, self._config_named)
+        check_arguments(self.family.backbone, settings, self._config_named)
+        return settings
+
+    def weight_files(self) -> list[Path]:
+        """The files with the weights."""
+        return self._checkpoint.paths
+
+    def head_settings(self, kind: str) -> dict[str, Any] | None:
+        """Constructor arguments of the task, or None when the checkpoint has no such head."""
+        found = kind_of(self._config)
+        if found is None:
+            # Without `architectures` the tensors tell.
+            found = ""
+            if f"{NAMES[self._name].head_dense}.weight" in self._checkpoint:
+                found = "masked_lm"
+            elif any(f"{name}.weight" in self._checkpoint for name in ("classifier", "classifier.out_proj")):
+                found = "text_classifier"
+        if found != kind:
+            return None
+        read = masked_lm_settings if kind == "masked_lm" else text_classifier_settings
+        own = self._own_part("task") if self._own.get("kind") == kind else {}
+        if own and not self._checkpoint.is_ours():
+            # transformers trained it further, with the activations of config.json.
+            own = {}
+        settings = {**read(self._config, self._name, self._config_named), **own}
+        check_arguments(getattr(self.family, kind), settings, self._config_named)
+        return settings
+
+    def _own_part(self, name: str) -> dict[str, Any]:
+        part = self._own.get(name, {})
+        if not isinstance(part, dict):
+            raise InputError(f"{self.source}: {OWN_FILE} must hold settings of the {name}, it does not; copy it again")
+        return part
+
+    def preprocessor_settings(self, kind: str) -> dict[str, Any]:
+        """The tokenizer's `model_max_length`, as far as there are positions; all of it where we wrote the preset."""
+        if self._own.get("kind") == kind and "preprocessor" in self._own:
+            settings = dict(self._own_part("preprocessor"))
+            check_arguments(getattr(self.family, f"{kind}_preprocessor"), settings, f"{self.source}: {OWN_FILE}")
+            return settings
+        path = self._files.path(TOKENIZER_CONFIG_FILE, required=False)
+        length = None
+        if path is not None:
+            named = f"{self.source}: {TOKENIZER_CONFIG_FILE}"
+            length = read_json(path, named, described=False).get("model_max_length")
+        # transformers writes 1e30 for "unknown".
+        if not isinstance(length, int | float) or isinstance(length, bool) or not 1 <= length <= 1e9:
+            return {}
+        return {"sequence_length": min(int(length), self.backbone_settings()["max_sequence_length"])}
+
+    def tokenizer(self) -> Tokenizer:
+        return tokenizer_of_preset(self.family.tokenizer, self._files, {})
+
+    def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
+        """Raises InputError naming the file that is missing or damaged or does not fit."""
+        read_places(self._checkpoint, backbone_places(backbone, self._name), self._prefix)
+        backbone.position_embedding.position_embeddings.assign(self._positions(backbone))
+        pooler = pooler_places(backbone, self._name)
+        if pooler and self._prefix + pooler[0].name in self._checkpoint:
+            read_places(self._checkpoint, pooler, self._prefix)
+        elif pooler and needs_pooler:
+            warnings.warn(
+                f"{self.source} has no pooler; pooled_output of this {type(backbone).__name__} is random until it was"
+                " trained",
+                stacklevel=5,
+            )
+
+    def _positions(self, backbone: Any) -> np.ndarray:
+        """Our position table; RoBERTa's segment 0, which every token has, is folded into it."""
+        offset = position_offset(self._config, self._name)
+        hidden_dim = backbone.position_embedding.position_embeddings.shape[-1]
+        rows = backbone.max_sequence_length + offset
+        table = self._checkpoint.read(self._prefix + _POSITIONS, (rows, hidden_dim))[offset:]
+        if hasattr(backbone, "segment_embedding"):
+            return table
+        num_types = type_vocabulary_size(self._config, self._config_named)
+        first = self._checkpoint.read(self._prefix + _SEGMENTS, (num_types, hidden_dim))[0]
+        # Adding zeros would turn -0.0 into 0.0: what we wrote comes back bit by bit.
+        return table + first if first.any() else table
+
+    def load_head_weights(self, task: Any) -> None:
+        """Raises InputError naming the file that is missing or damaged or does not fit."""
+        if task.kind == "text_classifier":
+            check_problem_type(self._config, self._config_named)
+            read_places(self._checkpoint, head_places(task, self._name))
+            return
+        *places, bias = head_places(task, self._name)
+        read_places(self._checkpoint, places)
+        decoder = f"{NAMES[self._name].head}.decoder"
+        name = bias.name if bias.name in self._checkpoint else f"{decoder}.bias"
+        bias.variable.assign(self._checkpoint.read(name, bias.shape()))
+        if not self._config.get("tie_word_embeddings", True):
+            self._check_tied(task.backbone.token_embedding.embeddings, f"{decoder}.weight")
+
+    def _check_tied(self, embedding: Any, name: str) -> None:
+        decoder = self._checkpoint.read(name, tuple(embedding.shape))
+        if not np.array_equal(decoder, keras.ops.convert_to_numpy(embedding)):
+            raise InputError(
+                f"the masked-LM head must share its matrix with the token embedding, {self.source} has another {name}"
+                " (tie_word_embeddings is false); such a head can't be loaded here"
+            )
+
+
+def save_huggingface(task: Task, directory: str | Path) -> None:
+    """Writes a task in Hugging Face's layout, whole or not at all, into a directory or to a URL such as `gs://`.
+
+    `transformers.AutoModelForMaskedLM` (or `AutoModelForSequenceClassification`) and `AutoTokenizer` load it. Warns
+    when their class computes something otherwise; raises InputError for what they can't load.
+    """
+    family = family_of(task).name
+    if getattr(task, "hidden_dim", None) not in (None, task.backbone.hidden_dim):
+        raise InputError(
+            f"the classifier's hidden_dim must be the backbone's {task.backbone.hidden_dim} at Hugging Face, it is"
+            f" {task.hidden_dim}; save in KerasHub's layout"
+        )
+    different = differences(task, family)
+    if different:
+        listed = ", ".join(f"{part.name} {part.ours} becomes {part.theirs}" for part in different)
+        warnings.warn(
+            f"transformers will compute this {type(task).__name__} a little otherwise: {listed}", stacklevel=2
+        )
+    write_whole_preset(directory, lambda into: _write(task, family, into))
+
+
+def _write(task: Any, family: str, directory: Path) -> None:
+    tokenizer = None if task.preprocessor is None else task.preprocessor.tokenizer
+    ids = special_ids(tokenizer) if tokenizer is not None else {}
+    default_pad = 1 if family in ("roberta", "xlm_roberta") else 0
+    config = {**describe(task, family, ids.get("pad_token_id", default_pad)), **ids}
+    write_arrays(_arrays(task, family, config), directory / WEIGHTS_FILE)
+    own: dict[str, Any] = {"kind": task.kind}
+    if tokenizer is not None:
+        write_huggingface_tokenizer(tokenizer, directory, task.backbone.max_sequence_length)
+        own["preprocessor"] = {**task.preprocessor.get_config(), **task.preprocessor.own_options()}
+    different = {part.name: part.ours for part in differences(task, family)}
+    if different:
+        own["task"] = different
+    for name, content in ((OWN_FILE, own), (CONFIG_FILE, config)):
+        (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _arrays(task: Any, family: str, config: dict[str, Any]) -> dict[str, np.ndarray]:
+    prefix, backbone = NAMES[family].prefix, task.backbone
+    places = [*backbone_places(backbone, family), *pooler_places(backbone, family)]
+    table = np.asarray(keras.ops.convert_to_numpy(backbone.position_embedding.position_embeddings), np.float32)
+    offset = position_offset(config, family)
+    arrays = {
+        **arrays_of(places, prefix),
+        **arrays_of(head_places(task, family)),
+        # Rows that no token has: of padding and before it.
+        prefix + _POSITIONS: np.concatenate([np.zeros((offset, table.shape[1]), np.float32), table]),
+    }
+    if prefix + _SEGMENTS not in arrays:
+        arrays[prefix + _SEGMENTS] = np.zeros((1, table.shape[1]), np.float32)
+    return arrays

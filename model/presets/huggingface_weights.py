@@ -1,0 +1,284 @@
+"""The weights of Hugging Face's `model.safetensors`: which tensor is which variable of ours, read and written."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.hub.open_preset import PresetFiles
+from clozekit.tokenizers.settings.json_files import read_object
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+# In the header of the weights we write.
+_MARK = "clozekit"
+PICKLE_FILES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+# Parts of an encoder block -> their names there, below the block's own name.
+_BERT_BLOCK = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "inner": "intermediate.dense",
+    "outer": "output.dense",
+    "norm": "output.LayerNorm",
+}
+_ALBERT_BLOCK = {
+    "query": "attention.query",
+    "key": "attention.key",
+    "value": "attention.value",
+    "output": "attention.dense",
+    "attention_norm": "attention.LayerNorm",
+    "inner": "ffn",
+    "outer": "ffn_output",
+    "norm": "full_layer_layer_norm",
+}
+
+
+@dataclass(frozen=True)
+class FamilyNames:
+    """What a family calls its parts. `head`: dense, norm and the rest of the masked-LM head."""
+
+    prefix: str
+    block: dict[str, str]
+    pooler: str
+    head_dense: str
+    head_norm: str
+    head: str
+
+
+_ROBERTA = FamilyNames("roberta.", _BERT_BLOCK, "pooler.dense", "lm_head.dense", "lm_head.layer_norm", "lm_head")
+NAMES = {
+    "bert": FamilyNames(
+        "bert.",
+        _BERT_BLOCK,
+        "pooler.dense",
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+        "cls.predictions",
+    ),
+    "roberta": _ROBERTA,
+    "xlm_roberta": _ROBERTA,
+    "albert": FamilyNames(
+        "albert.", _ALBERT_BLOCK, "pooler", "predictions.dense", "predictions.LayerNorm", "predictions"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A variable of ours and the name of its tensor there.
+
+    input_axes: of a kernel, how many leading axes are its inputs; torch keeps kernels as (outputs, inputs), and does
+    not know heads. None for what is no kernel: tables stay as they are, the rest is flat.
+    """
+
+    name: str
+    variable: Any
+    input_axes: int | None = None
+    is_table: bool = False
+
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape there."""
+        ours = tuple(self.variable.shape)
+        if self.is_table:
+            return ours
+        if self.input_axes is None:
+            return (math.prod(ours),)
+        return math.prod(ours[self.input_axes :]), math.prod(ours[: self.input_axes])
+
+    def to_theirs(self, ours: np.ndarray) -> np.ndarray:
+        if self.input_axes is None:
+            return ours.reshape(self.shape())
+        return ours.reshape(self.shape()[::-1]).T
+
+    def to_ours(self, theirs: np.ndarray) -> np.ndarray:
+        return (theirs if self.input_axes is None else theirs.T).reshape(tuple(self.variable.shape))
+
+
+def _dense(name: str, layer: Any, input_axes: int = 1) -> list[Place]:
+    return [Place(f"{name}.weight", layer.kernel, input_axes), Place(f"{name}.bias", layer.bias)]
+
+
+def _norm(name: str, layer: Any) -> list[Place]:
+    return [Place(f"{name}.weight", layer.gamma), Place(f"{name}.bias", layer.beta)]
+
+
+def _block(name: str, layer: Any, names: dict[str, str]) -> Iterator[Place]:
+    attention = layer._self_attention_layer
+    for part in ("query", "key", "value"):
+        yield from _dense(f"{name}.{names[part]}", getattr(attention, f"{part}_dense"))
+    yield from _dense(f"{name}.{names['output']}", attention.output_dense, input_axes=2)
+    yield from _norm(f"{name}.{names['attention_norm']}", layer._self_attention_layer_norm)
+    yield from _dense(f"{name}.{names['inner']}", layer._feedforward_intermediate_dense)
+    yield from _dense(f"{name}.{names['outer']}", layer._feedforward_output_dense)
+    yield from _norm(f"{name}.{names['norm']}", layer._feedforward_layer_norm)
+
+
+def backbone_places(backbone: Any, family: str) -> list[Place]:
+    """Every variable of a backbone but its position table and its pooler; the names are without the model's prefix."""
+    names = NAMES[family]
+    places = [Place("embeddings.word_embeddings.weight", backbone.token_embedding.embeddings, is_table=True)]
+    if family in ("bert", "albert"):
+        segments = backbone.segment_embedding.embeddings
+        places.append(Place("embeddings.token_type_embeddings.weight", segments, is_table=True))
+    places += _norm("embeddings.LayerNorm", backbone.embeddings_layer_norm)
+    if family == "albert":
+        places += _dense("encoder.embedding_hidden_mapping_in", backbone.embedding_projection)
+        for group, layers in enumerate(backbone.transformer_groups):
+            for inner, layer in enumerate(layers):
+                places += _block(f"encoder.albert_layer_groups.{group}.albert_layers.{inner}", layer, names.block)
+    else:
+        for index, layer in enumerate(backbone.transformer_layers):
+            places += _block(f"encoder.layer.{index}", layer, names.block)
+    return places
+
+
+def pooler_places(backbone: Any, family: str) -> list[Place]:
+    """The pooler's variables, or none where the family has no pooler."""
+    return _dense(NAMES[family].pooler, backbone.pooled_dense) if hasattr(backbone, "pooled_dense") else []
+
+
+def head_places(task: Any, family: str) -> list[Place]:
+    """The variables of a task's head."""
+    names = NAMES[family]
+    if task.kind == "masked_lm":
+        head = task.masked_lm_head
+        return [
+            *_dense(names.head_dense, head._intermediate_dense),
+            *_norm(names.head_norm, head._intermediate_layer_norm),
+            Place(f"{names.head}.bias", head._output_bias),
+        ]
+    if hasattr(task, "pooled_dense"):
+        return [*_dense("classifier.dense", task.pooled_dense), *_dense("classifier.out_proj", task.output_dense)]
+    return _dense("classifier", task.output_dense)
+
+
+class Checkpoint:
+    """The tensors of a preset, whole or in shards. Nothing but their arrays is ever read."""
+
+    def __init__(self, files: PresetFiles) -> None:
+        self._source = files.source
+        self._files = files
+        self._opened = {name: self._open(name) for name in self._names_of_files()}
+        self._file_of = {tensor: name for name, opened in self._opened.items() for tensor in opened.keys()}  # noqa: SIM118
+
+    def _names_of_files(self) -> list[str]:
+        if self._files.path(WEIGHTS_FILE, required=False) is not None:
+            return [WEIGHTS_FILE]
+        index = self._files.path(INDEX_FILE, required=False)
+        if index is None:
+            raise self._no_weights()
+        named = f"{self._source}: {INDEX_FILE}"
+        weight_map = read_object(index, named).get("weight_map")
+        names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+        if not names or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{named} must name the file of each weight (weight_map), it does not; copy it again")
+        return sorted(set(names))
+
+    def _no_weights(self) -> InputError:
+        pickles = [name for name in PICKLE_FILES if self._files.path(name, required=False) is not None]
+        if not pickles:
+            return InputError(
+                f"{self._source} must hold {WEIGHTS_FILE} (or {INDEX_FILE}), it does not; copy it again, or pass"
+                " load_weights=False for fresh weights"
+            )
+        return InputError(
+            f"{self._source} must hold {WEIGHTS_FILE}, it has {pickles[0]} alone, a pickle, which can run code when it is"
+            " loaded; convert it where transformers and torch are installed: python -c 'from transformers import"
+            f' AutoModelForMaskedLM as M; M.from_pretrained("{self._source.removeprefix("hf://")}")'
+            '.save_pretrained("converted")\' and copy its vocabulary files'
+        )
+
+    def _open(self, name: str) -> Any:
+        path = self._files.required_path(name)
+        try:
+            return safe_open(path, framework="np").__enter__()
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{self._source}: {name} must be a whole safetensors file, it is damaged ({error}); copy it again"
+            ) from error
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self._files.required_path(name) for name in self._opened]
+
+    def __contains__(self, name: str) -> bool:
+        return self._found(name) is not None
+
+    def is_ours(self) -> bool:
+        """Whether Clozekit wrote the weights; transformers, when it saves trained ones, leaves the mark out."""
+        return all(_MARK in (opened.metadata() or {}) for opened in self._opened.values())
+
+    def has_prefix(self, prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in self._file_of)
+
+    def _found(self, name: str) -> str | None:
+        """The name under which the file has a tensor: norms had TensorFlow's names once."""
+        part, _, last = name.rpartition(".")
+        legacy = {"weight": "gamma", "bias": "beta"}.get(last)
+        candidates = [name, f"{part}.{legacy}"] if legacy is not None and part.endswith("LayerNorm") else [name]
+        return next((candidate for candidate in candidates if candidate in self._file_of), None)
+
+    def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """One tensor as float32. Raises InputError when it is missing or of another shape or kind."""
+        found = self._found(name)
+        if found is None:
+            raise InputError(
+                f"{self._source}: {self._described()} must hold {name} of shape {shape}, as config.json describes, it"
+                " does not"
+            )
+        opened = self._opened[self._file_of[found]]
+        kept = opened.get_slice(found)
+        if tuple(kept.get_shape()) != shape or kept.get_dtype() not in ("F64", "F32", "F16", "BF16"):
+            raise InputError(
+                f"{self._source}: {found} in {self._file_of[found]} must be floats of shape {shape}, as config.json"
+                f" describes, it is {kept.get_dtype()} of shape {tuple(kept.get_shape())}"
+            )
+        return opened.get_tensor(found).astype(np.float32)
+
+    def _described(self) -> str:
+        return WEIGHTS_FILE if WEIGHTS_FILE in self._opened else f"the files of {INDEX_FILE}"
+
+
+def read_places(checkpoint: Checkpoint, places: list[Place], prefix: str = "") -> None:
+    """Assigns every variable its tensor."""
+    for place in places:
+        place.variable.assign(place.to_ours(checkpoint.read(prefix + place.name, place.shape())))
+
+
+def arrays_of(places: list[Place], prefix: str = "") -> dict[str, np.ndarray]:
+    """Name -> tensor of every variable, in float32."""
+    return {
+        prefix + place.name: place.to_theirs(np.asarray(keras.ops.convert_to_numpy(place.variable), np.float32))
+        for place in places
+    }
+
+
+def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Writes float32 arrays as a safetensors file; the bytes depend on the arrays alone.
+
+    Written here, not by the library: it puts metadata in random order, and copies all arrays before it writes one. The
+    format: the header's length (8 bytes, little-endian), the header (JSON, padded with spaces), the arrays.
+    """
+    # transformers asks for the format before it loads anything.
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", _MARK: "1"}}
+    end = 0
+    for name, array in sorted(arrays.items()):
+        start, end = end, end + array.size * 4
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [start, end]}
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for _, array in sorted(arrays.items()):
+            file.write(np.ascontiguousarray(array, "<f4").data)

@@ -1,0 +1,318 @@
+"""Presets in KerasHub's layout: its JSON files and .h5 weights, read and written so that KerasHub reads them too.
+
+What KerasHub has no place for stands in a file beside them, `clozekit.json`, which it does not look at. Nothing of a
+preset is executed: classes are found by name in our own table, weights are plain arrays.
+"""
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from clozekit.model.common.preset_sizes import check_arrays
+from clozekit.model.families.family_table import Family, family_of, family_of_backbone
+from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.task import Task
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.hub.open_preset import PresetFiles
+from clozekit.tokenizers.preset_tokenizer import tokenizer_of_preset
+from clozekit.tokenizers.settings.constructor_arguments import check_arguments
+from clozekit.tokenizers.settings.json_files import read_object
+from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
+
+CONFIG_FILE = "config.json"
+TASK_FILE = "task.json"
+PREPROCESSOR_FILE = "preprocessor.json"
+METADATA_FILE = "metadata.json"
+OWN_FILE = "clozekit.json"
+WEIGHTS_FILE = "model.weights.h5"
+SHARDED_WEIGHTS_FILE = "model.weights.json"
+TASK_WEIGHTS_FILE = "task.weights.h5"
+# Names that KerasHub exports twice, and the one we know.
+_ALIASES = {"Classifier": "TextClassifier", "Preprocessor": "TextClassifierPreprocessor"}
+_ALIASED_FAMILIES = ("Bert", "Roberta", "Albert", "XLMRoberta")
+# By name alone: a described function could be any code.
+_OUTPUT_ACTIVATIONS = ("linear", "softmax", "sigmoid", "tanh", "relu")
+_PASSED_OVER = ("name", "trainable", "dtype", "config_file", "compile_config", "build_config")
+
+
+def class_name(described: dict[str, Any]) -> str:
+    """Name of the class that a JSON of KerasHub describes."""
+    return _without_alias(str(described.get("registered_name") or described.get("class_name")).split(">")[-1])
+
+
+def _without_alias(name: str) -> str:
+    for family in _ALIASED_FAMILIES:
+        if name.removeprefix(family) in _ALIASES and name.startswith(family):
+            return family + _ALIASES[name.removeprefix(family)]
+    return name
+
+
+class KerasPreset:
+    """A preset directory in KerasHub's layout, to be read."""
+
+    def __init__(self, files: PresetFiles, config: dict[str, Any]) -> None:
+        self._files = files
+        self.source = files.source
+        self._config = config
+        self.family: Family = family_of_backbone(class_name(config), f"{self.source}: {CONFIG_FILE}")
+        self._own = self._json(OWN_FILE, described=False) or {}
+        self._task = self._json(TASK_FILE) or {}
+
+    def _own_part(self, name: str) -> dict[str, Any]:
+        """Settings of a part that KerasHub has no place for."""
+        part = self._own.get(name, {})
+        if not isinstance(part, dict):
+            raise InputError(f"{self.source}: {OWN_FILE} must hold settings of the {name}, it does not; copy it again")
+        return part
+
+    def backbone_settings(self) -> dict[str, Any]:
+        """Constructor arguments of the backbone. Raises InputError for what the class does not know."""
+        cls = self.family.backbone
+        settings = {name: value for name, value in self._config["config"].items() if name not in _PASSED_OVER}
+        settings |= self._own_part("backbone")
+        check_arguments(cls, settings, f"{self.source}: {CONFIG_FILE}")
+        missing = sorted({"vocabulary_size", "num_layers", "num_heads", "hidden_dim"} - set(settings))
+        if missing:
+            raise InputError(f"{self.source}: {CONFIG_FILE} must hold {', '.join(missing)}, it does not")
+        policy = self._config["config"].get("dtype")
+        if isinstance(policy, dict) and policy.get("class_name") not in (None, "DTypePolicy", "FloatDTypePolicy"):
+            raise InputError(
+                f"{self.source}: quantized presets ({policy.get('class_name')}) can't be trained or loaded here;"
+                " use the one in float32"
+            )
+        return settings
+
+    def weight_files(self) -> list[Path]:
+        """The files with the weights of the backbone."""
+        path = self._files.path(WEIGHTS_FILE, required=False)
+        return [path] if path is not None else self._shards(self._sharded_weights())
+
+    def head_settings(self, kind: str) -> dict[str, Any] | None:
+        """Constructor arguments of the task, or None when the preset was saved without its head."""
+        if not self._task or class_name(self._task) != getattr(self.family, kind).__name__:
+            return None
+        left_out = (*_PASSED_OVER, "backbone", "preprocessor")
+        settings = {name: value for name, value in self._task["config"].items() if name not in left_out}
+        settings |= self._own_part("task")
+        activation = settings.get("activation")
+        if activation is not None and (not isinstance(activation, str) or activation not in _OUTPUT_ACTIVATIONS):
+            raise InputError(
+                f"{self.source}: the activation in {TASK_FILE} must be one of {', '.join(_OUTPUT_ACTIVATIONS)}, it is"
+                f" {activation!r:.80}; code in a preset is never run"
+            )
+        check_arguments(getattr(self.family, kind), settings, f"{self.source}: {TASK_FILE}")
+        return settings
+
+    def preprocessor_settings(self, kind: str) -> dict[str, Any]:
+        """Constructor arguments of the preprocessor besides the tokenizer, where the preset has them."""
+        name = getattr(self.family, f"{kind}_preprocessor").__name__
+        nested = self._task.get("config", {}).get("preprocessor")
+        cls = getattr(self.family, f"{kind}_preprocessor")
+        for described, file in ((nested, TASK_FILE), (self._json(PREPROCESSOR_FILE), PREPROCESSOR_FILE)):
+            named = f"{self.source}: {file}"
+            if described and class_name(check_described(described, named)) == name:
+                left_out = (*_PASSED_OVER, "tokenizer")
+                settings = {key: value for key, value in described["config"].items() if key not in left_out}
+                settings |= self._own_part("preprocessor")
+                check_arguments(cls, settings, named)
+                return settings
+        return {}
+
+    def tokenizer(self) -> Tokenizer:
+        described = self._json(TOKENIZER_FILE)
+        if described is None:
+            raise InputError(f"{self.source} must hold {TOKENIZER_FILE} to take raw text; or pass preprocessor=None")
+        return tokenizer_of_preset(self.family.tokenizer, self._files, {})
+
+    def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
+        """Raises InputError naming the file that is missing or damaged or does not fit."""
+        path = self._files.path(WEIGHTS_FILE, required=False)
+        largest = max(int(np.prod(variable.shape)) for variable in backbone.variables)
+        if path is None:
+            path = self._sharded_weights()
+        files = [path] if path.name == WEIGHTS_FILE else self._shards(path)
+        try:
+            for file in files:
+                check_arrays(file, largest)
+            backbone.load_weights(path)
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise InputError(
+                f"{self.source}: {path.name} must hold the weights of the {type(backbone).__name__} that"
+                f" {CONFIG_FILE} describes, it does not ({_first_line(error)})"
+            ) from error
+
+    def _sharded_weights(self) -> Path:
+        index = self._files.path(SHARDED_WEIGHTS_FILE, required=False)
+        if index is None:
+            raise InputError(
+                f"{self.source} must hold {WEIGHTS_FILE} (or {SHARDED_WEIGHTS_FILE}), it does not; copy it again, or"
+                " pass load_weights=False for fresh weights"
+            )
+        self._shards(index)
+        return index
+
+    def _shards(self, index: Path) -> list[Path]:
+        """The files that the index of sharded weights names."""
+        named = f"{self.source}: {SHARDED_WEIGHTS_FILE}"
+        weight_map = read_object(index, named).get("weight_map")
+        values = weight_map.values() if isinstance(weight_map, dict) else [None]
+        names = [name for value in values for name in (value if isinstance(value, list) else [value])]
+        files = [name for name in names if isinstance(name, str)]
+        if not names or len(files) < len(names):
+            raise InputError(f"{named} must name the file of each weight (weight_map), it does not; copy it again")
+        return [self._files.required_path(name) for name in dict.fromkeys(files)]
+
+    def load_head_weights(self, task: Any) -> None:
+        """Raises InputError naming the file that is missing or damaged or does not fit."""
+        path = self._files.path(TASK_WEIGHTS_FILE, required=False)
+        if path is None:
+            raise InputError(
+                f"{self.source} must hold {TASK_WEIGHTS_FILE}, {TASK_FILE} says it has a {type(task).__name__};"
+                " copy it again, or pass load_weights=False for fresh weights"
+            )
+        largest = max(int(np.prod(variable.shape)) for variable in task.variables)
+        try:
+            check_arrays(path, largest)
+            with h5py.File(path, "r") as file:
+                for name, variable in task.head_variables().items():
+                    variable.assign(_dataset(file, name, tuple(variable.shape)))
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self.source}: {TASK_WEIGHTS_FILE} must hold the head of the {type(task).__name__} that {TASK_FILE}"
+                f" describes, it does not ({_first_line(error)})"
+            ) from error
+
+    def _json(self, name: str, described: bool = True) -> dict[str, Any] | None:
+        path = self._files.path(name, required=False)
+        return None if path is None else read_json(path, f"{self.source}: {name}", described)
+
+
+def read_json(path: Path, named: str, described: bool = True) -> dict[str, Any]:
+    """The object in a JSON file. Raises InputError, calling the file `named`, when it holds none."""
+    content = read_object(path, named)
+    return check_described(content, named) if described else content
+
+
+def check_described(content: Any, named: str) -> dict[str, Any]:
+    """Raises InputError unless `content` describes a class with its settings."""
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise InputError(f"{named} must describe a class with its settings, it does not; copy it again")
+    told, name = content.get("class_name"), class_name(content)
+    if told is not None and (not isinstance(told, str) or _without_alias(told) != name):
+        raise InputError(
+            f"class_name and registered_name of {named} must be of one class, they are {told!r:.80} and {name!r:.80}; copy"
+            " it again"
+        )
+    return content
+
+
+def _dataset(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One array of an .h5 file; links out of the file are refused."""
+    place = file
+    for part in name.split("/"):
+        if not isinstance(place.get(part, getlink=True), h5py.HardLink):
+            raise KeyError(f"{name} is missing")
+        place = place[part]
+    if not isinstance(place, h5py.Dataset) or place.shape != shape or place.external or place.is_virtual:
+        found = getattr(place, "shape", "a group")
+        raise ValueError(f"{name} must be of shape {shape}, it is {found}")
+    return place[()]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:300]
+
+
+def _described(part: Any, config: dict[str, Any], module: str) -> dict[str, Any]:
+    name = type(part).__name__
+    return {"module": module, "class_name": name, "config": config, "registered_name": f"keras_hub>{name}"}
+
+
+def write_preset(
+    directory: Path,
+    backbone: Backbone | None,
+    preprocessor: Preprocessor | None,
+    task: Any = None,
+    max_shard_size: float | None = 10,
+) -> None:
+    """Writes the files of a preset into an existing directory; the bytes depend on nothing but the arguments."""
+    own: dict[str, Any] = {}
+    described_backbone = described_preprocessor = None
+    if backbone is not None:
+        described_backbone = describe_backbone(backbone)
+        defaults = backbone.own_setting_defaults
+        own["backbone"] = {k: v for k, v in backbone.settings().items() if k in defaults and v != defaults[k]}
+        _write_json(directory / CONFIG_FILE, described_backbone)
+        _write_json(directory / METADATA_FILE, _metadata(backbone))
+        _save_backbone_weights(backbone, directory, max_shard_size)
+    if preprocessor is not None:
+        preprocessor.tokenizer.save(directory)
+        described_preprocessor = _describe_preprocessor(preprocessor, directory)
+        own["preprocessor"] = preprocessor.own_options()
+        _write_json(directory / PREPROCESSOR_FILE, described_preprocessor)
+    if task is not None:
+        config = {"backbone": described_backbone, "preprocessor": described_preprocessor, "name": task.name}
+        config |= task.head_config() if hasattr(task, "head_config") else {}
+        _write_json(directory / TASK_FILE, _described(task, config, "keras_hub.src.models.task"))
+        defaults = getattr(task, "head_defaults", {})
+        own["task"] = {k: v for k, v in task.head_settings().items() if v != defaults.get(k)}
+        with h5py.File(directory / TASK_WEIGHTS_FILE, "w") as file:
+            for name, variable in task.head_variables().items():
+                file.create_dataset(name, data=keras.ops.convert_to_numpy(variable))
+            # A fresh optimizer, as Keras lays one out: without it KerasHub warns. Ours never reads it.
+            file.create_dataset("optimizer/vars/0", data=np.int64(0))
+            file.create_dataset("optimizer/vars/1", data=np.float32(task.default_learning_rate))
+    own = {part: options for part, options in own.items() if options}
+    if own:
+        _write_json(directory / OWN_FILE, own)
+
+
+def describe_backbone(backbone: Backbone) -> dict[str, Any]:
+    """The content of `config.json`: KerasHub's constructor arguments and no others."""
+    config = {name: value for name, value in backbone.get_config().items() if name not in backbone.own_setting_defaults}
+    return _described(backbone, config, "keras_hub.src.models.backbone")
+
+
+def _describe_preprocessor(preprocessor: Preprocessor, directory: Path) -> dict[str, Any]:
+    tokenizer = json.loads((directory / TOKENIZER_FILE).read_text(encoding="utf-8"))
+    config = {"tokenizer": tokenizer, "config_file": PREPROCESSOR_FILE, **preprocessor.get_config()}
+    return _described(preprocessor, config, "keras_hub.src.models.preprocessor")
+
+
+def _metadata(backbone: Backbone) -> dict[str, Any]:
+    # No date: a preset's bytes say nothing of when it was saved. KerasHub writes one and never reads it.
+    return {
+        "keras_version": keras.version(),
+        "clozekit_version": importlib.metadata.version("clozekit"),
+        "parameter_count": backbone.count_params(),
+        "tasks": ["MaskedLM", "TextClassifier"],
+    }
+
+
+def _save_backbone_weights(backbone: Backbone, directory: Path, max_shard_size: float | None) -> None:
+    size = sum(int(np.prod(variable.shape)) * np.dtype("float32").itemsize for variable in backbone.variables)
+    if max_shard_size is not None and size > max_shard_size * 1024**3:
+        backbone.save_weights(directory / SHARDED_WEIGHTS_FILE, max_shard_size=max_shard_size)
+    else:
+        backbone.save_weights(directory / WEIGHTS_FILE)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+def parts_of(task: Task | None, backbone: Backbone | None, preprocessor: Preprocessor | None) -> tuple[Any, Any]:
+    """Backbone and preprocessor to write, those of the task first; raises InputError when they don't belong together."""
+    if task is not None:
+        backbone, preprocessor = task.backbone, task.preprocessor
+    if backbone is not None and preprocessor is not None and family_of(backbone) is not family_of(preprocessor):
+        raise InputError(
+            f"a preset holds one family, got a {type(backbone).__name__} and a {type(preprocessor).__name__}"
+        )
+    return backbone, preprocessor

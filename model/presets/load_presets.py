@@ -1,0 +1,181 @@
+"""Presets: tasks, backbones and preprocessors from a name, a handle or a directory, and back into one."""
+
+import inspect
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from clozekit.model.common.preset_sizes import check_blocks, check_fits_memory, check_fits_weights, least_parameters
+from clozekit.model.families.family_table import Family, class_for
+from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.presets.keras_preset import (
+    CONFIG_FILE,
+    KerasPreset,
+    parts_of,
+    read_json,
+    write_preset,
+)
+from clozekit.model.presets.preset_targets import add_to_preset, write_whole_preset
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.task import Task
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.hub.open_preset import open_preset
+from clozekit.tokenizers.tokenizer import Tokenizer
+
+DEFAULT_SEQUENCE_LENGTH = 512
+
+
+class PresetSource(Protocol):
+    """What a layout of presets tells of one preset."""
+
+    source: str
+    family: Family
+
+    def backbone_settings(self) -> dict[str, Any]: ...
+    def weight_files(self) -> list[Path]: ...
+    def head_settings(self, kind: str) -> dict[str, Any] | None: ...
+    def preprocessor_settings(self, kind: str) -> dict[str, Any]: ...
+    def tokenizer(self) -> Tokenizer: ...
+    def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None: ...
+    def load_head_weights(self, task: Any) -> None: ...
+
+
+def open_source(preset: str | Path) -> PresetSource:
+    """The preset behind a name, handle, URL or directory, in whichever layout it is."""
+    files = open_preset(preset)
+    path = files.path(CONFIG_FILE, required=False)
+    if path is None:
+        raise InputError(f"a preset must hold {CONFIG_FILE}, {files.source} does not; check the path")
+    config = read_json(path, f"{files.source}: {CONFIG_FILE}", described=False)
+    if "registered_name" in config or "class_name" in config:
+        return KerasPreset(files, read_json(path, f"{files.source}: {CONFIG_FILE}"))
+    if "model_type" in config:
+        from clozekit.model.presets.huggingface_preset import HuggingFacePreset
+
+        return HuggingFacePreset(files, config)
+    raise InputError(
+        f"{files.source}: {CONFIG_FILE} must be KerasHub's (registered_name) or Hugging Face's (model_type), it is neither"
+    )
+
+
+def build_backbone(
+    source: PresetSource, dtype: Any = None, load_weights: bool = True, num_classes: int = 0
+) -> Backbone:
+    """The backbone of a preset; it is held against the size of the weights, or of the memory, before it is built."""
+    settings, named = source.backbone_settings(), f"{source.source}: {CONFIG_FILE}"
+    parameters = least_parameters(settings, num_classes)
+    if load_weights:
+        check_fits_weights(parameters, source.weight_files(), named)
+    check_fits_memory(parameters, named)
+    check_blocks(settings, named)
+    try:
+        return source.family.backbone(**settings, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{source.source}: {CONFIG_FILE} must hold the settings of a {source.family.backbone.__name__}, it does"
+            f" not ({error})"
+        ) from error
+
+
+def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, dtype: Any) -> Any:
+    """The backbone of a preset. Raises InputError when the preset can't be had, is not whole or of another family."""
+    source = open_source(preset)
+    class_for(cls, source.family, source.source)
+    backbone = build_backbone(source, dtype, load_weights)
+    if load_weights:
+        source.load_backbone_weights(backbone)
+    return backbone
+
+
+def load_preprocessor(cls: type[Preprocessor], preset: str | Path, changes: dict[str, Any]) -> Any:
+    """The preprocessor of a preset, with `changes` to its settings."""
+    source = open_source(preset)
+    found: type[Preprocessor] = class_for(cls, source.family, source.source)
+    _check_arguments(found, changes, {"tokenizer"})
+    return build_preprocessor(found, source, changes)
+
+
+def build_preprocessor(cls: type[Preprocessor], source: PresetSource, changes: dict[str, Any]) -> Preprocessor:
+    """A preprocessor with the preset's settings, or with rows as long as its positions allow, at most 512."""
+    settings = source.preprocessor_settings(cls.kind.removesuffix("_preprocessor"))
+    positions = source.backbone_settings().get("max_sequence_length", DEFAULT_SEQUENCE_LENGTH)
+    default = {"sequence_length": min(DEFAULT_SEQUENCE_LENGTH, positions)}
+    try:
+        return cls(source.tokenizer(), **{**default, **settings, **changes})
+    except TypeError as error:
+        raise InputError(
+            f"{source.source} must hold the settings of a {cls.__name__}, it does not ({error})"
+        ) from error
+
+
+def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments: dict[str, Any]) -> Any:
+    """See `Task.from_preset`."""
+    source = open_source(preset)
+    found: type[Task] = class_for(cls, source.family, source.source)
+    _check_arguments(found, arguments, {"backbone"}, {"dtype"})
+    head = source.head_settings(found.kind)
+    settings = {**(head or {}), **arguments}
+    dtype = settings.pop("dtype", None)
+    if "num_classes" in arguments and "labels" not in arguments:
+        # A new head: the names of the old one's classes are not its own.
+        settings.pop("labels", None)
+    if found.kind == "text_classifier" and "num_classes" not in settings:
+        raise TypeError(
+            f"{found.__name__}.from_preset needs num_classes: {source.source} was saved without a classifier"
+        )
+    num_classes = settings.get("num_classes", 0) if "num_classes" not in arguments else 0
+    backbone = build_backbone(source, dtype, load_weights, num_classes)
+    if "preprocessor" not in settings:
+        settings["preprocessor"] = build_preprocessor(found.preprocessor_cls, source, {})
+    task = found(backbone, **settings)
+    if load_weights:
+        source.load_backbone_weights(backbone, needs_pooler=found.kind != "masked_lm")
+        if head is not None and "num_classes" not in arguments:
+            source.load_head_weights(task)
+        elif found.kind == "masked_lm":
+            warnings.warn(
+                f"{source.source} has no masked-LM head; this {found.__name__} starts with a random one and guesses at"
+                " random until it was trained",
+                stacklevel=4,
+            )
+    return task
+
+
+def _check_arguments(cls: type, arguments: dict[str, Any], taken: set[str], more: Iterable[str] = ()) -> None:
+    known = set(more)
+    for base in cls.__mro__:
+        constructor = vars(base).get("__init__")
+        if constructor is not None and base.__module__.startswith("clozekit."):
+            parameters = inspect.signature(constructor).parameters.values()
+            known |= {parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD}
+    known -= {"self", "inputs", "outputs", *taken}
+    unknown = sorted(set(arguments) - known)
+    if unknown:
+        raise TypeError(
+            f"{cls.__name__}.from_preset takes {', '.join(sorted(known))}; it was given {', '.join(unknown)} too."
+            " Settings of the preprocessor belong to its own from_preset (sequence_length=...)"
+        )
+
+
+def save_preset(
+    preset_dir: str | Path,
+    task: Task | None = None,
+    backbone: Backbone | None = None,
+    preprocessor: Preprocessor | None = None,
+    max_shard_size: float | None = 10,
+) -> None:
+    """Writes a preset whole or not at all, into a directory or to a URL (`gs://...`).
+
+    A preset that Clozekit wrote there is replaced when the new one is whole; a preprocessor alone is added to it. Raises
+    InputError, before anything is written, when a file is there that Clozekit did not write.
+    """
+    backbone, preprocessor = parts_of(task, backbone, preprocessor)
+
+    def write(directory: Path) -> None:
+        write_preset(directory, backbone, preprocessor, task, max_shard_size)
+
+    if backbone is None:
+        add_to_preset(preset_dir, write)
+    else:
+        write_whole_preset(preset_dir, write)

@@ -1,0 +1,203 @@
+"""The reader: a dataset's rows in an order that only (seed, epoch) decides, as batches ready for the model."""
+
+import tensorflow as tf
+
+from clozekit.model.common.prefetch import read_ahead, without_autotuning
+from clozekit.model.common.without_autograph import as_written
+from clozekit.model.masking.mask_rows import mask_rows
+from clozekit.model.masking.masking_rule import MaskingRule
+from clozekit.model.reading.reader_settings import ReaderSettings
+from clozekit.model.reading.row_order import block_order, interleave_position, shard_order
+from clozekit.model.reading.row_records import RecordFormat, parse_rows, record_format, row_lengths
+from clozekit.model.reading.shard_files import (
+    BLANK_RECORD,
+    WRONG_ROW,
+    check_shards,
+    damage_named,
+    shard_paths,
+    shard_problems,
+    shard_records,
+)
+from clozekit.pipelines.dataset.manifest import Manifest, SplitInfo
+from clozekit.tokenizers.common.errors import InputError
+
+__all__ = [
+    "check_shards",
+    "damage_named",
+    "masked_batch",
+    "shard_problems",
+    "shuffled_rows",
+    "training_batches",
+    "validation_batches",
+]
+
+DEFAULTS = ReaderSettings()
+
+
+def shuffled_rows(
+    directory: str,
+    split: SplitInfo,
+    seed: int,
+    start_row: int = 0,
+    options: ReaderSettings = DEFAULTS,
+    bins: tuple[int, ...] = (),
+    batch_size: int = 1,
+) -> tf.data.Dataset:
+    """Endless (record, epoch) pairs from row number `start_row` over all epochs on: row number n is row n % rows of
+    epoch n // rows.
+
+    bins: where given, rows are put together so that batches of `batch_size` rows from `start_row` on are of neighbouring
+    lengths. Going on reads whole shards by their names only, jumps inside the open ones, and drops at most a block.
+    """
+    paths, remote = shard_paths(directory, split), "://" in directory
+    rows_of_shard = [shard.rows for shard in split.shards]
+    block_size = options.shuffle_block_rows
+    first_epoch, first_row = divmod(start_row, split.rows)
+    first_block = first_row // block_size
+
+    def records_of(shards: tf.Tensor, done: tf.Tensor) -> tf.data.Dataset:
+        parts = tf.data.Dataset.from_tensor_slices(
+            (tf.gather(tf.constant(paths), shards), tf.gather(tf.constant(rows_of_shard, tf.int64), shards), done)
+        )
+        return parts.interleave(
+            as_written(lambda path, rows, rows_done: shard_records(path, rows, rows_done, options.on_damage, remote)),
+            cycle_length=options.open_shards,
+            block_length=1,
+            num_parallel_calls=None,
+        )
+
+    def shuffled(records: tf.data.Dataset, epoch: tf.Tensor, block_from: int) -> tf.data.Dataset:
+        @as_written
+        def shuffle_block(block: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            block += block_from
+            begin = epoch * split.rows + block * block_size
+            in_bins = tf.searchsorted(tf.constant(bins), row_lengths(rows)) if bins else None
+            head = tf.cast((start_row - begin) % batch_size, tf.int32)
+            order = block_order(tf.size(rows), seed, epoch, block, in_bins, head, batch_size)
+            rows = tf.gather(rows, order)[tf.cast(tf.maximum(start_row - begin, 0), tf.int32) :]
+            return rows, tf.fill(tf.shape(rows), epoch)
+
+        return records.batch(block_size).enumerate().map(shuffle_block).unbatch()
+
+    @as_written
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = shard_order(len(paths), seed, epoch)
+        return shuffled(records_of(order, tf.zeros_like(order, tf.int64)), epoch, 0)
+
+    order = shard_order(len(paths), seed, tf.constant(first_epoch, tf.int64)).numpy()
+    left = interleave_position([rows_of_shard[i] for i in order], options.open_shards, first_block * block_size)
+    begun = records_of(tf.constant([order[i] for i, _ in left]), tf.constant([done for _, done in left], tf.int64))
+    rest = tf.data.Dataset.range(first_epoch + 1, tf.int64.max).flat_map(one_epoch)
+    return shuffled(begun, tf.constant(first_epoch, tf.int64), first_block).concatenate(rest)
+
+
+def training_batches(
+    directory: str,
+    manifest: Manifest,
+    masking: MaskingRule,
+    batch_size: int,
+    seed: int,
+    start_row: int = 0,
+    worker_index: int = 0,
+    num_workers: int = 1,
+    options: ReaderSettings = DEFAULTS,
+) -> tf.data.Dataset:
+    """Endless masked batches of the train split, from row number `start_row` over all epochs on.
+
+    batch_size: of the global batch. Worker w of W takes the w-th of W equal slices of each, so that together they see
+    the same global batches whatever W; the other rows are passed over before they are parsed.
+
+    Each batch: token_ids, document_ids, positions, padding_mask (B, T), mask_positions, mask_ids, mask_weights (B, M),
+    mask_overflow (B,), all of static shape. With length bins also length_bin (B,): the number of the bin, one for the
+    whole global batch, that all of its rows fit into.
+    """
+    if batch_size % num_workers or not 0 <= worker_index < num_workers:
+        raise InputError(
+            f"the global batch must be a multiple of the workers, got {batch_size} rows for {num_workers} workers;"
+            " change train.global_batch_size"
+        )
+    split = manifest.splits["train"]
+    form = dataset_format(directory, manifest)
+    bins = options.bins_for(manifest.sequence_length)
+    share = batch_size // num_workers
+
+    @as_written
+    def own_batch(records: tf.Tensor, epochs: tf.Tensor) -> dict[str, tf.Tensor]:
+        own = slice(worker_index * share, (worker_index + 1) * share)
+        batch = masked_batch(records[own], epochs[own], form, masking)
+        if bins:
+            longest = tf.reduce_max(row_lengths(records))
+            batch["length_bin"] = tf.fill([share], tf.searchsorted(tf.constant(bins), longest[None])[0])
+        return batch
+
+    rows = shuffled_rows(directory, split, seed, start_row, options, bins, batch_size)
+    batches = rows.batch(batch_size, drop_remainder=True).map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return _unsharded(read_ahead(batches))
+
+
+def validation_batches(
+    directory: str,
+    manifest: Manifest,
+    masking: MaskingRule,
+    batch_size: int,
+    max_rows: int | None = None,
+    worker_index: int = 0,
+    num_workers: int = 1,
+    options: ReaderSettings = DEFAULTS,
+) -> tf.data.Dataset:
+    """Masked batches of the validation split in file order, the masks the same in every run; the last batch is filled
+    up with rows of weight 0, so that all shapes are static. Workers share each global batch as in training."""
+    split = manifest.splits["validation"]
+    form, remote = dataset_format(directory, manifest), "://" in directory
+    share = batch_size // num_workers
+    counts = tf.constant([shard.rows for shard in split.shards], tf.int64)
+    none_done = tf.constant(0, tf.int64)
+    records = tf.data.Dataset.from_tensor_slices((shard_paths(directory, split), counts)).flat_map(
+        as_written(lambda path, rows: shard_records(path, rows, none_done, options.on_damage, remote))
+    )
+    if max_rows is not None:
+        records = records.take(max_rows)
+
+    @as_written
+    def own_batch(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        filled = tf.pad(records, [[0, batch_size - tf.size(records)]], constant_values=BLANK_RECORD)
+        own = tf.ensure_shape(filled, [batch_size])[worker_index * share : (worker_index + 1) * share]
+        return masked_batch(own, tf.constant(0, tf.int64), form, masking)
+
+    return _unsharded(without_autotuning(records.batch(batch_size).map(own_batch)))
+
+
+def dataset_format(directory: str, manifest: Manifest) -> RecordFormat:
+    """How the records of a dataset are read, by the first one that can be."""
+    pad_token_id = manifest.tokenizer.special_token_ids["pad_token"]
+    for split in manifest.splits.values():
+        first_records = tf.data.TFRecordDataset([p for p in shard_paths(directory, split) if tf.io.gfile.exists(p)])
+        for record in first_records.ignore_errors().take(1):
+            form = record_format(record.numpy(), manifest.sequence_length, pad_token_id)
+            if form.has_segments != manifest.has_pairs:
+                raise InputError(
+                    f"rows have segments where they are sentence pairs, the manifest of {directory} says"
+                    f" {'pairs' if manifest.has_pairs else 'no pairs'} and the rows are otherwise; prepare it again"
+                )
+            return form
+    return RecordFormat(manifest.sequence_length, pad_token_id)
+
+
+def masked_batch(
+    records: tf.Tensor, epoch: tf.Tensor, form: RecordFormat, masking: MaskingRule
+) -> dict[str, tf.Tensor]:
+    """Serialized rows (B,) of `epoch` (scalar or (B,)), parsed, derived and masked."""
+    rows = parse_rows(records, form)
+    ids = rows["token_ids"]
+    known = tf.logical_and(tf.reduce_min(ids) >= 0, tf.reduce_max(ids) < masking.vocabulary_size)
+    with tf.control_dependencies([tf.debugging.Assert(known, [WRONG_ROW])]):
+        rows["token_ids"] = tf.identity(ids)
+    row_ids = rows.pop("row_id")
+    return {**rows, **mask_rows(rows["token_ids"], row_ids, epoch, masking, rows["document_ids"])}
+
+
+def _unsharded(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Workers already have their own rows: tf.distribute must not cut the dataset again."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.with_options(options)

@@ -1,0 +1,1 @@
+"""What all families share: backbone, masked LM, text classifier, and what one asks of them."""

@@ -1,0 +1,188 @@
+"""What the backbones of all families share: inputs and outputs, packed rows, settings, presets."""
+
+import re
+from typing import Any, ClassVar, Self
+
+import keras
+
+from clozekit.model.common import preset_doors
+from clozekit.model.common.class_property import classproperty
+from clozekit.model.common.preset_sizes import check_blocks
+from clozekit.model.layers.transformer_layers import (
+    ACTIVATIONS,
+    AttentionMask,
+    TransformerEncoder,
+    document_positions,
+    truncated_normal,
+)
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
+from clozekit.tokenizers.settings.constructor_arguments import check_arguments
+
+
+def default_name(cls: type) -> str:
+    """`BertMaskedLM` -> `bert_masked_lm`. Keras counts names up, and a preset's bytes would tell how many came before."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+
+
+def _dtype_policy(described: dict[str, Any]) -> Any:
+    """One of Keras's own policies, by its name: whatever else is described could be any object."""
+    name = described.get("class_name")
+    known = isinstance(name, str) and name.endswith(("DTypePolicy", "DTypePolicyMap"))
+    if not known or not hasattr(keras.dtype_policies, str(name)) or described.get("registered_name") is not None:
+        raise InputError(f"dtype must be a policy of Keras, the description of a backbone says {name!r:.80}; mend it")
+    return keras.dtype_policies.deserialize(described)
+
+
+def is_packed(inputs: Any) -> bool:
+    """Whether the inputs of a model say more of its rows than the functional graph takes."""
+    return isinstance(inputs, dict) and any(inputs.get(name) is not None for name in ("document_ids", "positions"))
+
+
+class FunctionalModel(keras.Model):
+    """A functional Keras model whose layers stand in attributes before the model itself is made."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torch takes no layers before its Module.__init__; they are tracked when the functional model is made of them.
+        if keras.backend.backend() == "torch" and "_parameters" not in self.__dict__:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+
+class Backbone(FunctionalModel):
+    """Base of the families' encoders.
+
+    As a Keras model it takes a dict of int32 (B, T) tensors: token_ids, padding_mask (1 = real) and, where the family
+    has segments, segment_ids. Packed rows add document_ids (1.. per packed document, 0 = padding) and, if they don't
+    restart at each document of the row by themselves, positions: each document then gets what it would have had alone.
+    """
+
+    kind: ClassVar[str] = "backbone"
+    # Names of the families (see `tokenizers/hub/builtin_presets.py`) whose presets the class loads.
+    families: ClassVar[tuple[str, ...]] = ()
+    # Constructor arguments, under KerasHub's names.
+    setting_names: ClassVar[tuple[str, ...]] = (
+        "vocabulary_size",
+        "num_layers",
+        "num_heads",
+        "hidden_dim",
+        "intermediate_dim",
+        "dropout",
+        "max_sequence_length",
+    )
+    # Constructor arguments that KerasHub has not, and what they are unless a checkpoint says otherwise.
+    own_setting_defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, settings: dict[str, Any], dtype: Any, name: str | None = None, trainable: bool = True) -> None:
+        """Called by a family's constructor when its layers stand in `self`, and they are wired here."""
+        self.attention_mask = AttentionMask(name="attention_mask")
+        inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in self.input_names()}
+        outputs = self.outputs_of(self.encode(**inputs))
+        super().__init__(inputs=inputs, outputs=outputs, name=name or default_name(type(self)), trainable=trainable)
+        self.dtype_policy = keras.dtype_policies.get(dtype)
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    def check_settings(self, settings: dict[str, Any]) -> None:
+        """Raises InputError for settings that contradict one another."""
+        for name, value in settings.items():
+            if (name.startswith(("num_", "vocabulary")) or name.endswith(("_dim", "_length"))) and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        if settings["hidden_dim"] % settings["num_heads"]:
+            raise InputError(
+                f"hidden_dim must be a multiple of num_heads, got {settings['hidden_dim']} and"
+                f" {settings['num_heads']}; change one"
+            )
+        if settings["activation"] not in ACTIVATIONS:
+            raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {settings['activation']!r}")
+
+    @classmethod
+    def input_names(cls) -> tuple[str, ...]:
+        return ("token_ids", "padding_mask")
+
+    def encoder_layer(self, name: str, settings: dict[str, Any], dtype: Any) -> TransformerEncoder:
+        return TransformerEncoder(
+            settings["intermediate_dim"],
+            settings["num_heads"],
+            dropout=settings["dropout"],
+            attention_dropout=settings["attention_dropout"],
+            activation=ACTIVATIONS[settings["activation"]],
+            layer_norm_epsilon=settings["layer_norm_epsilon"],
+            kernel_initializer=truncated_normal(),
+            dtype=dtype,
+            name=name,
+        )
+
+    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
+        """What the first encoder block reads: (B, T, hidden_dim)."""
+        raise NotImplementedError
+
+    def encoder_layers(self) -> list[TransformerEncoder]:
+        """The blocks in the order in which they are applied."""
+        return self.transformer_layers
+
+    def outputs_of(self, hidden: Any) -> Any:
+        """What the Keras model gives for the hidden states of the last block."""
+        return hidden
+
+    def encode(
+        self,
+        token_ids: Any,
+        padding_mask: Any,
+        segment_ids: Any = None,
+        document_ids: Any = None,
+        positions: Any = None,
+        training: bool | None = None,
+    ) -> Any:
+        """Hidden states (B, T, hidden_dim) of token_ids (B, T). segment_ids None means all segment A."""
+        if document_ids is not None and positions is None:
+            positions = document_positions(document_ids)
+        hidden = self.embed(token_ids, segment_ids, positions, training)
+        mask = self.attention_mask(padding_mask, document_ids)
+        for layer in self.encoder_layers():
+            hidden = layer(hidden, attention_mask=mask, training=training)
+        return hidden
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if is_packed(inputs):
+            return self.outputs_of(self.encode(**self.known_inputs(inputs), training=training))
+        return super().call(inputs, training=training, mask=mask)
+
+    def known_inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Those of a batch's tensors that `encode` takes."""
+        names = (*self.input_names(), "document_ids", "positions")
+        return {name: batch[name] for name in names if batch.get(name) is not None}
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments besides name, trainable and dtype."""
+        return {name: getattr(self, name) for name in (*self.setting_names, *self.own_setting_defaults)}
+
+    def get_config(self) -> dict[str, Any]:
+        dtype = keras.dtype_policies.serialize(self.dtype_policy)
+        return {"name": self.name, "trainable": self.trainable, "dtype": dtype, **self.settings()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The backbone of a `.keras` file; its settings are checked as those of a preset are."""
+        config = dict(config)
+        settings = {name: value for name, value in config.items() if name not in ("name", "trainable", "dtype")}
+        check_arguments(cls, settings, f"the description of a {cls.__name__}")
+        check_blocks(settings, f"the description of a {cls.__name__}")
+        if isinstance(config.get("dtype"), dict):
+            config["dtype"] = _dtype_policy(config["dtype"])
+        return cls(**config)
+
+    @classproperty
+    def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805
+        """The built-in presets of the class by name."""
+        return presets_of(cls.families)
+
+    @classmethod
+    def from_preset(cls, preset: str, load_weights: bool = True, dtype: Any = None) -> Self:
+        """The backbone of a preset (a built-in name, a handle or a directory). See `MaskedLM.from_preset`."""
+        return preset_doors.presets().load_backbone(cls, preset, load_weights, dtype)
+
+    def save_to_preset(self, preset_dir: str) -> None:
+        """Writes the backbone alone as a preset."""
+        preset_doors.presets().save_preset(preset_dir, backbone=self)

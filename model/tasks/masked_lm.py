@@ -1,0 +1,150 @@
+"""The masked-LM task: a backbone and a head, as one Keras model and as the plain functions that the trainer calls."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from clozekit.model.layers.transformer_layers import ACTIVATIONS, truncated_normal
+from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.masked_lm_head import MAX_LOGITS, MaskedLMHead
+from clozekit.model.tasks.task import Task
+from clozekit.tokenizers.common.errors import InputError
+
+
+class MaskedLM(Task):
+    """Base of the families' masked-LM tasks.
+
+    As a Keras model it takes the backbone's inputs plus mask_positions (int32, (B, M)) and gives logits
+    (B, M, vocabulary_size) of those positions. `head_activation` and `head_layer_norm_epsilon` are there for checkpoints
+    whose head was trained with other ones than KerasHub's.
+    """
+
+    kind = "masked_lm"
+    head_defaults: ClassVar[dict[str, Any]]
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: Preprocessor | None = None,
+        head_activation: str | None = None,
+        head_layer_norm_epsilon: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.check_parts(backbone, preprocessor)
+        given = {"head_activation": head_activation, "head_layer_norm_epsilon": head_layer_norm_epsilon}
+        self._head_settings = {**self.head_defaults, **{k: v for k, v in given.items() if v is not None}}
+        activation = self._head_settings["head_activation"]
+        if activation not in ACTIVATIONS:
+            raise InputError(f"head_activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        self.masked_lm_head = MaskedLMHead(
+            token_embedding=backbone.token_embedding,
+            intermediate_activation=ACTIVATIONS[activation],
+            layer_norm_epsilon=self._head_settings["head_layer_norm_epsilon"],
+            kernel_initializer=truncated_normal(),
+            dtype=backbone.dtype_policy,
+            name="mlm_head",
+        )
+        inputs = {**backbone.input, "mask_positions": keras.Input(shape=(None,), dtype="int32", name="mask_positions")}
+        outputs = self.masked_lm_head(_hidden_states(backbone(backbone.input)), inputs["mask_positions"])
+        super().__init__(backbone, preprocessor, inputs, outputs, **kwargs)
+
+    def _unused(self) -> list[Any]:
+        """The pooler's variables: no masked-LM loss reaches them, and Keras would warn of that in every `fit`."""
+        pooler = getattr(self.backbone, "pooled_dense", None)
+        return [] if pooler is None else pooler.trainable_weights
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        unused = {id(variable) for variable in self._unused()}
+        return [variable for variable in super().trainable_weights if id(variable) not in unused]
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        return [*super().non_trainable_weights, *self._unused()]
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Any]:
+        return [*super().non_trainable_variables, *self._unused()]
+
+    def compile(
+        self, optimizer: Any = "auto", loss: Any = "auto", *, weighted_metrics: Any = "auto", **kwargs: Any
+    ) -> None:
+        """`keras.Model.compile`; "auto" is Adam at 5e-5, cross-entropy per masked token and accuracy.
+
+        The loss is the mean over the masked tokens, whatever the number of slots (KerasHub divides by the slots).
+        """
+        if optimizer == "auto":
+            optimizer = self.default_optimizer()
+        if isinstance(loss, str) and loss == "auto":
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+        if isinstance(weighted_metrics, str) and weighted_metrics == "auto":
+            weighted_metrics = [keras.metrics.SparseCategoricalAccuracy()]
+        super().compile(optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs)
+
+    def encode(self, batch: dict[str, Any], training: bool | None = False) -> Any:
+        """Hidden states (B, T, hidden_dim) of a batch, packed or not."""
+        return self.backbone.encode(**self.backbone.known_inputs(batch), training=training)
+
+    def masked_logits(self, batch: dict[str, Any], training: bool | None = False) -> Any:
+        """Logits (B, M, vocabulary_size) for a batch of the backbone's inputs and mask_positions."""
+        return self.masked_lm_head(self.encode(batch, training), batch["mask_positions"])
+
+    def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
+        return self.masked_logits(inputs, training)
+
+    def masked_sums(self, batch: dict[str, Any], training: bool | None = False) -> tuple[Any, Any]:
+        """Summed loss (nats) and summed right guesses of a batch with mask_ids and mask_weights (B, M); float32.
+
+        Where the logits of the batch would not fit (MAX_LOGITS), they are never all held at once.
+        """
+        hidden = self.encode(batch, training)
+        positions, ids, weights = batch["mask_positions"], batch["mask_ids"], batch["mask_weights"]
+        shape = positions.shape
+        if None not in shape and shape[0] * shape[1] * self.backbone.vocabulary_size > MAX_LOGITS:
+            return self.masked_lm_head.loss_and_correct(hidden, positions, ids, weights)
+        logits = ops.cast(self.masked_lm_head(hidden, positions), "float32")
+        losses = ops.sparse_categorical_crossentropy(ids, logits, from_logits=True)
+        right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), ops.cast(ids, "int32")), "float32")
+        return ops.sum(losses * weights), ops.sum(right * weights)
+
+    def fill_mask(self, texts: str | list[str], top_k: int = 5) -> Any:
+        """The likeliest pieces for each mask token of a text, or of several; see `clozekit.model.tasks.fill_mask`."""
+        from clozekit.model.tasks.fill_mask import fill_masks
+
+        filled = fill_masks(self, [texts] if isinstance(texts, str) else texts, top_k)
+        return filled[0] if isinstance(texts, str) else filled
+
+    def pseudo_perplexity(self, texts: str | list[str]) -> Any:
+        """How surprised the model is by each text; see `clozekit.model.tasks.pseudo_perplexity`."""
+        from clozekit.model.tasks.pseudo_perplexity import pseudo_perplexities
+
+        values = pseudo_perplexities(self, [texts] if isinstance(texts, str) else texts)
+        return values[0] if isinstance(texts, str) else values
+
+    def head_settings(self) -> dict[str, Any]:
+        """Constructor arguments that KerasHub has not."""
+        return dict(self._head_settings)
+
+    def head_variables(self) -> dict[str, Any]:
+        """The head's variables by their place in KerasHub's `task.weights.h5`."""
+        head = self.masked_lm_head
+        return {
+            "layers/masked_lm_head/_intermediate_dense/vars/0": head._intermediate_dense.kernel,
+            "layers/masked_lm_head/_intermediate_dense/vars/1": head._intermediate_dense.bias,
+            "layers/masked_lm_head/_intermediate_layer_norm/vars/0": head._intermediate_layer_norm.gamma,
+            "layers/masked_lm_head/_intermediate_layer_norm/vars/1": head._intermediate_layer_norm.beta,
+            "layers/masked_lm_head/vars/0": head._output_bias,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self._head_settings}
+
+
+def _hidden_states(output: Any) -> Any:
+    return output["sequence_output"] if isinstance(output, dict) else output

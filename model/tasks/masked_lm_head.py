@@ -1,0 +1,168 @@
+"""The masked-LM head: logits of the masked positions alone, and their loss without ever holding all logits at once."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from clozekit.model.layers.transformer_layers import Shape
+
+# Logits that are held at once: 2^26 float32 are 256 MB. A loss over more of them is summed in chunks.
+MAX_LOGITS = 2**26
+# Logits of a chunk, about four arrays of this size being alive at a time. Half of it saves little more, and each chunk
+# costs a pass over the gradient of the embedding.
+CHUNK_LOGITS = 2**25
+
+
+def gather_positions(inputs: Any, positions: Any) -> Any:
+    """(B, T, H) and integers (B, M) -> (B, M, H), by one gather from the flattened batch.
+
+    `ops.take_along_axis` would build (B, M, H) indices; it was seven times slower on CPU.
+    """
+    length, hidden_dim = ops.shape(inputs)[1], inputs.shape[-1]
+    positions = ops.cast(positions, "int32")
+    row_starts = ops.arange(ops.shape(inputs)[0], dtype="int32")[:, None] * length
+    return ops.take(ops.reshape(inputs, (-1, hidden_dim)), positions + row_starts, axis=0)
+
+
+class MaskedLMHead(keras.layers.Layer):
+    """Gather, dense, norm, then the token embedding in reverse plus a bias (Devlin et al. 2018, section 3.1).
+
+    The gather comes first, so the projection onto the vocabulary is paid for a sixth of the positions, not for all.
+    """
+
+    def __init__(
+        self,
+        token_embedding: Any,
+        intermediate_activation: Any = "relu",
+        layer_norm_epsilon: float = 1e-5,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.token_embedding = token_embedding
+        self.intermediate_activation = keras.activations.get(intermediate_activation)
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, inputs_shape: Shape, mask_positions_shape: Any = None) -> None:
+        size = self.token_embedding.output_dim
+        self._intermediate_dense = keras.layers.Dense(
+            size,
+            activation=self.intermediate_activation,
+            kernel_initializer=self.kernel_initializer,
+            dtype=self.dtype_policy,
+            name="intermediate_dense",
+        )
+        self._intermediate_dense.build(inputs_shape)
+        self._intermediate_layer_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="intermediate_layer_norm"
+        )
+        self._intermediate_layer_norm.build((*inputs_shape[:-1], size))
+        self._output_bias = self.add_weight(
+            name="output_bias", shape=(self.token_embedding.input_dim,), initializer="zeros"
+        )
+        self.built = True
+
+    def call(self, inputs: Any, mask_positions: Any) -> Any:
+        """inputs: (B, T, H); mask_positions: integers (B, M). Returns logits (B, M, vocabulary_size)."""
+        hidden = self.transform(inputs, mask_positions)
+        # Not `token_embedding(hidden, reverse=True)`: inside another layer it multiplies in float32 under any policy.
+        kernel = ops.transpose(ops.cast(self.token_embedding.embeddings, hidden.dtype))
+        return ops.matmul(hidden, kernel) + ops.cast(self._output_bias, hidden.dtype)
+
+    def transform(self, inputs: Any, mask_positions: Any) -> Any:
+        """What is multiplied with the embedding: (B, M, embedding_dim)."""
+        return self._intermediate_layer_norm(self._intermediate_dense(gather_positions(inputs, mask_positions)))
+
+    def loss_and_correct(self, inputs: Any, mask_positions: Any, mask_ids: Any, mask_weights: Any) -> tuple[Any, Any]:
+        """Summed cross-entropy (nats) and summed right guesses over the masked positions, both weighted; float32.
+
+        Equal to what the logits of `call` give, in bounded memory: the positions go through the vocabulary a chunk at
+        a time, and the gradients are made in the same pass (a recomputed softmax would cost a fourth product).
+        """
+        hidden = self.transform(inputs, mask_positions)
+        hidden = ops.reshape(hidden, (-1, hidden.shape[-1]))
+        ids, weights = ops.reshape(mask_ids, (-1,)), ops.cast(ops.reshape(mask_weights, (-1,)), "float32")
+        embedding = ops.cast(self.token_embedding.embeddings, hidden.dtype)
+        bias = ops.cast(self._output_bias, "float32")
+        num_positions = hidden.shape[0]
+        if num_positions is None:
+            raise ValueError("the loss in chunks needs static shapes; give the batch and its slots a fixed size")
+        chunk = max(1, min(num_positions, CHUNK_LOGITS // self.token_embedding.input_dim))
+        sums = _chunked_sums(hidden, embedding, bias, ids, weights, chunk)
+        return sums[0], sums[1]
+
+    def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> Shape:
+        return (*mask_positions_shape, self.token_embedding.input_dim)
+
+
+def _chunked_sums(hidden: Any, embedding: Any, bias: Any, ids: Any, weights: Any, chunk: int) -> Any:
+    """float32 (2,): summed loss and summed right guesses of N positions, `chunk` of them at a time.
+
+    hidden: (N, E); embedding: (V, E); bias: (V,); ids: (N,); weights: (N,). Differentiable in the first three.
+    """
+    num_positions, vocabulary_size = hidden.shape[0], embedding.shape[0]
+    num_chunks = math.ceil(num_positions / chunk)
+    missing = num_chunks * chunk - num_positions
+    ids, weights = ops.pad(ops.cast(ids, "int32"), [[0, missing]]), ops.pad(weights, [[0, missing]])
+
+    @ops.custom_gradient
+    def sums_with_gradients(hidden: Any, embedding: Any, bias: Any) -> Any:
+        padded = ops.pad(hidden, [[0, missing], [0, 0]])
+
+        def one_chunk(index: Any, state: Any) -> Any:
+            sums, d_hidden, d_embedding, d_bias = state
+            start = index * chunk
+            part = ops.slice(padded, (start, 0), (chunk, padded.shape[1]))
+            targets, weight = ops.slice(ids, (start,), (chunk,)), ops.slice(weights, (start,), (chunk,))
+            logits = ops.cast(ops.matmul(part, ops.transpose(embedding)), "float32") + bias
+            log_sum = ops.logsumexp(logits, axis=-1)
+            loss = log_sum - ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+            right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), targets), "float32")
+            hot = ops.one_hot(targets, vocabulary_size, dtype="float32")
+            d_logits = (ops.exp(logits - log_sum[:, None]) - hot) * weight[:, None]
+            narrow = ops.cast(d_logits, hidden.dtype)
+            return (
+                sums + ops.stack([ops.sum(loss * weight), ops.sum(right * weight)]),
+                ops.slice_update(d_hidden, (start, 0), ops.matmul(narrow, embedding)),
+                d_embedding + ops.cast(ops.matmul(ops.transpose(narrow), part), "float32"),
+                d_bias + ops.sum(d_logits, axis=0),
+            )
+
+        start = (
+            ops.zeros((2,), "float32"),
+            ops.zeros_like(padded),
+            ops.zeros(embedding.shape, "float32"),
+            ops.zeros((vocabulary_size,), "float32"),
+        )
+        sums, d_hidden, d_embedding, d_bias = _one_at_a_time(num_chunks, one_chunk, start)
+
+        def gradients(*arguments: Any, upstream: Any = None) -> Any:
+            scale = (arguments[-1] if upstream is None else upstream)[0]
+            return (
+                ops.cast(scale, hidden.dtype) * d_hidden[:num_positions],
+                ops.cast(scale * d_embedding, embedding.dtype),
+                scale * d_bias,
+            )
+
+        return sums, gradients
+
+    return sums_with_gradients(hidden, embedding, bias)
+
+
+def _one_at_a_time(num_steps: int, body: Any, state: Any) -> Any:
+    """`ops.fori_loop` from 0, and no step begins before the one before it has ended.
+
+    TensorFlow starts ten steps at once where only a sum ties them together: the logits of all chunks were then held at
+    once (measured: 3.3 GB on top of the weights, in place of 1.1).
+    """
+    if keras.config.backend() != "tensorflow":
+        return ops.fori_loop(0, num_steps, body, state)
+    import tensorflow as tf
+
+    def step(index: Any, state: Any) -> Any:
+        return index + 1, body(index, state)
+
+    return tf.while_loop(lambda index, _: index < num_steps, step, (0, state), parallel_iterations=1)[1]

@@ -1,0 +1,234 @@
+"""What the tasks share: raw text into `fit`, `evaluate` and `predict`; default compilation; presets."""
+
+from typing import Any, ClassVar, Self
+
+import keras
+import numpy as np
+
+from clozekit.model.common import preset_doors
+from clozekit.model.common.class_property import classproperty
+from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.tasks.backbone import Backbone, FunctionalModel, default_name, is_packed
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
+
+ALL_FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
+
+
+class Task(FunctionalModel):
+    """A backbone with a head and, if given, a preprocessor that takes raw strings.
+
+    With a preprocessor, `fit`, `evaluate`, `predict` and their `*_on_batch` twins take strings (lists, arrays or a
+    batched `tf.data.Dataset`; a tuple of them is the segments of each example); without one, what the preprocessor
+    would give. In-memory data is shuffled by `fit` unless `shuffle=False`.
+    """
+
+    backbone_cls: ClassVar[type[Backbone]] = Backbone
+    preprocessor_cls: ClassVar[type[Preprocessor]]
+    # Which attribute of a family holds the task's class.
+    kind: ClassVar[str] = ""
+    default_learning_rate: ClassVar[float] = 5e-5
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: Preprocessor | None,
+        inputs: Any,
+        outputs: Any,
+        compile: bool = True,  # noqa: A002 - KerasHub's name
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        self.backbone = backbone
+        super().__init__(inputs=inputs, outputs=outputs, name=name or default_name(type(self)), trainable=trainable)
+        self.preprocessor = preprocessor
+        if compile:
+            self.compile()
+
+    @classmethod
+    def check_parts(cls, backbone: Any, preprocessor: Any) -> None:
+        """Raises InputError for parts that are not of the task's family or kind; constructors call it first."""
+        for part, wanted in ((backbone, cls.backbone_cls), (preprocessor, cls.preprocessor_cls)):
+            if not isinstance(part, wanted) and not (part is None and part is preprocessor):
+                raise InputError(
+                    f"{cls.__name__} needs a {wanted.__name__}, got a {type(part).__name__};"
+                    " use the classes of one family and task"
+                )
+
+    @property
+    def preprocessor(self) -> Preprocessor | None:
+        """What turns raw text into the model's inputs, or None."""
+        return self._preprocessor
+
+    @preprocessor.setter
+    def preprocessor(self, value: Preprocessor | None) -> None:
+        self.check_parts(self.backbone, value)
+        if value is not None:
+            value.check_fits(self.backbone.vocabulary_size, self.backbone.max_sequence_length)
+        self._preprocessor = value
+
+    def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
+        """The outputs for packed rows, whose inputs the functional graph does not take."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if is_packed(inputs):
+            return self.call_packed(inputs, training)
+        return super().call(inputs, training=training, mask=mask)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`keras.Model.fit`, on raw text where there is a preprocessor."""
+        kwargs |= {"epochs": epochs, "verbose": verbose, "callbacks": callbacks, "class_weight": class_weight}
+        if self._preprocessor is None:
+            return super().fit(
+                *(_as_arrays(value) for value in (x, y)),
+                batch_size=batch_size,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle,
+                sample_weight=_as_arrays(sample_weight),
+                **kwargs,
+            )
+        from clozekit.model.tasks import raw_data
+
+        if validation_split:
+            (x, y, sample_weight), validation_data = raw_data.split(x, y, sample_weight, validation_split)
+        train = raw_data.dataset(self._preprocessor, x, y, sample_weight, batch_size, shuffle, redraw=True)
+        if validation_data is not None:
+            size = kwargs.pop("validation_batch_size", None) or batch_size
+            validation_data = raw_data.validation_dataset(self._preprocessor, validation_data, size)
+        return super().fit(train, validation_data=validation_data, shuffle=False, **kwargs)
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, sample_weight: Any = None, **kwargs: Any
+    ) -> Any:
+        """`keras.Model.evaluate`, on raw text where there is a preprocessor; the masks are the same every time."""
+        # Within `fit`, Keras evaluates on the dataset that `fit` was given, which is preprocessed already.
+        if self._preprocessor is None or kwargs.get("_use_cached_eval_dataset"):
+            x, y, sample_weight = _as_arrays(x), _as_arrays(y), _as_arrays(sample_weight)
+            return super().evaluate(x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs)
+        from clozekit.model.tasks import raw_data
+
+        return super().evaluate(raw_data.dataset(self._preprocessor, x, y, sample_weight, batch_size), **kwargs)
+
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """`keras.Model.predict`, on raw text where there is a preprocessor; the masks are the same every time."""
+        if self._preprocessor is None:
+            return super().predict(_as_arrays(x), batch_size=batch_size, **kwargs)
+        from clozekit.model.tasks import raw_data
+
+        return super().predict(raw_data.dataset(self._preprocessor, x, None, None, batch_size), **kwargs)
+
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+        return super().train_on_batch(*self._one_batch(x, y, sample_weight), **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+        return super().test_on_batch(*self._one_batch(x, y, sample_weight), **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        return super().predict_on_batch(self._one_batch(x, None, None)[0])
+
+    def _one_batch(self, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+        if self._preprocessor is not None:
+            return keras.utils.unpack_x_y_sample_weight(self._preprocessor(x, y=y, sample_weight=sample_weight))
+        return _as_arrays(x), _as_arrays(y), _as_arrays(sample_weight)
+
+    def default_optimizer(self) -> Any:
+        return keras.optimizers.Adam(self.default_learning_rate)
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """`keras.Model.summary`, with a line for the preprocessor and its tokenizer in front."""
+        if self._preprocessor is not None:
+            (kwargs.get("print_fn") or _print)(self._preprocessor.describe())
+        super().summary(*args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        preprocessor = self._preprocessor
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "preprocessor": None if preprocessor is None else preprocessor.described(),
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        config = dict(config)
+        config["backbone"] = cls._described_backbone(config["backbone"])
+        described = config.pop("preprocessor", None)
+        task = cls(**config)
+        if described is not None:
+            # Its tokenizer has no vocabulary to be checked before `load_assets`.
+            task._preprocessor = cls.preprocessor_cls.from_description(described)
+        return task
+
+    @classmethod
+    def _described_backbone(cls, described: Any) -> Any:
+        """The backbone that a `.keras` file describes. Raises InputError for a class that is none of the task's."""
+        name = described.get("registered_name") if isinstance(described, dict) else None
+        found = keras.saving.get_registered_object(name) if isinstance(name, str) else None
+        if not isinstance(found, type) or not issubclass(found, cls.backbone_cls):
+            raise InputError(
+                f"the backbone of a {cls.__name__} must be a {cls.backbone_cls.__name__}, the description says {name!r:.80}"
+            )
+        return keras.saving.deserialize_keras_object(described)
+
+    def save_assets(self, inner_path: str) -> None:
+        """Part of a `.keras` file: the tokenizer's files."""
+        if self._preprocessor is not None:
+            self._preprocessor.tokenizer.save_assets(inner_path)
+
+    def load_assets(self, inner_path: str) -> None:
+        if self._preprocessor is not None:
+            self._preprocessor.tokenizer.load_assets(inner_path)
+            self.preprocessor = self._preprocessor
+
+    @classproperty
+    def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805
+        """The built-in presets of the class by name."""
+        return presets_of(cls.backbone_cls.families or ALL_FAMILIES)
+
+    @classmethod
+    def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: Any) -> Self:
+        """The task of a preset, with weights and preprocessor.
+
+        preset: a built-in name (`cls.presets`), a handle (`kaggle://`, `hf://`), a URL (`gs://`) or a directory, in
+        KerasHub's or Hugging Face's layout. On a base class the family is read from the preset. load_weights=False
+        gives fresh weights. kwargs: `preprocessor` (None for a model of ids), `dtype`, and the task's constructor
+        arguments. Raises InputError when the preset can't be had or is not whole, TypeError for unknown arguments.
+        """
+        return preset_doors.presets().load_task(cls, preset, load_weights, kwargs)
+
+    def save_to_preset(self, preset_dir: str, max_shard_size: float = 10) -> None:
+        """Writes the task as a preset, in KerasHub's layout, into a directory or to a URL such as `gs://`.
+
+        max_shard_size: the largest weights file in GB; more are split into several.
+        """
+        preset_doors.presets().save_preset(preset_dir, task=self, max_shard_size=max_shard_size)
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201 - as Keras's own summary does
+
+
+def _as_arrays(value: Any) -> Any:
+    """Python lists in a dict, a tuple or alone as arrays: Keras reads a list as several inputs."""
+    if isinstance(value, dict):
+        return {name: _as_arrays(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_as_arrays(part) for part in value)
+    return np.asarray(value) if isinstance(value, list) else value

@@ -1,0 +1,134 @@
+"""The text-classification task: a backbone and a dense layer on its pooled output."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+
+from clozekit.model.layers.dropout import Dropout
+from clozekit.model.layers.transformer_layers import FirstToken, truncated_normal
+from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.task import Task
+from clozekit.tokenizers.common.errors import InputError
+
+
+class TextClassifier(Task):
+    """Base of the families' text classifiers, and the head of those whose backbone has a pooler.
+
+    Gives logits (B, num_classes), or what `activation` ("softmax", ...) makes of them. labels: the names of the classes in
+    the order of their ids, kept in the preset; None where they have none.
+    """
+
+    kind = "text_classifier"
+    default_dropout: ClassVar[float] = 0.1
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        preprocessor: Preprocessor | None = None,
+        activation: Any = None,
+        dropout: float = 0.1,
+        labels: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.check_parts(backbone, preprocessor)
+        if num_classes < 1:
+            raise InputError(f"num_classes must be at least 1, got {num_classes}")
+        if isinstance(activation, dict):
+            # Keras would build whatever it describes.
+            raise InputError(f"activation must be a name or a function, got {activation!r:.80}; code is never built")
+        if labels is not None and (len(labels) != num_classes or len(set(labels)) != num_classes):
+            raise InputError(f"labels must name each of the {num_classes} classes once, got {', '.join(labels)}")
+        self.num_classes = num_classes
+        self.labels = labels
+        self.activation = keras.activations.get(activation)
+        self.dropout = dropout
+        policy = backbone.dtype_policy
+        self.output_dropout = Dropout(dropout, dtype=policy, name="classifier_dropout")
+        self.output_dense = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=truncated_normal(),
+            activation=self.activation,
+            dtype=policy,
+            name="logits",
+        )
+        super().__init__(
+            backbone, preprocessor, backbone.input, self.classify(backbone(backbone.input), None), **kwargs
+        )
+
+    def classify(self, output: Any, training: bool | None) -> Any:
+        """Logits from what the backbone gives."""
+        return self.output_dense(self.output_dropout(output["pooled_output"], training=training))
+
+    def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
+        raise InputError("a text classifier gives one answer a row, it can't take packed rows (document_ids)")
+
+    def compile(self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any) -> None:
+        """`keras.Model.compile`; "auto" is Adam, cross-entropy and accuracy."""
+        if optimizer == "auto":
+            optimizer = self.default_optimizer()
+        if isinstance(loss, str) and loss == "auto":
+            from_logits = self.activation is not keras.activations.softmax
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = [keras.metrics.SparseCategoricalAccuracy()]
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def head_config(self) -> dict[str, Any]:
+        """Constructor arguments besides backbone and preprocessor, under KerasHub's names."""
+        return {
+            "num_classes": self.num_classes,
+            "activation": keras.activations.serialize(self.activation),
+            "dropout": self.dropout,
+        }
+
+    def head_settings(self) -> dict[str, Any]:
+        """Constructor arguments that KerasHub has not."""
+        return {} if self.labels is None else {"labels": list(self.labels)}
+
+    def head_variables(self) -> dict[str, Any]:
+        """The head's variables by their place in KerasHub's `task.weights.h5`."""
+        return {"layers/dense/vars/0": self.output_dense.kernel, "layers/dense/vars/1": self.output_dense.bias}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.head_config(), **self.head_settings()}
+
+
+class FirstTokenClassifier(TextClassifier):
+    """The head of families without a pooler: dropout, dense with tanh, dropout, dense, on the first token."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        preprocessor: Preprocessor | None = None,
+        activation: Any = None,
+        hidden_dim: int | None = None,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        self.check_parts(backbone, preprocessor)
+        self.hidden_dim = backbone.hidden_dim if hidden_dim is None else hidden_dim
+        policy = backbone.dtype_policy
+        self.first_token = FirstToken(dtype=policy, name="first_token")
+        self.pooled_dropout = Dropout(dropout, dtype=policy, name="pooled_dropout")
+        # KerasHub leaves this kernel at Keras's own initializer.
+        self.pooled_dense = keras.layers.Dense(self.hidden_dim, activation="tanh", dtype=policy, name="pooled_dense")
+        super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
+
+    def classify(self, output: Any, training: bool | None) -> Any:
+        pooled = self.pooled_dense(self.pooled_dropout(self.first_token(output), training=training))
+        return self.output_dense(self.output_dropout(pooled, training=training))
+
+    def head_config(self) -> dict[str, Any]:
+        return {**super().head_config(), "hidden_dim": self.hidden_dim}
+
+    def head_variables(self) -> dict[str, Any]:
+        return {
+            "layers/dense/vars/0": self.pooled_dense.kernel,
+            "layers/dense/vars/1": self.pooled_dense.bias,
+            "layers/dense_1/vars/0": self.output_dense.kernel,
+            "layers/dense_1/vars/1": self.output_dense.bias,
+        }

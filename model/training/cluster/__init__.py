@@ -1,0 +1,1 @@
+"""The cluster of a run: which machines, which worker this is, the strategy over them."""

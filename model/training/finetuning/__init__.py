@@ -1,0 +1,1 @@
+"""Fine-tuning: labelled texts, their rows, metrics, and the run over them."""

@@ -1,0 +1,95 @@
+"""Labelled texts as rows of ids in memory, in an order that (seed, row) alone decide, in batches of few lengths."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.training.finetuning.labelled_texts import LabelledTexts
+
+# Texts that are tokenized together.
+_CHUNK_TEXTS = 4096
+SHORTEST_BATCH = 32
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows without their padding, one after the other: token_ids and segment_ids (tokens,), starts (N + 1,)."""
+
+    token_ids: np.ndarray
+    segment_ids: np.ndarray
+    starts: np.ndarray
+    pad_token_id: int
+    sequence_length: int
+    input_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    def num_full(self) -> int:
+        """Rows without any room left: those that were cut, and those that just fit."""
+        return int((self.lengths == self.sequence_length).sum())
+
+    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The model's inputs, each int32 (B, length), for the rows of these numbers; length is the smallest of
+        `batch_lengths` that holds them."""
+        lengths = self.lengths[rows]
+        length = next(size for size in batch_lengths(self.sequence_length) if size >= lengths.max())
+        places = np.arange(length)[None, :]
+        real = places < lengths[:, None]
+        index = np.where(real, self.starts[:-1][rows][:, None] + places, 0)
+        inputs = {
+            "token_ids": np.where(real, self.token_ids[index], self.pad_token_id).astype(np.int32),
+            "segment_ids": np.where(real, self.segment_ids[index], 0).astype(np.int32),
+            "padding_mask": real.astype(np.int32),
+        }
+        return {name: inputs[name] for name in self.input_names}
+
+
+def batch_lengths(sequence_length: int) -> list[int]:
+    """Lengths that batches have: few, because each is compiled; 32 and its doubles."""
+    lengths = [SHORTEST_BATCH]
+    while lengths[-1] < sequence_length:
+        lengths.append(2 * lengths[-1])
+    return [*lengths[:-1], sequence_length]
+
+
+def encode_rows(examples: LabelledTexts, preprocessor: Preprocessor) -> EncodedRows:
+    """Tokenizes each text once, by the preprocessor that the preset will hold."""
+    token_ids, segment_ids, lengths = [], [], []
+    for start in range(0, len(examples), _CHUNK_TEXTS):
+        texts, pairs = (list(part[start : start + _CHUNK_TEXTS]) for part in (examples.texts, examples.pairs))
+        rows, _ = preprocessor.rows((texts, pairs) if pairs else texts)
+        real = rows["padding_mask"].numpy() > 0
+        token_ids.append(rows["token_ids"].numpy()[real])
+        segment_ids.append(rows["segment_ids"].numpy()[real].astype(np.int8))
+        lengths.append(real.sum(axis=1))
+    names = ("token_ids", "segment_ids", "padding_mask") if preprocessor.has_segments else ("token_ids", "padding_mask")
+    return EncodedRows(
+        np.concatenate(token_ids),
+        np.concatenate(segment_ids),
+        np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
+        preprocessor.tokenizer.pad_token_id,
+        preprocessor.sequence_length,
+        names,
+    )
+
+
+def training_rows(num_rows: int, seed: int, step: int, batch_size: int) -> np.ndarray:
+    """The row numbers of the batch of `step` (from 0): epochs follow one another without a gap, each in its own order,
+    so every batch is full and a run needs to know nothing but its step to go on."""
+    first = step * batch_size
+    epochs = range(first // num_rows, (first + batch_size - 1) // num_rows + 1)
+    rows = np.concatenate([_order(num_rows, seed, epoch) for epoch in epochs])
+    begin = first - epochs[0] * num_rows
+    return rows[begin : begin + batch_size]
+
+
+@lru_cache(maxsize=2)
+def _order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(num_rows)

@@ -1,0 +1,91 @@
+"""The data of a fine-tuning: its files read, its labels as ids or numbers, what does not fit refused by its line."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clozekit.model.training.finetuning.labelled_texts import (
+    LabelledTexts,
+    label_ids,
+    label_names,
+    label_values,
+    read_labelled_texts,
+)
+from clozekit.model.training.settings.finetune_settings import FinetuneSettings
+from clozekit.tokenizers.common.errors import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one file with their labels as ids (int32) or numbers (float32)."""
+
+    name: str
+    examples: LabelledTexts
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class FinetuneData:
+    """labels: the names of the classes in the order of their ids, none in a regression. sha256: of all files."""
+
+    train: Split
+    validation: tuple[Split, ...]
+    test: tuple[LabelledTexts, ...]
+    labels: tuple[str, ...]
+    sha256: str
+
+    @property
+    def num_skipped(self) -> int:
+        """Bad rows that were left out, in all files."""
+        files = {split.examples.source: split.examples for split in (self.train, *self.validation)}
+        return sum(examples.num_skipped for examples in [*files.values(), *self.test])
+
+
+def read_finetune_data(config: FinetuneSettings) -> FinetuneData:
+    """Raises InputError for whatever is wrong with the files, before any model is built."""
+    data = config.data
+    train = read_labelled_texts(data.path(data.train), data.columns())
+    validation = [read_labelled_texts(data.path(name), data.columns()) for name in data.validation]
+    test = tuple(read_labelled_texts(data.path(name), data.test_columns()) for name in data.test)
+    files = [train, *validation, *test]
+    names = [Path(file.source).stem for file in files[1:]]
+    if len(set(names)) != len(names):
+        raise InputError(f"the validation and test files must have different names, got {', '.join(names)}; rename one")
+    labels: tuple[str, ...] = ()
+    if config.task == "classification":
+        labels = data.label_names() or label_names(train)
+
+    def split_of(examples: LabelledTexts, name: str) -> Split:
+        if config.task == "regression":
+            return Split(name, examples, label_values(examples))
+        source = "data.labels" if data.labels else train.source
+        return Split(name, examples, label_ids(examples, labels, source))
+
+    kept, parts = train, validation
+    if not validation:
+        kept, part = validation_part(train, data.validation_rate, config.seed)
+        parts, names = [part], ["validation"]
+    first = split_of(kept, "train")
+    splits = tuple(split_of(examples, name) for examples, name in zip(parts, names, strict=False))
+    digest = hashlib.sha256(" ".join(file.sha256 for file in files).encode()).hexdigest()
+    return FinetuneData(first, splits, test, labels, digest)
+
+
+def validation_part(examples: LabelledTexts, rate: float, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
+    """(to train on, to validate on): `rate` of the examples, drawn by `seed` alone, both in the file's order."""
+    num_validation = round(rate * len(examples))
+    if not 0 < num_validation < len(examples):
+        raise InputError(
+            f"data.validation_rate {rate} of {len(examples)} examples leaves one side empty; change it, or name a"
+            " validation file in data.validation"
+        )
+    # A stream of its own: epoch orders are [seed, 0], [seed, 1] and so on.
+    drawn = np.random.default_rng([seed, 2**32]).permutation(len(examples))[:num_validation]
+    chosen = set(drawn.tolist())
+    places = range(len(examples))
+    return (
+        examples.taken([place for place in places if place not in chosen]),
+        examples.taken([place for place in places if place in chosen]),
+    )

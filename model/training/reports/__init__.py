@@ -1,0 +1,1 @@
+"""Reports of runs: one HTML file each, which opens offline."""

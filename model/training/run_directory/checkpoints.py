@@ -1,0 +1,291 @@
+"""Checkpoints: a folder each, on a disk or at a URL, that counts once its state file, written last, is there."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from clozekit.model.training.objectives.divergence import Watch
+from clozekit.model.training.run_directory.checkpoint_state import state_from_json, state_to_json
+from clozekit.model.training.run_directory.run_files import is_of_checkpoint, remove_checkpoint
+from clozekit.model.training.run_directory.small_files import read_text, write_text
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.storage.owned_files import new_id
+
+STATE_FILE, _VARIABLES = "state.json", "variables"
+_NAME = re.compile(r"step-(\d{8})")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands: steps done, row number over all epochs, real tokens seen, rows left out when it went back and
+    how often it did, hours it took (in seconds), and what is watched of the loss."""
+
+    global_step: int = 0
+    next_row: int = 0
+    tokens_seen: int = 0
+    rows_left_out: int = 0
+    num_returns: int = 0
+    used_seconds: float = 0.0
+    watch: Watch = field(default_factory=Watch)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A finished checkpoint: where it lies, and what its state file says."""
+
+    path: str
+    state: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        return int(self.state["position"]["global_step"])
+
+    @property
+    def validation_loss(self) -> float | None:
+        return self.state.get("validation_loss")
+
+    @property
+    def position(self) -> Position:
+        fields = dict(self.state["position"])
+        return Position(**{**fields, "watch": Watch.from_json(fields["watch"])})
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint is not what was written; the message says in what way."""
+
+
+class Checkpoints:
+    """The checkpoints of one run: saving, pruning, finding the newest whole one.
+
+    directory: a path or a URL that TensorFlow's file systems know (gs://). variables: name -> what a checkpoint holds.
+    identity: what has to be the same for a run to go on. In a cluster only the chief may save; all may load.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        variables: Mapping[str, tf.Variable],
+        identity: Mapping[str, Any],
+        keep: int,
+        keep_best: bool = False,
+        background: bool = False,
+    ) -> None:
+        self.directory = directory.rstrip("/")
+        self._variables = variables
+        self._identity = identity
+        self._keep, self._keep_best = keep, keep_best
+        self._writer = ThreadPoolExecutor(1, "checkpoint") if background else None
+        self._pending: Future[None] | None = None
+
+    def save(self, position: Position, validation_loss: float | None = None) -> str:
+        """Writes the checkpoint of `position` and removes those that are not kept; returns its path.
+
+        In the background the state is copied now and written later: `wait` waits for it, and an error comes up in the
+        next call of either. Raises OSError when it can't be written; earlier checkpoints stay as they are.
+        """
+        self.wait()
+        values = {name: variable.numpy() for name, variable in self._variables.items()}
+        state = {
+            "run": dict(self._identity),
+            "position": dataclasses.asdict(position),
+            "validation_loss": validation_loss,
+        }
+        target = f"{self.directory}/step-{position.global_step:08d}"
+        if self._writer is None:
+            self._write(target, values, state)
+        else:
+            self._pending = self._writer.submit(self._write, target, values, state)
+        return target
+
+    def wait(self) -> None:
+        """Returns when nothing is being written any more; raises what went wrong."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _write(self, target: str, values: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        try:
+            self._remove_unfinished()
+            # One that stands there is of a course that was left: first it must stop to count.
+            remove_checkpoint(target)
+            tf.io.gfile.makedirs(target)
+            tf.raw_ops.SaveV2(
+                prefix=f"{target}/{_VARIABLES}",
+                tensor_names=list(values),
+                shape_and_slices=[""] * len(values),
+                tensors=list(values.values()),
+            )
+            names = sorted(name for name in tf.io.gfile.listdir(target) if is_of_checkpoint(name))
+            files = {name: tf.io.gfile.stat(f"{target}/{name}").length for name in names}
+            write_text(f"{target}/{STATE_FILE}", state_to_json({**state, "files": files}))
+            self._prune()
+        except (tf.errors.OpError, OSError) as error:
+            reason = " ".join(str(getattr(error, "message", error)).split())
+            saved = self.found()
+            raise OSError(
+                f"a checkpoint must be written whole, {target} could not be ({reason[:300]}); the last whole one is"
+                f" {saved[-1].path if saved else 'none'}; make room, or free the path, and run again to go on from it"
+            ) from error
+
+    def _remove_unfinished(self) -> None:
+        for name in self._names():
+            if not tf.io.gfile.exists(f"{self.directory}/{name}/{STATE_FILE}"):
+                remove_checkpoint(f"{self.directory}/{name}")
+
+    def _prune(self) -> None:
+        saved = self.found()
+        kept = {one.path for one in saved[-self._keep :]}
+        best = best_of(saved)
+        if self._keep_best and best is not None:
+            kept.add(best.path)
+        for one in saved:
+            if one.path not in kept:
+                remove_checkpoint(one.path)
+
+    def _names(self) -> list[str]:
+        """Names of the folders of checkpoints, finished or not, the oldest first."""
+        if not tf.io.gfile.isdir(self.directory):
+            return []
+        names = (name.rstrip("/") for name in tf.io.gfile.listdir(self.directory))
+        return sorted(name for name in names if _NAME.fullmatch(name))
+
+    def found(self) -> list[Saved]:
+        """The finished checkpoints whose state can be read, the oldest first."""
+        found = []
+        for name in self._names():
+            try:
+                found.append(self._state(name))
+            except DamagedCheckpointError:
+                continue
+        return found
+
+    def _state(self, name: str) -> Saved:
+        path = f"{self.directory}/{name}"
+        try:
+            saved = Saved(path, state_from_json(read_text(f"{path}/{STATE_FILE}")))
+            if saved.position.global_step != int(name.removeprefix("step-")):
+                raise ValueError(f"it is of step {saved.step}")
+        except tf.errors.NotFoundError as error:
+            raise DamagedCheckpointError(f"{name}: it was not finished") from error
+        except (tf.errors.OpError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise DamagedCheckpointError(f"{name}: {STATE_FILE} can't be read ({reason:.300})") from error
+        return saved
+
+    def newest(self, at_most_step: int | None = None) -> tuple[Saved | None, dict[str, np.ndarray], list[str]]:
+        """The newest whole checkpoint, its values, and what is wrong with newer ones.
+
+        Raises InputError when it belongs to a run of other settings or another dataset.
+        """
+        problems: list[str] = []
+        for name in reversed(self._names()):
+            try:
+                saved = self._state(name)
+                if at_most_step is not None and saved.step > at_most_step:
+                    continue
+                self._check_identity(saved)
+                return saved, self._values(saved), problems
+            except DamagedCheckpointError as error:
+                problems.append(str(error))
+        return None, {}, problems
+
+    def at(self, step: int) -> tuple[Saved, dict[str, np.ndarray]]:
+        """The checkpoint of `step`, which the chief chose. Raises InputError when this worker can't read it."""
+        try:
+            saved = self._state(f"step-{step:08d}")
+            return saved, self._values(saved)
+        except DamagedCheckpointError as error:
+            raise InputError(
+                f"every worker must see the run's `directory`, the chief goes on from step {step} in {self.directory}"
+                f" and here it can't be read ({error}); put it on a file system that all workers share"
+            ) from error
+
+    def _check_identity(self, saved: Saved) -> None:
+        before = saved.state["run"]
+        differing = [f"{k} was {before.get(k)!r}, is {v!r}" for k, v in self._identity.items() if before.get(k) != v]
+        if differing:
+            raise InputError(
+                f"a run goes on only with the settings and the dataset it began with, {saved.path} has others"
+                f" ({', '.join(differing)}); restore them, or begin anew in another `directory` (with init_from to take"
+                " its weights along)"
+            )
+
+    def _values(self, saved: Saved) -> dict[str, np.ndarray]:
+        """Name -> value of what a run's variables need, none of them assigned yet."""
+        return read_values(saved, {name: variable_kind(variable) for name, variable in self._variables.items()})
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        for name, variable in self._variables.items():
+            variable.assign(values[name])
+
+    def set_aside(self, problems: list[str]) -> None:
+        """Renames the damaged checkpoints, so that they don't count among the newest that are kept."""
+        for problem in problems:
+            path = f"{self.directory}/{problem.split(':')[0]}"
+            if tf.io.gfile.exists(f"{path}/{STATE_FILE}"):
+                aside = f"{path}.damaged"
+                remove_checkpoint(aside)
+                # Somebody may have put a file of his own into the one before.
+                tf.io.gfile.rename(path, f"{aside}.{new_id()}" if tf.io.gfile.exists(aside) else aside)
+
+    def remove_after(self, step: int) -> None:
+        """Removes the checkpoints of later steps: their course is left."""
+        for saved in self.found():
+            if saved.step > step:
+                remove_checkpoint(saved.path)
+
+
+def best_of(saved: list[Saved]) -> Saved | None:
+    """The one with the lowest validation loss, the older one of two alike."""
+    measured = [one for one in saved if one.validation_loss is not None]
+    return min(measured, key=lambda one: one.validation_loss or 0.0, default=None)
+
+
+# Shape and type of a variable.
+Kind = tuple[tuple[int, ...], tf.DType]
+
+
+def variable_kind(variable: Any) -> Kind:
+    return tuple(variable.shape), tf.as_dtype(variable.dtype)
+
+
+def read_values(saved: Saved, kinds: Mapping[str, Kind]) -> dict[str, np.ndarray]:
+    """The variables of a checkpoint by name. Raises DamagedCheckpointError when one is not there or not whole."""
+    name = saved.path.rsplit("/", 1)[-1]
+    try:
+        for file, size in saved.state["files"].items():
+            if not tf.io.gfile.exists(f"{saved.path}/{file}"):
+                raise DamagedCheckpointError(f"{name}: {file} is missing")
+            if tf.io.gfile.stat(f"{saved.path}/{file}").length != size:
+                raise DamagedCheckpointError(f"{name}: {file} is cut off")
+        # TensorFlow compares each tensor with its CRC.
+        tensors = tf.raw_ops.RestoreV2(
+            prefix=f"{saved.path}/{_VARIABLES}",
+            tensor_names=list(kinds),
+            shape_and_slices=[""] * len(kinds),
+            dtypes=[dtype for _, dtype in kinds.values()],
+        )
+    except (tf.errors.OpError, AttributeError, KeyError) as error:
+        text = " ".join(str(getattr(error, "message", error)).split())
+        raise DamagedCheckpointError(f"{name}: it is not what was written ({text[:200]})") from error
+    values = {key: tensor.numpy() for key, tensor in zip(kinds, tensors, strict=True)}
+    for key, (shape, _) in kinds.items():
+        if values[key].shape != shape:
+            raise DamagedCheckpointError(f"{name}: {key} must be of shape {shape}, there it is {values[key].shape}")
+    return values
+
+
+def training_variables(task: Any, optimizer: tf.Module) -> dict[str, tf.Variable]:
+    """What a checkpoint holds: the weights by their paths, the optimizer's state by its order."""
+    weights = {f"model/{weight.path}": weight.value for weight in task.weights}
+    if len(weights) != len(task.weights):
+        raise ValueError("two weights of the model have one path")
+    of_model = {id(weight.value) for weight in task.weights}
+    states = [variable for variable in optimizer.variables if id(variable) not in of_model]
+    return {**weights, **{f"optimizer/{index:04d}": variable for index, variable in enumerate(states)}}

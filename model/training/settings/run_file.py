@@ -1,0 +1,33 @@
+"""The configuration of a run from its YAML file, with `key=value` changes on top."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings
+from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
+from clozekit.tokenizers.settings.settings_files import apply_changes, make_settings, read_mapping
+
+
+def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunSettings:
+    """The configuration in the YAML file `path` with `changes` such as "train.steps=200" on top.
+
+    Raises InputError naming the key for one that is unknown, missing or of another type.
+    """
+    fields = read_mapping(path)
+    apply_changes(fields, changes)
+    if isinstance(fields.get("model"), Mapping):
+        fields["model"] = _with_preset(fields["model"])
+    return typing.cast(RunSettings, make_settings(RunSettings, fields, str(path), one_is_a_list=True))
+
+
+def _with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model with those of the built-in preset that it names below them."""
+    preset = BUILTIN_PRESETS.get(str(fields.get("preset")))
+    if preset is None:
+        return dict(fields)
+    names = {entry.name for entry in dataclasses.fields(ModelSettings)}
+    dimensions = {name: value for name, value in preset.config.items() if name in names}
+    return {"family": preset.family, **dimensions, **fields}

@@ -1,0 +1,94 @@
+"""TFRecord files: framing records with their checksums, and reading them back with a clear error when damaged."""
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+import google_crc32c
+
+from clozekit.tokenizers.common.errors import InputError
+
+_MASK = 0xA282EAD8
+_PART_BYTES = 1 << 24
+
+
+def _masked_crc(content: bytes) -> int:
+    crc = google_crc32c.value(content)
+    return (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF
+
+
+def frame_record(record: bytes) -> bytes:
+    """A record as TFRecord frames it: length, checksum of the length, content, checksum of the content."""
+    length = struct.pack("<Q", len(record))
+    return b"".join((length, struct.pack("<I", _masked_crc(length)), record, struct.pack("<I", _masked_crc(record))))
+
+
+def check_crc_is_fast() -> None:
+    """Raises RuntimeError where google_crc32c has only its Python form, a hundred times slower."""
+    if google_crc32c.implementation != "c":
+        raise RuntimeError(f"google_crc32c must be the C build, it is {google_crc32c.implementation!r}; reinstall it")
+
+
+def frame_records(records: Iterable[bytes]) -> bytes:
+    return b"".join(map(frame_record, records))
+
+
+def read_records(stream: IO[bytes], source: str, limit: int | None = None) -> Iterator[bytes]:
+    """The records of a TFRecord stream. Raises InputError naming `source` and the record that is cut or changed, or has
+    more than `limit` bytes."""
+    advice = "copy it again or run `clozekit prepare --overwrite`"
+    for number, record in enumerate(_records(stream, source, limit, "a shard", advice)):
+        if record is None:
+            raise InputError(
+                f"a shard must hold rows, record {number} of {source} is longer than any row ({limit:,} bytes); {advice}"
+            )
+        yield record
+
+
+def read_input_records(stream: IO[bytes], source: str, limit: int) -> Iterator[bytes | None]:
+    """The records of a file that Clozekit did not write; None for one of more than `limit` bytes, which is passed over."""
+    return _records(stream, source, limit, "a TFRecord input", "fetch it again, or name it after what it is")
+
+
+def _records(stream: IO[bytes], source: str, limit: int | None, what: str, advice: str) -> Iterator[bytes | None]:
+    def damaged(found: str) -> InputError:
+        return InputError(f"{what} must be whole, {source} is damaged at record {number}: {found}; {advice}")
+
+    number = 0
+    while header := stream.read(12):
+        if len(header) < 12:
+            raise damaged("its header is cut short")
+        length_bytes, length_crc = header[:8], struct.unpack("<I", header[8:])[0]
+        if _masked_crc(length_bytes) != length_crc:
+            raise damaged("its length fails the checksum")
+        (length,) = struct.unpack("<Q", length_bytes)
+        if limit is not None and length > limit:
+            if _skip(stream, length + 4) < length + 4:
+                raise damaged("its content is cut short")
+            yield None
+        else:
+            body = _read(stream, length + 4)
+            if len(body) < length + 4:
+                raise damaged("its content is cut short")
+            if _masked_crc(body[:-4]) != struct.unpack("<I", body[-4:])[0]:
+                raise damaged("its content fails the checksum")
+            yield body[:-4]
+        number += 1
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """Up to `size` bytes, in parts: a damaged length may be anything, and memory is for what is there."""
+    body = stream.read(min(size, _PART_BYTES))
+    if len(body) == size or len(body) < min(size, _PART_BYTES):
+        return body
+    parts = [body]
+    while (size := size - len(parts[-1])) and (part := stream.read(min(size, _PART_BYTES))):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _skip(stream: IO[bytes], size: int) -> int:
+    skipped = 0
+    while part := stream.read(min(size - skipped, _PART_BYTES)):
+        skipped += len(part)
+    return skipped

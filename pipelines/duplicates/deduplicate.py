@@ -1,0 +1,123 @@
+"""Deduplicating on Beam: signatures to groups, verdicts back to the batches they are about."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clozekit.pipelines.duplicates import duplicate_groups as duplicates
+from clozekit.pipelines.duplicates.duplicate_groups import Verdict, cut_parts, spread
+from clozekit.pipelines.duplicates.near_duplicates import FindNearDuplicates
+from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks
+from clozekit.pipelines.running.blocks import concatenate, from_bytes, to_bytes
+from clozekit.pipelines.running.documents import replace_column
+from clozekit.pipelines.running.stage import DUPLICATES, GuardedDoFn, counts_output, run_stage, side_output
+from clozekit.pipelines.settings.corpus_settings import DeduplicateSettings
+
+SIGNATURES, SHINGLES = "signatures", "shingles"
+# Blocks travel with the elements.
+_NOWHERE = BlockStore()
+
+
+class _Sign(GuardedDoFn, PutsBlocks):
+    """Batch of documents -> the documents by their batch; (part, signatures) and (part, shingles) on the side."""
+
+    def __init__(self, options: DeduplicateSettings, num_parts: int, paths: Sequence[str], store: BlockStore) -> None:
+        GuardedDoFn.__init__(self, "deduplicate", paths)
+        PutsBlocks.__init__(self, store)
+        self._options = options
+        self._num_parts = num_parts
+
+    def process(self, documents: pa.RecordBatch) -> Iterable[Any]:
+        signatures, failed = self.guard(lambda batch: duplicates.sign_documents(batch, self._options), documents)
+        yield from failed
+        if not signatures.num_rows:
+            return
+        if failed:
+            documents = documents.filter(pc.is_in(documents["number"], signatures["number"]))
+            batch = pa.array(np.full(documents.num_rows, documents["number"][0].as_py(), np.uint64))
+            signatures = replace_column(signatures, "batch", batch)
+        yield documents.column("number")[0].as_py(), self._blocks.put(to_bytes(documents))
+        if "shingles" in signatures.schema.names:
+            shingles = signatures.select(["number", "shingles"])
+            signatures = signatures.drop_columns(["shingles"])
+            for part, rows in cut_parts(shingles, spread(shingles.column("number").to_numpy(), self._num_parts)):
+                yield beam.pvalue.TaggedOutput(SHINGLES, (part, self._blocks.put(to_bytes(rows))))
+        for part, rows in cut_parts(signatures, spread(signatures.column("exact_0").to_numpy(), self._num_parts)):
+            yield beam.pvalue.TaggedOutput(SIGNATURES, (part, to_bytes(rows)))
+
+
+class _FindExact(beam.DoFn):
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[tuple[int, list[Verdict]]]:
+        yield from duplicates.exact_verdicts(concatenate(list(element[1]))).items()
+
+
+class _Apply(beam.DoFn):
+    """(batch, its documents and the verdicts on them) -> the kept documents."""
+
+    def __init__(self, sources: Sequence[str], paths: Sequence[str], store: BlockStore) -> None:
+        self._sources = sources
+        self._paths = paths
+        self._store = store
+
+    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[Any]:
+        (block,) = element[1]["documents"]
+        documents = from_bytes(self._store.take(block))
+        verdicts = {verdict.number: verdict for part in element[1]["verdicts"] for verdict in part}
+        found = [verdicts.get(number) for number in documents.column("number").to_pylist()]
+        is_kept = np.array([verdict is None or verdict.kept is None for verdict in found], bool)
+        dropped = [verdict for verdict in found if verdict is not None and verdict.kept is not None]
+        details = [
+            {"kind": verdict.kind, "kept": verdict.kept}
+            | ({} if verdict.similarity is None else {"similarity": round(verdict.similarity, 4)})
+            for verdict in dropped
+        ]
+        duplicated = documents.filter(pa.array(~is_kept))
+        yield from side_output(DUPLICATES, duplicated, self._paths, self._sources, details, with_text=False)
+        kinds = [verdict.kind for verdict in dropped]
+        yield counts_output({f"duplicates_{kind}": kinds.count(kind) for kind in ("exact", "near")})
+        own = documents.column("validation").to_pylist()
+        lowered = [mine if verdict is None else verdict.validation for mine, verdict in zip(own, found, strict=True)]
+        kept = replace_column(documents, "validation", pa.array(lowered, pa.bool_())).filter(pa.array(is_kept))
+        if kept.num_rows:
+            yield kept
+
+
+class Deduplicate(beam.PTransform):
+    """Batches of documents (with a column `validation`) -> one document of each cluster of twins.
+
+    The one with the smallest (source, id) is kept, and it is validation only when its whole cluster is. Texts cross the
+    workers once, by batch, and so do the shingles that near ones are compared by (4 bytes a word); everything else works
+    on numbers of 200 bytes a document.
+    """
+
+    def __init__(
+        self,
+        options: DeduplicateSettings,
+        num_parts: int,
+        sources: Sequence[str],
+        paths: Sequence[str],
+        store: BlockStore = _NOWHERE,
+    ) -> None:
+        super().__init__()
+        self._options = options
+        self._num_parts = num_parts
+        self._sources = sources
+        self._paths = paths
+        self._store = store
+
+    def expand(self, documents: Any) -> Any:
+        sign = _Sign(self._options, self._num_parts, self._paths, self._store)
+        signed = run_stage(documents, sign, "Sign", extra_tags=(SIGNATURES, SHINGLES))
+        signatures = signed.extra[SIGNATURES] | "GroupSignatures" >> beam.GroupByKey()
+        if self._options.is_near:
+            find = FindNearDuplicates(self._options, self._num_parts, self._store)
+            verdicts = (signatures, signed.extra[SHINGLES]) | "FindNear" >> find
+        else:
+            verdicts = signatures | "FindExact" >> beam.ParDo(_FindExact())
+        joined = {"documents": signed.documents, "verdicts": verdicts} | "JoinVerdicts" >> beam.CoGroupByKey()
+        applied = run_stage(joined, _Apply(self._sources, self._paths, self._store), "Apply")
+        return applied.joined_with(signed)

@@ -1,0 +1,1 @@
+"""Reading a corpus: which files there are, how each format is cut into documents."""

@@ -1,0 +1,1 @@
+"""From documents to rows in shards: mixed, split, encoded, packed, planned, written, committed."""

@@ -1,0 +1,1 @@
+"""What every stage runs on: batches, blocks, dead letters, runners, progress."""

@@ -1,0 +1,1 @@
+"""The settings of `prepare` and `vocab`, checked when they are made. No Beam."""

@@ -1,0 +1,78 @@
+"""The YAML file of `--config`: sources, reading, cleaning, filter, decontamination and deduplication in one place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clozekit.pipelines.settings.corpus_settings import (
+    CleanSettings,
+    CorpusSettings,
+    DecontaminateSettings,
+    DeduplicateSettings,
+    FilterSettings,
+)
+from clozekit.pipelines.settings.prepare_settings import ReadSettings, Source
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.settings.settings_files import check, make_settings, read_mapping
+
+
+@dataclass(frozen=True)
+class _Sections:
+    """What the file may have. `load_fields` puts the sources to what is read."""
+
+    read: ReadSettings
+    sources: tuple[Source, ...] = ()
+    clean: CleanSettings = CleanSettings()
+    filter: FilterSettings = FilterSettings()
+    decontaminate: DecontaminateSettings = DecontaminateSettings()
+    deduplicate: DeduplicateSettings = DeduplicateSettings()
+
+
+def load_fields(path: str | None) -> dict[str, dict[str, Any]]:
+    """Section -> its fields, as the file has them; all sections of a corpus are there. Raises InputError for a file that
+    is no mapping of sections."""
+    fields: dict[str, dict[str, Any]] = {"read": {}, "clean": {}, "filter": {}, "decontaminate": {}, "deduplicate": {}}
+    if path is None:
+        return fields
+    for name, section in read_mapping(path, of="sections").items():
+        if name == "sources":
+            listed = isinstance(section, list) and all(isinstance(source, dict) for source in section)
+            check(f"sources of {path} must be a list of mappings (name, inputs, weight)", listed, section)
+            fields["read"]["sources"] = tuple(make_settings(Source, source, path, "sources.") for source in section)
+        else:
+            check(f"section {name!r} of {path} must be a mapping of keys to values", isinstance(section, dict), section)
+            fields.setdefault(name, {}).update(section)
+    return fields
+
+
+def build_options(fields: Mapping[str, Mapping[str, Any]]) -> tuple[ReadSettings, CorpusSettings]:
+    """The settings that the fields of all sections make. Raises InputError for an unknown key or a value of another type."""
+    made = make_settings(_Sections, fields, "the configuration")
+    return made.read, CorpusSettings(made.clean, made.filter, made.decontaminate, made.deduplicate)
+
+
+def parse_source(text: str) -> Source:
+    """A source as the command line has it: NAME=PATH or NAME=PATH:WEIGHT."""
+    name, equals, rest = text.partition("=")
+    if not (name and equals and rest):
+        raise InputError(f"--source must look like NAME=PATH or NAME=PATH:WEIGHT, got {text!r}")
+    path, colon, weight = rest.rpartition(":")
+    if colon:
+        try:
+            return Source(name, (path,), float(weight))
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+    return Source(name, (rest,))
+
+
+def parse_rule(text: str) -> tuple[str, list[float | None]]:
+    """A rule as the command line has it: TAG=LEAST..MOST, either side empty for no bound."""
+    tag, equals, bounds = text.partition("=")
+    low, dots, high = bounds.partition("..")
+    try:
+        if equals and dots:
+            return tag, [float(bound) if bound else None for bound in (low, high)]
+    except ValueError:
+        pass
+    raise InputError(f"--rule must look like num_words=50..100000 (either side may be empty), got {text!r}")

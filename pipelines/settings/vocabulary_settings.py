@@ -1,0 +1,53 @@
+"""Which vocabulary to learn: the settings of `clozekit vocab`. No Beam."""
+
+from dataclasses import dataclass
+
+from clozekit.pipelines.settings.prepare_settings import check_at_least, check_choice
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.formats.vocabulary_files import MAX_VOCABULARY_SIZE
+
+FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
+
+
+@dataclass(frozen=True)
+class VocabularySettings:
+    """Which vocabulary to learn. lowercase None: as the family's first models, BERT and ALBERT lower-cased.
+
+    alphabet_size (bert): how many characters are pieces at most; None: a thousand, and more where the corpus has more and
+    there is room. character_coverage (albert, xlm_roberta): the share of the text whose characters are pieces.
+    """
+
+    family: str = "bert"
+    vocabulary_size: int = 30_522
+    lowercase: bool | None = None
+    alphabet_size: int | None = None
+    character_coverage: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("family", self.family, FAMILIES)
+        check_at_least("vocabulary_size", self.vocabulary_size, 1)
+        if self.vocabulary_size > MAX_VOCABULARY_SIZE:
+            raise InputError(
+                f"vocabulary_size must be at most {MAX_VOCABULARY_SIZE:,}, got {self.vocabulary_size}; the learners take"
+                " memory for all of it at once"
+            )
+        if self.family == "roberta" and self.lowercase:
+            raise InputError(
+                "byte-level BPE keeps every byte of a text, got lowercase for roberta; leave --lowercase out"
+            )
+
+        if self.alphabet_size is not None:
+            check_at_least("alphabet_size", self.alphabet_size, 1)
+            if self.family != "bert":
+                raise InputError(f"alphabet_size is bert's, got it for {self.family}; leave --alphabet-size out")
+        if self.character_coverage is not None:
+            if self.family not in ("albert", "xlm_roberta"):
+                raise InputError(
+                    f"character_coverage is SentencePiece's, got it for {self.family}; leave --character-coverage out"
+                )
+            if not 0.9 <= self.character_coverage <= 1:
+                raise InputError(f"character_coverage must be from 0.9 to 1, got {self.character_coverage}")
+
+    @property
+    def is_lowercase(self) -> bool:
+        return self.family in ("bert", "albert") if self.lowercase is None else self.lowercase

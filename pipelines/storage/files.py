@@ -1,0 +1,63 @@
+"""Files, local or in an object store: what is there, writing one whole or not at all."""
+
+import posixpath
+from dataclasses import dataclass
+
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.storage.file_systems import is_local as is_local
+from clozekit.tokenizers.storage.file_systems import open_file_system, reason_of, temporary_name, write_bytes_whole
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input file: its path or URL, its size in bytes, what changes when its content does, and its source's name."""
+
+    path: str
+    num_bytes: int
+    version: str
+    source: str = ""
+
+
+def join(directory: str, *names: str) -> str:
+    return posixpath.join(directory, *names)
+
+
+def check_writable(directory: str) -> None:
+    """Raises InputError unless a file can be written into `directory`, which is made if it is not there."""
+    probe = temporary_name(join(directory, "probe"))
+    try:
+        write_bytes_whole(probe, b"")
+        remove(probe)
+    # The clients of stores share no class of errors.
+    except Exception as error:
+        raise InputError(
+            f"the output must be a directory that can be written, {directory} is not ({reason_of(error)})"
+        ) from error
+
+
+def read_bytes(path: str) -> bytes:
+    filesystem, name = open_file_system(path)
+    return bytes(filesystem.cat_file(name))
+
+
+def file_size(path: str) -> int | None:
+    """Size in bytes, None when there is no such file."""
+    filesystem, name = open_file_system(path)
+    return int(filesystem.size(name)) if filesystem.isfile(name) else None
+
+
+def list_names(directory: str) -> list[str]:
+    """Names of the files directly in `directory`, sorted; none when it does not exist."""
+    filesystem, path = open_file_system(directory)
+    if not filesystem.isdir(path):
+        return []
+    return sorted(
+        posixpath.basename(entry["name"]) for entry in filesystem.ls(path, detail=True) if entry["type"] == "file"
+    )
+
+
+def remove(path: str) -> None:
+    """Removes a file or a folder with all it holds; nothing happens when it does not exist."""
+    filesystem, name = open_file_system(path)
+    if filesystem.exists(name):
+        filesystem.rm(name, recursive=True)

@@ -1,0 +1,1 @@
+"""Text files that users bring: opened whatever their compression, cut into records; the same for every verb. No Beam."""

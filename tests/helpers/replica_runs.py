@@ -1,0 +1,107 @@
+"""Ten steps of a toy model on the replicas of one process; run by test_replicas.py as processes of their own, because
+TensorFlow's devices and collectives can't change once it is running.
+
+replica_runs.py TARGET.npz REPLICAS JSON: a list like [{"micro_batch_size": 4, "xla": false, "dropout": 0.0}], each
+trained once on sound rows and once with a row whose loss overflows. The environment says which cluster to join.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import numpy as np
+import tensorflow as tf
+
+from clozekit.model.training.build_task import build_task
+from clozekit.model.training.cluster.workers import Workers, start_workers
+from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.settings.run_settings import (
+    ClusterSettings,
+    ModelSettings,
+    OptimizerSettings,
+    RunSettings,
+    TrainSettings,
+)
+from clozekit.model.training.step import TrainStep
+
+STEPS, ROWS, LENGTH, SLOTS = 10, 8, 12, 6
+# Step, row and slot: on replica 1 of 2, and on replica 3 of 4, alone.
+OVERFLOW = (3, 6, 0)
+
+
+def toy_batches(overflow: bool) -> dict[str, np.ndarray]:
+    """Global batches whose rows hold very different numbers of masks and real tokens, so that a mean of means shows."""
+    dice = np.random.default_rng(0)
+    token_ids = dice.integers(5, 40, (STEPS, ROWS, LENGTH)).astype(np.int32)
+    weights = (np.arange(SLOTS) < dice.integers(0, SLOTS + 1, (STEPS, ROWS, 1))).astype(np.float32)
+    if overflow:
+        weights[OVERFLOW] = 3e38
+    padding = (np.arange(LENGTH) < dice.integers(SLOTS, LENGTH + 1, (STEPS, ROWS, 1))).astype(np.int32)
+    return {
+        "token_ids": token_ids,
+        "padding_mask": padding,
+        "mask_positions": dice.integers(0, SLOTS, (STEPS, ROWS, SLOTS)).astype(np.int32),
+        "mask_ids": dice.integers(5, 40, (STEPS, ROWS, SLOTS)).astype(np.int32),
+        "mask_weights": weights,
+    }
+
+
+def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """What came of training on sound rows ("sound") and with the overflow ("overflow")."""
+    model = ModelSettings(
+        num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=settings.get("dropout", 0.0)
+    )
+    micro_batch_size, xla = settings.get("micro_batch_size"), settings.get("xla", False)
+    config = RunSettings(
+        "data",
+        "run",
+        model=model,
+        train=TrainSettings(steps=STEPS, global_batch_size=ROWS, micro_batch_size=micro_batch_size, xla=xla),
+        # A norm that most steps exceed: where it is measured matters.
+        optimizer=OptimizerSettings(learning_rate=0.01, clip_norm=0.5),
+    )
+    with workers.strategy.scope():
+        task = build_task(config, vocabulary_size=40, sequence_length=LENGTH)
+        optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
+    step = TrainStep(task, optimizer, config, workers.strategy)
+    variables = [*(weight.value for weight in task.weights), *optimizer.first, *optimizer.second, optimizer.updates]
+    initial = [variable.numpy() for variable in variables]
+    results = {}
+    for name in ("sound", "overflow"):
+        for variable, value in zip(variables, initial, strict=True):
+            variable.assign(value)
+        batches = toy_batches(name == "overflow")
+
+        def batches_of(worker: int, num_workers: int, batches: dict[str, np.ndarray] = batches) -> tf.data.Dataset:
+            share = ROWS // num_workers
+            mine = {name: values[:, worker * share : (worker + 1) * share] for name, values in batches.items()}
+            return tf.data.Dataset.from_tensor_slices(mine).repeat()
+
+        result = step.run_loop(workers.deal(batches_of), tf.constant(0), tf.constant(STEPS))
+        numbers = {key: np.asarray(getattr(result, key)) for key in ("skipped", "gradient_norm")}
+        numbers |= {key: np.asarray(getattr(result.counts, key)) for key in ("tokens", "places")}
+        weights = {f"w{index:02d}": np.asarray(value) for index, value in enumerate(task.get_weights())}
+        sums = {key: np.asarray(value) for key, value in result.sums._asdict().items()}
+        results[name] = {**weights, **sums, **numbers, "updates": optimizer.updates.numpy()}
+    return results
+
+
+def main(target: str, replicas: int, settings: list[dict[str, Any]]) -> None:
+    """Trains once for each of the settings; one file holds what came out, the names with the number in front."""
+    results = {}
+    joined = start_workers(ClusterSettings(num_cpu_devices=replicas))
+    for number, setting in enumerate(settings):
+        for kind, result in train(joined, setting).items():
+            results.update({f"{number}/{kind}/{name}": value for name, value in result.items()})
+    assert not joined.any(False)
+    assert joined.any(joined.spec.task_index == joined.spec.num_workers - 1)
+    assert joined.chiefs(7 + joined.spec.task_index) == 7
+    np.savez(target, **results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]))

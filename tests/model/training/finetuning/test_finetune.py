@@ -1,0 +1,238 @@
+"""Fine-tuning: it learns, keeps the best weights, stops early, goes on after a kill, and refuses what does not fit."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helper_folder import HELPERS
+from long_variants import DISTINCT, FULL
+
+from clozekit.model import TextClassifier
+from clozekit.model.tasks.classify_texts import classify_texts
+from clozekit.model.training.finetuning.finetune import FinetuneRun
+from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
+from clozekit.model.training.settings.finetune_settings import load_finetune_config
+from clozekit.tokenizers.common.errors import InputError
+
+
+def run_of(preset: str, folder: Path, directory: Path, *changes: str) -> FinetuneRun:
+    """On train.tsv and dev.tsv, 10 steps an epoch."""
+    given = [
+        f"init_from={preset}",
+        f"directory={directory}",
+        f"data.folder={folder}",
+        *("data.train=train.tsv", "data.validation=dev.tsv", "data.text=sentence", "data.label=label"),
+        *("batch_size=16", "learning_rate=0.02", "epochs=5", "xla=false", *changes),
+    ]
+    return FinetuneRun(load_finetune_config(None, given))
+
+
+@pytest.fixture(scope="module")
+def finished(
+    start_preset: str, labelled: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[FinetuneRun, dict[str, Any]]:
+    run = run_of(start_preset, labelled, tmp_path_factory.mktemp("finished"), "data.test=test.tsv")
+    return run, run.train()
+
+
+def test_it_learns_and_the_preset_knows_the_labels(finished: tuple[FinetuneRun, dict[str, Any]]) -> None:
+    run, result = finished
+    assert result["metrics"]["dev"]["accuracy"] == 1.0
+    task = TextClassifier.from_preset(str(run.preset_directory))
+    assert task.labels == ["happy", "sad"]
+    assert task.preprocessor is not None and task.preprocessor.sequence_length == 48
+    cat, dog = classify_texts(task, ["the red cat sat on the mat .", "the red dog ran under the tree ."])
+    assert (cat.label, dog.label) == ("happy", "sad")
+    assert cat.probability == cat.probabilities["happy"] > 0.5
+    assert sum(cat.probabilities.values()) == pytest.approx(1.0)
+
+
+def test_the_files_of_a_run(finished: tuple[FinetuneRun, dict[str, Any]], labelled: Path) -> None:
+    run, result = finished
+    assert json.loads((Path(run.directory) / "result.json").read_text(encoding="utf-8")) == result
+    entries = read_metrics(Path(run.directory) / METRICS_FILE)
+    assert [entry["step"] for entry in entries if entry["kind"] == "validation"] == [10, 20, 30, 40, 50]
+    best = next(entry for entry in entries if entry["kind"] == "validation" and entry["step"] == result["best_step"])
+    assert {name: best[name] for name in result["metrics"]["dev"]} == result["metrics"]["dev"]
+    lines = (Path(run.directory) / "predictions" / "dev.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [row.split("\t") for row in (labelled / "dev.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert lines[0] == "index\tprediction\tlabel"
+    assert lines[1:] == [f"{number}\t{label}\t{label}" for number, (_, label) in enumerate(rows)]
+    tested = (Path(run.directory) / "predictions" / "test.tsv").read_text(encoding="utf-8")
+    assert tested == "index\tprediction\n" + "".join(f"{n}\t{label}\n" for n, (_, label) in enumerate(rows[:4]))
+
+
+def curve(directory: Path) -> list[dict[str, Any]]:
+    return read_metrics(directory / METRICS_FILE)
+
+
+KILLED = """
+import sys, threading
+from pathlib import Path
+sys.path += sys.argv[1].split(":")
+from test_finetune import run_of
+run = run_of(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), "data.test=test.tsv", "checkpoint_every_steps=15")
+advance = run._advance
+
+def advance_until_told(position, log, bar):
+    position = advance(position, log, bar)
+    if position.global_step >= int(sys.argv[5]):
+        threading.Event().wait()
+    return position
+
+run._advance = advance_until_told
+run.train()
+"""
+
+
+@pytest.mark.parametrize("at_step", [15, 40] if FULL else [40])
+def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
+    at_step: int, start_preset: str, labelled: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        f"{Path(__file__).parent}:{HELPERS}",
+        start_preset,
+        str(labelled),
+        str(directory),
+    ]
+    process = subprocess.Popen([*command, str(at_step)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while max((entry["step"] for entry in curve(directory)), default=0) < at_step:
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    changes = ("data.test=test.tsv", "checkpoint_every_steps=15")
+    result = run_of(start_preset, labelled, directory, *changes).train()
+    whole = tmp_path / "whole"
+    assert run_of(start_preset, labelled, whole, *changes).train() == result
+    assert curve(directory) == curve(whole)
+    a, b = (TextClassifier.from_preset(str(path / "preset")).get_weights() for path in (directory, whole))
+    assert all((x == y).all() for x, y in zip(a, b, strict=True))
+
+
+def test_it_stops_early_and_keeps_the_best_weights(start_preset: str, labelled: Path, tmp_path: Path) -> None:
+    """On labels that are the other way round, every step makes it worse."""
+    run = run_of(start_preset, labelled, tmp_path, "data.validation=flipped.tsv", "patience=2", "epochs=20")
+    result = run.train()
+    history = run.history()
+    assert len(history) == run.best() + 1 + 2 < 20
+    assert result["best_step"] == history[run.best()]["step"]
+    assert history[-1]["accuracy"] < result["metrics"]["flipped"]["accuracy"]
+    # The preset is the best, and a finished run only says so again.
+    loaded = TextClassifier.from_preset(str(run.preset_directory))
+    assert all((x == y).all() for x, y in zip(loaded.get_weights(), run.task.get_weights(), strict=True))
+    again = run_of(start_preset, labelled, tmp_path, "data.validation=flipped.tsv", "patience=2", "epochs=20")
+    assert again.train() == result
+    assert len(again.history()) == len(history)
+
+
+def test_equal_metrics_are_told_apart_by_the_loss(start_preset: str, labelled: Path, tmp_path: Path) -> None:
+    run = run_of(start_preset, labelled, tmp_path, "patience=2", "epochs=10", "learning_rate=1e-30")
+    run.train()
+    # Nothing moves: the first of equal evaluations is best.
+    assert [entry["step"] for entry in run.history()] == [10, 20, 30]
+    assert len({entry["loss"] for entry in run.history()}) == 1
+
+
+def test_a_metric_that_is_no_number_is_worst_and_one_that_is_not_there_is_named(
+    start_preset: str, labelled: Path, tmp_path: Path
+) -> None:
+    run = run_of(start_preset, labelled, tmp_path)
+    rows = [{"accuracy": None, "loss": None}, {"accuracy": 0.5, "loss": None}, {"accuracy": 0.5, "loss": 3.0}]
+    lines = [json.dumps({"kind": "validation", "step": step, **row}) + "\n" for step, row in enumerate(rows)]
+    log = tmp_path / METRICS_FILE
+    log.write_text("".join(lines))
+    assert run.best() == 2
+    log.write_text("".join(lines[:2]))
+    assert run.best() == 1
+    log.write_text("".join(lines).replace("accuracy", "spearmanr"))
+    with pytest.raises(InputError, match="must have accuracy, which decides, that of step 0 has none"):
+        run.best()
+
+
+@pytest.mark.parametrize("family", DISTINCT)
+def test_every_family_takes_pairs(family: str, preset_of: Callable[[str], str], labelled: Path, tmp_path: Path) -> None:
+    """And the classifier that is saved answers as the trained one."""
+    changes = ["data.train=pairs.csv", "data.validation=[]", "data.text=first", "data.text_pair=second"]
+    run = run_of(preset_of(family), labelled, tmp_path, *changes, "data.label=same", "epochs=0.5", "patience=1")
+    result = run.train()
+    assert result["best_step"] == 4  # half an epoch of 99 examples, 16 a step; the other 11 are to validate on
+    part = run.data.validation[0].examples
+    assert len(part) == 11
+    task = TextClassifier.from_preset(str(run.preset_directory))
+    found = classify_texts(task, part.texts, part.pairs)
+    rows = (Path(run.directory) / "predictions" / "validation.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [prediction.label for prediction in found] == [row.split("\t")[1] for row in rows]
+
+
+def test_numbers_are_predicted_by_regression(start_preset: str, labelled: Path, tmp_path: Path) -> None:
+    changes = ["task=regression", "data.train=numbers.jsonl", "data.validation=[]", "data.text=text", "data.label=size"]
+    run = run_of(start_preset, labelled, tmp_path, *changes, "epochs=8", "sequence_length=32")
+    result = run.train()
+    assert result["metric"] == "pearson"
+    assert result["metrics"]["validation"]["pearson"] > 0.8
+    task = TextClassifier.from_preset(str(run.preset_directory))
+    assert (task.num_classes, task.labels) == (1, None)
+    bird, dog = classify_texts(task, ["the blue bird flew over the house .", "the old dog ran under the mat ."])
+    assert bird.label is None and bird.value is not None and dog.value is not None
+    assert bird.value < 0.3 < 0.7 < dog.value
+
+
+def test_a_run_goes_on_only_with_its_own_settings_and_files(
+    finished: tuple[FinetuneRun, dict[str, Any]], start_preset: str, labelled: Path
+) -> None:
+    directory = Path(finished[0].directory)
+    with pytest.raises(InputError, match=r"goes on only with the settings .* \(seed was 0, is 1\)"):
+        run_of(start_preset, labelled, directory, "data.test=test.tsv", "seed=1").train()
+    with pytest.raises(InputError, match="dataset_sha256 was"):
+        run_of(start_preset, labelled, directory, "data.validation=flipped.tsv").train()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["data.text=text"], r"train.tsv must have the column 'text', it has 'sentence', 'label'"),
+        (["data.text_pair=second"], r"train.tsv must have the column 'second'"),
+        (["data.train=none.tsv"], r"none.tsv is not"),
+        (
+            ["data.validation=odd.tsv"],
+            r"odd.tsv, line 2: a label must be one of 'happy', 'sad' as in .*train.tsv, got 'odd'",
+        ),
+        (
+            ["data.labels=[happy,angry]"],
+            r"train.tsv, line \d+: a label must be one of 'happy', 'angry' as in data.labels",
+        ),
+        (["data.validation=[dev.tsv,dev.tsv]"], "must have different names, got dev, dev"),
+        (["data.validation=[]", "data.validation_rate=0.001"], "of 160 examples leaves one side empty"),
+        (["task=regression"], "line 2: the label of a regression must be a number, got"),
+        (["sequence_length=64"], "rows must fit the backbone's 48 positions"),
+        (["init_from=/no/such/preset"], "/no/such/preset"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    changes: list[str], message: str, start_preset: str, labelled: Path, tmp_path: Path
+) -> None:
+    (labelled / "odd.tsv").write_text("sentence\tlabel\nthe cat\todd\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        run_of(start_preset, labelled, tmp_path / "run", *changes)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_steps_that_are_no_numbers_stop_the_run(start_preset: str, labelled: Path, tmp_path: Path) -> None:
+    run = run_of(start_preset, labelled, tmp_path)
+    run.task.output_dense.kernel.assign(np.full(run.task.output_dense.kernel.shape, np.nan))
+    with pytest.raises(InputError, match="the loss must stay a number, it was none in every step from 0 to 10"):
+        run.train()

@@ -1,6 +1,0 @@
-"""Lets the tests of parity import what they share with the tests of the models."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "model"))

@@ -1,0 +1,1 @@
+"""Presets from directories, URLs, Kaggle and Hugging Face: fetched, checked against their sums, and uploaded."""
