@@ -8,7 +8,8 @@ it, so export models that take ids, not texts.
 TensorFlow is imported here and nowhere else in this folder: Beam workers tokenize without it.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import clozekit.tokenizers.common.quiet_tensorflow  # noqa: F401  # isort: skip
 import numpy as np
@@ -17,11 +18,20 @@ import tensorflow as tf
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.text_batch import TextBatch
 
-if TYPE_CHECKING:
-    from clozekit.tokenizers.tokenizer import Tokenizer
+
+class EncodesTexts(Protocol):
+    """What a graph asks of a tokenizer, which imports this file when it is first put into a graph."""
+
+    sequence_length: int | None
+    dtype: str
+
+    def encode_batch(self, texts: TextBatch, /) -> tuple[np.ndarray, np.ndarray]: ...
+    def decode(self, token_ids: Sequence[int]) -> str: ...
+    def get_vocabulary(self) -> list[str]: ...
+    def padding_id(self) -> int: ...
 
 
-def tokenize(tokenizer: "Tokenizer", inputs: Any) -> Any:
+def tokenize(tokenizer: EncodesTexts, inputs: Any) -> Any:
     """Ids of a `tf.string` tensor: int32 (num_tokens,) for a scalar, ragged (num_texts, None) for a batch.
 
     With `sequence_length` set: (sequence_length,) or (num_texts, sequence_length). With dtype "string": pieces.
@@ -53,7 +63,7 @@ def tokenize(tokenizer: "Tokenizer", inputs: Any) -> Any:
     rows = tf.RaggedTensor.from_row_lengths(token_ids, row_lengths, validate=False)
     if tokenizer.sequence_length is not None:
         length = tokenizer.sequence_length
-        rows = rows.to_tensor(default_value=tokenizer._padding_id(), shape=[inputs.shape[0] if rank else 1, length])
+        rows = rows.to_tensor(default_value=tokenizer.padding_id(), shape=[inputs.shape[0] if rank else 1, length])
     if tokenizer.dtype == "string":
         rows = tf.gather(tf.constant(tokenizer.get_vocabulary()), rows)
     if rank == 1:
@@ -68,7 +78,7 @@ def _texts(joined: bytes, lengths: np.ndarray) -> TextBatch:
     return TextBatch(np.frombuffer(joined, np.uint8), offsets)
 
 
-def detokenize(tokenizer: "Tokenizer", token_ids: Any) -> Any:
+def detokenize(tokenizer: EncodesTexts, token_ids: Any) -> Any:
     """Text (a scalar) of ids (num_tokens,), or texts (num_texts,) of rows of ids, dense or ragged."""
     is_ragged = isinstance(token_ids, tf.RaggedTensor)
     rank = token_ids.shape.rank

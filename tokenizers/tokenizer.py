@@ -338,7 +338,7 @@ class Tokenizer:
         batch = self.encode_batch([inputs] if single else inputs)
         rows = np.split(batch.token_ids, np.cumsum(batch.row_lengths)[:-1]) if len(batch.row_lengths) else []
         if self.sequence_length is not None:
-            padded = np.full((len(rows), self.sequence_length), self._padding_id(), dtype=np.int32)
+            padded = np.full((len(rows), self.sequence_length), self.padding_id(), dtype=np.int32)
             for row, ids in zip(padded, rows, strict=True):
                 row[: len(ids)] = ids[: self.sequence_length]
             rows = list(padded)
@@ -420,7 +420,8 @@ class Tokenizer:
             raise InputError(f"a token id must be in [0, {size}), got {token_id}; check the vocabulary")
         return token_id
 
-    def _padding_id(self) -> int:
+    def padding_id(self) -> int:
+        """The id that fills rows up: that of the padding token, 0 without one."""
         return int(getattr(self, "pad_token_id", 0))
 
     def __getstate__(self) -> dict[str, Any]:

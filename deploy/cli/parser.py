@@ -66,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for verb in VERBS:
         verb.add(commands)
+    # What `submit` sends is a command too.
+    parser.set_defaults(parse=parse)
     return parser
 
 

@@ -49,13 +49,12 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from clozekit.deploy.cli.parser import parse
     from clozekit.deploy.cli.prepare_command import prepare_settings
     from clozekit.deploy.cli.prepare_command import run as prepare
     from clozekit.deploy.submit.backend import CommandLine
     from clozekit.deploy.submit.submit_job import submit
 
-    submit(arguments, CommandLine(parse, prepare_settings, prepare))
+    submit(arguments, CommandLine(arguments.parse, prepare_settings, prepare))
 
 
 def _add_job(parser: argparse.ArgumentParser) -> None:
