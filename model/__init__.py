@@ -8,38 +8,17 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.common.import_hooks import around_import
 from clozekit.tokenizers.common.quiet_libraries import load_tensorflow_quietly
 
 if TYPE_CHECKING:
-    from clozekit.model.families.albert import (
-        AlbertBackbone,
-        AlbertMaskedLM,
-        AlbertMaskedLMPreprocessor,
-        AlbertTextClassifier,
-        AlbertTextClassifierPreprocessor,
-    )
-    from clozekit.model.families.bert import (
-        BertBackbone,
-        BertMaskedLM,
-        BertMaskedLMPreprocessor,
-        BertTextClassifier,
-        BertTextClassifierPreprocessor,
-    )
-    from clozekit.model.families.roberta import (
-        RobertaBackbone,
-        RobertaMaskedLM,
-        RobertaMaskedLMPreprocessor,
-        RobertaTextClassifier,
-        RobertaTextClassifierPreprocessor,
-    )
-    from clozekit.model.families.xlm_roberta import (
-        XLMRobertaBackbone,
-        XLMRobertaMaskedLM,
-        XLMRobertaMaskedLMPreprocessor,
-        XLMRobertaTextClassifier,
-        XLMRobertaTextClassifierPreprocessor,
-    )
+    # For type checkers and editors.
+    from clozekit.model.families.albert import *
+    from clozekit.model.families.bert import *
+    from clozekit.model.families.distil_bert import *
+    from clozekit.model.families.roberta import *
+    from clozekit.model.families.xlm_roberta import *
     from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
     from clozekit.model.preprocessing.preprocessor import Preprocessor
     from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
@@ -48,50 +27,19 @@ if TYPE_CHECKING:
     from clozekit.model.tasks.masked_lm import MaskedLM
     from clozekit.model.tasks.task import Task
     from clozekit.model.tasks.text_classifier import TextClassifier
-    from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
     from clozekit.tokenizers.tokenizer import Tokenizer
 
-__all__ = [
-    "AlbertBackbone",
-    "AlbertMaskedLM",
-    "AlbertMaskedLMPreprocessor",
-    "AlbertTextClassifier",
-    "AlbertTextClassifierPreprocessor",
-    "AlbertTokenizer",
-    "Backbone",
-    "BertBackbone",
-    "BertMaskedLM",
-    "BertMaskedLMPreprocessor",
-    "BertTextClassifier",
-    "BertTextClassifierPreprocessor",
-    "BertTokenizer",
-    "MaskedLM",
-    "MaskedLMPreprocessor",
-    "Preprocessor",
-    "RobertaBackbone",
-    "RobertaMaskedLM",
-    "RobertaMaskedLMPreprocessor",
-    "RobertaTextClassifier",
-    "RobertaTextClassifierPreprocessor",
-    "RobertaTokenizer",
-    "Task",
-    "TextClassifier",
-    "TextClassifierPreprocessor",
-    "Tokenizer",
-    "XLMRobertaBackbone",
-    "XLMRobertaMaskedLM",
-    "XLMRobertaMaskedLMPreprocessor",
-    "XLMRobertaTextClassifier",
-    "XLMRobertaTextClassifierPreprocessor",
-    "XLMRobertaTokenizer",
-    "save_huggingface",
-]
-
 _OF_A_FAMILY = ("Backbone", "MaskedLM", "MaskedLMPreprocessor", "TextClassifier", "TextClassifierPreprocessor")
-_FAMILIES = {"Albert": "albert", "Bert": "bert", "Roberta": "roberta", "XLMRoberta": "xlm_roberta"}
 _MODULES = {
-    **{f"{family}{part}": f"clozekit.model.{module}" for family, module in _FAMILIES.items() for part in _OF_A_FAMILY},
-    **{f"{family}Tokenizer": "clozekit.tokenizers.families" for family in _FAMILIES},
+    **{
+        f"{family.prefix}{part}": f"clozekit.model.families.{name}"
+        for name, family in FAMILIES.items()
+        for part in _OF_A_FAMILY
+    },
+    **{
+        f"{family.prefix}Tokenizer": f"clozekit.tokenizers.families.{name}_tokenizer"
+        for name, family in FAMILIES.items()
+    },
     "Backbone": "clozekit.model.tasks.backbone",
     "MaskedLM": "clozekit.model.tasks.masked_lm",
     "MaskedLMPreprocessor": "clozekit.model.preprocessing.masked_lm_preprocessor",
@@ -102,6 +50,7 @@ _MODULES = {
     "Tokenizer": "clozekit.tokenizers.tokenizer",
     "save_huggingface": "clozekit.model.presets.huggingface_preset",
 }
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ from clozekit.pipelines.storage.files import InputFile, join
 from clozekit.pipelines.storage.locks import lock_directories
 from clozekit.pipelines.text_files.file_states import states_of
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.

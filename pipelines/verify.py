@@ -19,7 +19,7 @@ from clozekit.pipelines.rows.commit import check_account, length_histogram
 from clozekit.pipelines.storage.files import join
 from clozekit.pipelines.text_files.open_input import open_plain
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.storage.file_systems import open_file_system
 
 _ROWS_A_BATCH = 4096

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from clozekit.pipelines.count_words import count_corpus_words
 from clozekit.pipelines.running.runners import LOCAL_RUNNER
@@ -11,7 +13,7 @@ from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
 from clozekit.pipelines.storage.locks import lock_directories
 from clozekit.pipelines.vocabulary_output import has_tokenizer, vocabulary_output
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.families.load_tokenizer import tokenizer_class
 from clozekit.tokenizers.learning.learn_byte_pairs import count_byte_words, learn_byte_pairs
 from clozekit.tokenizers.learning.learn_sentence_pieces import (
     CHARACTER_COVERAGE,
@@ -24,24 +26,57 @@ from clozekit.tokenizers.learning.vocabulary_report import VocabularyReport, rep
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 
+@dataclass(frozen=True)
+class Learner:
+    """count: the words of texts, as the settings want them. learn: (settings, counts) -> constructor arguments of the
+    family's tokenizer."""
+
+    count: Callable[[VocabularySettings], Callable[[Sequence[str]], Counter[str]]]
+    learn: Callable[[VocabularySettings, Mapping[str, int]], dict[str, Any]]
+
+
+def _coverage(options: VocabularySettings) -> float:
+    return CHARACTER_COVERAGE if options.character_coverage is None else options.character_coverage
+
+
+def _word_pieces(options: VocabularySettings, counts: Mapping[str, int]) -> dict[str, Any]:
+    pieces = learn_wordpiece(counts, options.vocabulary_size, options.alphabet_size)
+    return {"vocabulary": pieces, "lowercase": options.is_lowercase}
+
+
+def _byte_pairs(options: VocabularySettings, counts: Mapping[str, int]) -> dict[str, Any]:
+    vocabulary, merges = learn_byte_pairs(counts, options.vocabulary_size)
+    return {"vocabulary": vocabulary, "merges": merges}
+
+
+def _albert_pieces(options: VocabularySettings, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {"proto": learn_albert(counts, options.vocabulary_size, options.is_lowercase, _coverage(options))}
+
+
+def _xlm_roberta_pieces(options: VocabularySettings, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {"proto": learn_xlm_roberta(counts, options.vocabulary_size, options.is_lowercase, _coverage(options))}
+
+
+# By the name that a family's line in tokenizers/common/family_names.py gives.
+LEARNERS = {
+    "word_pieces": Learner(
+        lambda options: count_lowercased_words if options.is_lowercase else count_cased_words, _word_pieces
+    ),
+    "byte_pairs": Learner(lambda _: count_byte_words, _byte_pairs),
+    "albert_pieces": Learner(lambda _: count_spaced_words, _albert_pieces),
+    "xlm_roberta_pieces": Learner(lambda _: count_spaced_words, _xlm_roberta_pieces),
+}
+
+
 def word_counter(options: VocabularySettings) -> Callable[[Sequence[str]], Counter[str]]:
     """The function that counts a family's words in texts."""
-    if options.family == "bert":
-        return count_lowercased_words if options.is_lowercase else count_cased_words
-    return count_byte_words if options.family == "roberta" else count_spaced_words
+    return LEARNERS[options.learner].count(options)
 
 
 def learn(options: VocabularySettings, counts: Mapping[str, int]) -> Tokenizer:
     """The tokenizer with the vocabulary learned from the counted words."""
-    size, lowercase = options.vocabulary_size, options.is_lowercase
-    if options.family == "bert":
-        return BertTokenizer(learn_wordpiece(counts, size, options.alphabet_size), lowercase=lowercase)
-    if options.family == "roberta":
-        return RobertaTokenizer(*learn_byte_pairs(counts, size))
-    coverage = CHARACTER_COVERAGE if options.character_coverage is None else options.character_coverage
-    if options.family == "albert":
-        return AlbertTokenizer(learn_albert(counts, size, lowercase, coverage))
-    return XLMRobertaTokenizer(learn_xlm_roberta(counts, size, lowercase, coverage))
+    make: Callable[..., Tokenizer] = tokenizer_class(options.family)
+    return make(**LEARNERS[options.learner].learn(options, counts))
 
 
 def make_vocabulary(

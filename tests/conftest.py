@@ -26,7 +26,7 @@ import pytest
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 # What tests share; processes that they start get this folder too.
 HELPERS = Path(__file__).parent / "helpers"

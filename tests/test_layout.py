@@ -79,7 +79,7 @@ ARROWS = {
 # What goes up: `from_preset` of a class asks what knows all classes, on first use. A room or a file.
 DOORS = {
     ("model/common/preset_doors.py", "model/presets"),
-    ("tokenizers/tokenizer.py", "tokenizers/preset_tokenizer.py"),
+    ("tokenizers/tokenizer.py", "tokenizers/families/preset_tokenizer.py"),
 }
 # Room -> packages that none of its files, and none of those of the rooms inside, may import.
 FORBIDDEN = {

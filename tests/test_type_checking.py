@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 
 PLANTED = """
 from clozekit.pipelines.dataset.manifest import ShardInfo
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 rows: str = ShardInfo("n", 1, 2, 3, 4, "s", 0).rows
 size: str = BertTokenizer(["[PAD]"]).vocabulary_size()

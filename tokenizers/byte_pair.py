@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,8 @@ class BytePairTokenizer(Tokenizer):
     >>> tokenizer.tokenize("a ab").tolist()
     [0, 3, 2]
     """
+
+    asset_files: ClassVar[tuple[str, ...]] = (VOCABULARY_FILE, MERGES_FILE)
 
     unknown_token = "<unk>"
 

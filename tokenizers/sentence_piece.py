@@ -4,7 +4,7 @@ import copy
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,10 @@ class SentencePieceTokenizer(Tokenizer):
     A piece that the model declares user-defined is found in every text, whatever `special_tokens_in_strings` says: that
     is part of the model.
     """
+
+    asset_files: ClassVar[tuple[str, ...]] = (VOCABULARY_FILE,)
+    # The file of the model at Hugging Face.
+    huggingface_model_file: ClassVar[str] = "spiece.model"
 
     def __init__(
         self,

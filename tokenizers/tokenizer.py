@@ -10,10 +10,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.common.text_batch import TextBatch, Texts, as_text_batch
 from clozekit.tokenizers.formats.added_tokens import AddedToken, added_tokens_of, described
 from clozekit.tokenizers.formats.vocabulary_files import check_pieces
-from clozekit.tokenizers.hub.builtin_presets import FAMILIES, BuiltinPreset, presets_of
+from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
 from clozekit.tokenizers.settings.json_files import read_object
 from clozekit.tokenizers.special_tokens import TokenFinder
 from clozekit.tokenizers.storage.file_systems import is_url, path_named
@@ -70,7 +71,13 @@ class Tokenizer:
     mask_takes_space_before: ClassVar[bool] = False
     unknown_token: str | None = None
     # Families of the built-in presets that `presets` lists.
-    preset_families: ClassVar[tuple[str, ...]] = FAMILIES
+    # Between the two texts of a pair stand two separators, and nothing else tells them apart (RoBERTa).
+    doubles_separators: ClassVar[bool] = False
+    # Transformers' own class of such a tokenizer, where that gives the same ids.
+    huggingface_class: ClassVar[str | None] = None
+    # The files of `save_assets`.
+    asset_files: ClassVar[tuple[str, ...]] = ()
+    preset_families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
     presets = _Presets()
 
     def __init__(
@@ -225,7 +232,7 @@ class Tokenizer:
         overrides: constructor arguments that go before the stored ones, such as `sequence_length=128`.
         Only the tokenizer's files are downloaded. Raises InputError when the preset's tokenizer is not a `cls`.
         """
-        from clozekit.tokenizers.preset_tokenizer import tokenizer_of_preset
+        from clozekit.tokenizers.families.preset_tokenizer import tokenizer_of_preset
 
         tokenizer = tokenizer_of_preset(cls, preset, overrides)
         assert isinstance(tokenizer, cls)
@@ -423,6 +430,12 @@ class Tokenizer:
     def padding_id(self) -> int:
         """The id that fills rows up: that of the padding token, 0 without one."""
         return int(getattr(self, "pad_token_id", 0))
+
+    def renamed(self, cls: type["Tokenizer"]) -> "Tokenizer":
+        """The same tokenizer as an instance of a subclass that adds nothing but its name."""
+        other = cls.__new__(cls)
+        other.__dict__.update(self.__getstate__())
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         # The tables of the kernels are rebuilt where they are needed: smaller pickles for Beam.

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class WordPieceTokenizer(Tokenizer):
     >>> tokenizer.tokenize("The quick fox.").tolist()
     [1, 2, 3, 4, 5]
     """
+
+    asset_files: ClassVar[tuple[str, ...]] = (VOCABULARY_FILE,)
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.dataset.manifest import read_manifest
     from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER
     from clozekit.pipelines.storage.files import join
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
     if arguments.rows < 0:
         raise InputError(f"--rows must be at least 0, got {arguments.rows}")

@@ -6,6 +6,7 @@ from typing import Any
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.corpus_options import add_reading_options, add_selecting_options, selection
 from clozekit.deploy.cli.running_options import add_running_options, running
+from clozekit.tokenizers.common.family_names import FAMILIES
 
 
 def add(commands: Any) -> None:
@@ -21,7 +22,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--output", required=True, metavar="DIRECTORY", help="where the tokenizer goes")
     parser.add_argument(
         "--family",
-        choices=["bert", "roberta", "albert", "xlm_roberta"],
+        choices=list(FAMILIES),
         default="bert",
         help="whose tokenizer to make (default: %(default)s)",
     )

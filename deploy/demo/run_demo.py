@@ -16,7 +16,7 @@ from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSe
 from clozekit.pipelines.vocabulary import VocabularySettings, make_vocabulary
 from clozekit.pipelines.vocabulary_output import check_vocabulary_output
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.settings.settings_files import check
 from clozekit.tokenizers.storage.file_systems import write_text
 from clozekit.tokenizers.storage.owned_files import (

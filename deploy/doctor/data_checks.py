@@ -46,7 +46,7 @@ def dataset(directory: str) -> Iterable[Finding]:
     from clozekit.model.reading.dataset_reader import check_shards
     from clozekit.pipelines.dataset.manifest import read_manifest
     from clozekit.pipelines.dataset.manifest_schema import check_described
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
     manifest = read_manifest(directory)
     check_shards(directory, manifest)

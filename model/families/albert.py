@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from clozekit.model.families.family import DEFAULTS, SETTINGS, Family, HuggingFaceNames
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.transformer_layers import FirstToken, PositionEmbedding, TransformerEncoder, truncated_normal
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
@@ -13,7 +14,7 @@ from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.text_classifier import TextClassifier
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import AlbertTokenizer
+from clozekit.tokenizers.families.albert_tokenizer import AlbertTokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -158,3 +159,65 @@ class AlbertTextClassifier(TextClassifier):
     preprocessor_cls = AlbertTextClassifierPreprocessor
     # The default of the seeds; ALBERT's shared layers move with every step.
     default_learning_rate = 1e-5
+
+
+def _blocks(backbone: AlbertBackbone) -> list[tuple[str, TransformerEncoder]]:
+    return [
+        (f"encoder.albert_layer_groups.{group}.albert_layers.{inner}", layer)
+        for group, layers in enumerate(backbone.transformer_groups)
+        for inner, layer in enumerate(layers)
+    ]
+
+
+FAMILY = Family(
+    "albert",
+    AlbertTokenizer,
+    AlbertBackbone,
+    AlbertMaskedLM,
+    AlbertTextClassifier,
+    AlbertMaskedLMPreprocessor,
+    AlbertTextClassifierPreprocessor,
+    HuggingFaceNames(
+        "albert",
+        "albert.",
+        head_dense="predictions.dense",
+        head_norm="predictions.LayerNorm",
+        head_bias="predictions.bias",
+        decoder="predictions.decoder",
+        classifier={"output_dense": "classifier"},
+        blocks=_blocks,
+        block={
+            "query": "attention.query",
+            "key": "attention.key",
+            "value": "attention.value",
+            "output": "attention.dense",
+            "attention_norm": "attention.LayerNorm",
+            "inner": "ffn",
+            "outer": "ffn_output",
+            "norm": "full_layer_layer_norm",
+        },
+        dense_parts={"embedding_projection": "encoder.embedding_hidden_mapping_in"},
+        pooler="pooler",
+        settings={
+            **SETTINGS,
+            "num_segments": "type_vocab_size",
+            "embedding_dim": "embedding_size",
+            "num_groups": "num_hidden_groups",
+            "num_inner_repetitions": "inner_group_num",
+        },
+        defaults={
+            **DEFAULTS,
+            "embedding_size": 128,
+            "hidden_size": 4096,
+            "num_attention_heads": 64,
+            "intermediate_size": 16384,
+            "num_hidden_groups": 1,
+            "inner_group_num": 1,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+            "hidden_act": "gelu_new",
+        },
+        classifier_dropout="classifier_dropout_prob",
+        default_classifier_dropout=0.1,
+    ),
+)

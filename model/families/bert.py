@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from clozekit.model.families.family import SETTINGS, Family, HuggingFaceNames
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.transformer_layers import FirstToken, PositionEmbedding, truncated_normal
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
@@ -12,7 +13,7 @@ from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassi
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.text_classifier import TextClassifier
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -129,3 +130,24 @@ class BertTextClassifier(TextClassifier):
 
     backbone_cls = BertBackbone
     preprocessor_cls = BertTextClassifierPreprocessor
+
+
+FAMILY = Family(
+    "bert",
+    BertTokenizer,
+    BertBackbone,
+    BertMaskedLM,
+    BertTextClassifier,
+    BertMaskedLMPreprocessor,
+    BertTextClassifierPreprocessor,
+    HuggingFaceNames(
+        "bert",
+        "bert.",
+        head_dense="cls.predictions.transform.dense",
+        head_norm="cls.predictions.transform.LayerNorm",
+        head_bias="cls.predictions.bias",
+        decoder="cls.predictions.decoder",
+        classifier={"output_dense": "classifier"},
+        settings={**SETTINGS, "num_segments": "type_vocab_size"},
+    ),
+)

@@ -1,98 +1,17 @@
-"""The families side by side: which classes belong together."""
+"""The families side by side, and finding the one that a name, a class or a part belongs to."""
 
-from dataclasses import dataclass
+import importlib
 from typing import Any
 
-from clozekit.model.families.albert import (
-    AlbertBackbone,
-    AlbertMaskedLM,
-    AlbertMaskedLMPreprocessor,
-    AlbertTextClassifier,
-    AlbertTextClassifierPreprocessor,
-)
-from clozekit.model.families.bert import (
-    BertBackbone,
-    BertMaskedLM,
-    BertMaskedLMPreprocessor,
-    BertTextClassifier,
-    BertTextClassifierPreprocessor,
-)
-from clozekit.model.families.roberta import (
-    RobertaBackbone,
-    RobertaMaskedLM,
-    RobertaMaskedLMPreprocessor,
-    RobertaTextClassifier,
-    RobertaTextClassifierPreprocessor,
-)
-from clozekit.model.families.xlm_roberta import (
-    XLMRobertaBackbone,
-    XLMRobertaMaskedLM,
-    XLMRobertaMaskedLMPreprocessor,
-    XLMRobertaTextClassifier,
-    XLMRobertaTextClassifierPreprocessor,
-)
-from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
+from clozekit.model.families.family import Family
 from clozekit.model.preprocessing.preprocessor import Preprocessor
-from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
 from clozekit.model.tasks.backbone import Backbone
-from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.task import Task
-from clozekit.model.tasks.text_classifier import TextClassifier
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
-from clozekit.tokenizers.tokenizer import Tokenizer
+from clozekit.tokenizers.common.family_names import FAMILIES as NAMES
 
-
-@dataclass(frozen=True)
-class Family:
-    """A family's name and its classes; the attributes are named after the `kind` of the classes."""
-
-    name: str
-    tokenizer: type[Tokenizer]
-    backbone: type[Backbone]
-    masked_lm: type[MaskedLM]
-    text_classifier: type[TextClassifier]
-    masked_lm_preprocessor: type[MaskedLMPreprocessor]
-    text_classifier_preprocessor: type[TextClassifierPreprocessor]
-
-
-FAMILIES = (
-    Family(
-        "bert",
-        BertTokenizer,
-        BertBackbone,
-        BertMaskedLM,
-        BertTextClassifier,
-        BertMaskedLMPreprocessor,
-        BertTextClassifierPreprocessor,
-    ),
-    Family(
-        "roberta",
-        RobertaTokenizer,
-        RobertaBackbone,
-        RobertaMaskedLM,
-        RobertaTextClassifier,
-        RobertaMaskedLMPreprocessor,
-        RobertaTextClassifierPreprocessor,
-    ),
-    Family(
-        "albert",
-        AlbertTokenizer,
-        AlbertBackbone,
-        AlbertMaskedLM,
-        AlbertTextClassifier,
-        AlbertMaskedLMPreprocessor,
-        AlbertTextClassifierPreprocessor,
-    ),
-    Family(
-        "xlm_roberta",
-        XLMRobertaTokenizer,
-        XLMRobertaBackbone,
-        XLMRobertaMaskedLM,
-        XLMRobertaTextClassifier,
-        XLMRobertaMaskedLMPreprocessor,
-        XLMRobertaTextClassifierPreprocessor,
-    ),
+FAMILIES: tuple[Family, ...] = tuple(
+    importlib.import_module(f"clozekit.model.families.{name}").FAMILY for name in NAMES
 )
 
 
@@ -119,9 +38,7 @@ def family_of(part: Backbone | Preprocessor | Task) -> Family:
         if isinstance(part, Task):
             if isinstance(part.backbone, family.backbone):
                 return family
-        elif isinstance(part, family.backbone) or (
-            isinstance(part, Preprocessor) and isinstance(part.tokenizer, family.tokenizer)
-        ):
+        elif isinstance(part, Backbone | Preprocessor) and isinstance(part, getattr(family, part.kind)):
             return family
     raise InputError(f"{type(part).__name__} belongs to no family of Clozekit")
 

@@ -4,18 +4,17 @@ from typing import Any, ClassVar
 
 import keras
 
-from clozekit.model.layers.dropout import Dropout
-from clozekit.model.layers.transformer_layers import PositionEmbedding, TokenAndPositionEmbedding, truncated_normal
+from clozekit.model.families.family import Family, HuggingFaceNames
+from clozekit.model.families.plain_encoder import PlainEncoder
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
-from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.text_classifier import FirstTokenClassifier
-from clozekit.tokenizers.families import RobertaTokenizer
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
-class RobertaBackbone(Backbone):
+class RobertaBackbone(PlainEncoder):
     """RoBERTa's encoder: no segments, no pooler; gives the hidden states (B, T, hidden_dim) alone.
 
     Row t of the position table is position t; fairseq's and Hugging Face's tables have two rows more in front.
@@ -55,35 +54,8 @@ class RobertaBackbone(Backbone):
             "layer_norm_epsilon": layer_norm_epsilon,
             "attention_dropout": attention_dropout,
         }
-        self.check_settings(settings)
-        self.embeddings = TokenAndPositionEmbedding(
-            keras.layers.ReversibleEmbedding(
-                vocabulary_size,
-                hidden_dim,
-                embeddings_initializer=truncated_normal(),
-                dtype=dtype,
-                name="token_embedding",
-            ),
-            PositionEmbedding(
-                max_sequence_length, initializer=truncated_normal(), dtype=dtype, name="position_embedding"
-            ),
-            dtype=dtype,
-            name="embeddings",
-        )
-        self.token_embedding = self.embeddings.token_embedding
-        self.position_embedding = self.embeddings.position_embedding
-        self.embeddings_layer_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
-        )
-        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
-        self.transformer_layers = [
-            self.encoder_layer(f"transformer_layer_{index}", settings, dtype) for index in range(num_layers)
-        ]
+        self.make_layers(settings, dtype, "embeddings")
         super().__init__(settings, dtype, **kwargs)
-
-    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
-        embedded = self.embeddings_layer_norm(self.embeddings(token_ids, positions=positions))
-        return self.embeddings_dropout(embedded, training=training)
 
 
 class RobertaMaskedLMPreprocessor(MaskedLMPreprocessor):
@@ -115,3 +87,30 @@ class RobertaTextClassifier(FirstTokenClassifier):
 
     backbone_cls = RobertaBackbone
     preprocessor_cls = RobertaTextClassifierPreprocessor
+
+
+ROBERTA_NAMES = HuggingFaceNames(
+    "roberta",
+    "roberta.",
+    head_dense="lm_head.dense",
+    head_norm="lm_head.layer_norm",
+    head_bias="lm_head.bias",
+    decoder="lm_head.decoder",
+    classifier={"pooled_dense": "classifier.dense", "output_dense": "classifier.out_proj"},
+    segments="folded",
+    positions_after_padding=True,
+    # Whatever `hidden_act` says.
+    head_activation="gelu",
+)
+
+
+FAMILY = Family(
+    "roberta",
+    RobertaTokenizer,
+    RobertaBackbone,
+    RobertaMaskedLM,
+    RobertaTextClassifier,
+    RobertaMaskedLMPreprocessor,
+    RobertaTextClassifierPreprocessor,
+    ROBERTA_NAMES,
+)

@@ -1,17 +1,20 @@
 """XLM-RoBERTa (Conneau et al. 2019, arXiv 1911.02116): RoBERTa's architecture on a SentencePiece vocabulary."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import keras
 
+from clozekit.model.families.family import Family
 from clozekit.model.families.roberta import (
+    ROBERTA_NAMES,
     RobertaBackbone,
     RobertaMaskedLM,
     RobertaMaskedLMPreprocessor,
     RobertaTextClassifier,
     RobertaTextClassifierPreprocessor,
 )
-from clozekit.tokenizers.families import XLMRobertaTokenizer
+from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -49,3 +52,15 @@ class XLMRobertaTextClassifier(RobertaTextClassifier):
 
     backbone_cls = XLMRobertaBackbone
     preprocessor_cls = XLMRobertaTextClassifierPreprocessor
+
+
+FAMILY = Family(
+    "xlm_roberta",
+    XLMRobertaTokenizer,
+    XLMRobertaBackbone,
+    XLMRobertaMaskedLM,
+    XLMRobertaTextClassifier,
+    XLMRobertaMaskedLMPreprocessor,
+    XLMRobertaTextClassifierPreprocessor,
+    dataclasses.replace(ROBERTA_NAMES, model_type="xlm-roberta"),
+)

@@ -7,7 +7,7 @@ import keras
 from clozekit.model.common import preset_doors
 from clozekit.model.common.class_property import classproperty
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
+from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 TRUNCATIONS = ("round_robin", "waterfall")
@@ -140,7 +140,8 @@ class Preprocessor:
     @classproperty
     def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805
         """The built-in presets of the class by name."""
-        return presets_of(tuple(family.name for family in preset_doors.presets().families_of(cls)))
+        found: dict[str, BuiltinPreset] = preset_doors.presets().builtin_presets_of(cls)
+        return found
 
     @classmethod
     def from_preset(cls, preset: str, **kwargs: Any) -> Self:

@@ -2,53 +2,13 @@
 
 from typing import Any, NamedTuple
 
+from clozekit.model.families.family import Family, HuggingFaceNames
+from clozekit.model.families.family_table import FAMILIES
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.family_names import FAMILIES as NAMES
 
-# model_type -> the name of our family. CamemBERT and others share an architecture but not a tokenizer.
-MODEL_TYPES = {"bert": "bert", "roberta": "roberta", "albert": "albert", "xlm-roberta": "xlm_roberta"}
-# Our constructor argument -> their name, in every family.
-_NAMES = {
-    "vocabulary_size": "vocab_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "hidden_dim": "hidden_size",
-    "intermediate_dim": "intermediate_size",
-    "dropout": "hidden_dropout_prob",
-    "attention_dropout": "attention_probs_dropout_prob",
-    "max_sequence_length": "max_position_embeddings",
-    "activation": "hidden_act",
-    "layer_norm_epsilon": "layer_norm_eps",
-}
-_SEGMENT_NAMES = {"num_segments": "type_vocab_size"}
-_ALBERT_NAMES = {
-    "embedding_dim": "embedding_size",
-    "num_groups": "num_hidden_groups",
-    "num_inner_repetitions": "inner_group_num",
-}
-# What a config.json that leaves a setting out means: the defaults of transformers' classes, which are not the papers'.
-_DEFAULTS = {
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12,
-}
-_ALBERT_DEFAULTS = {
-    "embedding_size": 128,
-    "hidden_size": 4096,
-    "num_attention_heads": 64,
-    "intermediate_size": 16384,
-    "num_hidden_groups": 1,
-    "inner_group_num": 1,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-    "hidden_act": "gelu_new",
-}
+# model_type -> our family. CamemBERT and others share an architecture but not a tokenizer.
+MODEL_TYPES = {family.huggingface.model_type: family for family in FAMILIES}
 # Their activation -> ours. The tanh forms of GELU are one formula under five names.
 _ACTIVATIONS = {
     "gelu": "gelu",
@@ -90,8 +50,8 @@ class Difference(NamedTuple):
     theirs: Any
 
 
-def family_name(config: dict[str, Any], source: str) -> str:
-    """Name of the family of a config.json. Raises InputError naming `source` for another architecture."""
+def family_of_config(config: dict[str, Any], source: str) -> Family:
+    """The family of a config.json. Raises InputError naming `source` for another architecture."""
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         raise InputError(
@@ -101,9 +61,9 @@ def family_name(config: dict[str, Any], source: str) -> str:
     return MODEL_TYPES[model_type]
 
 
-def position_offset(config: dict[str, Any], family: str) -> int:
+def position_offset(config: dict[str, Any], names: HuggingFaceNames) -> int:
     """The row of the position table where positions begin: RoBERTa counts from the padding id on."""
-    if family not in ("roberta", "xlm_roberta"):
+    if not names.positions_after_padding:
         return 0
     pad_token_id = int(_number(config, "pad_token_id", 1, int, "config.json"))
     if pad_token_id < 0:
@@ -111,35 +71,29 @@ def position_offset(config: dict[str, Any], family: str) -> int:
     return pad_token_id + 1
 
 
-def backbone_settings(config: dict[str, Any], family: str, source: str) -> dict[str, Any]:
+def backbone_settings(config: dict[str, Any], names: HuggingFaceNames, source: str) -> dict[str, Any]:
     """Constructor arguments of the backbone. Raises InputError for what it can't be."""
-    _check_architecture(config, source)
-    names, defaults = dict(_NAMES), dict(_DEFAULTS)
-    if family in ("bert", "albert"):
-        names |= _SEGMENT_NAMES
-    if family == "albert":
-        names |= _ALBERT_NAMES
-        defaults |= _ALBERT_DEFAULTS
-    settings: dict[str, Any] = {}
-    for ours, theirs in names.items():
+    _check_architecture(config, names, source)
+    defaults, settings = names.defaults, dict(names.fixed)
+    for ours, theirs in names.settings.items():
         if ours == "activation":
-            settings[ours] = activation_of(config.get(theirs, defaults[theirs]), source)
+            settings[ours] = activation_of(config.get(theirs, defaults[theirs]), theirs, source)
         else:
             kind = float if ours.endswith(("dropout", "epsilon")) else int
             settings[ours] = _number(config, theirs, defaults.get(theirs), kind, source)
-    settings["max_sequence_length"] -= position_offset(config, family)
+    settings["max_sequence_length"] -= position_offset(config, names)
     if settings["attention_dropout"] == settings["dropout"]:
         del settings["attention_dropout"]
     return settings
 
 
-def _check_architecture(config: dict[str, Any], source: str) -> None:
+def _check_architecture(config: dict[str, Any], names: HuggingFaceNames, source: str) -> None:
     refused = [name for name in ("is_decoder", "add_cross_attention", "is_encoder_decoder") if config.get(name)]
     kind = config.get("position_embedding_type", "absolute")
     if kind not in (None, "absolute"):
         refused.append(f"position_embedding_type {kind!r}")
     is_factorized = config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size")
-    if is_factorized and config["model_type"] != "albert":
+    if is_factorized and "embedding_dim" not in names.settings:
         refused.append("embedding_size")
     refused += [name for name in ("quantization_config", "pruned_heads") if config.get(name)]
     if config.get("tie_word_embeddings") not in (None, True, False):
@@ -151,11 +105,11 @@ def _check_architecture(config: dict[str, Any], source: str) -> None:
         )
 
 
-def activation_of(theirs: Any, source: str) -> str:
+def activation_of(theirs: Any, name: str, source: str) -> str:
     """Our name of an activation. Raises InputError naming `source` for one we have not."""
     if not isinstance(theirs, str) or theirs not in _ACTIVATIONS:
         raise InputError(
-            f"hidden_act must be one of {', '.join(_ACTIVATIONS)}, {source} says {theirs!r}; it can't be loaded here"
+            f"{name} must be one of {', '.join(_ACTIVATIONS)}, {source} says {theirs!r}; it can't be loaded here"
         )
     return _ACTIVATIONS[theirs]
 
@@ -174,32 +128,28 @@ def _number(config: dict[str, Any], name: str, default: Any, kind: type, source:
     return kind(value)
 
 
-def masked_lm_settings(config: dict[str, Any], family: str, source: str) -> dict[str, Any]:
-    """Constructor arguments of the masked LM besides its backbone: Hugging Face's head has the body's settings.
-
-    RoBERTa's head alone is GELU whatever `hidden_act` says.
-    """
-    body = backbone_settings(config, family, source)
-    fixed = family in ("roberta", "xlm_roberta")
+def masked_lm_settings(config: dict[str, Any], names: HuggingFaceNames, source: str) -> dict[str, Any]:
+    """Constructor arguments of the masked LM besides its backbone: Hugging Face's head has the body's settings."""
+    body = backbone_settings(config, names, source)
     return {
-        "head_activation": "gelu" if fixed else body["activation"],
+        "head_activation": names.head_activation or body["activation"],
         "head_layer_norm_epsilon": body["layer_norm_epsilon"],
     }
 
 
-def text_classifier_settings(config: dict[str, Any], family: str, source: str) -> dict[str, Any]:
+def text_classifier_settings(config: dict[str, Any], names: HuggingFaceNames, source: str) -> dict[str, Any]:
     """Constructor arguments of the text classifier besides its backbone."""
     labels = config.get("id2label")
     _check_labels(config, source)
     num_classes = len(labels) if isinstance(labels, dict) else int(_number(config, "num_labels", 2, int, source))
-    body = backbone_settings(config, family, source)
-    name, default = ("classifier_dropout_prob", 0.1) if family == "albert" else ("classifier_dropout", None)
+    body = backbone_settings(config, names, source)
+    name, default = names.classifier_dropout, names.default_classifier_dropout
     dropout = config.get(name, default)
     if dropout is not None:
         dropout = _number(config, name, default, float, source)
     settings = {"num_classes": num_classes, "dropout": body["dropout"] if dropout is None else dropout}
-    names = label_names(labels) if isinstance(labels, dict) else None
-    return settings if names is None else {**settings, "labels": names}
+    named = label_names(labels) if isinstance(labels, dict) else None
+    return settings if named is None else {**settings, "labels": named}
 
 
 def _check_labels(config: dict[str, Any], source: str) -> None:
@@ -237,38 +187,39 @@ def check_problem_type(config: dict[str, Any], source: str) -> None:
         )
 
 
-def describe(task: Any, family: str, pad_token_id: int) -> dict[str, Any]:
-    """The config.json of a task; `pad_token_id` is its tokenizer's."""
+def describe(task: Any, family: Family, pad_token_id: int) -> dict[str, Any]:
+    """The config.json of a task; `pad_token_id` is its tokenizer's. Raises InputError for what it can't say."""
     backbone = task.backbone
-    names = dict(_NAMES)
-    if family in ("bert", "albert"):
-        names |= _SEGMENT_NAMES
-    if family == "albert":
-        names |= _ALBERT_NAMES
-    settings = backbone.settings()
-    theirs = {name: settings[ours] for ours, name in names.items()}
-    theirs["hidden_act"] = _THEIR_ACTIVATIONS[settings["activation"]]
+    names, settings = family.huggingface, backbone.settings()
+    for name, value in names.fixed.items():
+        if settings[name] != value:
+            raise InputError(
+                f"{name} of a {type(backbone).__name__} must be {value} at Hugging Face, it is {settings[name]}; save in"
+                " KerasHub's layout"
+            )
+    theirs = {name: settings[ours] for ours, name in names.settings.items()}
+    theirs[names.settings["activation"]] = _THEIR_ACTIVATIONS[settings["activation"]]
     if settings["attention_dropout"] is None:
-        theirs["attention_probs_dropout_prob"] = settings["dropout"]
+        theirs[names.settings["attention_dropout"]] = settings["dropout"]
     theirs["pad_token_id"] = pad_token_id
-    theirs["max_position_embeddings"] += position_offset(theirs, family)
-    # RoBERTa's type table has one row, of zeros: its papers have no segments.
-    theirs.setdefault("type_vocab_size", 1)
+    theirs[names.settings["max_sequence_length"]] += position_offset(theirs, names)
+    if names.segments == "folded":
+        # RoBERTa's type table has one row, of zeros: its papers have no segments.
+        theirs["type_vocab_size"] = 1
     if task.kind == "text_classifier":
-        dropout_name = "classifier_dropout_prob" if family == "albert" else "classifier_dropout"
-        theirs[dropout_name] = task.dropout
+        theirs[names.classifier_dropout] = task.dropout
         classes = task.labels or [f"LABEL_{index}" for index in range(task.num_classes)]
         labels = {str(index): label for index, label in enumerate(classes)}
         theirs |= {"id2label": labels, "label2id": {label: int(index) for index, label in labels.items()}}
         theirs["problem_type"] = "single_label_classification"
     own = {
         "architectures": [architecture(family, task.kind)],
-        "model_type": next(model_type for model_type, name in MODEL_TYPES.items() if name == family),
+        "model_type": names.model_type,
         "tie_word_embeddings": True,
         "position_embedding_type": "absolute",
         "initializer_range": 0.02,
     }
-    return dict(sorted({**own, **theirs}.items()))
+    return dict(sorted({**own, **names.written, **theirs}.items()))
 
 
 def special_ids(tokenizer: Any) -> dict[str, int]:
@@ -276,10 +227,11 @@ def special_ids(tokenizer: Any) -> dict[str, int]:
     return {theirs: getattr(tokenizer, ours) for theirs, ours in _SPECIAL_IDS.items()}
 
 
-def architecture(family: str, kind: str) -> str:
+def architecture(family: Family, kind: str) -> str:
     """Name of transformers' class for a task of ours."""
-    prefix = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "xlm_roberta": "XLMRoberta"}[family]
-    return prefix + {"masked_lm": "ForMaskedLM", "text_classifier": "ForSequenceClassification"}[kind]
+    return (
+        NAMES[family.name].prefix + {"masked_lm": "ForMaskedLM", "text_classifier": "ForSequenceClassification"}[kind]
+    )
 
 
 def kind_of(config: dict[str, Any]) -> str | None:
@@ -295,13 +247,12 @@ def kind_of(config: dict[str, Any]) -> str | None:
     return "text_classifier" if any(name.endswith("ForSequenceClassification") for name in names) else ""
 
 
-def differences(task: Any, family: str) -> list[Difference]:
+def differences(task: Any, family: Family) -> list[Difference]:
     """What of a task Hugging Face's classes would compute otherwise; empty when all of it is expressible."""
     body, found = task.backbone.settings(), []
     if task.kind == "masked_lm":
         head = task.head_settings()
-        fixed = family in ("roberta", "xlm_roberta")
-        expected = "gelu" if fixed else body["activation"]
+        expected = family.huggingface.head_activation or body["activation"]
         if head["head_activation"] != expected:
             found.append(Difference("head_activation", head["head_activation"], expected))
         if head["head_layer_norm_epsilon"] != body["layer_norm_epsilon"]:

@@ -13,13 +13,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from clozekit.model.families.family_table import Family, family_named, family_of
+from clozekit.model.families.family import Family, HuggingFaceNames
+from clozekit.model.families.family_table import family_of
 from clozekit.model.presets.huggingface_config import (
     backbone_settings,
     check_problem_type,
     describe,
     differences,
-    family_name,
+    family_of_config,
     kind_of,
     masked_lm_settings,
     position_offset,
@@ -28,7 +29,6 @@ from clozekit.model.presets.huggingface_config import (
     type_vocabulary_size,
 )
 from clozekit.model.presets.huggingface_weights import (
-    NAMES,
     WEIGHTS_FILE,
     Checkpoint,
     arrays_of,
@@ -43,9 +43,9 @@ from clozekit.model.presets.preset_targets import write_whole_preset
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.families.huggingface_export import write_huggingface_tokenizer
+from clozekit.tokenizers.families.preset_tokenizer import tokenizer_of_preset
 from clozekit.tokenizers.hub.open_preset import PresetFiles
-from clozekit.tokenizers.huggingface_export import write_huggingface_tokenizer
-from clozekit.tokenizers.preset_tokenizer import tokenizer_of_preset
 from clozekit.tokenizers.settings.constructor_arguments import check_arguments
 from clozekit.tokenizers.tokenizer import Tokenizer
 
@@ -62,8 +62,8 @@ class HuggingFacePreset:
         self._config = config
         self.source = files.source
         self._config_named = f"{self.source}: {CONFIG_FILE}"
-        self._name = family_name(config, self._config_named)
-        self.family: Family = family_named(self._name)
+        self.family = family_of_config(config, self._config_named)
+        self._names = self.family.huggingface
         own = files.path(OWN_FILE, required=False)
         self._own = {} if own is None else read_json(own, f"{self.source}: {OWN_FILE}", described=False)
 
@@ -74,12 +74,12 @@ class HuggingFacePreset:
     @cached_property
     def _prefix(self) -> str:
         """What the names of the backbone's tensors begin with: nothing in checkpoints of bare models."""
-        prefix = NAMES[self._name].prefix
+        prefix = self._names.body
         return prefix if self._checkpoint.has_prefix(prefix) else ""
 
     def backbone_settings(self) -> dict[str, Any]:
         """Constructor arguments of the backbone. Raises InputError for what the class can't be."""
-        settings = backbone_settings(self._config, self._name, self._config_named)
+        settings = backbone_settings(self._config, self._names, self._config_named)
         check_arguments(self.family.backbone, settings, self._config_named)
         return settings
 
@@ -93,9 +93,9 @@ class HuggingFacePreset:
         if found is None:
             # Without `architectures` the tensors tell.
             found = ""
-            if f"{NAMES[self._name].head_dense}.weight" in self._checkpoint:
+            if f"{self._names.head_dense}.weight" in self._checkpoint:
                 found = "masked_lm"
-            elif any(f"{name}.weight" in self._checkpoint for name in ("classifier", "classifier.out_proj")):
+            elif f"{self._names.classifier['output_dense']}.weight" in self._checkpoint:
                 found = "text_classifier"
         if found != kind:
             return None
@@ -104,7 +104,7 @@ class HuggingFacePreset:
         if own and not self._checkpoint.is_ours():
             # transformers trained it further, with the activations of config.json.
             own = {}
-        settings = {**read(self._config, self._name, self._config_named), **own}
+        settings = {**read(self._config, self._names, self._config_named), **own}
         check_arguments(getattr(self.family, kind), settings, self._config_named)
         return settings
 
@@ -135,9 +135,9 @@ class HuggingFacePreset:
 
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
-        read_places(self._checkpoint, backbone_places(backbone, self._name), self._prefix)
+        read_places(self._checkpoint, backbone_places(backbone, self._names), self._prefix)
         backbone.position_embedding.position_embeddings.assign(self._positions(backbone))
-        pooler = pooler_places(backbone, self._name)
+        pooler = pooler_places(backbone, self._names)
         if pooler and self._prefix + pooler[0].name in self._checkpoint:
             read_places(self._checkpoint, pooler, self._prefix)
         elif pooler and needs_pooler:
@@ -149,11 +149,11 @@ class HuggingFacePreset:
 
     def _positions(self, backbone: Any) -> np.ndarray:
         """Our position table; RoBERTa's segment 0, which every token has, is folded into it."""
-        offset = position_offset(self._config, self._name)
+        offset = position_offset(self._config, self._names)
         hidden_dim = backbone.position_embedding.position_embeddings.shape[-1]
         rows = backbone.max_sequence_length + offset
         table = self._checkpoint.read(self._prefix + _POSITIONS, (rows, hidden_dim))[offset:]
-        if hasattr(backbone, "segment_embedding"):
+        if self._names.segments != "folded":
             return table
         num_types = type_vocabulary_size(self._config, self._config_named)
         first = self._checkpoint.read(self._prefix + _SEGMENTS, (num_types, hidden_dim))[0]
@@ -164,11 +164,11 @@ class HuggingFacePreset:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
         if task.kind == "text_classifier":
             check_problem_type(self._config, self._config_named)
-            read_places(self._checkpoint, head_places(task, self._name))
+            read_places(self._checkpoint, head_places(task, self._names))
             return
-        *places, bias = head_places(task, self._name)
+        *places, bias = head_places(task, self._names)
         read_places(self._checkpoint, places)
-        decoder = f"{NAMES[self._name].head}.decoder"
+        decoder = self._names.decoder
         name = bias.name if bias.name in self._checkpoint else f"{decoder}.bias"
         bias.variable.assign(self._checkpoint.read(name, bias.shape()))
         if not self._config.get("tie_word_embeddings", True):
@@ -189,7 +189,7 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
     `transformers.AutoModelForMaskedLM` (or `AutoModelForSequenceClassification`) and `AutoTokenizer` load it. Warns
     when their class computes something otherwise; raises InputError for what they can't load.
     """
-    family = family_of(task).name
+    family = family_of(task)
     if getattr(task, "hidden_dim", None) not in (None, task.backbone.hidden_dim):
         raise InputError(
             f"the classifier's hidden_dim must be the backbone's {task.backbone.hidden_dim} at Hugging Face, it is"
@@ -204,12 +204,12 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
     write_whole_preset(directory, lambda into: _write(task, family, into))
 
 
-def _write(task: Any, family: str, directory: Path) -> None:
+def _write(task: Any, family: Family, directory: Path) -> None:
     tokenizer = None if task.preprocessor is None else task.preprocessor.tokenizer
     ids = special_ids(tokenizer) if tokenizer is not None else {}
-    default_pad = 1 if family in ("roberta", "xlm_roberta") else 0
+    default_pad = 1 if family.huggingface.positions_after_padding else 0
     config = {**describe(task, family, ids.get("pad_token_id", default_pad)), **ids}
-    write_arrays(_arrays(task, family, config), directory / WEIGHTS_FILE)
+    write_arrays(_arrays(task, family.huggingface, config), directory / WEIGHTS_FILE)
     own: dict[str, Any] = {"kind": task.kind}
     if tokenizer is not None:
         write_huggingface_tokenizer(tokenizer, directory, task.backbone.max_sequence_length)
@@ -221,17 +221,17 @@ def _write(task: Any, family: str, directory: Path) -> None:
         (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _arrays(task: Any, family: str, config: dict[str, Any]) -> dict[str, np.ndarray]:
-    prefix, backbone = NAMES[family].prefix, task.backbone
-    places = [*backbone_places(backbone, family), *pooler_places(backbone, family)]
+def _arrays(task: Any, names: HuggingFaceNames, config: dict[str, Any]) -> dict[str, np.ndarray]:
+    prefix, backbone = names.body, task.backbone
+    places = [*backbone_places(backbone, names), *pooler_places(backbone, names)]
     table = np.asarray(keras.ops.convert_to_numpy(backbone.position_embedding.position_embeddings), np.float32)
-    offset = position_offset(config, family)
+    offset = position_offset(config, names)
     arrays = {
         **arrays_of(places, prefix),
-        **arrays_of(head_places(task, family)),
+        **arrays_of(head_places(task, names)),
         # Rows that no token has: of padding and before it.
         prefix + _POSITIONS: np.concatenate([np.zeros((offset, table.shape[1]), np.float32), table]),
     }
-    if prefix + _SEGMENTS not in arrays:
+    if names.segments == "folded":
         arrays[prefix + _SEGMENTS] = np.zeros((1, table.shape[1]), np.float32)
     return arrays

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from clozekit.model.families.family import HuggingFaceNames
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.open_preset import PresetFiles
 from clozekit.tokenizers.settings.json_files import read_object
@@ -20,58 +21,6 @@ INDEX_FILE = "model.safetensors.index.json"
 # In the header of the weights we write.
 _MARK = "clozekit"
 PICKLE_FILES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-
-# Parts of an encoder block -> their names there, below the block's own name.
-_BERT_BLOCK = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "inner": "intermediate.dense",
-    "outer": "output.dense",
-    "norm": "output.LayerNorm",
-}
-_ALBERT_BLOCK = {
-    "query": "attention.query",
-    "key": "attention.key",
-    "value": "attention.value",
-    "output": "attention.dense",
-    "attention_norm": "attention.LayerNorm",
-    "inner": "ffn",
-    "outer": "ffn_output",
-    "norm": "full_layer_layer_norm",
-}
-
-
-@dataclass(frozen=True)
-class FamilyNames:
-    """What a family calls its parts. `head`: dense, norm and the rest of the masked-LM head."""
-
-    prefix: str
-    block: dict[str, str]
-    pooler: str
-    head_dense: str
-    head_norm: str
-    head: str
-
-
-_ROBERTA = FamilyNames("roberta.", _BERT_BLOCK, "pooler.dense", "lm_head.dense", "lm_head.layer_norm", "lm_head")
-NAMES = {
-    "bert": FamilyNames(
-        "bert.",
-        _BERT_BLOCK,
-        "pooler.dense",
-        "cls.predictions.transform.dense",
-        "cls.predictions.transform.LayerNorm",
-        "cls.predictions",
-    ),
-    "roberta": _ROBERTA,
-    "xlm_roberta": _ROBERTA,
-    "albert": FamilyNames(
-        "albert.", _ALBERT_BLOCK, "pooler", "predictions.dense", "predictions.LayerNorm", "predictions"
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +62,7 @@ def _norm(name: str, layer: Any) -> list[Place]:
     return [Place(f"{name}.weight", layer.gamma), Place(f"{name}.bias", layer.beta)]
 
 
-def _block(name: str, layer: Any, names: dict[str, str]) -> Iterator[Place]:
+def _block(name: str, layer: Any, names: Mapping[str, str]) -> Iterator[Place]:
     attention = layer._self_attention_layer
     for part in ("query", "key", "value"):
         yield from _dense(f"{name}.{names[part]}", getattr(attention, f"{part}_dense"))
@@ -124,43 +73,35 @@ def _block(name: str, layer: Any, names: dict[str, str]) -> Iterator[Place]:
     yield from _norm(f"{name}.{names['norm']}", layer._feedforward_layer_norm)
 
 
-def backbone_places(backbone: Any, family: str) -> list[Place]:
+def backbone_places(backbone: Any, names: HuggingFaceNames) -> list[Place]:
     """Every variable of a backbone but its position table and its pooler; the names are without the model's prefix."""
-    names = NAMES[family]
     places = [Place("embeddings.word_embeddings.weight", backbone.token_embedding.embeddings, is_table=True)]
-    if family in ("bert", "albert"):
+    if names.segments == "own":
         segments = backbone.segment_embedding.embeddings
         places.append(Place("embeddings.token_type_embeddings.weight", segments, is_table=True))
     places += _norm("embeddings.LayerNorm", backbone.embeddings_layer_norm)
-    if family == "albert":
-        places += _dense("encoder.embedding_hidden_mapping_in", backbone.embedding_projection)
-        for group, layers in enumerate(backbone.transformer_groups):
-            for inner, layer in enumerate(layers):
-                places += _block(f"encoder.albert_layer_groups.{group}.albert_layers.{inner}", layer, names.block)
-    else:
-        for index, layer in enumerate(backbone.transformer_layers):
-            places += _block(f"encoder.layer.{index}", layer, names.block)
+    for part, name in names.dense_parts.items():
+        places += _dense(name, getattr(backbone, part))
+    for name, layer in names.blocks(backbone):
+        places += _block(name, layer, names.block)
     return places
 
 
-def pooler_places(backbone: Any, family: str) -> list[Place]:
+def pooler_places(backbone: Any, names: HuggingFaceNames) -> list[Place]:
     """The pooler's variables, or none where the family has no pooler."""
-    return _dense(NAMES[family].pooler, backbone.pooled_dense) if hasattr(backbone, "pooled_dense") else []
+    return _dense(names.pooler, backbone.pooled_dense) if hasattr(backbone, "pooled_dense") else []
 
 
-def head_places(task: Any, family: str) -> list[Place]:
+def head_places(task: Any, names: HuggingFaceNames) -> list[Place]:
     """The variables of a task's head."""
-    names = NAMES[family]
     if task.kind == "masked_lm":
         head = task.masked_lm_head
         return [
             *_dense(names.head_dense, head._intermediate_dense),
             *_norm(names.head_norm, head._intermediate_layer_norm),
-            Place(f"{names.head}.bias", head._output_bias),
+            Place(names.head_bias, head._output_bias),
         ]
-    if hasattr(task, "pooled_dense"):
-        return [*_dense("classifier.dense", task.pooled_dense), *_dense("classifier.out_proj", task.output_dense)]
-    return _dense("classifier", task.output_dense)
+    return [place for part, name in names.classifier.items() for place in _dense(name, getattr(task, part))]
 
 
 class Checkpoint:

@@ -19,8 +19,9 @@ from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.family_names import FAMILIES
+from clozekit.tokenizers.families.preset_tokenizer import tokenizer_of_preset
 from clozekit.tokenizers.hub.open_preset import PresetFiles
-from clozekit.tokenizers.preset_tokenizer import tokenizer_of_preset
 from clozekit.tokenizers.settings.constructor_arguments import check_arguments
 from clozekit.tokenizers.settings.json_files import read_object
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
@@ -35,7 +36,6 @@ SHARDED_WEIGHTS_FILE = "model.weights.json"
 TASK_WEIGHTS_FILE = "task.weights.h5"
 # Names that KerasHub exports twice, and the one we know.
 _ALIASES = {"Classifier": "TextClassifier", "Preprocessor": "TextClassifierPreprocessor"}
-_ALIASED_FAMILIES = ("Bert", "Roberta", "Albert", "XLMRoberta")
 # By name alone: a described function could be any code.
 _OUTPUT_ACTIVATIONS = ("linear", "softmax", "sigmoid", "tanh", "relu")
 _PASSED_OVER = ("name", "trainable", "dtype", "config_file", "compile_config", "build_config")
@@ -47,9 +47,10 @@ def class_name(described: dict[str, Any]) -> str:
 
 
 def _without_alias(name: str) -> str:
-    for family in _ALIASED_FAMILIES:
-        if name.removeprefix(family) in _ALIASES and name.startswith(family):
-            return family + _ALIASES[name.removeprefix(family)]
+    for family in FAMILIES.values():
+        alias = _ALIASES.get(name.removeprefix(family.prefix))
+        if alias is not None and name.startswith(family.prefix):
+            return family.prefix + alias
     return name
 
 

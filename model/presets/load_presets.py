@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clozekit.model.common.preset_sizes import check_blocks, check_fits_memory, check_fits_weights, least_parameters
-from clozekit.model.families.family_table import Family, class_for
+from clozekit.model.families.family import Family
+from clozekit.model.families.family_table import class_for, families_of
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.keras_preset import (
     CONFIG_FILE,
@@ -20,6 +21,7 @@ from clozekit.model.presets.preset_targets import add_to_preset, write_whole_pre
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
 from clozekit.tokenizers.hub.open_preset import open_preset
 from clozekit.tokenizers.tokenizer import Tokenizer
 
@@ -39,6 +41,11 @@ class PresetSource(Protocol):
     def tokenizer(self) -> Tokenizer: ...
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None: ...
     def load_head_weights(self, task: Any) -> None: ...
+
+
+def builtin_presets_of(cls: type) -> dict[str, BuiltinPreset]:
+    """Name -> built-in preset, of all that `cls` loads."""
+    return presets_of(family.name for family in families_of(cls))
 
 
 def open_source(preset: str | Path) -> PresetSource:

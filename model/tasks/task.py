@@ -10,9 +10,8 @@ from clozekit.model.common.class_property import classproperty
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone, FunctionalModel, default_name, is_packed
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
-
-ALL_FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
 
 
 class Task(FunctionalModel):
@@ -200,7 +199,7 @@ class Task(FunctionalModel):
     @classproperty
     def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805
         """The built-in presets of the class by name."""
-        return presets_of(cls.backbone_cls.families or ALL_FAMILIES)
+        return presets_of(cls.backbone_cls.families or tuple(FAMILIES))
 
     @classmethod
     def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: Any) -> Self:

@@ -99,6 +99,15 @@ class TextClassifier(Task):
 class FirstTokenClassifier(TextClassifier):
     """The head of families without a pooler: dropout, dense with tanh, dropout, dense, on the first token."""
 
+    pooled_activation: ClassVar[str] = "tanh"
+    # Whether there is dropout before the first dense layer too.
+    drops_first: ClassVar[bool] = True
+
+    @classmethod
+    def pooled_initializer(cls) -> Any:
+        """Of the first dense layer's kernel. KerasHub leaves RoBERTa's at Keras's own."""
+        return "glorot_uniform"
+
     def __init__(
         self,
         backbone: Backbone,
@@ -114,12 +123,18 @@ class FirstTokenClassifier(TextClassifier):
         policy = backbone.dtype_policy
         self.first_token = FirstToken(dtype=policy, name="first_token")
         self.pooled_dropout = Dropout(dropout, dtype=policy, name="pooled_dropout")
-        # KerasHub leaves this kernel at Keras's own initializer.
-        self.pooled_dense = keras.layers.Dense(self.hidden_dim, activation="tanh", dtype=policy, name="pooled_dense")
+        self.pooled_dense = keras.layers.Dense(
+            self.hidden_dim,
+            activation=self.pooled_activation,
+            kernel_initializer=self.pooled_initializer(),
+            dtype=policy,
+            name="pooled_dense",
+        )
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
 
     def classify(self, output: Any, training: bool | None) -> Any:
-        pooled = self.pooled_dense(self.pooled_dropout(self.first_token(output), training=training))
+        first = self.first_token(output)
+        pooled = self.pooled_dense(self.pooled_dropout(first, training=training) if self.drops_first else first)
         return self.output_dense(self.output_dropout(pooled, training=training))
 
     def head_config(self) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.dataset.manifest_schema import check_described
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
+from clozekit.tokenizers.families.preset_tokenizer import of_class
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 
@@ -50,9 +51,9 @@ def build_task(config: RunSettings, vocabulary_size: int, sequence_length: int) 
 
 def give_preprocessor(task: MaskedLM, tokenizer: Tokenizer, config: RunSettings) -> None:
     """Makes the trained task one that takes raw text: masks as in evaluation, rows as long as the dataset's."""
-    preprocessor = family_named(config.model.family).masked_lm_preprocessor
-    task.preprocessor = preprocessor(
-        tokenizer,
+    family = family_named(config.model.family)
+    task.preprocessor = family.masked_lm_preprocessor(
+        of_class(family.tokenizer, tokenizer),
         sequence_length=task.backbone.max_sequence_length,
         mask_selection_rate=config.masking.validation_rate,
         mask_token_rate=config.masking.mask_token_rate,

@@ -12,6 +12,7 @@ from clozekit.model.training.flops import Dimensions, training_memory
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.family_names import FAMILIES
 
 # Of the largest accelerator there is (288 GB), with room for the next one.
 _ACCELERATOR_BYTES = 512 * 10**9
@@ -51,15 +52,15 @@ def check_run_fits(
             f"masking.num_slots must be at most the tokens of a row, got {slots} for rows of {row_length}; leave it out for"
             " as many as masking.train_rate can ask for"
         )
-    is_albert = model.family == "albert"
-    distinct = model.num_groups * model.num_inner_repetitions if is_albert else model.num_layers
-    repeated = model.num_layers * (model.num_inner_repetitions if is_albert else 1)
+    shares_layers = FAMILIES[model.family].shares_layers
+    distinct = model.num_groups * model.num_inner_repetitions if shares_layers else model.num_layers
+    repeated = model.num_layers * (model.num_inner_repetitions if shares_layers else 1)
     sizes = Dimensions(
         repeated,
         model.num_heads,
         model.hidden_dim,
         model.intermediate_dim,
-        (model.embedding_dim or 128) if is_albert else model.hidden_dim,
+        (model.embedding_dim or 128) if shares_layers else model.hidden_dim,
         padded_size(vocabulary_size, model.vocabulary_multiple),
         model.dropout,
     )

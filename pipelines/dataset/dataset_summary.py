@@ -10,7 +10,7 @@ from clozekit.pipelines.dataset.describe import rows_of
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER
 from clozekit.pipelines.storage.files import join, list_names, read_bytes
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 NUM_SAMPLES = 6
 SAMPLE_CHARACTERS = 600

@@ -7,7 +7,7 @@ from pathlib import Path
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.dataset.manifest_schema import check_described
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"

@@ -28,7 +28,7 @@ from clozekit.pipelines.running.stage import CONTAMINATED, DEADLETTER, DUPLICATE
 from clozekit.pipelines.storage.files import join, list_names, remove
 from clozekit.pipelines.text_files.file_states import State, check_unchanged
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.storage.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
 from clozekit.tokenizers.storage.owned_files import read_owned
 

@@ -17,7 +17,7 @@ from clozekit.pipelines.running.documents import hash64
 from clozekit.pipelines.running.progress import Progress, ProgressReporter
 from clozekit.pipelines.running.stage import COUNTS, GuardedDoFn
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from clozekit.pipelines.settings.prepare_settings import check_at_least, check_choice
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.family_names import FAMILIES, with_learner
 from clozekit.tokenizers.formats.vocabulary_files import MAX_VOCABULARY_SIZE
 
-FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
+SENTENCE_PIECE_LEARNERS = ("albert_pieces", "xlm_roberta_pieces")
 
 
 @dataclass(frozen=True)
@@ -24,24 +25,27 @@ class VocabularySettings:
     character_coverage: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice("family", self.family, FAMILIES)
+        check_choice("family", self.family, tuple(FAMILIES))
         check_at_least("vocabulary_size", self.vocabulary_size, 1)
         if self.vocabulary_size > MAX_VOCABULARY_SIZE:
             raise InputError(
                 f"vocabulary_size must be at most {MAX_VOCABULARY_SIZE:,}, got {self.vocabulary_size}; the learners take"
                 " memory for all of it at once"
             )
-        if self.family == "roberta" and self.lowercase:
+        if self.learner == "byte_pairs" and self.lowercase:
             raise InputError(
-                "byte-level BPE keeps every byte of a text, got lowercase for roberta; leave --lowercase out"
+                f"byte-level BPE keeps every byte of a text, got lowercase for {self.family}; leave --lowercase out"
             )
 
         if self.alphabet_size is not None:
             check_at_least("alphabet_size", self.alphabet_size, 1)
-            if self.family != "bert":
-                raise InputError(f"alphabet_size is bert's, got it for {self.family}; leave --alphabet-size out")
+            if self.learner != "word_pieces":
+                raise InputError(
+                    f"alphabet_size is WordPiece's ({', '.join(with_learner('word_pieces'))}), got it for {self.family}; leave"
+                    " --alphabet-size out"
+                )
         if self.character_coverage is not None:
-            if self.family not in ("albert", "xlm_roberta"):
+            if self.learner not in SENTENCE_PIECE_LEARNERS:
                 raise InputError(
                     f"character_coverage is SentencePiece's, got it for {self.family}; leave --character-coverage out"
                 )
@@ -50,4 +54,8 @@ class VocabularySettings:
 
     @property
     def is_lowercase(self) -> bool:
-        return self.family in ("bert", "albert") if self.lowercase is None else self.lowercase
+        return FAMILIES[self.family].lowercase if self.lowercase is None else self.lowercase
+
+    @property
+    def learner(self) -> str:
+        return FAMILIES[self.family].learner

@@ -34,7 +34,7 @@ from tables import Turn, header, in_turns, put_into
 import clozekit.model
 from clozekit.model.common.prefetch import without_autotuning
 from clozekit.model.families.family_table import family_named
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 PACKAGES = ("keras-hub", "keras", "tensorflow", "numpy")
 VOCABULARY_SIZE = 30_522

@@ -92,7 +92,7 @@ def in_tf_data(tokenize: Callable[[Any], Any]) -> Encode:
 def wordpiece_peers(vocabulary: Path) -> dict[str, Encode]:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    from clozekit.tokenizers.families import BertTokenizer
+    from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
     tokenizer = BertTokenizer(vocabulary, lowercase=True)
     pieces = tokenizer.get_vocabulary()
@@ -126,7 +126,7 @@ def byte_pair_peers(texts: list[str]) -> dict[str, Encode]:
     from tokenizers import ByteLevelBPETokenizer
 
     from clozekit.tokenizers.byte_pair import byte_characters
-    from clozekit.tokenizers.families import RobertaTokenizer
+    from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
 
     learned = ByteLevelBPETokenizer()
     learned.train_from_iterator(texts, vocab_size=30_000, special_tokens=SPECIAL, show_progress=False)
@@ -167,7 +167,7 @@ def sentence_piece_peers(texts: list[str]) -> dict[str, Encode]:
     import sentencepiece
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-    from clozekit.tokenizers.families import XLMRobertaTokenizer
+    from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
     from clozekit.tokenizers.formats.sentence_piece_proto import read_model
 
     out = io.BytesIO()

@@ -54,7 +54,7 @@ def prepare_all(corpus: Path, vocabulary: Path, work: Path, megabytes: float) ->
     from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings
     from clozekit.pipelines.prepare import prepare
     from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
-    from clozekit.tokenizers.families import BertTokenizer
+    from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
     tokenizer = BertTokenizer(vocabulary, lowercase=True)
     tokenizer.save(work / "tokenizer")
@@ -292,7 +292,7 @@ def clozekit_paragraphs(work: Path, dropout: float) -> tuple[float, Burst]:
     from clozekit.model.training.build_task import masking_options
     from clozekit.model.training.step import TrainStep
     from clozekit.pipelines.dataset.manifest import read_manifest
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
     task = with_dropout(BertMaskedLM.from_preset(str(work / "preset"), compile=False), dropout)
     config = run_config(PARAGRAPH_ROWS)
@@ -315,7 +315,7 @@ def keras_hub_paragraphs(work: Path, dropout: float) -> tuple[float, Burst]:
     import keras_hub
     import tensorflow as tf
 
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
     tokenizer = keras_hub.models.BertTokenizer.from_preset(str(work / "preset"))
     preprocessor = keras_hub.models.BertMaskedLMPreprocessor(
@@ -462,7 +462,7 @@ def clozekit_readers(work: Path) -> dict[str, tuple[Callable[[], int], int]]:
     from clozekit.model.masking.masking_rule import STRATEGIES, MaskingRule
     from clozekit.model.reading.dataset_reader import training_batches
     from clozekit.pipelines.dataset.manifest import read_manifest
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
     directory = str(work / f"rows{PARAGRAPH_LENGTH}")
     manifest = read_manifest(directory)
@@ -489,7 +489,7 @@ def keras_hub_readers(work: Path) -> dict[str, tuple[Callable[[], int], int]]:
     import keras_hub
     import tensorflow as tf
 
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
     tokenizer = keras_hub.models.BertTokenizer.from_preset(str(work / "preset"))
     slots = round(PARAGRAPH_LENGTH * RATE)

@@ -11,7 +11,7 @@ from long_variants import FULL
 from clozekit.deploy.cli.main import main
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
 from clozekit.pipelines.dataset.manifest import read_manifest
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 CONFIG = """\
 dataset: {root}/dataset

@@ -10,7 +10,7 @@ from fuzz.fuzzing import dice_of_cases
 from clozekit.pipelines.settings.vocabulary_settings import FAMILIES, VocabularySettings
 from clozekit.pipelines.vocabulary import describe_report, learn, word_counter
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.learning.vocabulary_report import report_vocabulary
 
 # Blocks that the learners, or the normalisation before them, treat in a way of their own.

@@ -9,9 +9,11 @@ import numpy as np
 
 import clozekit.model
 from clozekit.model.families.family_table import Family, family_named
+from clozekit.tokenizers.common.family_names import FAMILIES
+from clozekit.tokenizers.families.load_tokenizer import tokenizer_class
 from clozekit.tokenizers.tokenizer import Tokenizer
 
-NAMES = ("bert", "roberta", "albert", "xlm_roberta")
+NAMES = tuple(FAMILIES)
 WITH_SEGMENTS = ("bert", "albert")
 TEXTS = [
     "the quick brown fox jumped over the lazy dog .",
@@ -34,10 +36,10 @@ SIZES: dict[str, Any] = {
 @functools.cache
 def tokenizer(name: str) -> Tokenizer:
     """Some words of TEXTS are one piece, others are several."""
-    if name == "bert":
+    if name in ("bert", "distil_bert"):
         whole = ["quick", "the", "dog", "home", "##work", "##ed", "##gs"]
         pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
-        return clozekit.model.BertTokenizer([*pieces, *whole], lowercase=True)
+        return tokenizer_class(name)([*pieces, *whole], lowercase=True)
     if name == "roberta":
         special = ["<s>", "<pad>", "</s>", "<unk>"]
         merges = ["t h", "th e", "Ġ the", "Ġ d", "Ġd o", "Ġdo g", "q u", "qu i", "c k", "qui ck", "Ġ quick", "w o"]

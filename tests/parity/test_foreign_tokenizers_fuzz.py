@@ -18,8 +18,8 @@ transformers = pytest.importorskip("transformers")
 from parity.foreign_tokenizers import FAMILIES, NASTY, write_files  # noqa: E402
 
 from clozekit.tokenizers.common.errors import InputError  # noqa: E402
-from clozekit.tokenizers.families import load_tokenizer  # noqa: E402
-from clozekit.tokenizers.huggingface_export import write_huggingface_tokenizer  # noqa: E402
+from clozekit.tokenizers.families.huggingface_export import write_huggingface_tokenizer  # noqa: E402
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer  # noqa: E402
 from clozekit.tokenizers.tokenizer import Tokenizer  # noqa: E402
 
 CONTENTS = [

@@ -18,10 +18,12 @@ from clozekit.deploy.convert import keras_hub_differences  # noqa: E402
 from clozekit.model import Backbone, MaskedLM, TextClassifier  # noqa: E402
 from clozekit.model.families.family_table import family_named  # noqa: E402
 from clozekit.model.presets.huggingface_preset import save_huggingface  # noqa: E402
-from clozekit.model.presets.huggingface_weights import NAMES, Place, backbone_places, head_places  # noqa: E402
+from clozekit.model.presets.huggingface_weights import Place, backbone_places, head_places  # noqa: E402
+from clozekit.tokenizers.common.family_names import FAMILIES as NAMES  # noqa: E402
 
-FAMILIES = ["bert", "roberta", "albert", "xlm_roberta"]
-PREFIXES = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "xlm_roberta": "XLMRoberta"}
+FAMILIES = list(NAMES)
+PREFIXES = {name: family.prefix for name, family in NAMES.items()}
+WITH_SEGMENTS = ("bert", "albert")
 LENGTH, VOCABULARY_SIZE = 12, 40
 SMALL: dict[str, Any] = {
     "vocab_size": VOCABULARY_SIZE,
@@ -30,14 +32,37 @@ SMALL: dict[str, Any] = {
     "num_attention_heads": 4,
     "intermediate_size": 24,
 }
+# DistilBERT's names of what the others call alike; None: it has no such setting.
+DISTIL_BERT = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+    "hidden_act": "activation",
+    "hidden_dropout_prob": "dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+    "classifier_dropout": "seq_classif_dropout",
+    "layer_norm_eps": None,
+    "type_vocab_size": None,
+}
 ALBERT = {"embedding_size": 8, "num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2}
+
+
+def their_name(family: str, setting: str) -> str | None:
+    return DISTIL_BERT.get(setting, setting) if family == "distil_bert" else setting
+
+
+def their_setting(theirs: Any, family: str, setting: str) -> Any:
+    name = their_name(family, setting)
+    return None if name is None else getattr(theirs.config, name)
 
 
 def their_model(family: str, kind: str, seed: int = 0, **changes: Any) -> Any:
     """A model of transformers with random weights, biases and norms, all its positions used by rows of LENGTH."""
     settings = {**SMALL, **(ALBERT if family == "albert" else {})}
     settings["max_position_embeddings"] = LENGTH + (2 if "roberta" in family else 0)
-    config = getattr(transformers, f"{PREFIXES[family]}Config")(**{**settings, **changes})
+    named = {name: value for key, value in {**settings, **changes}.items() if (name := their_name(family, key))}
+    config = getattr(transformers, f"{PREFIXES[family]}Config")(**named)
     model = getattr(transformers, f"{PREFIXES[family]}{kind}")(config).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -55,7 +80,7 @@ def batch(family: str) -> dict[str, np.ndarray]:
     pad = 1 if "roberta" in family else 0
     token_ids = np.where(mask, dice.integers(5, VOCABULARY_SIZE, (3, LENGTH)), pad).astype(np.int32)
     rows = {"token_ids": token_ids, "padding_mask": mask}
-    if "roberta" not in family:
+    if family in WITH_SEGMENTS:
         rows["segment_ids"] = (mask * (np.arange(LENGTH) >= 2)).astype(np.int32)
     rows["mask_positions"] = np.array([[0, 4, LENGTH - 1], [1, 5, 6], [0, 1, 2]], np.int32)
     rows["labels"] = dice.integers(0, VOCABULARY_SIZE, (3, 3)).astype(np.int32)
@@ -102,7 +127,8 @@ def assert_same_masked_lm(family: str, ours: Any, theirs: Any) -> None:
 def loss_and_gradients(family: str, ours: Any, rows: dict[str, np.ndarray]) -> tuple[Any, dict[str, np.ndarray]]:
     """The mean loss of the masks, and its gradients by the names and in the shapes of theirs."""
     positions = ours.backbone.position_embedding.position_embeddings
-    places = [*backbone_places(ours.backbone, family), *head_places(ours, family)]
+    names = family_named(family).huggingface
+    places = [*backbone_places(ours.backbone, names), *head_places(ours, names)]
     places.append(Place("embeddings.position_embeddings.weight", positions, is_table=True))
     with tf.GradientTape() as tape:
         logits = ours({**our_inputs(rows), "mask_positions": rows["mask_positions"]}, training=False)
@@ -127,8 +153,8 @@ def test_gradients_are_the_same(family: str, tmp_path: Path) -> None:
     expected.backward()
     parameters = dict(theirs.named_parameters(remove_duplicate=False))
     for name, gradient in gradients.items():
-        parameter = parameters.get(name, parameters.get(NAMES[family].prefix + name))
-        if name.endswith("key.bias"):
+        parameter = parameters.get(name, parameters.get(family_named(family).huggingface.body + name))
+        if name.endswith(("key.bias", "k_lin.bias")):
             # The same for all keys, so the softmax takes it out: zero but for rounding.
             assert max(np.abs(gradient).max(), parameter.grad.abs().max()) < 1e-12
         elif "position" in name:
@@ -136,9 +162,7 @@ def test_gradients_are_the_same(family: str, tmp_path: Path) -> None:
         else:
             assert_close(gradient, parameter.grad)
     # The padding row and the one before it are theirs alone, and no loss reaches them.
-    assert (
-        family in ("bert", "albert") or not parameters["roberta.embeddings.position_embeddings.weight"].grad[:1].any()
-    )
+    assert "roberta" not in family or not parameters["roberta.embeddings.position_embeddings.weight"].grad[:1].any()
 
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -161,7 +185,7 @@ def test_a_masked_lm_of_theirs_computes_the_same_here(family: str, changes: dict
     theirs.save_pretrained(tmp_path)
     ours = MaskedLM.from_preset(str(tmp_path), preprocessor=None)
     assert type(ours) is family_named(family).masked_lm
-    assert ours.backbone.dropout == theirs.config.hidden_dropout_prob
+    assert ours.backbone.dropout == their_setting(theirs, family, "hidden_dropout_prob")
     assert_same_masked_lm(family, ours, theirs)
 
 
@@ -188,8 +212,8 @@ def test_a_masked_lm_of_ours_computes_the_same_there(family: str, changes: dict[
             variable.assign(variable + keras.random.normal(variable.shape, stddev=0.1, seed=3))
     theirs = assert_exported(family, "ForMaskedLM", ours, tmp_path / "second")
     assert_same_masked_lm(family, ours, theirs)
-    assert theirs.config.hidden_act == first.config.hidden_act
-    assert theirs.config.layer_norm_eps == first.config.layer_norm_eps
+    for setting in ("hidden_act", "layer_norm_eps"):
+        assert their_setting(theirs, family, setting) == their_setting(first, family, setting)
 
 
 def our_task(family: str, kind: str, **arguments: Any) -> Any:
@@ -214,7 +238,7 @@ def test_our_default_roberta_is_wholly_expressible(family: str, tmp_path: Path) 
     assert_same_masked_lm(family, ours, assert_exported(family, "ForMaskedLM", ours, tmp_path / "preset"))
 
 
-@pytest.mark.parametrize(("family", "largest"), [("bert", 1e-3), ("albert", 2e-4)])
+@pytest.mark.parametrize(("family", "largest"), [("bert", 1e-3), ("albert", 2e-4), ("distil_bert", 1e-3)])
 def test_our_default_head_is_named_as_different_and_differs_little(family: str, largest: float, tmp_path: Path) -> None:
     ours = our_task(family, "masked_lm")
     with pytest.warns(UserWarning, match="head_layer_norm_epsilon 1e-05 becomes 1e-12"):
@@ -255,19 +279,19 @@ def test_classifiers_compute_the_same_in_both_directions(family: str, tmp_path: 
 @pytest.mark.parametrize("kind", ["Model", "ForPreTraining", "ForMaskedLM", "ForSequenceClassification"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_kind_of_checkpoint_gives_its_backbone(family: str, kind: str, tmp_path: Path) -> None:
-    if kind == "ForPreTraining" and "roberta" in family:
+    if kind == "ForPreTraining" and family not in WITH_SEGMENTS:
         pytest.skip("transformers has no such class")
     theirs = their_model(family, kind, hidden_act="gelu_new")
     theirs.save_pretrained(tmp_path)
     rows = batch(family)
-    if kind == "ForMaskedLM" and "roberta" not in family:
+    if kind == "ForMaskedLM" and family in WITH_SEGMENTS:
         with pytest.warns(UserWarning, match="has no pooler"):
             backbone = Backbone.from_preset(str(tmp_path))
     else:
         backbone = Backbone.from_preset(str(tmp_path))
     expected = theirs.base_model(**their_inputs(rows))
     output = backbone(our_inputs(rows))
-    if "roberta" in family:
+    if family not in WITH_SEGMENTS:
         assert_close(output, expected.last_hidden_state, rows["padding_mask"] > 0)
         return
     assert_close(output["sequence_output"], expected.last_hidden_state, rows["padding_mask"] > 0)
@@ -308,7 +332,13 @@ def test_a_head_of_its_own_matrix_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "activation", "tolerance"),
     # gelu_new is KerasHub's BERT body, but not its head; RoBERTa's settings are KerasHub's all over.
-    [("bert", "gelu", 1e-3), ("bert", "gelu_new", 1e-3), ("albert", "gelu_new", 2e-4), ("roberta", "gelu", 1e-5)],
+    [
+        ("bert", "gelu", 1e-3),
+        ("bert", "gelu_new", 1e-3),
+        ("albert", "gelu_new", 2e-4),
+        ("roberta", "gelu", 1e-5),
+        ("distil_bert", "gelu", 1e-3),
+    ],
 )
 def test_a_checkpoint_of_theirs_goes_to_keras_hub(
     family: str, activation: str, tolerance: float, tmp_path: Path

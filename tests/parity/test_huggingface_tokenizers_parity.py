@@ -15,13 +15,12 @@ transformers = pytest.importorskip("transformers")
 from clozekit.model.families.family_table import family_named  # noqa: E402
 from clozekit.model.presets.huggingface_preset import save_huggingface  # noqa: E402
 from clozekit.model.presets.load_presets import open_source  # noqa: E402
-from clozekit.tokenizers.families import (  # noqa: E402
-    AlbertTokenizer,
-    BertTokenizer,
-    RobertaTokenizer,
-    XLMRobertaTokenizer,
-    load_tokenizer,
-)
+from clozekit.tokenizers.families.albert_tokenizer import AlbertTokenizer  # noqa: E402
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer  # noqa: E402
+from clozekit.tokenizers.families.huggingface_export import write_huggingface_tokenizer  # noqa: E402
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer  # noqa: E402
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer  # noqa: E402
+from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer  # noqa: E402
 from clozekit.tokenizers.formats.sentence_piece_proto import (  # noqa: E402
     CONTROL,
     NORMAL,
@@ -30,7 +29,6 @@ from clozekit.tokenizers.formats.sentence_piece_proto import (  # noqa: E402
     read_rules,
     write_model,
 )
-from clozekit.tokenizers.huggingface_export import write_huggingface_tokenizer  # noqa: E402
 from clozekit.tokenizers.learning.learn_byte_pairs import count_byte_words, learn_byte_pairs  # noqa: E402
 
 TEXTS = [

@@ -17,13 +17,13 @@ import tensorflow as tf
 keras_hub = pytest.importorskip("keras_hub")
 
 import clozekit.model  # noqa: E402
+from clozekit.tokenizers.common.family_names import FAMILIES  # noqa: E402
 
 TOLERANCE = 1e-5
-HUB_NAMES = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "xlm_roberta": "XLMRoberta"}
 
 
 def hub_class(name: str, kind: str) -> Any:
-    return getattr(keras_hub.models, HUB_NAMES[name] + kind)
+    return getattr(keras_hub.models, FAMILIES[name].prefix + kind)
 
 
 def hub_backbone(name: str, **changes: Any) -> Any:

@@ -14,8 +14,8 @@ import small_families as families
 keras_hub = pytest.importorskip("keras_hub")
 
 import clozekit.model  # noqa: E402
+from clozekit.tokenizers.common.family_names import FAMILIES  # noqa: E402
 
-HUB_NAMES = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "xlm_roberta": "XLMRoberta"}
 OPTIONS = {
     "sequence_length": 12,
     "truncate": "waterfall",
@@ -27,15 +27,15 @@ OPTIONS = {
 
 
 def hub_class(name: str, kind: str) -> Any:
-    return getattr(keras_hub.models, HUB_NAMES[name] + kind)
+    return getattr(keras_hub.models, FAMILIES[name].prefix + kind)
 
 
 def hub_tokenizer(name: str, directory: Path) -> Any:
     """KerasHub's tokenizer on the small vocabulary."""
     families.tokenizer(name).save(directory)
     assets = directory / "assets" / "tokenizer"
-    if name == "bert":
-        return keras_hub.models.BertTokenizer(str(assets / "vocabulary.txt"), lowercase=True)
+    if name in ("bert", "distil_bert"):
+        return hub_class(name, "Tokenizer")(str(assets / "vocabulary.txt"), lowercase=True)
     if name == "roberta":
         return keras_hub.models.RobertaTokenizer(str(assets / "vocabulary.json"), str(assets / "merges.txt"))
     return hub_class(name, "Tokenizer")((assets / "vocabulary.spm").read_bytes())

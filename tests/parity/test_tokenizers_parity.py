@@ -24,12 +24,10 @@ sentencepiece = pytest.importorskip("sentencepiece")
 tiktoken = pytest.importorskip("tiktoken")
 
 from clozekit.tokenizers.byte_pair import byte_characters  # noqa: E402
-from clozekit.tokenizers.families import (  # noqa: E402
-    AlbertTokenizer,
-    BertTokenizer,
-    RobertaTokenizer,
-    XLMRobertaTokenizer,
-)
+from clozekit.tokenizers.families.albert_tokenizer import AlbertTokenizer  # noqa: E402
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer  # noqa: E402
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer  # noqa: E402
+from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer  # noqa: E402
 from clozekit.tokenizers.formats.sentence_piece_proto import read_model  # noqa: E402
 from clozekit.tokenizers.learning.learn_word_pieces import count_lowercased_words, learn_wordpiece  # noqa: E402
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer  # noqa: E402
@@ -403,7 +401,7 @@ def test_keras_hub_presets_of_tokenizers_load_both_ways(tmp_path: Path) -> None:
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", *(f"##{letter}" for letter in "abcdefgh")]
     ours = [BertTokenizer(pieces, lowercase=True), RobertaTokenizer(vocabulary, merges)]
     ours += [family(learned_proto(family)) for family in (AlbertTokenizer, XLMRobertaTokenizer)]
-    from clozekit.tokenizers.families import load_tokenizer
+    from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
     for tokenizer in ours:
         name = type(tokenizer).__name__

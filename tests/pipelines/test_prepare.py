@@ -25,7 +25,8 @@ from clozekit.pipelines.running.blocks import from_bytes, to_bytes
 from clozekit.pipelines.running.runners import failures_in_one_line
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer, load_tokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 OPTIONS = PrepareSettings(sequence_length=32, validation_rate=0.1, num_shards=3, group_size=100)
 

@@ -8,7 +8,7 @@ from long_variants import FULL
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.pipelines.vocabulary import VocabularySettings, describe_report, make_vocabulary
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 # SentencePiece finds no more than this in a corpus of twenty words.
 SIZES = {"bert": 80, "roberta": 300, "albert": 30, "xlm_roberta": 30}

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from clozekit.deploy.convert import check_keras_hub_tokenizer
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.huggingface_export import write_huggingface_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.formats.added_tokens import AddedToken
-from clozekit.tokenizers.huggingface_export import write_huggingface_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 

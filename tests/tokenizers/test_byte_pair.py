@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_characters
-from clozekit.tokenizers.families import RobertaTokenizer
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 MERGES = ["Ġ a", "a b", "ab ab", "Ġa b", "l l", "' s", "c a", "ca b", "a a", "aa aa", "Ġ Ġ", "abab aa"]

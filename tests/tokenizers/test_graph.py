@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from clozekit.tokenizers.byte_pair import byte_characters
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
+from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 TEXTS = ["The quick  fox", "", "é中\u200b<mask> [MASK]", "\x00\x07 ½", "a" * 300]

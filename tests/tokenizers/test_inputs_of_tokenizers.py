@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer, RobertaTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 TOKENIZERS = {

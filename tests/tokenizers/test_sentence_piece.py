@@ -6,7 +6,8 @@ import pytest
 import slow_references as references
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import AlbertTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.families.albert_tokenizer import AlbertTokenizer
+from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
 from clozekit.tokenizers.formats.sentence_piece_proto import write_model
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 

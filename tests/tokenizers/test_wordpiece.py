@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 from clozekit.tokenizers.kernels.bert_tables import bert_tables
 from clozekit.tokenizers.wordpiece import WordPieceTokenizer
 

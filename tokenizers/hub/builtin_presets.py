@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-FAMILIES = ("bert", "roberta", "albert", "xlm_roberta")
-
 
 @dataclass(frozen=True)
 class BuiltinPreset:
@@ -39,6 +37,7 @@ def _encoder(
 _TINY = (2, 2, 128, 512)
 _SMALL = (4, 8, 512, 2048)
 _MEDIUM = (8, 8, 512, 2048)
+_HALF_BASE = (6, 12, 768, 3072)
 _BASE = (12, 12, 768, 3072)
 _LARGE = (24, 16, 1024, 4096)
 _EXTRA_LARGE = (24, 16, 2048, 8192)
@@ -52,6 +51,12 @@ def _bert(
 ) -> BuiltinPreset:
     config = {**_encoder(vocabulary_size, *size, dropout=0.1), "num_segments": 2}
     return BuiltinPreset(name, "bert", f"kaggle://keras/bert/keras/{name}/{version}", parameters, text, config)
+
+
+def _distil_bert(name: str, parameters: int, vocabulary_size: int, text: str) -> BuiltinPreset:
+    config = _encoder(vocabulary_size, *_HALF_BASE, dropout=0.1)
+    handle = f"kaggle://keras/distil_bert/keras/{name}/2"
+    return BuiltinPreset(name, "distil_bert", handle, parameters, f"DistilBERT with 6 layers, {text}.", config)
 
 
 def _roberta(name: str, parameters: int, size: tuple[int, int, int, int], text: str) -> BuiltinPreset:
@@ -86,6 +91,9 @@ _PRESETS = (
     _bert("bert_large_en_uncased", 3, 335141888, 30522, _LARGE, _uncased(24)),
     _bert("bert_large_en", 3, 333579264, 28996, _LARGE, _cased(24)),
     _bert("bert_tiny_en_uncased_sst2", 5, 4385920, 30522, _TINY, "bert_tiny_en_uncased tuned to sentiment on SST-2."),
+    _distil_bert("distil_bert_base_en_uncased", 66362880, 30522, f"lowercased; {_WIKIPEDIA_AND_BOOKS}"),
+    _distil_bert("distil_bert_base_en", 65190912, 28996, f"cased; {_WIKIPEDIA_AND_BOOKS}"),
+    _distil_bert("distil_bert_base_multi", 134734080, 119547, "cased; Wikipedias in 104 languages"),
     _roberta("roberta_base_en", 124052736, _BASE, "RoBERTa with 12 layers, cased; books, news and web in English."),
     _roberta("roberta_large_en", 354307072, _LARGE, "RoBERTa with 24 layers, cased; books, news and web in English."),
     _roberta("xlm_roberta_base_multi", 277450752, _BASE, "XLM-RoBERTa with 12 layers; CommonCrawl in 100 languages."),

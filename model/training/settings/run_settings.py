@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from clozekit.model.reading.reader_settings import ReaderSettings
+from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.settings.settings_files import check, check_choice
 
@@ -42,10 +43,11 @@ class ModelSettings:
     num_inner_repetitions: int = 1
 
     def __post_init__(self) -> None:
-        check_choice("model.family", self.family, ("bert", "roberta", "albert", "xlm_roberta"))
+        check_choice("model.family", self.family, tuple(FAMILIES))
+        shares = FAMILIES[self.family].shares_layers
         alone = (self.embedding_dim, self.num_groups, self.num_inner_repetitions)
         rule = "model.embedding_dim, num_groups and num_inner_repetitions belong to the family albert"
-        check(rule, self.family == "albert" or alone == (None, 1, 1), alone, self.family)
+        check(rule, shares or alone == (None, 1, 1), alone, self.family)
         if self.preset is not None:
             check_choice("model.preset", self.preset, tuple(BUILTIN_PRESETS))
             family = BUILTIN_PRESETS[self.preset].family
@@ -60,7 +62,7 @@ class ModelSettings:
         """Constructor arguments of the family's backbone."""
         names = ["num_layers", "num_heads", "hidden_dim", "intermediate_dim", "dropout"]
         shared = {name: getattr(self, name) for name in names}
-        if self.family != "albert":
+        if not FAMILIES[self.family].shares_layers:
             return shared
         return {
             **shared,

@@ -19,7 +19,7 @@ from clozekit.model import (
 )
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 
 @pytest.mark.parametrize("verb", ["fill", "evaluate"])

@@ -24,6 +24,7 @@ EXPRESSIBLE: dict[str, dict[str, Any]] = {
     "roberta": {},
     "albert": {"head_layer_norm_epsilon": 1e-12},
     "xlm_roberta": {},
+    "distil_bert": {"head_layer_norm_epsilon": 1e-12},
 }
 
 
@@ -197,7 +198,10 @@ def test_a_missing_pooler_is_named_where_it_matters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "gpt2"}, "must be one of bert, roberta, albert, xlm-roberta, .*config.json says 'gpt2'"),
+        (
+            {"model_type": "gpt2"},
+            "must be one of bert, distilbert, roberta, albert, xlm-roberta, .*config.json says 'gpt2'",
+        ),
         ({"hidden_act": "mish"}, "hidden_act must be one of gelu, .*config.json says 'mish'"),
         ({"position_embedding_type": "relative_key"}, "says position_embedding_type 'relative_key'"),
         ({"is_decoder": True, "add_cross_attention": True}, "says is_decoder, add_cross_attention"),

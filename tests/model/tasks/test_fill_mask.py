@@ -7,7 +7,7 @@ import pytest
 from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor
 from clozekit.model.tasks.fill_mask import encode_texts
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 
 @pytest.fixture

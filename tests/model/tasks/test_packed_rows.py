@@ -11,6 +11,7 @@ from long_variants import FULL
 from clozekit.model.families.family_table import family_named
 from clozekit.model.reading.row_records import derive, segment_ids
 from clozekit.model.training.objectives.masked_lm_loss import masked_sums
+from clozekit.tokenizers.common.family_names import FAMILIES
 
 LENGTH = 24
 # Documents of several lengths, one of a single token; where sentence B begins in each; what is predicted of each.
@@ -66,7 +67,6 @@ def batch_of(rows: list[list[int]]) -> dict[str, tf.Tensor]:
     }
 
 
-FAMILIES = ["bert", "roberta", "albert", "xlm_roberta"]
 # The compiler takes a third of a minute for each family.
 COMPILED = FAMILIES if FULL else []
 

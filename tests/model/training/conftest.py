@@ -10,7 +10,8 @@ import pytest
 from clozekit.model.families.family_table import family_named
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.pipelines.vocabulary import VocabularySettings, make_vocabulary
-from clozekit.tokenizers.families import BertTokenizer, load_tokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 
 def sentences(seed: int, count: int) -> list[str]:

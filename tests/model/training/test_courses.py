@@ -212,7 +212,7 @@ def test_slots_that_are_too_few_show_in_the_log(dataset: tuple[str, Manifest], t
 
 
 def test_datasets_of_two_tokenizers_are_refused(dataset: tuple[str, Manifest], corpus: Path, tmp_path: Path) -> None:
-    from clozekit.tokenizers.families import BertTokenizer
+    from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
     BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the"]).save(tmp_path / "tokenizer")
     options = PrepareSettings(sequence_length=16, validation_rate=0.1, num_shards=1)

@@ -7,11 +7,12 @@ import pytest
 
 from clozekit.model.families.family_table import family_named
 from clozekit.model.training.flops import Dimensions, training_flops_per_token, training_memory
+from clozekit.tokenizers.common.family_names import FAMILIES
 
 BASE = Dimensions(12, 12, 768, 3072, 768, 30522, 0.1)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "albert", "xlm_roberta"])
+@pytest.mark.parametrize("family", list(FAMILIES))
 def test_flops_are_two_for_each_weight_that_multiplies_a_token(family: str) -> None:
     """Without attention's own products: rows of length 0. ALBERT's one layer works three times."""
     kind = family_named(family)

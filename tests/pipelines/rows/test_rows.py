@@ -20,7 +20,8 @@ from clozekit.pipelines.rows.cut_documents import cut_sentences, pair_point, spl
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, options_of_lengths
 from clozekit.pipelines.verify import verify_dataset
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer, RobertaTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
 
 NUM_DOCUMENTS = 60
 

@@ -44,7 +44,7 @@ from clozekit.pipelines.settings.corpus_settings import (
 )
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, Source
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 OPTIONS = PrepareSettings(sequence_length=32, validation_rate=0.1, num_shards=3, group_size=100)
 

@@ -9,7 +9,8 @@ import pytest
 import sentencepiece
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import AlbertTokenizer, load_tokenizer
+from clozekit.tokenizers.families.albert_tokenizer import AlbertTokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.formats.albert_text_steps import compose, with_text_steps
 from clozekit.tokenizers.formats.sentence_piece_proto import (
     CONTROL,

@@ -10,13 +10,11 @@ import slow_references as references
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import (
-    AlbertTokenizer,
-    BertTokenizer,
-    RobertaTokenizer,
-    XLMRobertaTokenizer,
-    load_tokenizer,
-)
+from clozekit.tokenizers.families.albert_tokenizer import AlbertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
+from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##b"]

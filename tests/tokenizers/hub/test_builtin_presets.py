@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from clozekit.tokenizers.families import BertTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS, BuiltinPreset, presets_of
 from clozekit.tokenizers.tokenizer import Tokenizer
 

@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from storage_server import storage_server
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 from clozekit.tokenizers.hub.open_preset import open_preset
 from clozekit.tokenizers.hub.preset_checksums import cache_directory
 from clozekit.tokenizers.hub.preset_upload import upload_directory

@@ -33,7 +33,7 @@ def test_a_read_only_installation_works(tmp_path: Path) -> None:
 def test_tensorflow_stays_out_of_the_batch_face(tmp_path: Path) -> None:
     script = (
         "import sys\n"
-        "from clozekit.tokenizers.families import RobertaTokenizer\n"
+        "from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer\n"
         "RobertaTokenizer({'<s>': 0, '<pad>': 1, '</s>': 2, '<mask>': 3, 'a': 4}, []).tokenize('a')\n"
         "print(sorted({'tensorflow', 'keras', 'apache_beam'} & set(sys.modules)))\n"
     )

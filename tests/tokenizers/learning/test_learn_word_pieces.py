@@ -10,7 +10,7 @@ import pytest
 from tokenizers import normalizers, pre_tokenizers
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 from clozekit.tokenizers.learning.learn_word_pieces import (
     count_cased_words,
     count_lowercased_words,

@@ -7,7 +7,10 @@ import pytest
 import sentencepiece
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.families.albert_tokenizer import AlbertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
+from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
 from clozekit.tokenizers.learning.learn_byte_pairs import count_byte_words, learn_byte_pairs
 from clozekit.tokenizers.learning.learn_sentence_pieces import count_spaced_words, learn_albert, learn_xlm_roberta
 from clozekit.tokenizers.learning.vocabulary_report import report_vocabulary

@@ -6,7 +6,7 @@ import pytest
 from clozekit.model import BertTextClassifierPreprocessor
 from clozekit.model.training.finetuning.encoded_rows import batch_lengths, encode_rows, training_rows
 from clozekit.model.training.finetuning.labelled_texts import LabelledTexts
-from clozekit.tokenizers.families import BertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 
 def examples(texts: list[str], pairs: list[str]) -> LabelledTexts:

@@ -84,9 +84,8 @@ def hugging_face_tokenizer(
     check_roles(tokenizer, settings, token_map, directory)
     if content and (takes_all or kind == "AlbertTokenizer"):
         start, end = tokenizer.special_token_names["start_token"], tokenizer.special_token_names["end_token"]
-        doubled = kind in ("RobertaTokenizer", "XLMRobertaTokenizer")
         ids = {piece: tokenizer.token_to_id(piece) for piece in (start, end)}
-        check_post_processor(files.description, content.get("post_processor"), start, end, doubled, ids)
+        check_post_processor(files.description, content.get("post_processor"), start, end, cls.doubles_separators, ids)
     return tokenizer
 
 

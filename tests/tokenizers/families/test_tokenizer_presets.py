@@ -8,7 +8,8 @@ import fsspec
 import pytest
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import BertTokenizer, RobertaTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
 from clozekit.tokenizers.hub.preset_checksums import cache_directory
 from clozekit.tokenizers.hub.preset_files import relative_names
 from clozekit.tokenizers.hub.preset_upload import upload_directory

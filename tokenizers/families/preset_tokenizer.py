@@ -3,26 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from clozekit.tokenizers import byte_pair, sentence_piece, wordpiece
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import load_tokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer, tokenizer_classes
 from clozekit.tokenizers.formats.vocabulary_files import read_json
 from clozekit.tokenizers.hub.open_preset import open_preset
 from clozekit.tokenizers.hub.preset_files import LocalFiles, PresetFiles, root_of
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, OPTIONS_FILE, TOKENIZER_FILE, Tokenizer
 
-_ASSETS = {
-    "BertTokenizer": [wordpiece.VOCABULARY_FILE],
-    "RobertaTokenizer": [byte_pair.VOCABULARY_FILE, byte_pair.MERGES_FILE],
-    "AlbertTokenizer": [sentence_piece.VOCABULARY_FILE],
-    "XLMRobertaTokenizer": [sentence_piece.VOCABULARY_FILE],
-}
-
 
 def tokenizer_of_preset(cls: type[Tokenizer], preset: str | Path | PresetFiles, overrides: dict[str, Any]) -> Tokenizer:
     """The tokenizer of `preset`, which must be a `cls`, with `overrides` in the place of its settings."""
     files = preset if isinstance(preset, PresetFiles) else open_preset(preset)
-    tokenizer = load_tokenizer(fetch_tokenizer_files(files), overrides)
+    tokenizer = of_class(cls, load_tokenizer(fetch_tokenizer_files(files), overrides))
     if not isinstance(tokenizer, cls):
         found = type(tokenizer).__name__
         raise InputError(
@@ -30,6 +22,12 @@ def tokenizer_of_preset(cls: type[Tokenizer], preset: str | Path | PresetFiles, 
             f" that by {found}.from_preset, and the model alone with preprocessor=None, to which you pass its ids"
         )
     return tokenizer
+
+
+def of_class(cls: type[Tokenizer], tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer as a `cls`, where that is its own class under another name: DistilBERT's files often name BERT's."""
+    renames = cls.__mro__[1] is type(tokenizer) and cls.special_token_names == tokenizer.special_token_names
+    return tokenizer.renamed(cls) if renames else tokenizer
 
 
 def fetch_tokenizer_files(files: PresetFiles) -> Path:
@@ -40,7 +38,8 @@ def fetch_tokenizer_files(files: PresetFiles) -> Path:
     described = read_json(config) if config is not None else {}
     name = described.get("class_name") if isinstance(described, dict) else None
     if config is not None and name is not None:
-        for asset in _ASSETS.get(name, []):
+        known = tokenizer_classes().get(name)
+        for asset in () if known is None else known.asset_files:
             files.path(f"{ASSETS_FOLDER}/{asset}")
         files.path(f"{ASSETS_FOLDER}/{OPTIONS_FILE}", required=False)
         return config.parent

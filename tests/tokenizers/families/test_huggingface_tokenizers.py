@@ -8,7 +8,10 @@ import pytest
 import slow_references as references
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import AlbertTokenizer, BertTokenizer, RobertaTokenizer, load_tokenizer
+from clozekit.tokenizers.families.albert_tokenizer import AlbertTokenizer
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
+from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
 from clozekit.tokenizers.formats.sentence_piece_proto import read_model, write_model
 
 BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##b"]

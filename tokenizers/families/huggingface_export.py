@@ -7,7 +7,7 @@ from typing import Any
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_characters
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.families import RobertaTokenizer, XLMRobertaTokenizer
+from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
 from clozekit.tokenizers.formats.huggingface_settings import PLAIN_CLASS
 from clozekit.tokenizers.formats.sentence_piece_proto import UNIGRAM, UNUSED
 from clozekit.tokenizers.formats.sentence_piece_rules import white_space_rules
@@ -37,7 +37,7 @@ def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: Path, model_max
     }
     added = list({**own, **told}.values())
     start, end = getattr(tokenizer, "start_token"), getattr(tokenizer, "end_token")  # noqa: B009 - set by families
-    doubled = isinstance(tokenizer, RobertaTokenizer | XLMRobertaTokenizer)
+    doubled = tokenizer.doubles_separators
     content = {
         "version": "1.0",
         "truncation": None,
@@ -138,7 +138,7 @@ def _word_pieces(tokenizer: WordPieceTokenizer, directory: Path) -> tuple[dict[s
     }
     usual = tokenizer.suffix_indicator == SUFFIX_INDICATOR and tokenizer.oov_token == "[UNK]"
     settings = {
-        "tokenizer_class": "BertTokenizer" if usual else PLAIN_CLASS,
+        "tokenizer_class": (tokenizer.huggingface_class if usual else None) or PLAIN_CLASS,
         "do_lower_case": tokenizer.lowercase,
         "strip_accents": tokenizer.strip_accents,
         "tokenize_chinese_chars": tokenizer.split_on_cjk,
@@ -185,7 +185,7 @@ def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str
         "added": [_added(tokenizer, piece, False, False) for piece in tokenizer.unsplittable_tokens],
     }
     settings = {
-        "tokenizer_class": "RobertaTokenizer" if unknown is None else PLAIN_CLASS,
+        "tokenizer_class": (tokenizer.huggingface_class if unknown is None else None) or PLAIN_CLASS,
         "add_prefix_space": tokenizer.add_prefix_space,
     }
     return described, settings
@@ -207,7 +207,6 @@ def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tupl
             " without unused pieces, add_bos and add_eos; this one is not"
         )
     is_xlm_roberta = isinstance(tokenizer, XLMRobertaTokenizer)
-    name = "sentencepiece.bpe.model" if is_xlm_roberta else "spiece.model"
     assert tokenizer.proto is not None
     rows = list(zip(model.pieces, model.scores, strict=True))
     if is_xlm_roberta:
@@ -215,7 +214,7 @@ def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tupl
         rows = [(piece, scores.get(piece, 0.0)) for piece in tokenizer.own_pieces()]
     if not isinstance(tokenizer, XLMRobertaTokenizer) or tokenizer.special_ids is None:
         # With ids of its own it would say something else than tokenizer.json.
-        (directory / name).write_bytes(tokenizer.proto)
+        (directory / tokenizer.huggingface_model_file).write_bytes(tokenizer.proto)
     added = sorted(tokenizer.user_defined_pieces() - set(tokenizer.special_tokens), key=tokenizer.token_to_id)
     # Rules of white space alone are what cutting there does without them.
     rules = b"" if model.precompiled_charsmap == white_space_rules() else model.precompiled_charsmap
@@ -235,4 +234,4 @@ def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tupl
     }
     # transformers' ALBERT class would lower-case and strip accents before the model normalises.
     own = is_xlm_roberta and not model.byte_fallback and not added and tokenizer.token_to_id("<unk>") == 3
-    return described, {"tokenizer_class": "XLMRobertaTokenizer" if own else PLAIN_CLASS}
+    return described, {"tokenizer_class": (tokenizer.huggingface_class if own else None) or PLAIN_CLASS}

@@ -1,0 +1,164 @@
+"""DistilBERT (Sanh et al. 2019, arXiv 1910.01108): half of BERT's blocks, no segments, no pooler."""
+
+from typing import Any, ClassVar
+
+import keras
+
+from clozekit.model.families.family import Family, HuggingFaceNames, numbered
+from clozekit.model.families.plain_encoder import PlainEncoder
+from clozekit.model.layers.transformer_layers import truncated_normal
+from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
+from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.tasks.text_classifier import FirstTokenClassifier
+from clozekit.tokenizers.families.distil_bert_tokenizer import DistilBertTokenizer
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class DistilBertBackbone(PlainEncoder):
+    """DistilBERT's encoder; gives the hidden states (B, T, hidden_dim) alone."""
+
+    families: ClassVar[tuple[str, ...]] = ("distil_bert",)
+    own_setting_defaults: ClassVar[dict[str, Any]] = {
+        "activation": "gelu",
+        "layer_norm_epsilon": 1e-12,
+        "attention_dropout": None,
+    }
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        dropout: float = 0.1,
+        max_sequence_length: int = 512,
+        activation: str = "gelu",
+        layer_norm_epsilon: float = 1e-12,
+        attention_dropout: float | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        settings = {
+            "vocabulary_size": vocabulary_size,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "hidden_dim": hidden_dim,
+            "intermediate_dim": intermediate_dim,
+            "dropout": dropout,
+            "max_sequence_length": max_sequence_length,
+            "activation": activation,
+            "layer_norm_epsilon": layer_norm_epsilon,
+            "attention_dropout": attention_dropout,
+        }
+        self.make_layers(settings, dtype, "token_and_position_embedding")
+        super().__init__(settings, dtype, **kwargs)
+
+
+class DistilBertMaskedLMPreprocessor(MaskedLMPreprocessor):
+    """[CLS] a [SEP] b [SEP], then masking."""
+
+    tokenizer_cls: ClassVar[type[Any]] = DistilBertTokenizer
+
+
+class DistilBertTextClassifierPreprocessor(TextClassifierPreprocessor):
+    """[CLS] a [SEP] b [SEP]."""
+
+    tokenizer_cls: ClassVar[type[Any]] = DistilBertTokenizer
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class DistilBertMaskedLM(MaskedLM):
+    """DistilBERT with its masked-LM head, tied to the token embedding."""
+
+    backbone_cls = DistilBertBackbone
+    preprocessor_cls = DistilBertMaskedLMPreprocessor
+    # KerasHub's head keeps 1e-5 under a body that has 1e-12.
+    head_defaults: ClassVar[dict[str, Any]] = {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5}
+
+
+@keras.saving.register_keras_serializable(package="clozekit")
+class DistilBertTextClassifier(FirstTokenClassifier):
+    """DistilBERT with a dense layer with ReLU, dropout and a dense layer on the first token."""
+
+    backbone_cls = DistilBertBackbone
+    preprocessor_cls = DistilBertTextClassifierPreprocessor
+    pooled_activation = "relu"
+    drops_first = False
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        preprocessor: Preprocessor | None = None,
+        activation: Any = None,
+        hidden_dim: int | None = None,
+        dropout: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(backbone, num_classes, preprocessor, activation, hidden_dim, dropout, **kwargs)
+
+    @classmethod
+    def pooled_initializer(cls) -> Any:
+        return truncated_normal()
+
+
+FAMILY = Family(
+    "distil_bert",
+    DistilBertTokenizer,
+    DistilBertBackbone,
+    DistilBertMaskedLM,
+    DistilBertTextClassifier,
+    DistilBertMaskedLMPreprocessor,
+    DistilBertTextClassifierPreprocessor,
+    HuggingFaceNames(
+        "distilbert",
+        "distilbert.",
+        head_dense="vocab_transform",
+        head_norm="vocab_layer_norm",
+        head_bias="vocab_projector.bias",
+        decoder="vocab_projector",
+        classifier={"pooled_dense": "pre_classifier", "output_dense": "classifier"},
+        blocks=numbered("transformer.layer"),
+        block={
+            "query": "attention.q_lin",
+            "key": "attention.k_lin",
+            "value": "attention.v_lin",
+            "output": "attention.out_lin",
+            "attention_norm": "sa_layer_norm",
+            "inner": "ffn.lin1",
+            "outer": "ffn.lin2",
+            "norm": "output_layer_norm",
+        },
+        settings={
+            "vocabulary_size": "vocab_size",
+            "num_layers": "n_layers",
+            "num_heads": "n_heads",
+            "hidden_dim": "dim",
+            "intermediate_dim": "hidden_dim",
+            "dropout": "dropout",
+            "attention_dropout": "attention_dropout",
+            "max_sequence_length": "max_position_embeddings",
+            "activation": "activation",
+        },
+        defaults={
+            "n_layers": 6,
+            "n_heads": 12,
+            "dim": 768,
+            "hidden_dim": 3072,
+            "dropout": 0.1,
+            "attention_dropout": 0.1,
+            "max_position_embeddings": 512,
+            "activation": "gelu",
+        },
+        fixed={"layer_norm_epsilon": 1e-12},
+        segments="none",
+        classifier_dropout="seq_classif_dropout",
+        default_classifier_dropout=0.2,
+        # The table of positions is stored, whatever it began as.
+        written={"sinusoidal_pos_embds": False, "qa_dropout": 0.1},
+    ),
+)

@@ -1,0 +1,103 @@
+"""The record of a family: its classes, and what Hugging Face calls its settings and weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
+from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.tasks.text_classifier import TextClassifier
+from clozekit.tokenizers.tokenizer import Tokenizer
+
+# Our constructor argument of a backbone -> the key of config.json, and what a config.json that leaves it out means: the
+# defaults of transformers' classes, which are not the papers'.
+SETTINGS: Mapping[str, str] = {
+    "vocabulary_size": "vocab_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "hidden_dim": "hidden_size",
+    "intermediate_dim": "intermediate_size",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "max_sequence_length": "max_position_embeddings",
+    "activation": "hidden_act",
+    "layer_norm_epsilon": "layer_norm_eps",
+}
+DEFAULTS: Mapping[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+}
+# Parts of an encoder block -> the names of their tensors, below the block's own name.
+BLOCK: Mapping[str, str] = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "inner": "intermediate.dense",
+    "outer": "output.dense",
+    "norm": "output.LayerNorm",
+}
+
+
+def numbered(name: str) -> Callable[[Any], list[tuple[str, Any]]]:
+    """backbone -> (name of a block, block), the blocks of `transformer_layers` counted from 0 behind `name`."""
+    return lambda backbone: [(f"{name}.{index}", layer) for index, layer in enumerate(backbone.transformer_layers)]
+
+
+@dataclass(frozen=True)
+class HuggingFaceNames:
+    """What Hugging Face calls the settings and tensors of a family; names of tensors are below `body`, heads' are whole.
+
+    block, blocks: names of a block's parts, and of the blocks of a backbone. dense_parts: attribute of the backbone ->
+    name, of dense layers besides. head_dense, head_norm, head_bias, decoder: of the masked-LM head. classifier: attribute
+    of the text classifier -> name. settings, defaults: as SETTINGS and DEFAULTS. fixed: our settings that have no key
+    there, and what they are. segments: "own" has a table of segments; "folded" a table of one row, which stands in our
+    positions; "none" has none. positions_after_padding: positions count from the id of the padding token on.
+    head_activation: of the masked-LM head; None: the body's. written: keys of config.json that are always the same.
+    """
+
+    model_type: str
+    body: str
+    head_dense: str
+    head_norm: str
+    head_bias: str
+    decoder: str
+    classifier: Mapping[str, str]
+    blocks: Callable[[Any], list[tuple[str, Any]]] = numbered("encoder.layer")
+    block: Mapping[str, str] = field(default_factory=lambda: BLOCK)
+    dense_parts: Mapping[str, str] = field(default_factory=dict)
+    pooler: str = "pooler.dense"
+    settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
+    defaults: Mapping[str, Any] = field(default_factory=lambda: DEFAULTS)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    segments: Literal["own", "folded", "none"] = "own"
+    positions_after_padding: bool = False
+    head_activation: str | None = None
+    classifier_dropout: str = "classifier_dropout"
+    default_classifier_dropout: float | None = None
+    written: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family's name and its classes; the attributes are named after the `kind` of the classes."""
+
+    name: str
+    tokenizer: type[Tokenizer]
+    backbone: type[Backbone]
+    masked_lm: type[MaskedLM]
+    text_classifier: type[TextClassifier]
+    masked_lm_preprocessor: type[MaskedLMPreprocessor]
+    text_classifier_preprocessor: type[TextClassifierPreprocessor]
+    huggingface: HuggingFaceNames

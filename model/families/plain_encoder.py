@@ -1,0 +1,45 @@
+"""Encoders without segments and without a pooler: RoBERTa's, and those that are laid out as it is."""
+
+from typing import Any
+
+import keras
+
+from clozekit.model.layers.dropout import Dropout
+from clozekit.model.layers.transformer_layers import PositionEmbedding, TokenAndPositionEmbedding, truncated_normal
+from clozekit.model.tasks.backbone import Backbone
+
+
+class PlainEncoder(Backbone):
+    """Token and position embeddings, norm, dropout, blocks; gives the hidden states (B, T, hidden_dim) alone."""
+
+    def make_layers(self, settings: dict[str, Any], dtype: Any, embeddings_name: str) -> None:
+        """Called by a family's constructor before Backbone's; settings: as Backbone takes them."""
+        self.check_settings(settings)
+        hidden_dim, dropout = settings["hidden_dim"], settings["dropout"]
+        self.embeddings = TokenAndPositionEmbedding(
+            keras.layers.ReversibleEmbedding(
+                settings["vocabulary_size"],
+                hidden_dim,
+                embeddings_initializer=truncated_normal(),
+                dtype=dtype,
+                name="token_embedding",
+            ),
+            PositionEmbedding(
+                settings["max_sequence_length"], initializer=truncated_normal(), dtype=dtype, name="position_embedding"
+            ),
+            dtype=dtype,
+            name=embeddings_name,
+        )
+        self.token_embedding = self.embeddings.token_embedding
+        self.position_embedding = self.embeddings.position_embedding
+        self.embeddings_layer_norm = keras.layers.LayerNormalization(
+            epsilon=settings["layer_norm_epsilon"], dtype=dtype, name="embeddings_layer_norm"
+        )
+        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
+        self.transformer_layers = [
+            self.encoder_layer(f"transformer_layer_{index}", settings, dtype) for index in range(settings["num_layers"])
+        ]
+
+    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
+        embedded = self.embeddings_layer_norm(self.embeddings(token_ids, positions=positions))
+        return self.embeddings_dropout(embedded, training=training)

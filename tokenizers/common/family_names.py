@@ -1,0 +1,40 @@
+"""The families, a line each: their names, and what settings must know of them without loading any of their code."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class FamilyName:
+    """name: in settings, presets and file names. Its classes stand in model/families/NAME.py and
+    tokenizers/families/NAME_tokenizer.py and are called PREFIX and a word (BertBackbone, BertTokenizer).
+
+    learner: how a vocabulary is learned (pipelines/vocabulary.py). lowercase: whether it is, unless it is said.
+    shares_layers: it repeats groups of layers and factorizes its embedding, as ALBERT does.
+    """
+
+    name: str
+    prefix: str
+    learner: str
+    lowercase: bool
+    shares_layers: bool = False
+
+
+# A family is added by its own files and a line here.
+FAMILIES = MappingProxyType(
+    {
+        family.name: family
+        for family in (
+            FamilyName("bert", "Bert", "word_pieces", lowercase=True),
+            FamilyName("distil_bert", "DistilBert", "word_pieces", lowercase=True),
+            FamilyName("roberta", "Roberta", "byte_pairs", lowercase=False),
+            FamilyName("albert", "Albert", "albert_pieces", lowercase=True, shares_layers=True),
+            FamilyName("xlm_roberta", "XLMRoberta", "xlm_roberta_pieces", lowercase=False),
+        )
+    }
+)
+
+
+def with_learner(*learners: str) -> tuple[str, ...]:
+    """The names of the families whose vocabularies are learned so."""
+    return tuple(name for name, family in FAMILIES.items() if family.learner in learners)

@@ -1,0 +1,1 @@
+"""The tokenizers of the families, one file each, and loading one whoever wrote it."""

@@ -1,0 +1,21 @@
+"""BERT's tokenizer (Devlin et al. 2018, arXiv 1810.04805): WordPiece."""
+
+from typing import ClassVar
+
+from clozekit.tokenizers.wordpiece import WordPieceTokenizer
+
+
+class BertTokenizer(WordPieceTokenizer):
+    """BERT's WordPiece tokenizer with its five special tokens."""
+
+    special_token_names: ClassVar[dict[str, str]] = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+        "start_token": "[CLS]",
+        "end_token": "[SEP]",
+    }
+    huggingface_class: ClassVar[str] = "BertTokenizer"
+    preset_families: ClassVar[tuple[str, ...]] = ("bert",)

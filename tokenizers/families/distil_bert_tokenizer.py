@@ -1,0 +1,11 @@
+"""DistilBERT's tokenizer (Sanh et al. 2019, arXiv 1910.01108): BERT's under another name."""
+
+from typing import ClassVar
+
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+
+
+class DistilBertTokenizer(BertTokenizer):
+    """BERT's WordPiece tokenizer, the ids of every text included; presets of DistilBERT name it so."""
+
+    preset_families: ClassVar[tuple[str, ...]] = ("distil_bert",)
