@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clozekit.pipelines.dataset.records import MAX_SEQUENCE_LENGTH
+from clozekit.pipelines.dataset.row_limits import MAX_SEQUENCE_LENGTH
 from clozekit.pipelines.text_files.delimited import QUOTING
 from clozekit.tokenizers.common.errors import InputError
 
