@@ -45,9 +45,9 @@ ARROWS = {
     "model/reading": "model/common model/masking pipelines/dataset",
     "model/preprocessing": "model/common model/masking tokenizers tokenizers/hub",
     "model/tasks": "model/common model/layers model/preprocessing tokenizers tokenizers/hub tokenizers/settings",
-    "model/families": "model/layers model/preprocessing model/tasks tokenizers tokenizers/families",
-    "model/presets": "model/common model/families model/preprocessing model/tasks tokenizers tokenizers/families"
-    " tokenizers/hub tokenizers/settings tokenizers/storage",
+    "model/families": "model/common model/layers model/preprocessing model/tasks tokenizers tokenizers/families",
+    "model/presets": "model/common model/families model/layers model/preprocessing model/tasks tokenizers"
+    " tokenizers/families tokenizers/hub tokenizers/settings tokenizers/storage",
     # The public names, loaded when they are asked for.
     "model": "model/families model/preprocessing model/presets model/tasks tokenizers",
     "model/training/settings": "model/reading pipelines/text_files tokenizers/hub tokenizers/settings",
