@@ -1,4 +1,4 @@
-"""The demo: the whole path on text that every machine with Clozekit already holds, in five minutes on two cores."""
+"""The demo: the whole path on text that every machine with Clozekit already holds."""
 
 import os
 import sys
