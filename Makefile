@@ -52,7 +52,7 @@ demo: setup
 # The references are written anew from the code; anything that MkDocs warns of fails.
 docs: setup
 	$(BIN)/python docs/generate_reference.py
-	$(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "open build/site/index.html"
 
 # Two processes, a file at a time, what a module shares is made once; in the order of tests/conftest.py.
