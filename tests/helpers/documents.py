@@ -26,6 +26,12 @@ class Block:
     def __str__(self) -> str:
         return f"{self.document}:{self.line}"
 
+    @property
+    def needs(self) -> str | None:
+        """What a program says that it can't do without, in its first line."""
+        found = re.match(r"# Needs (.*)", self.text)
+        return None if found is None else found[1]
+
 
 def read(document: str) -> str:
     return (ROOT / document).read_text(encoding="utf-8")
@@ -57,6 +63,12 @@ def guide_commands(*documents: str) -> list[tuple[str, list[str]]]:
         for block in blocks(document, "bash", "console")
         for words in commands(block)
     ]
+
+
+def programs() -> list[Block]:
+    """The blocks of Python of the guides and of the READMEs of the folders."""
+    documents = (*GUIDES, *(f"{folder}/README.md" for folder in ("deploy", "model", "pipelines", "tokenizers")))
+    return [block for document in documents for block in blocks(document, "python")]
 
 
 def anchors(document: str) -> set[str]:
