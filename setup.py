@@ -25,7 +25,8 @@ setup(
     package_dir={"clozekit": "."},
     package_data={
         "clozekit.deploy.flex_template": ["metadata.json"],
-        "clozekit.model.training": ["recipes/glue/*.yaml"],
+        "clozekit.model.training": ["recipes/*.yaml", "recipes/glue/*.yaml"],
+        "clozekit.pipelines": ["recipes/*.yaml"],
     },
     packages=[f"clozekit.{name}" for name in PACKAGES],
     entry_points={"console_scripts": ["clozekit = clozekit.deploy.cli.main:main"]},

@@ -6,7 +6,7 @@ Each is loaded when it is first used, and TensorFlow with it: settings and `--he
 import importlib
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.common.import_hooks import around_import
@@ -53,7 +53,7 @@ _MODULES = {
 __all__ = sorted(_MODULES)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_MODULES[name]), name)

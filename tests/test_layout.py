@@ -20,11 +20,12 @@ ARROWS = {
     "tokenizers/formats": "tokenizers/kernels",
     "tokenizers/hub": "tokenizers/settings tokenizers/storage",
     "tokenizers": "tokenizers/formats tokenizers/hub tokenizers/kernels tokenizers/settings tokenizers/storage",
-    "tokenizers/learning": "tokenizers tokenizers/formats",
+    "tokenizers/families": "tokenizers tokenizers/formats tokenizers/hub tokenizers/settings tokenizers/storage",
+    "tokenizers/learning": "tokenizers tokenizers/families tokenizers/formats",
     "pipelines/storage": "tokenizers/storage",
     "pipelines/text_files": "tokenizers/storage",
-    "pipelines/dataset": "pipelines/storage pipelines/text_files tokenizers tokenizers/formats tokenizers/settings"
-    " tokenizers/storage",
+    "pipelines/dataset": "pipelines/storage pipelines/text_files tokenizers tokenizers/families tokenizers/formats"
+    " tokenizers/settings tokenizers/storage",
     "pipelines/settings": "pipelines/dataset pipelines/text_files tokenizers/formats tokenizers/settings",
     "pipelines/running": "pipelines/storage pipelines/text_files tokenizers/storage",
     "pipelines/reading": "pipelines/dataset pipelines/running pipelines/settings pipelines/storage pipelines/text_files"
@@ -34,19 +35,19 @@ ARROWS = {
     "pipelines/duplicates": "pipelines/cleaning pipelines/dataset pipelines/reading pipelines/running pipelines/settings"
     " tokenizers/kernels",
     "pipelines/rows": "pipelines/dataset pipelines/running pipelines/settings pipelines/storage pipelines/text_files"
-    " tokenizers tokenizers/settings tokenizers/storage",
+    " tokenizers tokenizers/families tokenizers/settings tokenizers/storage",
     "pipelines": "pipelines/cleaning pipelines/dataset pipelines/duplicates pipelines/reading pipelines/rows"
-    " pipelines/running pipelines/settings pipelines/storage pipelines/text_files tokenizers tokenizers/learning"
-    " tokenizers/storage",
+    " pipelines/running pipelines/settings pipelines/storage pipelines/text_files tokenizers"
+    " tokenizers/families tokenizers/learning tokenizers/storage",
     "model/common": "",
     "model/layers": "model/common",
     "model/masking": "model/common",
     "model/reading": "model/common model/masking pipelines/dataset",
     "model/preprocessing": "model/common model/masking tokenizers tokenizers/hub",
     "model/tasks": "model/common model/layers model/preprocessing tokenizers tokenizers/hub tokenizers/settings",
-    "model/families": "model/layers model/preprocessing model/tasks tokenizers",
-    "model/presets": "model/common model/families model/preprocessing model/tasks tokenizers tokenizers/hub"
-    " tokenizers/settings tokenizers/storage",
+    "model/families": "model/common model/layers model/preprocessing model/tasks tokenizers tokenizers/families",
+    "model/presets": "model/common model/families model/layers model/preprocessing model/tasks tokenizers"
+    " tokenizers/families tokenizers/hub tokenizers/settings tokenizers/storage",
     # The public names, loaded when they are asked for.
     "model": "model/families model/preprocessing model/presets model/tasks tokenizers",
     "model/training/settings": "model/reading pipelines/text_files tokenizers/hub tokenizers/settings",
@@ -54,32 +55,32 @@ ARROWS = {
     "model/training/cluster": "model/common model/training/settings tokenizers/settings",
     "model/training/run_directory": "model/training/objectives tokenizers/settings tokenizers/storage",
     "model/training": "model/common model/families model/masking model/presets model/reading model/tasks"
-    " model/training/cluster model/training/objectives model/training/run_directory model/training/settings"
-    " pipelines/dataset tokenizers tokenizers/settings",
-    "model/training/finetuning": "model/preprocessing model/presets model/tasks model/training"
-    " model/training/run_directory model/training/settings pipelines/text_files tokenizers/settings tokenizers/storage",
+    " model/training/cluster model/training/objectives model/training/run_directory"
+    " model/training/settings pipelines/dataset tokenizers tokenizers/families tokenizers/settings",
+    "model/training/finetuning": "model/preprocessing model/presets model/tasks model/training model/training/run_directory"
+    " model/training/settings pipelines/text_files tokenizers/settings tokenizers/storage",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",
-    "deploy": "model/families model/preprocessing model/presets model/tasks model/training tokenizers tokenizers/hub"
-    " tokenizers/storage",
-    "deploy/doctor": "deploy model model/reading model/training/cluster model/training/settings pipelines/dataset tokenizers"
-    " tokenizers/storage",
+    "deploy": "model/families model/preprocessing model/presets model/tasks model/training tokenizers"
+    " tokenizers/hub tokenizers/storage",
+    "deploy/doctor": "deploy model model/reading model/training/cluster model/training/settings pipelines/dataset"
+    " tokenizers/families tokenizers/storage",
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"
-    " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers tokenizers/settings"
-    " tokenizers/storage",
+    " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers"
+    " tokenizers/families tokenizers/settings tokenizers/storage",
     "deploy/submit": "model/training/settings pipelines pipelines/dataset pipelines/running pipelines/storage"
     " tokenizers/settings tokenizers/storage",
     # Nothing imports the command but the template that runs it.
     "deploy/cli": "deploy deploy/demo deploy/doctor deploy/submit model/presets model/tasks model/training"
-    " model/training/cluster model/training/finetuning model/training/reports model/training/settings pipelines"
-    " pipelines/dataset pipelines/running pipelines/settings pipelines/storage pipelines/text_files tokenizers"
-    " tokenizers/storage",
+    " model/training/cluster model/training/finetuning model/training/reports model/training/settings"
+    " pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
+    " pipelines/text_files tokenizers/families tokenizers/storage",
     "deploy/flex_template": "deploy/cli deploy/submit",
 }
-# What goes up: `from_preset` of a class asks what knows all classes, on first use. A room or a file.
+# What goes up: `from_preset` of a class asks what knows all classes, on first use.
 DOORS = {
     ("model/common/preset_doors.py", "model/presets"),
-    ("tokenizers/tokenizer.py", "tokenizers/families/preset_tokenizer.py"),
+    ("tokenizers/tokenizer.py", "tokenizers/families"),
 }
 # Room -> packages that none of its files, and none of those of the rooms inside, may import.
 FORBIDDEN = {
@@ -176,7 +177,7 @@ def arrows_between_files() -> dict[str, set[str]]:
         path: {
             file
             for file in files_imported((ROOT / path).read_text(encoding="utf-8"))
-            if not file.endswith("/__init__.py") and file != path and not {(path, room_of(file)), (path, file)} & DOORS
+            if not file.endswith("/__init__.py") and file != path and (path, room_of(file)) not in DOORS
         }
         for path in sources()
         if not path.endswith("/__init__.py")

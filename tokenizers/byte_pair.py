@@ -112,6 +112,11 @@ class BytePairTokenizer(Tokenizer):
         self._merges = merges_of(merges)
         self._set_pieces(pieces)
 
+    @property
+    def merges(self) -> Sequence[tuple[str, str]]:
+        """The pairs of pieces that are joined, the first one first."""
+        return self._merges
+
     def word_starts(self) -> np.ndarray:
         """A piece starts a word if it begins with white space: a space, or a line break or tab.
 
@@ -128,7 +133,7 @@ class BytePairTokenizer(Tokenizer):
             **self.added_config(),
         }
 
-    def _own_options(self) -> dict[str, Any]:
+    def own_options(self) -> dict[str, Any]:
         options = {"special_tokens_in_strings": self.special_tokens_in_strings, "drops_unknown": self.drops_unknown}
         return {**{name: True for name, is_set in options.items() if is_set}, **self._added_options()}
 

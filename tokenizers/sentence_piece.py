@@ -109,6 +109,11 @@ class SentencePieceTokenizer(Tokenizer):
             if wanted and piece not in self._ids:
                 raise InputError(f"add_bos and add_eos need the piece {piece!r}, {source} has none; leave them out")
 
+    @property
+    def model(self) -> SentencePieceModel:
+        """What the model file holds."""
+        return self._model
+
     def _pieces_of_model(self, model: SentencePieceModel, source: str) -> list[str]:
         """Our pieces by id: the model's own, unless a family numbers them otherwise."""
         return model.pieces
@@ -143,7 +148,7 @@ class SentencePieceTokenizer(Tokenizer):
             **self.added_config(),
         }
 
-    def _own_options(self) -> dict[str, Any]:
+    def own_options(self) -> dict[str, Any]:
         options = {"special_tokens_in_strings": True} if self.special_tokens_in_strings else {}
         return {**options, **self._added_options()}
 

@@ -78,6 +78,11 @@ class Tokenizer:
     # The files of `save_assets`.
     asset_files: ClassVar[tuple[str, ...]] = ()
     preset_families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
+    # Of the roles that the family has (`special_token_names`); they are there with the vocabulary.
+    start_token_id: int
+    end_token_id: int
+    pad_token_id: int
+    mask_token_id: int
     presets = _Presets()
 
     def __init__(
@@ -199,7 +204,7 @@ class Tokenizer:
         return {"added_tokens": described(told)} if told else {}
 
     def _added_options(self) -> dict[str, Any]:
-        """For `_own_options`: how special tokens are found, if not as usual; all of the added tokens then."""
+        """For `own_options`: how special tokens are found, if not as usual; all of the added tokens then."""
         special = set(self._found_as_special()) & self._own_ids.keys()
         is_told = any(token.content in special and not self.finds_as_usual(token) for token in self.added_tokens)
         return {"added_tokens": described(self.added_tokens)} if is_told else {}
@@ -262,7 +267,7 @@ class Tokenizer:
         assets = root / ASSETS_FOLDER
         assets.mkdir(parents=True, exist_ok=True)
         self.save_assets(assets)
-        options = self._own_options()
+        options = self.own_options()
         if options:
             (assets / OPTIONS_FILE).write_text(json.dumps(options, indent=4) + "\n", encoding="utf-8")
         else:
@@ -280,14 +285,14 @@ class Tokenizer:
         """Pieces that are found in texts even without `special_tokens_in_strings`."""
         return []
 
-    def _own_options(self) -> dict[str, Any]:
+    def own_options(self) -> dict[str, Any]:
         """Settings that `get_config` cannot hold because KerasHub has no such argument."""
         return {}
 
     def sha256(self) -> str:
         """Fingerprint of everything that decides the ids: class, pieces, settings."""
         self._check_vocabulary()
-        options = self._own_options()
+        options = self.own_options()
         if not self.special_tokens_in_strings:
             # How special tokens are found, where none are looked for.
             options.pop("added_tokens", None)

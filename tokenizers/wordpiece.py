@@ -117,7 +117,7 @@ class WordPieceTokenizer(Tokenizer):
             **self.added_config(),
         }
 
-    def _own_options(self) -> dict[str, Any]:
+    def own_options(self) -> dict[str, Any]:
         # KerasHub's config forgets it.
         options: dict[str, Any] = {} if self.split_on_cjk else {"split_on_cjk": False}
         return {**options, **self._added_options()}

@@ -113,12 +113,11 @@ def add_selecting_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """What is read and what is selected of it: the file of --config, with the other options before it."""
-    from clozekit.pipelines.settings.corpus_file import build_options, load_fields, parse_rule, parse_source
+def given_sections(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Section of a recipe -> key -> what its option says, None where it was not given."""
+    from clozekit.pipelines.settings.corpus_file import parse_rule, parse_source
 
-    fields = load_fields(arguments.config)
-    given = {
+    return {
         "read": {
             "inputs": arguments.input,
             "sources": arguments.source and tuple(map(parse_source, arguments.source)),
@@ -138,8 +137,7 @@ def selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
         },
         "filter": {
             "rule_sets": arguments.quality,
-            "rules": arguments.rule
-            and {**(fields["filter"].get("rules") or {}), **dict(map(parse_rule, arguments.rule))},
+            "rules": arguments.rule and dict(map(parse_rule, arguments.rule)),
             "languages": arguments.language,
             "tags": arguments.keep_tags,
             "bad_words": arguments.bad_words,
@@ -147,6 +145,12 @@ def selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
         "decontaminate": {"inputs": arguments.decontaminate},
         "deduplicate": {"kind": arguments.deduplicate, "min_similarity": arguments.min_similarity},
     }
-    for section, values in given.items():
-        fields[section].update({name: value for name, value in values.items() if value is not None})
+
+
+def selection(arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """What is read and what is selected of it: the file of --config, with the other options before it."""
+    from clozekit.pipelines.settings.corpus_file import build_options, lay_over, load_fields
+
+    fields = load_fields(arguments.config)
+    lay_over(fields, given_sections(arguments))
     return build_options(fields)

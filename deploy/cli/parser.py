@@ -17,13 +17,14 @@ from clozekit.deploy.cli import (
     inspect_command,
     predict_command,
     prepare_command,
+    recipes_command,
     submit_command,
     train_command,
     verify_command,
     vocab_command,
 )
 from clozekit.deploy.cli.argument_rules import check_arguments, check_words
-from clozekit.deploy.cli.submit_command import split_remote
+from clozekit.deploy.cli.running_options import HAS_BEAM_OPTIONS
 
 # A verb is added by its own file and a line here.
 VERBS = (
@@ -39,6 +40,7 @@ VERBS = (
     evaluate_command,
     finetune_command,
     predict_command,
+    recipes_command,
     doctor_command,
     costs_command,
     submit_command,
@@ -76,9 +78,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     given = sys.argv[1:] if argv is None else argv
     check_words(given)
-    words, remote = split_remote(given)
+    words, behind = split_at_dashes(given)
     arguments, extra = parser.parse_known_args(words)
-    arguments.remote = remote
+    arguments.beam = arguments.remote = behind
     rest = getattr(arguments, "rest", None)
     if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
@@ -86,3 +88,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         getattr(arguments, str(rest)).extend(extra)
     check_arguments(arguments)
     return arguments
+
+
+def split_at_dashes(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of this command, and those behind `--`: Beam's options, or what another machine runs. All of them are its
+    own where the command has neither."""
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if "--" not in words or verb not in (*HAS_BEAM_OPTIONS, "submit"):
+        return list(words), []
+    place = list(words).index("--")
+    return list(words[:place]), list(words[place + 1 :])

@@ -1,21 +1,10 @@
 """`clozekit submit`: runs prepare or train on another machine."""
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.submit.platforms import PLATFORMS
-
-
-def split_remote(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words of this command, and those behind `--`, which another machine runs; all of them where nothing is
-    submitted."""
-    command = next((word for word in words if not word.startswith("-")), None)
-    if command != "submit" or "--" not in words:
-        return list(words), []
-    place = list(words).index("--")
-    return list(words[:place]), list(words[place + 1 :])
 
 
 def add(commands: Any) -> None:
@@ -49,12 +38,12 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from clozekit.deploy.cli.prepare_command import prepare_settings
+    from clozekit.deploy.cli.prepare_command import prepare_recipe, recipe_file
     from clozekit.deploy.cli.prepare_command import run as prepare
     from clozekit.deploy.submit.backend import CommandLine
     from clozekit.deploy.submit.submit_job import submit
 
-    submit(arguments, CommandLine(arguments.parse, prepare_settings, prepare))
+    submit(arguments, CommandLine(arguments.parse, prepare_recipe, recipe_file, prepare))
 
 
 def _add_job(parser: argparse.ArgumentParser) -> None:

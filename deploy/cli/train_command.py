@@ -5,6 +5,7 @@ from typing import Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.quiet_loading import load_tensorflow
+from clozekit.deploy.recipes import TRAIN, find_recipe
 
 
 def add(commands: Any) -> None:
@@ -28,7 +29,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.settings.run_file import load_config
 
-    config = load_config(arguments.config, arguments.changes)
+    config = load_config(find_recipe(arguments.config, TRAIN), arguments.changes)
 
     def join_workers() -> Any:
         from clozekit.model.training.cluster.workers import start_workers

@@ -7,6 +7,7 @@ from typing import Any
 
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.deploy.submit.job_state import JobState
+from clozekit.pipelines.settings.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class CommandLine:
     """What stands behind `--` is a command of ours: how it is parsed, what its options mean, how it runs here."""
 
     parse: Callable[[Sequence[str]], argparse.Namespace]
-    prepare_settings: Callable[[argparse.Namespace], tuple[Any, Any, Any]]
+    prepare_recipe: Callable[[argparse.Namespace], Recipe]
+    recipe_file: Callable[[argparse.Namespace], tuple[str | None, list[str]]]
     prepare: Callable[[argparse.Namespace], None]
 
 

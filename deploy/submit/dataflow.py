@@ -14,6 +14,7 @@ from clozekit.deploy.submit.backend import Backend, CommandLine
 from clozekit.deploy.submit.job_spec import FINGERPRINT, Job
 from clozekit.deploy.submit.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
 from clozekit.deploy.submit.submit_errors import BucketError, JobFailedError, NameTakenError, google_errors, one_line
+from clozekit.pipelines.settings.recipe import Recipe
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import read_text
 
@@ -70,20 +71,22 @@ def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
     arguments = line.parse(words)
     if arguments.runner not in (None, RUNNER):
         raise InputError(f"--runner must be left out of what is submitted to dataflow, got {arguments.runner}")
-    reads = [*(arguments.input or ()), *(source.partition("=")[2] for source in arguments.source or ())]
-    reads += arguments.decontaminate or []
-    for option, place in [("inputs", place) for place in reads] + [("--output", arguments.output)]:
+    recipe = line.prepare_recipe(arguments)
+    reads = [place for source in recipe.reading.all_sources for place in source.inputs]
+    reads += recipe.corpus.decontaminate.inputs
+    for option, place in [("inputs", place) for place in reads] + [("--output", recipe.output)]:
         if "://" not in place:
             raise InputError(
                 f"{option} must be where Dataflow's workers reach it (gs://bucket/...), got {place!r}; copy it there"
             )
-    in_image = job.image is not None and Path(arguments.tokenizer).is_absolute()
-    if "://" not in arguments.tokenizer and not in_image:
+    in_image = job.image is not None and Path(recipe.tokenizer).is_absolute()
+    if "://" not in recipe.tokenizer and not in_image:
         raise InputError(
             f"--tokenizer must be where Dataflow's workers reach it: gs://bucket/..., or an absolute path that the image"
-            f" has too, got {arguments.tokenizer!r}"
+            f" has too, got {recipe.tokenizer!r}"
         )
-    config = None if arguments.config is None else read_text(arguments.config)
+    file, _ = line.recipe_file(arguments)
+    config = None if file is None else read_text(file)
     return PrepareCommand(tuple(words), arguments, config, line)
 
 
@@ -135,10 +138,8 @@ def beam_arguments(job: Job, fingerprint: str) -> list[str]:
     return [*words, *(f"--experiments={name}" for name in settings.experiments)]
 
 
-def hand_over(
-    arguments: Any, settings: tuple[Any, Any, Any], beam_words: Sequence[str], how: str = "sending_runner"
-) -> Any:
-    """Runs `prepare` with a runner that leaves when the job is sent, or shown: `how` is its module; `settings` are what
+def hand_over(arguments: Any, recipe: Recipe, beam_words: Sequence[str], how: str = "sending_runner") -> Any:
+    """Runs `prepare` with a runner that leaves when the job is sent, or shown: `how` is its module; `recipe` is what
     its arguments mean.
 
     Returns what that runner gives; None when the datasets are there already.
@@ -146,21 +147,20 @@ def hand_over(
     from clozekit.deploy.submit.sending_runner import HandedOver
     from clozekit.pipelines.prepare import prepare_lengths
 
-    reading, corpus, options = settings
     runner = f"--runner=clozekit.deploy.submit.{how}.{RUNNER}"
     try:
         prepare_lengths(
-            reading,
-            options,
-            arguments.sequence_length,
-            arguments.tokenizer,
-            arguments.output,
+            recipe.reading,
+            recipe.rows.options(),
+            recipe.rows.sequence_length,
+            recipe.tokenizer,
+            recipe.output,
             runner=RUNNER,
             num_workers=arguments.num_workers,
             # The last of several runners counts; the dataset says that Beam's own made it, as it did.
             beam_arguments=[*beam_words, *arguments.beam, runner],
             overwrite=arguments.overwrite,
-            corpus=corpus,
+            corpus=recipe.corpus,
             only_shown=how == "showing_runner",
         )
     except HandedOver as handed:
@@ -211,7 +211,7 @@ def render(job: Job, command: PrepareCommand) -> str:
         # Whether there is something at the output, and whether it can be written, is not looked at.
         arguments.output = f"{folder}/output"
         words = [*beam_arguments(job, fingerprint), "--dry_run=True"]
-        request = json.loads(hand_over(arguments, command.line.prepare_settings(arguments), words, "showing_runner"))
+        request = json.loads(hand_over(arguments, command.line.prepare_recipe(arguments), words, "showing_runner"))
     told = request["environment"]["sdkPipelineOptions"]
     shown_only = ("template_location", "no_auth", "dry_run")
     told["options"].update({name: False for name in shown_only[1:] if name in told["options"]})
@@ -279,7 +279,7 @@ def start(job: Job, command: PrepareCommand) -> JobState:
         try:
             result = hand_over(
                 command.arguments,
-                command.line.prepare_settings(command.arguments),
+                command.line.prepare_recipe(command.arguments),
                 beam_arguments(job, fingerprint),
             )
         except DataflowJobAlreadyExistsError as error:
@@ -311,13 +311,14 @@ def finish(job: Job, command: PrepareCommand) -> None:
     from clozekit.pipelines.dataset.manifest import has_manifest
     from clozekit.pipelines.storage.files import join
 
-    arguments, lengths = command.arguments, command.arguments.sequence_length
-    folders = [arguments.output] if len(lengths) == 1 else [join(arguments.output, str(length)) for length in lengths]
+    recipe = command.line.prepare_recipe(command.arguments)
+    lengths = recipe.rows.sequence_length
+    folders = [recipe.output] if len(lengths) == 1 else [join(recipe.output, str(length)) for length in lengths]
     for folder in folders:
         # What is missing would be made here, on this machine.
         if not has_manifest(folder):
             raise JobFailedError(f"{job.name} is done, and there is no dataset in {folder}; look for who removed it")
-    command.line.prepare(arguments)
+    command.line.prepare(command.arguments)
 
 
 def log_reader(job: Job, state: JobState) -> Callable[[], list[str]]:

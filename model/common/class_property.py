@@ -1,9 +1,12 @@
 """A property of a class: read from the class itself, as KerasHub's `presets` is."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+Value = TypeVar("Value")
 
 
-class classproperty:  # noqa: N801 - used like `property`
+class classproperty(Generic[Value]):  # noqa: N801 - used like `property`
     """A read-only property of a class.
 
     >>> class Shape:
@@ -14,8 +17,8 @@ class classproperty:  # noqa: N801 - used like `property`
     'Shape'
     """
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Callable[[Any], Value]) -> None:
         self._function = function
 
-    def __get__(self, _instance: Any, owner: type) -> Any:
+    def __get__(self, _instance: object, owner: type) -> Value:
         return self._function(owner)

@@ -1,7 +1,5 @@
 """Random numbers in the graph as hashes: pure functions of what they are for, the same on every device and version."""
 
-from typing import Any
-
 import tensorflow as tf
 
 _GOLDEN = 0x9E3779B1
@@ -64,7 +62,7 @@ def hash_rows(token_ids: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(tf.stack([summed, order], axis=1), tf.int64)
 
 
-def random_order(size: Any, seed: int, epoch: Any, part: Any) -> tf.Tensor:
+def random_order(size: int | tf.Tensor, seed: int, epoch: int | tf.Tensor, part: int | tf.Tensor) -> tf.Tensor:
     """int32 (size,): 0 to size - 1 in an order that (seed, epoch, part) decides; epoch and part: integers."""
     key = fmix32(tf.constant((seed * _GOLDEN + (seed >> 32) * 0x846CA68B) & 0xFFFFFFFF, tf.uint32))
     for number in (epoch, part):

@@ -2,12 +2,12 @@
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import h5py
 
+from clozekit.model.common.tensors import Settings
 from clozekit.tokenizers.common.errors import InputError
 
 # A model of so many parameters may be built, to say which of its weights is not there.
@@ -16,7 +16,7 @@ _SMALL = 10_000_000
 _MOST_BLOCKS = 1000
 
 
-def least_parameters(settings: Mapping[str, Any], num_classes: int = 0) -> int:
+def least_parameters(settings: Settings, num_classes: int = 0) -> int:
     """Parameters of the matrices alone; a backbone has some more.
 
     settings: of a backbone that its class has checked; `num_layers` blocks, or with `num_groups` (ALBERT) so many that
@@ -32,7 +32,7 @@ def least_parameters(settings: Mapping[str, Any], num_classes: int = 0) -> int:
     return int(rows * width + blocks * block + num_classes * hidden)
 
 
-def check_blocks(settings: Mapping[str, Any], named: str) -> None:
+def check_blocks(settings: Settings, named: str) -> None:
     """Raises InputError for so many blocks that building them would take hours, however narrow they are."""
     blocks = settings.get("num_groups", 1) * settings.get("num_inner_repetitions", 1)
     applied = settings["num_layers"] * settings.get("num_inner_repetitions", 1)

@@ -1,20 +1,22 @@
 """ALBERT (Lan et al. 2019, arXiv 1909.11942): backbone, tasks, preprocessors."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import keras
 from keras import ops
 
+from clozekit.model.common.tensors import DType, Outputs, Settings, Tensor
 from clozekit.model.families.family import DEFAULTS, SETTINGS, Family, HuggingFaceNames
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.transformer_layers import FirstToken, PositionEmbedding, TransformerEncoder, truncated_normal
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
-from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.backbone import Backbone, ModelOptions
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.text_classifier import TextClassifier
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.albert_tokenizer import AlbertTokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -26,7 +28,7 @@ class AlbertBackbone(Backbone):
 
     families: ClassVar[tuple[str, ...]] = ("albert",)
     setting_names = (*Backbone.setting_names, "num_groups", "num_inner_repetitions", "embedding_dim", "num_segments")
-    own_setting_defaults: ClassVar[dict[str, Any]] = {
+    own_setting_defaults: ClassVar[Settings] = {
         "activation": "gelu_approximate",
         "layer_norm_epsilon": 1e-12,
         "attention_dropout": None,
@@ -48,8 +50,8 @@ class AlbertBackbone(Backbone):
         activation: str = "gelu_approximate",
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
-        dtype: Any = None,
-        **kwargs: Any,
+        dtype: DType = None,
+        **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
             "vocabulary_size": vocabulary_size,
@@ -113,7 +115,9 @@ class AlbertBackbone(Backbone):
     def input_names(cls) -> tuple[str, ...]:
         return ("token_ids", "segment_ids", "padding_mask")
 
-    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
+    def embed(
+        self, token_ids: Tensor, segment_ids: Tensor | None, positions: Tensor | None, training: bool | None
+    ) -> Tensor:
         tokens = self.token_embedding(token_ids)
         segments = self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
         embedded = self.embeddings_add([tokens, self.position_embedding(tokens, positions=positions), segments])
@@ -124,21 +128,21 @@ class AlbertBackbone(Backbone):
     def encoder_layers(self) -> list[TransformerEncoder]:
         return [layer for group in self.transformer_groups for _ in range(self._repetitions) for layer in group]
 
-    def outputs_of(self, hidden: Any) -> Any:
+    def outputs_of(self, hidden: Tensor) -> Outputs:
         return {"sequence_output": hidden, "pooled_output": self.pooled_dense(self.first_token(hidden))}
 
 
 class AlbertMaskedLMPreprocessor(MaskedLMPreprocessor):
     """[CLS] a [SEP] b [SEP], segments 0 and 1, then masking."""
 
-    tokenizer_cls: ClassVar[type[Any]] = AlbertTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = AlbertTokenizer
     has_segments = True
 
 
 class AlbertTextClassifierPreprocessor(TextClassifierPreprocessor):
     """[CLS] a [SEP] b [SEP], segments 0 and 1."""
 
-    tokenizer_cls: ClassVar[type[Any]] = AlbertTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = AlbertTokenizer
     has_segments = True
 
 
@@ -148,7 +152,7 @@ class AlbertMaskedLM(MaskedLM):
 
     backbone_cls = AlbertBackbone
     preprocessor_cls = AlbertMaskedLMPreprocessor
-    head_defaults: ClassVar[dict[str, Any]] = {"head_activation": "gelu_approximate", "head_layer_norm_epsilon": 1e-5}
+    head_defaults: ClassVar[Settings] = {"head_activation": "gelu_approximate", "head_layer_norm_epsilon": 1e-5}
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -161,7 +165,7 @@ class AlbertTextClassifier(TextClassifier):
     default_learning_rate = 1e-5
 
 
-def _blocks(backbone: AlbertBackbone) -> list[tuple[str, TransformerEncoder]]:
+def _blocks(backbone: Backbone) -> list[tuple[str, TransformerEncoder]]:
     return [
         (f"encoder.albert_layer_groups.{group}.albert_layers.{inner}", layer)
         for group, layers in enumerate(backbone.transformer_groups)

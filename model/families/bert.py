@@ -1,19 +1,21 @@
 """BERT (Devlin et al. 2018, arXiv 1810.04805): backbone, tasks, preprocessors."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import keras
 from keras import ops
 
+from clozekit.model.common.tensors import DType, Outputs, Settings, Tensor
 from clozekit.model.families.family import SETTINGS, Family, HuggingFaceNames
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.transformer_layers import FirstToken, PositionEmbedding, truncated_normal
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
-from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.backbone import Backbone, ModelOptions
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.text_classifier import TextClassifier
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -27,7 +29,7 @@ class BertBackbone(Backbone):
 
     families: ClassVar[tuple[str, ...]] = ("bert",)
     setting_names = (*Backbone.setting_names, "num_segments")
-    own_setting_defaults: ClassVar[dict[str, Any]] = {
+    own_setting_defaults: ClassVar[Settings] = {
         "activation": "gelu_approximate",
         "layer_norm_epsilon": 1e-12,
         "attention_dropout": None,
@@ -46,8 +48,8 @@ class BertBackbone(Backbone):
         activation: str = "gelu_approximate",
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
-        dtype: Any = None,
-        **kwargs: Any,
+        dtype: DType = None,
+        **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
             "vocabulary_size": vocabulary_size,
@@ -90,27 +92,29 @@ class BertBackbone(Backbone):
     def input_names(cls) -> tuple[str, ...]:
         return ("token_ids", "segment_ids", "padding_mask")
 
-    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
+    def embed(
+        self, token_ids: Tensor, segment_ids: Tensor | None, positions: Tensor | None, training: bool | None
+    ) -> Tensor:
         tokens = self.token_embedding(token_ids)
         segments = self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
         embedded = self.embeddings_add([tokens, self.position_embedding(tokens, positions=positions), segments])
         return self.embeddings_dropout(self.embeddings_layer_norm(embedded), training=training)
 
-    def outputs_of(self, hidden: Any) -> Any:
+    def outputs_of(self, hidden: Tensor) -> Outputs:
         return {"sequence_output": hidden, "pooled_output": self.pooled_dense(self.first_token(hidden))}
 
 
 class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
     """[CLS] a [SEP] b [SEP], segments 0 and 1, then masking."""
 
-    tokenizer_cls: ClassVar[type[Any]] = BertTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = BertTokenizer
     has_segments = True
 
 
 class BertTextClassifierPreprocessor(TextClassifierPreprocessor):
     """[CLS] a [SEP] b [SEP], segments 0 and 1."""
 
-    tokenizer_cls: ClassVar[type[Any]] = BertTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = BertTokenizer
     has_segments = True
 
 
@@ -121,7 +125,7 @@ class BertMaskedLM(MaskedLM):
     backbone_cls = BertBackbone
     preprocessor_cls = BertMaskedLMPreprocessor
     # KerasHub's head keeps exact GELU and 1e-5 under a body that has neither.
-    head_defaults: ClassVar[dict[str, Any]] = {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5}
+    head_defaults: ClassVar[Settings] = {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5}
 
 
 @keras.saving.register_keras_serializable(package="clozekit")

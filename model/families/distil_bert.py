@@ -1,19 +1,21 @@
 """DistilBERT (Sanh et al. 2019, arXiv 1910.01108): half of BERT's blocks, no segments, no pooler."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import keras
 
+from clozekit.model.common.tensors import Activation, DType, Settings
 from clozekit.model.families.family import Family, HuggingFaceNames, numbered
 from clozekit.model.families.plain_encoder import PlainEncoder
 from clozekit.model.layers.transformer_layers import truncated_normal
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
-from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.backbone import Backbone, ModelOptions
 from clozekit.model.tasks.masked_lm import MaskedLM
-from clozekit.model.tasks.text_classifier import FirstTokenClassifier
+from clozekit.model.tasks.text_classifier import ClassifierOptions, FirstTokenClassifier
 from clozekit.tokenizers.families.distil_bert_tokenizer import DistilBertTokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -21,7 +23,7 @@ class DistilBertBackbone(PlainEncoder):
     """DistilBERT's encoder; gives the hidden states (B, T, hidden_dim) alone."""
 
     families: ClassVar[tuple[str, ...]] = ("distil_bert",)
-    own_setting_defaults: ClassVar[dict[str, Any]] = {
+    own_setting_defaults: ClassVar[Settings] = {
         "activation": "gelu",
         "layer_norm_epsilon": 1e-12,
         "attention_dropout": None,
@@ -39,8 +41,8 @@ class DistilBertBackbone(PlainEncoder):
         activation: str = "gelu",
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
-        dtype: Any = None,
-        **kwargs: Any,
+        dtype: DType = None,
+        **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
             "vocabulary_size": vocabulary_size,
@@ -61,13 +63,13 @@ class DistilBertBackbone(PlainEncoder):
 class DistilBertMaskedLMPreprocessor(MaskedLMPreprocessor):
     """[CLS] a [SEP] b [SEP], then masking."""
 
-    tokenizer_cls: ClassVar[type[Any]] = DistilBertTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = DistilBertTokenizer
 
 
 class DistilBertTextClassifierPreprocessor(TextClassifierPreprocessor):
     """[CLS] a [SEP] b [SEP]."""
 
-    tokenizer_cls: ClassVar[type[Any]] = DistilBertTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = DistilBertTokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -77,7 +79,7 @@ class DistilBertMaskedLM(MaskedLM):
     backbone_cls = DistilBertBackbone
     preprocessor_cls = DistilBertMaskedLMPreprocessor
     # KerasHub's head keeps 1e-5 under a body that has 1e-12.
-    head_defaults: ClassVar[dict[str, Any]] = {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5}
+    head_defaults: ClassVar[Settings] = {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5}
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -94,15 +96,15 @@ class DistilBertTextClassifier(FirstTokenClassifier):
         backbone: Backbone,
         num_classes: int,
         preprocessor: Preprocessor | None = None,
-        activation: Any = None,
+        activation: Activation | str | None = None,
         hidden_dim: int | None = None,
         dropout: float = 0.2,
-        **kwargs: Any,
+        **kwargs: Unpack[ClassifierOptions],
     ) -> None:
         super().__init__(backbone, num_classes, preprocessor, activation, hidden_dim, dropout, **kwargs)
 
     @classmethod
-    def pooled_initializer(cls) -> Any:
+    def pooled_initializer(cls) -> keras.Initializer | str:
         return truncated_normal()
 
 

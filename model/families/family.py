@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from clozekit.model.common.tensors import Settings
+from clozekit.model.layers.transformer_layers import TransformerEncoder
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
 from clozekit.model.tasks.backbone import Backbone
@@ -25,7 +27,7 @@ SETTINGS: Mapping[str, str] = {
     "activation": "hidden_act",
     "layer_norm_epsilon": "layer_norm_eps",
 }
-DEFAULTS: Mapping[str, Any] = {
+DEFAULTS: Settings = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
@@ -50,7 +52,7 @@ BLOCK: Mapping[str, str] = {
 }
 
 
-def numbered(name: str) -> Callable[[Any], list[tuple[str, Any]]]:
+def numbered(name: str) -> Callable[[Backbone], list[tuple[str, TransformerEncoder]]]:
     """backbone -> (name of a block, block), the blocks of `transformer_layers` counted from 0 behind `name`."""
     return lambda backbone: [(f"{name}.{index}", layer) for index, layer in enumerate(backbone.transformer_layers)]
 
@@ -74,19 +76,19 @@ class HuggingFaceNames:
     head_bias: str
     decoder: str
     classifier: Mapping[str, str]
-    blocks: Callable[[Any], list[tuple[str, Any]]] = numbered("encoder.layer")
+    blocks: Callable[[Backbone], list[tuple[str, TransformerEncoder]]] = numbered("encoder.layer")
     block: Mapping[str, str] = field(default_factory=lambda: BLOCK)
     dense_parts: Mapping[str, str] = field(default_factory=dict)
     pooler: str = "pooler.dense"
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
-    defaults: Mapping[str, Any] = field(default_factory=lambda: DEFAULTS)
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Settings = field(default_factory=lambda: DEFAULTS)
+    fixed: Settings = field(default_factory=dict)
     segments: Literal["own", "folded", "none"] = "own"
     positions_after_padding: bool = False
     head_activation: str | None = None
     classifier_dropout: str = "classifier_dropout"
     default_classifier_dropout: float | None = None
-    written: Mapping[str, Any] = field(default_factory=dict)
+    written: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The families side by side, and finding the one that a name, a class or a part belongs to."""
 
 import importlib
-from typing import Any
+from typing import TypeVar
 
 from clozekit.model.families.family import Family
 from clozekit.model.preprocessing.preprocessor import Preprocessor
@@ -13,6 +13,9 @@ from clozekit.tokenizers.common.family_names import FAMILIES as NAMES
 FAMILIES: tuple[Family, ...] = tuple(
     importlib.import_module(f"clozekit.model.families.{name}").FAMILY for name in NAMES
 )
+
+# A backbone, a preprocessor or a task.
+Part = TypeVar("Part")
 
 
 def family_named(name: str) -> Family:
@@ -43,20 +46,20 @@ def family_of(part: Backbone | Preprocessor | Task) -> Family:
     raise InputError(f"{type(part).__name__} belongs to no family of Clozekit")
 
 
-def families_of(cls: Any) -> list[Family]:
+def families_of(cls: type) -> list[Family]:
     """The families of which `cls` is, or is a base of, the class of its kind."""
     kind = getattr(cls, "kind", "")
     return [family for family in FAMILIES if not kind or issubclass(getattr(family, kind), cls)]
 
 
-def class_for(cls: type, family: Family, source: str) -> Any:
+def class_for(cls: type[Part], family: Family, source: str) -> type[Part]:
     """`cls`, or the subclass of it that belongs to `family`. Raises InputError naming `source` if there is none."""
     kind = getattr(cls, "kind", "")
     if not kind:
         raise InputError(
             f"a preset is loaded by a particular class such as MaskedLM or BertTextClassifier, got {cls.__name__}"
         )
-    found = getattr(family, kind)
+    found: type = getattr(family, kind)
     if not issubclass(found, cls):
         raise InputError(
             f"{cls.__name__} loads presets of its own family, {source} holds a {family.backbone.__name__};"

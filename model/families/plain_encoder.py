@@ -1,9 +1,8 @@
 """Encoders without segments and without a pooler: RoBERTa's, and those that are laid out as it is."""
 
-from typing import Any
-
 import keras
 
+from clozekit.model.common.tensors import DType, Settings, Tensor
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.transformer_layers import PositionEmbedding, TokenAndPositionEmbedding, truncated_normal
 from clozekit.model.tasks.backbone import Backbone
@@ -12,7 +11,7 @@ from clozekit.model.tasks.backbone import Backbone
 class PlainEncoder(Backbone):
     """Token and position embeddings, norm, dropout, blocks; gives the hidden states (B, T, hidden_dim) alone."""
 
-    def make_layers(self, settings: dict[str, Any], dtype: Any, embeddings_name: str) -> None:
+    def make_layers(self, settings: Settings, dtype: DType, embeddings_name: str) -> None:
         """Called by a family's constructor before Backbone's; settings: as Backbone takes them."""
         self.check_settings(settings)
         hidden_dim, dropout = settings["hidden_dim"], settings["dropout"]
@@ -40,6 +39,8 @@ class PlainEncoder(Backbone):
             self.encoder_layer(f"transformer_layer_{index}", settings, dtype) for index in range(settings["num_layers"])
         ]
 
-    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
+    def embed(
+        self, token_ids: Tensor, segment_ids: Tensor | None, positions: Tensor | None, training: bool | None
+    ) -> Tensor:
         embedded = self.embeddings_layer_norm(self.embeddings(token_ids, positions=positions))
         return self.embeddings_dropout(embedded, training=training)

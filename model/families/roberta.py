@@ -1,16 +1,19 @@
 """RoBERTa (Liu et al. 2019, arXiv 1907.11692): backbone, tasks, preprocessors."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import keras
 
+from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.plain_encoder import PlainEncoder
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
+from clozekit.model.tasks.backbone import ModelOptions
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.text_classifier import FirstTokenClassifier
 from clozekit.tokenizers.families.roberta_tokenizer import RobertaTokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -21,7 +24,7 @@ class RobertaBackbone(PlainEncoder):
     """
 
     families: ClassVar[tuple[str, ...]] = ("roberta", "xlm_roberta")
-    own_setting_defaults: ClassVar[dict[str, Any]] = {
+    own_setting_defaults: ClassVar[Settings] = {
         "activation": "gelu",
         "layer_norm_epsilon": 1e-5,
         "attention_dropout": None,
@@ -39,8 +42,8 @@ class RobertaBackbone(PlainEncoder):
         activation: str = "gelu",
         layer_norm_epsilon: float = 1e-5,
         attention_dropout: float | None = None,
-        dtype: Any = None,
-        **kwargs: Any,
+        dtype: DType = None,
+        **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
             "vocabulary_size": vocabulary_size,
@@ -61,14 +64,14 @@ class RobertaBackbone(PlainEncoder):
 class RobertaMaskedLMPreprocessor(MaskedLMPreprocessor):
     """<s> a </s></s> b </s>, then masking."""
 
-    tokenizer_cls: ClassVar[type[Any]] = RobertaTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = RobertaTokenizer
     num_separators = 2
 
 
 class RobertaTextClassifierPreprocessor(TextClassifierPreprocessor):
     """<s> a </s></s> b </s>."""
 
-    tokenizer_cls: ClassVar[type[Any]] = RobertaTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = RobertaTokenizer
     num_separators = 2
 
 
@@ -78,7 +81,7 @@ class RobertaMaskedLM(MaskedLM):
 
     backbone_cls = RobertaBackbone
     preprocessor_cls = RobertaMaskedLMPreprocessor
-    head_defaults: ClassVar[dict[str, Any]] = {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5}
+    head_defaults: ClassVar[Settings] = {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5}
 
 
 @keras.saving.register_keras_serializable(package="clozekit")

@@ -1,9 +1,8 @@
 """A vocabulary filled up inside a model: rows of the embedding that no text reaches and no softmax sees."""
 
-from typing import Any
-
 from keras import ops
 
+from clozekit.model.common.tensors import DType
 from clozekit.model.families.family_table import family_of
 from clozekit.model.tasks.masked_lm import MaskedLM
 
@@ -17,13 +16,13 @@ def padded_size(vocabulary_size: int, multiple: int) -> int:
 
 def close_padding(task: MaskedLM, vocabulary_size: int) -> None:
     """Closes the rows behind `vocabulary_size` of a task that has more: they predict nothing and never change."""
-    embeddings, bias = task.backbone.token_embedding.embeddings, task.masked_lm_head._output_bias
+    embeddings, bias = task.backbone.token_embedding.embeddings, task.masked_lm_head.parts().bias
     real = ops.arange(embeddings.shape[0]) < vocabulary_size
     embeddings.assign(ops.where(real[:, None], embeddings, 0.0))
     bias.assign(ops.where(real, bias, CLOSED))
 
 
-def with_vocabulary(task: MaskedLM, vocabulary_size: int, dtype: Any = "float32") -> MaskedLM:
+def with_vocabulary(task: MaskedLM, vocabulary_size: int, dtype: DType = "float32") -> MaskedLM:
     """The same task with rows cut off its vocabulary, or with closed ones behind it; its other weights are equal."""
     settings = {**task.backbone.settings(), "vocabulary_size": vocabulary_size}
     backbone = type(task.backbone)(**settings, dtype=dtype)

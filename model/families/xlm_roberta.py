@@ -1,7 +1,7 @@
 """XLM-RoBERTa (Conneau et al. 2019, arXiv 1911.02116): RoBERTa's architecture on a SentencePiece vocabulary."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 
@@ -15,6 +15,7 @@ from clozekit.model.families.roberta import (
     RobertaTextClassifierPreprocessor,
 )
 from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -27,7 +28,7 @@ class XLMRobertaBackbone(RobertaBackbone):
 class XLMRobertaMaskedLMPreprocessor(RobertaMaskedLMPreprocessor):
     """<s> a </s></s> b </s>, then masking."""
 
-    tokenizer_cls: ClassVar[type[Any]] = XLMRobertaTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = XLMRobertaTokenizer
     # KerasHub never masks <unk> in this family alone.
     unselectable_roles = (*RobertaMaskedLMPreprocessor.unselectable_roles, "unk_token")
 
@@ -35,7 +36,7 @@ class XLMRobertaMaskedLMPreprocessor(RobertaMaskedLMPreprocessor):
 class XLMRobertaTextClassifierPreprocessor(RobertaTextClassifierPreprocessor):
     """<s> a </s></s> b </s>."""
 
-    tokenizer_cls: ClassVar[type[Any]] = XLMRobertaTokenizer
+    tokenizer_cls: ClassVar[type[Tokenizer]] = XLMRobertaTokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")

@@ -1,8 +1,8 @@
 """Dropout (Srivastava et al. 2014) whose random numbers cost next to nothing."""
 
-from typing import Any
-
 import keras
+
+from clozekit.model.common.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -13,13 +13,13 @@ class Dropout(keras.layers.Dropout):
     which XLA on a CPU can't fuse: they were 12% of a training step (BERT of 4 x 256, rows of 128), the hash under 1%.
     """
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or self.rate == 0 or keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training)
         return _dropped(inputs, self.rate, self.seed_generator.next())
 
 
-def _dropped(inputs: Any, rate: float, seed: Any) -> Any:
+def _dropped(inputs: Tensor, rate: float, seed: Tensor) -> Tensor:
     """`inputs` with a share `rate` of zeros, the rest larger in turn; seed: two integers."""
     import tensorflow as tf
 

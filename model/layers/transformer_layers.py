@@ -5,35 +5,42 @@ Keras backend.
 """
 
 import math
-from typing import Any
+from typing import NamedTuple, TypedDict, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
+from clozekit.model.common.tensors import Activation, DType, Shape, Tensor
 from clozekit.model.layers.dropout import Dropout
 
-Shape = tuple[int | None, ...]
+
+class LayerOptions(TypedDict, total=False):
+    """What every layer of Keras takes besides its own arguments."""
+
+    name: str
+    dtype: DType
+    trainable: bool
 
 
-def fresh(initializer: Any) -> Any:
+def fresh(initializer: keras.Initializer) -> keras.Initializer:
     """A copy of an initializer: one seeded initializer used twice would give equal weights."""
     return initializer.__class__.from_config(initializer.get_config())
 
 
-def truncated_normal() -> Any:
+def truncated_normal() -> keras.Initializer:
     """Initial kernels and embeddings of all families (Devlin et al. 2018; Lan et al. 2019): stddev 0.02."""
     return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
-def gelu_approximate(x: Any) -> Any:
+def gelu_approximate(x: Tensor) -> Tensor:
     """GELU by tanh, as in the original code of BERT and ALBERT."""
     return keras.activations.gelu(x, approximate=True)
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
-def gelu_exact(x: Any) -> Any:
+def gelu_exact(x: Tensor) -> Tensor:
     """GELU by the error function (Hendrycks and Gimpel 2016, arXiv 1606.08415)."""
     return keras.activations.gelu(x, approximate=False)
 
@@ -48,7 +55,7 @@ ACTIVATIONS = {
 }
 
 
-def attention_mask(padding_mask: Any, document_ids: Any = None) -> Any:
+def attention_mask(padding_mask: Tensor, document_ids: Tensor | None = None) -> Tensor:
     """bool mask, True where a query may look: (B, 1, 1, T) by padding, or (B, 1, T, T) within each packed document.
 
     padding_mask: (B, T), 1 = real. document_ids: (B, T) integers, 1.. per packed document and 0 for padding, which
@@ -62,18 +69,18 @@ def attention_mask(padding_mask: Any, document_ids: Any = None) -> Any:
 class AttentionMask(keras.layers.Layer):
     """`attention_mask` as a layer, so that the summary of a model shows it by its name."""
 
-    def call(self, padding_mask: Any, document_ids: Any = None) -> Any:
+    def call(self, padding_mask: Tensor, document_ids: Tensor | None = None) -> Tensor:
         return attention_mask(padding_mask, document_ids)
 
 
 class FirstToken(keras.layers.Layer):
     """The hidden state of each row's first token: (B, T, H) -> (B, H)."""
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         return inputs[:, 0, :]
 
 
-def document_positions(document_ids: Any) -> Any:
+def document_positions(document_ids: Tensor) -> Tensor:
     """int32 (B, T): the position of each token within its packed document, from document_ids (B, T)."""
     length = ops.shape(document_ids)[1]
     order = ops.arange(length)
@@ -85,7 +92,12 @@ def document_positions(document_ids: Any) -> Any:
 class PositionEmbedding(keras.layers.Layer):
     """Learned embedding of positions: the row of the table for each position, shape (T, H) or (B, T, H)."""
 
-    def __init__(self, sequence_length: int, initializer: Any = "glorot_uniform", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        sequence_length: int,
+        initializer: keras.Initializer | str = "glorot_uniform",
+        **kwargs: Unpack[LayerOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.sequence_length = sequence_length
         self.initializer = keras.initializers.get(initializer)
@@ -95,7 +107,7 @@ class PositionEmbedding(keras.layers.Layer):
         self.position_embeddings = self.add_weight(name="embeddings", shape=shape, initializer=self.initializer)
         self.built = True
 
-    def call(self, inputs: Any, positions: Any = None) -> Any:
+    def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
         """inputs: (B, T, H), read for its shape alone; positions: (B, T), or None for 0, 1, ... T-1."""
         table = ops.cast(self.position_embeddings, self.compute_dtype)
         length = inputs.shape[1]
@@ -115,7 +127,12 @@ class PositionEmbedding(keras.layers.Layer):
 class TokenAndPositionEmbedding(keras.layers.Layer):
     """Sum of token and position embedding, one layer as KerasHub's RoBERTa keeps them."""
 
-    def __init__(self, token_embedding: Any, position_embedding: PositionEmbedding, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        token_embedding: keras.layers.ReversibleEmbedding,
+        position_embedding: PositionEmbedding,
+        **kwargs: Unpack[LayerOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.token_embedding = token_embedding
         self.position_embedding = position_embedding
@@ -125,7 +142,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.position_embedding.build((*input_shape, self.token_embedding.output_dim))
         self.built = True
 
-    def call(self, inputs: Any, positions: Any = None) -> Any:
+    def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
         tokens = self.token_embedding(inputs)
         return tokens + self.position_embedding(tokens, positions=positions)
 
@@ -133,7 +150,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         return (*input_shape, self.token_embedding.output_dim)
 
 
-def project(dense: Any, inputs: Any) -> Any:
+def project(dense: keras.layers.EinsumDense, inputs: Tensor) -> Tensor:
     """What an EinsumDense makes of (B, T, ...), as one product of two matrices.
 
     TensorFlow makes B products of the einsum, which took twice as long on a CPU (BERT of 4 x 256, 16 rows of 128).
@@ -154,7 +171,9 @@ class SelfAttention(keras.layers.Layer):
     Keras's own MultiHeadAttention gives the fused path up whenever a dropout rate is set, at inference too.
     """
 
-    def __init__(self, num_heads: int, dropout: float, kernel_initializer: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, num_heads: int, dropout: float, kernel_initializer: keras.Initializer, **kwargs: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.dropout = dropout
@@ -173,7 +192,7 @@ class SelfAttention(keras.layers.Layer):
         self.attention_dropout = Dropout(self.dropout, dtype=self.dtype_policy, name="attention_dropout")
         self.built = True
 
-    def _projection(self, equation: str, output_shape: Shape, bias_axes: str, name: str) -> Any:
+    def _projection(self, equation: str, output_shape: Shape, bias_axes: str, name: str) -> keras.layers.EinsumDense:
         return keras.layers.EinsumDense(
             equation,
             output_shape=output_shape,
@@ -183,7 +202,7 @@ class SelfAttention(keras.layers.Layer):
             name=name,
         )
 
-    def call(self, inputs: Any, attention_mask: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensor, attention_mask: Tensor, training: bool | None = None) -> Tensor:
         query, key, value = (project(dense, inputs) for dense in (self.query_dense, self.key_dense, self.value_dense))
         if (training and self.dropout > 0) or keras.backend.backend() == "tensorflow":
             # TensorFlow has no fused kernel, and Keras's formula passes over the scores three times more.
@@ -192,7 +211,7 @@ class SelfAttention(keras.layers.Layer):
             attended = ops.dot_product_attention(query, key, value, mask=attention_mask, scale=self._scale)
         return project(self.output_dense, attended)
 
-    def _in_full(self, query: Any, key: Any, value: Any, mask: Any, training: bool | None) -> Any:
+    def _in_full(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, training: bool | None) -> Tensor:
         """The formula in full, with softmax in float32 at least: no fused kernel drops probabilities the same way."""
         precise = keras.backend.result_type(self.compute_dtype, "float32")
         scores = ops.cast(ops.einsum("btnd,bsnd->bnts", query * self._scale, key), precise)
@@ -204,6 +223,16 @@ class SelfAttention(keras.layers.Layer):
         return input_shape
 
 
+class EncoderParts(NamedTuple):
+    """The layers of a built encoder block in the order in which they are applied."""
+
+    attention: SelfAttention
+    attention_norm: keras.layers.LayerNormalization
+    inner: keras.layers.Dense
+    outer: keras.layers.Dense
+    norm: keras.layers.LayerNormalization
+
+
 class TransformerEncoder(keras.layers.Layer):
     """Encoder block of Vaswani et al. 2017 (arXiv 1706.03762, section 3.1), normalising after each residual sum."""
 
@@ -212,11 +241,11 @@ class TransformerEncoder(keras.layers.Layer):
         intermediate_dim: int,
         num_heads: int,
         dropout: float = 0.0,
-        activation: Any = "relu",
+        activation: Activation | str = "relu",
         layer_norm_epsilon: float = 1e-5,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: keras.Initializer | str = "glorot_uniform",
         attention_dropout: float | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.intermediate_dim = intermediate_dim
@@ -256,7 +285,17 @@ class TransformerEncoder(keras.layers.Layer):
             setattr(self, f"_{part}_dropout", Dropout(self.dropout, dtype=policy, name=f"{part}_dropout"))
         self.built = True
 
-    def call(self, inputs: Any, attention_mask: Any, training: bool | None = None) -> Any:
+    def parts(self) -> EncoderParts:
+        """The layers with weights. A method: Keras would save the weights under the name of a property."""
+        return EncoderParts(
+            self._self_attention_layer,
+            self._self_attention_layer_norm,
+            self._feedforward_intermediate_dense,
+            self._feedforward_output_dense,
+            self._feedforward_layer_norm,
+        )
+
+    def call(self, inputs: Tensor, attention_mask: Tensor, training: bool | None = None) -> Tensor:
         """inputs: (B, T, H); attention_mask: bool, (B, 1, 1, T) or (B, 1, T, T), True where a query may look."""
         attended = self._self_attention_layer(inputs, attention_mask, training=training)
         hidden = self._self_attention_layer_norm(inputs + self._self_attention_dropout(attended, training=training))

@@ -1,11 +1,15 @@
 """The preprocessor of masked LMs: rows of ids, masked anew at every call."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from clozekit.model.common.tensors import Settings
 from clozekit.model.masking.masking_rule import MaskingRule, num_predictions
-from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.preprocessing.preprocessor import Preprocessed, Preprocessor
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class MaskedLMPreprocessor(Preprocessor):
@@ -58,7 +62,7 @@ class MaskedLMPreprocessor(Preprocessor):
 
     def masking_options(self) -> MaskingRule:
         """The settings as `mask_rows` takes them."""
-        tokenizer: Any = self.tokenizer
+        tokenizer = self.tokenizer
         names = tokenizer.special_token_names
         special = tuple(sorted({tokenizer.token_to_id(piece) for piece in names.values()}))
         unselectable = {tokenizer.token_to_id(names[role]) for role in self.unselectable_roles}
@@ -76,14 +80,14 @@ class MaskedLMPreprocessor(Preprocessor):
             word_starts=tokenizer.word_starts() if self.whole_word_masking else None,
         )
 
-    def fresh_draw(self) -> Any:
+    def fresh_draw(self) -> "tf.Tensor | None":
         import tensorflow as tf
 
         if self.seed is not None:
             return tf.constant(0, tf.int64)
         return tf.random.uniform([], 0, 2**31, tf.int64)
 
-    def preprocess(self, x: Any, y: Any, sample_weight: Any, draw: Any) -> Any:
+    def preprocess(self, x: object, y: object, sample_weight: object, draw: "tf.Tensor | None") -> Preprocessed:
         import tensorflow as tf
 
         from clozekit.model.common.hashing import hash_rows
@@ -102,7 +106,7 @@ class MaskedLMPreprocessor(Preprocessor):
         outputs = (inputs, masked["mask_ids"], masked["mask_weights"])
         return outputs if is_batch else tf.nest.map_structure(lambda part: part[0], outputs)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Settings:
         return {
             **super().get_config(),
             "mask_selection_rate": self.mask_selection_rate,
@@ -111,8 +115,8 @@ class MaskedLMPreprocessor(Preprocessor):
             "random_token_rate": self.random_token_rate,
         }
 
-    def own_options(self) -> dict[str, Any]:
-        own: dict[str, Any] = {}
+    def own_options(self) -> Settings:
+        own: Settings = {}
         if self._mask_selection_length is None:
             own["mask_selection_length"] = None
         if self.seed is not None:
@@ -123,7 +127,7 @@ class MaskedLMPreprocessor(Preprocessor):
 
     def check_fits(self, vocabulary_size: int, max_sequence_length: int) -> None:
         super().check_fits(vocabulary_size, max_sequence_length)
-        tokenizer: Any = self.tokenizer
+        tokenizer = self.tokenizer
         ordinary = tokenizer.vocabulary_size() - len(set(map(tokenizer.token_to_id, tokenizer.special_tokens)))
         if ordinary < 1 and self.random_token_rate > 0:
             raise InputError("random replacements need pieces that are no special tokens, the vocabulary has none")

@@ -1,7 +1,6 @@
 """Packing tokenized segments into rows of fixed length, in the tf.data graph: special tokens, truncation, padding."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 import tensorflow_text as tf_text
@@ -57,7 +56,7 @@ def pack_segments(segments: list[tf.RaggedTensor], packing: SegmentPacking) -> d
 def _truncate(segments: list[tf.RaggedTensor], budget: int, truncate: str) -> list[tf.RaggedTensor]:
     if len(segments) == 1:
         return [segments[0][:, :budget]]
-    trimmer: Any = tf_text.RoundRobinTrimmer if truncate == "round_robin" else tf_text.WaterfallTrimmer
+    trimmer = tf_text.RoundRobinTrimmer if truncate == "round_robin" else tf_text.WaterfallTrimmer
     return trimmer(budget).trim(segments)
 
 

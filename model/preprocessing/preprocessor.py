@@ -1,16 +1,25 @@
 """What the preprocessors share: raw strings to rows of ids, in eager mode, in `tf.data` and in `fit` alike."""
 
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import keras
 
 from clozekit.model.common import preset_doors
 from clozekit.model.common.class_property import classproperty
+from clozekit.model.common.tensors import Settings, Tensor
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 from clozekit.tokenizers.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    # At run time it is loaded where it is first needed.
+    import tensorflow as tf
+
 TRUNCATIONS = ("round_robin", "waterfall")
+
+# The model's inputs, alone or with labels and weights: x, (x, y) or (x, y, sample_weight).
+Preprocessed = Mapping[str, Tensor] | tuple[object, ...]
 
 
 class Preprocessor:
@@ -20,7 +29,7 @@ class Preprocessor:
     `tf.data.Dataset`. All ids and masks are int32.
     """
 
-    tokenizer_cls: ClassVar[type[Any]]
+    tokenizer_cls: ClassVar[type[Tokenizer]]
     # Segments are told apart by segment_ids (BERT, ALBERT) or by a doubled separator (RoBERTa).
     has_segments: ClassVar[bool] = False
     num_separators: ClassVar[int] = 1
@@ -52,7 +61,7 @@ class Preprocessor:
             raise InputError(f"sequence_length must be at least {least}, got {value}; raise it")
         self._sequence_length = value
 
-    def __call__(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    def __call__(self, x: object, y: object = None, sample_weight: object = None) -> Preprocessed:
         """The model's inputs for `x`, with labels and weights if there are any: x, (x, y) or (x, y, sample_weight)."""
         import tensorflow as tf
 
@@ -61,15 +70,15 @@ class Preprocessor:
             return tf.nest.map_structure(lambda part: keras.ops.convert_to_tensor(part.numpy()), outputs)
         return outputs
 
-    def fresh_draw(self) -> Any:
+    def fresh_draw(self) -> "tf.Tensor | None":
         """The number that decides what is random in one call, or None where nothing is."""
         return None
 
-    def preprocess(self, x: Any, y: Any, sample_weight: Any, draw: Any) -> Any:
+    def preprocess(self, x: object, y: object, sample_weight: object, draw: "tf.Tensor | None") -> Preprocessed:
         """The same as a call, with the random number given (an int64 scalar)."""
         raise NotImplementedError
 
-    def rows(self, x: Any) -> tuple[dict[str, Any], bool]:
+    def rows(self, x: object) -> "tuple[dict[str, tf.Tensor], bool]":
         """token_ids, segment_ids and padding_mask (B, sequence_length), and whether `x` was a batch."""
         import tensorflow as tf
 
@@ -77,7 +86,7 @@ class Preprocessor:
 
         texts = [as_strings(segment) for segment in (x if isinstance(x, tuple) else (x,))]
         is_batch = texts[0].shape.rank == 1
-        tokenizer: Any = self.tokenizer
+        tokenizer = self.tokenizer
         segments = [tokenizer.tokenize_in_graph(text if is_batch else text[None]) for text in texts]
         if isinstance(segments[0], tf.Tensor):
             segments = [tf.RaggedTensor.from_tensor(segment) for segment in segments]
@@ -91,7 +100,7 @@ class Preprocessor:
         )
         return pack_segments(segments, packing), is_batch
 
-    def named_inputs(self, rows: dict[str, Any]) -> dict[str, Any]:
+    def named_inputs(self, rows: "Mapping[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         """The rows' tensors that the family's backbone takes, in KerasHub's order."""
         names = ("token_ids", "padding_mask", "segment_ids") if self.has_segments else ("token_ids", "padding_mask")
         return {name: rows[name] for name in names}
@@ -117,22 +126,22 @@ class Preprocessor:
             f" {self.tokenizer.vocabulary_size():,} pieces"
         )
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Settings:
         """Constructor arguments besides the tokenizer, under KerasHub's names and no others."""
         return {"sequence_length": self.sequence_length, "truncate": self.truncate}
 
-    def own_options(self) -> dict[str, Any]:
+    def own_options(self) -> Settings:
         """Constructor arguments that KerasHub has not, where they are not the default."""
         return {}
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Settings]:
         """Everything but the vocabulary, for a `.keras` file."""
-        settings = {**self.tokenizer.get_config(), **self.tokenizer._own_options()}
+        settings = {**self.tokenizer.get_config(), **self.tokenizer.own_options()}
         tokenizer = {"class_name": type(self.tokenizer).__name__, "config": settings}
         return {"tokenizer": tokenizer, "config": {**self.get_config(), **self.own_options()}}
 
     @classmethod
-    def from_description(cls, described: dict[str, Any]) -> Self:
+    def from_description(cls, described: dict[str, Settings]) -> Self:
         """The preprocessor that `described` told of; its tokenizer has no vocabulary yet."""
         tokenizer = cls.tokenizer_cls.from_config(described["tokenizer"]["config"])
         return cls(tokenizer, **described["config"])
@@ -144,7 +153,7 @@ class Preprocessor:
         return found
 
     @classmethod
-    def from_preset(cls, preset: str, **kwargs: Any) -> Self:
+    def from_preset(cls, preset: str, **kwargs: object) -> Self:
         """The preprocessor of a preset; `kwargs` replace its settings (`sequence_length=128`)."""
         return preset_doors.presets().load_preprocessor(cls, preset, kwargs)
 
@@ -153,7 +162,7 @@ class Preprocessor:
         preset_doors.presets().save_preset(preset_dir, preprocessor=self)
 
 
-def as_strings(value: Any) -> Any:
+def as_strings(value: object) -> "tf.Tensor":
     """A `tf.string` tensor of rank 0 or 1. Raises InputError for anything else."""
     import tensorflow as tf
 

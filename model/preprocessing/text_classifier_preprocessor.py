@@ -1,10 +1,13 @@
 """The preprocessor of text classifiers: rows of ids, labels passed through."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 
-from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.preprocessing.preprocessor import Preprocessed, Preprocessor
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class TextClassifierPreprocessor(Preprocessor):
@@ -16,7 +19,7 @@ class TextClassifierPreprocessor(Preprocessor):
 
     kind = "text_classifier_preprocessor"
 
-    def preprocess(self, x: Any, y: Any, sample_weight: Any, draw: Any) -> Any:
+    def preprocess(self, x: object, y: object, sample_weight: object, draw: "tf.Tensor | None") -> Preprocessed:
         rows, is_batch = self.rows(x)
         inputs = self.named_inputs(rows if is_batch else {name: value[0] for name, value in rows.items()})
         return keras.utils.pack_x_y_sample_weight(inputs, y, sample_weight)

@@ -1,11 +1,16 @@
 """`config.json` of Hugging Face: their settings into ours and back; what ours can't express is refused, never ignored."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
+from clozekit.model.common.tensors import Settings
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import FAMILIES
+from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.family_names import FAMILIES as NAMES
+from clozekit.tokenizers.tokenizer import Tokenizer
+
+Number = TypeVar("Number", int, float)
 
 # model_type -> our family. CamemBERT and others share an architecture but not a tokenizer.
 MODEL_TYPES = {family.huggingface.model_type: family for family in FAMILIES}
@@ -46,11 +51,11 @@ class Difference(NamedTuple):
     """A setting that Hugging Face's one can't hold beside the body's: what it is here and what it becomes there."""
 
     name: str
-    ours: Any
-    theirs: Any
+    ours: object
+    theirs: object
 
 
-def family_of_config(config: dict[str, Any], source: str) -> Family:
+def family_of_config(config: Settings, source: str) -> Family:
     """The family of a config.json. Raises InputError naming `source` for another architecture."""
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
@@ -61,7 +66,7 @@ def family_of_config(config: dict[str, Any], source: str) -> Family:
     return MODEL_TYPES[model_type]
 
 
-def position_offset(config: dict[str, Any], names: HuggingFaceNames) -> int:
+def position_offset(config: Settings, names: HuggingFaceNames) -> int:
     """The row of the position table where positions begin: RoBERTa counts from the padding id on."""
     if not names.positions_after_padding:
         return 0
@@ -71,7 +76,7 @@ def position_offset(config: dict[str, Any], names: HuggingFaceNames) -> int:
     return pad_token_id + 1
 
 
-def backbone_settings(config: dict[str, Any], names: HuggingFaceNames, source: str) -> dict[str, Any]:
+def backbone_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
     """Constructor arguments of the backbone. Raises InputError for what it can't be."""
     _check_architecture(config, names, source)
     defaults, settings = names.defaults, dict(names.fixed)
@@ -87,7 +92,7 @@ def backbone_settings(config: dict[str, Any], names: HuggingFaceNames, source: s
     return settings
 
 
-def _check_architecture(config: dict[str, Any], names: HuggingFaceNames, source: str) -> None:
+def _check_architecture(config: Settings, names: HuggingFaceNames, source: str) -> None:
     refused = [name for name in ("is_decoder", "add_cross_attention", "is_encoder_decoder") if config.get(name)]
     kind = config.get("position_embedding_type", "absolute")
     if kind not in (None, "absolute"):
@@ -105,7 +110,7 @@ def _check_architecture(config: dict[str, Any], names: HuggingFaceNames, source:
         )
 
 
-def activation_of(theirs: Any, name: str, source: str) -> str:
+def activation_of(theirs: object, name: str, source: str) -> str:
     """Our name of an activation. Raises InputError naming `source` for one we have not."""
     if not isinstance(theirs, str) or theirs not in _ACTIVATIONS:
         raise InputError(
@@ -114,21 +119,26 @@ def activation_of(theirs: Any, name: str, source: str) -> str:
     return _ACTIVATIONS[theirs]
 
 
-def type_vocabulary_size(config: dict[str, Any], source: str) -> int:
+def type_vocabulary_size(config: Settings, source: str) -> int:
     """Rows of the table of segments, which RoBERTa has too."""
     return int(_number(config, "type_vocab_size", 2, int, source))
 
 
-def _number(config: dict[str, Any], name: str, default: Any, kind: type, source: str) -> Any:
+def _number(config: Settings, name: str, default: float | None, kind: type[Number], source: str) -> Number:
     value = config.get(name, default)
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not -_MOST <= value <= _MOST or (kind is int and not float(value).is_integer()):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if (
+        value is None
+        or not is_number
+        or not -_MOST <= value <= _MOST
+        or (kind is int and not float(value).is_integer())
+    ):
         expected = "a whole number" if kind is int else "a number"
         raise InputError(f"{name} must be {expected}, {source} says {value!r}; mend it")
     return kind(value)
 
 
-def masked_lm_settings(config: dict[str, Any], names: HuggingFaceNames, source: str) -> dict[str, Any]:
+def masked_lm_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
     """Constructor arguments of the masked LM besides its backbone: Hugging Face's head has the body's settings."""
     body = backbone_settings(config, names, source)
     return {
@@ -137,7 +147,7 @@ def masked_lm_settings(config: dict[str, Any], names: HuggingFaceNames, source: 
     }
 
 
-def text_classifier_settings(config: dict[str, Any], names: HuggingFaceNames, source: str) -> dict[str, Any]:
+def text_classifier_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
     """Constructor arguments of the text classifier besides its backbone."""
     labels = config.get("id2label")
     _check_labels(config, source)
@@ -152,7 +162,7 @@ def text_classifier_settings(config: dict[str, Any], names: HuggingFaceNames, so
     return settings if named is None else {**settings, "labels": named}
 
 
-def _check_labels(config: dict[str, Any], source: str) -> None:
+def _check_labels(config: Settings, source: str) -> None:
     """Raises InputError unless the classes are ids 0, 1, 2, ... with a name each, or are not named at all."""
     labels = config.get("id2label")
     for name in ("id2label", "label2id"):
@@ -165,14 +175,14 @@ def _check_labels(config: dict[str, Any], source: str) -> None:
         )
 
 
-def label_names(id2label: dict[str, Any]) -> list[str] | None:
+def label_names(id2label: Settings) -> list[str] | None:
     """The names of the classes in the order of their ids; None where they are transformers' own LABEL_0, LABEL_1, ..."""
     names = [id2label.get(str(index)) for index in range(len(id2label))]
     given = [str(name) for index, name in enumerate(names) if name is not None and name != f"LABEL_{index}"]
     return given if len(given) == len(set(given)) == len(names) else None
 
 
-def check_problem_type(config: dict[str, Any], source: str) -> None:
+def check_problem_type(config: Settings, source: str) -> None:
     """Raises InputError unless the checkpoint's classifier chooses one class of several."""
     problem = config.get("problem_type")
     if problem not in (None, "single_label_classification"):
@@ -187,7 +197,7 @@ def check_problem_type(config: dict[str, Any], source: str) -> None:
         )
 
 
-def describe(task: Any, family: Family, pad_token_id: int) -> dict[str, Any]:
+def describe(task: Task, family: Family, pad_token_id: int) -> Settings:
     """The config.json of a task; `pad_token_id` is its tokenizer's. Raises InputError for what it can't say."""
     backbone = task.backbone
     names, settings = family.huggingface, backbone.settings()
@@ -222,7 +232,7 @@ def describe(task: Any, family: Family, pad_token_id: int) -> dict[str, Any]:
     return dict(sorted({**own, **names.written, **theirs}.items()))
 
 
-def special_ids(tokenizer: Any) -> dict[str, int]:
+def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
     """The ids of special tokens that stand in a config.json."""
     return {theirs: getattr(tokenizer, ours) for theirs, ours in _SPECIAL_IDS.items()}
 
@@ -234,7 +244,7 @@ def architecture(family: Family, kind: str) -> str:
     )
 
 
-def kind_of(config: dict[str, Any]) -> str | None:
+def kind_of(config: Settings) -> str | None:
     """Which task a checkpoint holds by its `architectures`: "masked_lm", "text_classifier", "" (neither), None (unsaid)."""
     architectures = config.get("architectures")
     if architectures is None or architectures == []:
@@ -247,7 +257,7 @@ def kind_of(config: dict[str, Any]) -> str | None:
     return "text_classifier" if any(name.endswith("ForSequenceClassification") for name in names) else ""
 
 
-def differences(task: Any, family: Family) -> list[Difference]:
+def differences(task: Task, family: Family) -> list[Difference]:
     """What of a task Hugging Face's classes would compute otherwise; empty when all of it is expressible."""
     body, found = task.backbone.settings(), []
     if task.kind == "masked_lm":

@@ -8,11 +8,11 @@ import json
 import warnings
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
+from clozekit.model.common.tensors import Settings
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import family_of
 from clozekit.model.presets.huggingface_config import (
@@ -57,7 +57,7 @@ _SEGMENTS = "embeddings.token_type_embeddings.weight"
 class HuggingFacePreset:
     """A directory in Hugging Face's layout, to be read."""
 
-    def __init__(self, files: PresetFiles, config: dict[str, Any]) -> None:
+    def __init__(self, files: PresetFiles, config: Settings) -> None:
         self._files = files
         self._config = config
         self.source = files.source
@@ -77,7 +77,7 @@ class HuggingFacePreset:
         prefix = self._names.body
         return prefix if self._checkpoint.has_prefix(prefix) else ""
 
-    def backbone_settings(self) -> dict[str, Any]:
+    def backbone_settings(self) -> Settings:
         """Constructor arguments of the backbone. Raises InputError for what the class can't be."""
         settings = backbone_settings(self._config, self._names, self._config_named)
         check_arguments(self.family.backbone, settings, self._config_named)
@@ -87,7 +87,7 @@ class HuggingFacePreset:
         """The files with the weights."""
         return self._checkpoint.paths
 
-    def head_settings(self, kind: str) -> dict[str, Any] | None:
+    def head_settings(self, kind: str) -> Settings | None:
         """Constructor arguments of the task, or None when the checkpoint has no such head."""
         found = kind_of(self._config)
         if found is None:
@@ -108,13 +108,13 @@ class HuggingFacePreset:
         check_arguments(getattr(self.family, kind), settings, self._config_named)
         return settings
 
-    def _own_part(self, name: str) -> dict[str, Any]:
+    def _own_part(self, name: str) -> Settings:
         part = self._own.get(name, {})
         if not isinstance(part, dict):
             raise InputError(f"{self.source}: {OWN_FILE} must hold settings of the {name}, it does not; copy it again")
         return part
 
-    def preprocessor_settings(self, kind: str) -> dict[str, Any]:
+    def preprocessor_settings(self, kind: str) -> Settings:
         """The tokenizer's `model_max_length`, as far as there are positions; all of it where we wrote the preset."""
         if self._own.get("kind") == kind and "preprocessor" in self._own:
             settings = dict(self._own_part("preprocessor"))
@@ -147,7 +147,7 @@ class HuggingFacePreset:
                 stacklevel=5,
             )
 
-    def _positions(self, backbone: Any) -> np.ndarray:
+    def _positions(self, backbone: Backbone) -> np.ndarray:
         """Our position table; RoBERTa's segment 0, which every token has, is folded into it."""
         offset = position_offset(self._config, self._names)
         hidden_dim = backbone.position_embedding.position_embeddings.shape[-1]
@@ -160,7 +160,7 @@ class HuggingFacePreset:
         # Adding zeros would turn -0.0 into 0.0: what we wrote comes back bit by bit.
         return table + first if first.any() else table
 
-    def load_head_weights(self, task: Any) -> None:
+    def load_head_weights(self, task: Task) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
         if task.kind == "text_classifier":
             check_problem_type(self._config, self._config_named)
@@ -174,7 +174,7 @@ class HuggingFacePreset:
         if not self._config.get("tie_word_embeddings", True):
             self._check_tied(task.backbone.token_embedding.embeddings, f"{decoder}.weight")
 
-    def _check_tied(self, embedding: Any, name: str) -> None:
+    def _check_tied(self, embedding: keras.Variable, name: str) -> None:
         decoder = self._checkpoint.read(name, tuple(embedding.shape))
         if not np.array_equal(decoder, keras.ops.convert_to_numpy(embedding)):
             raise InputError(
@@ -204,16 +204,16 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
     write_whole_preset(directory, lambda into: _write(task, family, into))
 
 
-def _write(task: Any, family: Family, directory: Path) -> None:
-    tokenizer = None if task.preprocessor is None else task.preprocessor.tokenizer
-    ids = special_ids(tokenizer) if tokenizer is not None else {}
+def _write(task: Task, family: Family, directory: Path) -> None:
+    preprocessor = task.preprocessor
+    ids = special_ids(preprocessor.tokenizer) if preprocessor is not None else {}
     default_pad = 1 if family.huggingface.positions_after_padding else 0
     config = {**describe(task, family, ids.get("pad_token_id", default_pad)), **ids}
     write_arrays(_arrays(task, family.huggingface, config), directory / WEIGHTS_FILE)
-    own: dict[str, Any] = {"kind": task.kind}
-    if tokenizer is not None:
-        write_huggingface_tokenizer(tokenizer, directory, task.backbone.max_sequence_length)
-        own["preprocessor"] = {**task.preprocessor.get_config(), **task.preprocessor.own_options()}
+    own: Settings = {"kind": task.kind}
+    if preprocessor is not None:
+        write_huggingface_tokenizer(preprocessor.tokenizer, directory, task.backbone.max_sequence_length)
+        own["preprocessor"] = {**preprocessor.get_config(), **preprocessor.own_options()}
     different = {part.name: part.ours for part in differences(task, family)}
     if different:
         own["task"] = different
@@ -221,7 +221,7 @@ def _write(task: Any, family: Family, directory: Path) -> None:
         (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _arrays(task: Any, names: HuggingFaceNames, config: dict[str, Any]) -> dict[str, np.ndarray]:
+def _arrays(task: Task, names: HuggingFaceNames, config: Settings) -> dict[str, np.ndarray]:
     prefix, backbone = names.body, task.backbone
     places = [*backbone_places(backbone, names), *pooler_places(backbone, names)]
     table = np.asarray(keras.ops.convert_to_numpy(backbone.position_embedding.position_embeddings), np.float32)

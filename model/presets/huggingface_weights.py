@@ -5,13 +5,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from clozekit.model.families.family import HuggingFaceNames
+from clozekit.model.layers.transformer_layers import TransformerEncoder
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.open_preset import PresetFiles
 from clozekit.tokenizers.settings.json_files import read_object
@@ -32,7 +34,7 @@ class Place:
     """
 
     name: str
-    variable: Any
+    variable: keras.Variable
     input_axes: int | None = None
     is_table: bool = False
 
@@ -54,26 +56,26 @@ class Place:
         return (theirs if self.input_axes is None else theirs.T).reshape(tuple(self.variable.shape))
 
 
-def _dense(name: str, layer: Any, input_axes: int = 1) -> list[Place]:
+def _dense(name: str, layer: keras.layers.Dense | keras.layers.EinsumDense, input_axes: int = 1) -> list[Place]:
     return [Place(f"{name}.weight", layer.kernel, input_axes), Place(f"{name}.bias", layer.bias)]
 
 
-def _norm(name: str, layer: Any) -> list[Place]:
+def _norm(name: str, layer: keras.layers.LayerNormalization) -> list[Place]:
     return [Place(f"{name}.weight", layer.gamma), Place(f"{name}.bias", layer.beta)]
 
 
-def _block(name: str, layer: Any, names: Mapping[str, str]) -> Iterator[Place]:
-    attention = layer._self_attention_layer
+def _block(name: str, layer: TransformerEncoder, names: Mapping[str, str]) -> Iterator[Place]:
+    parts = layer.parts()
     for part in ("query", "key", "value"):
-        yield from _dense(f"{name}.{names[part]}", getattr(attention, f"{part}_dense"))
-    yield from _dense(f"{name}.{names['output']}", attention.output_dense, input_axes=2)
-    yield from _norm(f"{name}.{names['attention_norm']}", layer._self_attention_layer_norm)
-    yield from _dense(f"{name}.{names['inner']}", layer._feedforward_intermediate_dense)
-    yield from _dense(f"{name}.{names['outer']}", layer._feedforward_output_dense)
-    yield from _norm(f"{name}.{names['norm']}", layer._feedforward_layer_norm)
+        yield from _dense(f"{name}.{names[part]}", getattr(parts.attention, f"{part}_dense"))
+    yield from _dense(f"{name}.{names['output']}", parts.attention.output_dense, input_axes=2)
+    yield from _norm(f"{name}.{names['attention_norm']}", parts.attention_norm)
+    yield from _dense(f"{name}.{names['inner']}", parts.inner)
+    yield from _dense(f"{name}.{names['outer']}", parts.outer)
+    yield from _norm(f"{name}.{names['norm']}", parts.norm)
 
 
-def backbone_places(backbone: Any, names: HuggingFaceNames) -> list[Place]:
+def backbone_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
     """Every variable of a backbone but its position table and its pooler; the names are without the model's prefix."""
     places = [Place("embeddings.word_embeddings.weight", backbone.token_embedding.embeddings, is_table=True)]
     if names.segments == "own":
@@ -87,20 +89,16 @@ def backbone_places(backbone: Any, names: HuggingFaceNames) -> list[Place]:
     return places
 
 
-def pooler_places(backbone: Any, names: HuggingFaceNames) -> list[Place]:
+def pooler_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
     """The pooler's variables, or none where the family has no pooler."""
     return _dense(names.pooler, backbone.pooled_dense) if hasattr(backbone, "pooled_dense") else []
 
 
-def head_places(task: Any, names: HuggingFaceNames) -> list[Place]:
+def head_places(task: Task, names: HuggingFaceNames) -> list[Place]:
     """The variables of a task's head."""
     if task.kind == "masked_lm":
-        head = task.masked_lm_head
-        return [
-            *_dense(names.head_dense, head._intermediate_dense),
-            *_norm(names.head_norm, head._intermediate_layer_norm),
-            Place(names.head_bias, head._output_bias),
-        ]
+        dense, norm, bias = task.masked_lm_head.parts()
+        return [*_dense(names.head_dense, dense), *_norm(names.head_norm, norm), Place(names.head_bias, bias)]
     return [place for part, name in names.classifier.items() for place in _dense(name, getattr(task, part))]
 
 
@@ -140,7 +138,7 @@ class Checkpoint:
             '.save_pretrained("converted")\' and copy its vocabulary files'
         )
 
-    def _open(self, name: str) -> Any:
+    def _open(self, name: str) -> safe_open:
         path = self._files.required_path(name)
         try:
             return safe_open(path, framework="np").__enter__()
@@ -212,7 +210,7 @@ def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
     format: the header's length (8 bytes, little-endian), the header (JSON, padded with spaces), the arrays.
     """
     # transformers asks for the format before it loads anything.
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", _MARK: "1"}}
+    header: dict[str, dict[str, object]] = {"__metadata__": {"format": "pt", _MARK: "1"}}
     end = 0
     for name, array in sorted(arrays.items()):
         start, end = end, end + array.size * 4

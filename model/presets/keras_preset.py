@@ -7,13 +7,13 @@ preset is executed: classes are found by name in our own table, weights are plai
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import Any
 
 import h5py
 import keras
 import numpy as np
 
 from clozekit.model.common.preset_sizes import check_arrays
+from clozekit.model.common.tensors import Settings
 from clozekit.model.families.family_table import Family, family_of, family_of_backbone
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
@@ -41,7 +41,7 @@ _OUTPUT_ACTIVATIONS = ("linear", "softmax", "sigmoid", "tanh", "relu")
 _PASSED_OVER = ("name", "trainable", "dtype", "config_file", "compile_config", "build_config")
 
 
-def class_name(described: dict[str, Any]) -> str:
+def class_name(described: Settings) -> str:
     """Name of the class that a JSON of KerasHub describes."""
     return _without_alias(str(described.get("registered_name") or described.get("class_name")).split(">")[-1])
 
@@ -57,7 +57,7 @@ def _without_alias(name: str) -> str:
 class KerasPreset:
     """A preset directory in KerasHub's layout, to be read."""
 
-    def __init__(self, files: PresetFiles, config: dict[str, Any]) -> None:
+    def __init__(self, files: PresetFiles, config: Settings) -> None:
         self._files = files
         self.source = files.source
         self._config = config
@@ -65,14 +65,14 @@ class KerasPreset:
         self._own = self._json(OWN_FILE, described=False) or {}
         self._task = self._json(TASK_FILE) or {}
 
-    def _own_part(self, name: str) -> dict[str, Any]:
+    def _own_part(self, name: str) -> Settings:
         """Settings of a part that KerasHub has no place for."""
         part = self._own.get(name, {})
         if not isinstance(part, dict):
             raise InputError(f"{self.source}: {OWN_FILE} must hold settings of the {name}, it does not; copy it again")
         return part
 
-    def backbone_settings(self) -> dict[str, Any]:
+    def backbone_settings(self) -> Settings:
         """Constructor arguments of the backbone. Raises InputError for what the class does not know."""
         cls = self.family.backbone
         settings = {name: value for name, value in self._config["config"].items() if name not in _PASSED_OVER}
@@ -94,7 +94,7 @@ class KerasPreset:
         path = self._files.path(WEIGHTS_FILE, required=False)
         return [path] if path is not None else self._shards(self._sharded_weights())
 
-    def head_settings(self, kind: str) -> dict[str, Any] | None:
+    def head_settings(self, kind: str) -> Settings | None:
         """Constructor arguments of the task, or None when the preset was saved without its head."""
         if not self._task or class_name(self._task) != getattr(self.family, kind).__name__:
             return None
@@ -110,7 +110,7 @@ class KerasPreset:
         check_arguments(getattr(self.family, kind), settings, f"{self.source}: {TASK_FILE}")
         return settings
 
-    def preprocessor_settings(self, kind: str) -> dict[str, Any]:
+    def preprocessor_settings(self, kind: str) -> Settings:
         """Constructor arguments of the preprocessor besides the tokenizer, where the preset has them."""
         name = getattr(self.family, f"{kind}_preprocessor").__name__
         nested = self._task.get("config", {}).get("preprocessor")
@@ -169,7 +169,7 @@ class KerasPreset:
             raise InputError(f"{named} must name the file of each weight (weight_map), it does not; copy it again")
         return [self._files.required_path(name) for name in dict.fromkeys(files)]
 
-    def load_head_weights(self, task: Any) -> None:
+    def load_head_weights(self, task: Task) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
         path = self._files.path(TASK_WEIGHTS_FILE, required=False)
         if path is None:
@@ -189,18 +189,18 @@ class KerasPreset:
                 f" describes, it does not ({_first_line(error)})"
             ) from error
 
-    def _json(self, name: str, described: bool = True) -> dict[str, Any] | None:
+    def _json(self, name: str, described: bool = True) -> Settings | None:
         path = self._files.path(name, required=False)
         return None if path is None else read_json(path, f"{self.source}: {name}", described)
 
 
-def read_json(path: Path, named: str, described: bool = True) -> dict[str, Any]:
+def read_json(path: Path, named: str, described: bool = True) -> Settings:
     """The object in a JSON file. Raises InputError, calling the file `named`, when it holds none."""
     content = read_object(path, named)
     return check_described(content, named) if described else content
 
 
-def check_described(content: Any, named: str) -> dict[str, Any]:
+def check_described(content: object, named: str) -> Settings:
     """Raises InputError unless `content` describes a class with its settings."""
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise InputError(f"{named} must describe a class with its settings, it does not; copy it again")
@@ -230,7 +230,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0][:300]
 
 
-def _described(part: Any, config: dict[str, Any], module: str) -> dict[str, Any]:
+def _described(part: Backbone | Preprocessor | Task, config: Settings, module: str) -> Settings:
     name = type(part).__name__
     return {"module": module, "class_name": name, "config": config, "registered_name": f"keras_hub>{name}"}
 
@@ -239,11 +239,11 @@ def write_preset(
     directory: Path,
     backbone: Backbone | None,
     preprocessor: Preprocessor | None,
-    task: Any = None,
+    task: Task | None = None,
     max_shard_size: float | None = 10,
 ) -> None:
     """Writes the files of a preset into an existing directory; the bytes depend on nothing but the arguments."""
-    own: dict[str, Any] = {}
+    own: Settings = {}
     described_backbone = described_preprocessor = None
     if backbone is not None:
         described_backbone = describe_backbone(backbone)
@@ -274,19 +274,19 @@ def write_preset(
         _write_json(directory / OWN_FILE, own)
 
 
-def describe_backbone(backbone: Backbone) -> dict[str, Any]:
+def describe_backbone(backbone: Backbone) -> Settings:
     """The content of `config.json`: KerasHub's constructor arguments and no others."""
     config = {name: value for name, value in backbone.get_config().items() if name not in backbone.own_setting_defaults}
     return _described(backbone, config, "keras_hub.src.models.backbone")
 
 
-def _describe_preprocessor(preprocessor: Preprocessor, directory: Path) -> dict[str, Any]:
+def _describe_preprocessor(preprocessor: Preprocessor, directory: Path) -> Settings:
     tokenizer = json.loads((directory / TOKENIZER_FILE).read_text(encoding="utf-8"))
     config = {"tokenizer": tokenizer, "config_file": PREPROCESSOR_FILE, **preprocessor.get_config()}
     return _described(preprocessor, config, "keras_hub.src.models.preprocessor")
 
 
-def _metadata(backbone: Backbone) -> dict[str, Any]:
+def _metadata(backbone: Backbone) -> Settings:
     # No date: a preset's bytes say nothing of when it was saved. KerasHub writes one and never reads it.
     return {
         "keras_version": keras.version(),
@@ -304,11 +304,13 @@ def _save_backbone_weights(backbone: Backbone, directory: Path, max_shard_size: 
         backbone.save_weights(directory / WEIGHTS_FILE)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: Settings) -> None:
     path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
-def parts_of(task: Task | None, backbone: Backbone | None, preprocessor: Preprocessor | None) -> tuple[Any, Any]:
+def parts_of(
+    task: Task | None, backbone: Backbone | None, preprocessor: Preprocessor | None
+) -> tuple[Backbone | None, Preprocessor | None]:
     """Backbone and preprocessor to write, those of the task first; raises InputError when they don't belong together."""
     if task is not None:
         backbone, preprocessor = task.backbone, task.preprocessor

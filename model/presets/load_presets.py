@@ -4,9 +4,10 @@ import inspect
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from clozekit.model.common.preset_sizes import check_blocks, check_fits_memory, check_fits_weights, least_parameters
+from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family import Family
 from clozekit.model.families.family_table import class_for, families_of
 from clozekit.model.preprocessing.preprocessor import Preprocessor
@@ -34,13 +35,13 @@ class PresetSource(Protocol):
     source: str
     family: Family
 
-    def backbone_settings(self) -> dict[str, Any]: ...
+    def backbone_settings(self) -> Settings: ...
     def weight_files(self) -> list[Path]: ...
-    def head_settings(self, kind: str) -> dict[str, Any] | None: ...
-    def preprocessor_settings(self, kind: str) -> dict[str, Any]: ...
+    def head_settings(self, kind: str) -> Settings | None: ...
+    def preprocessor_settings(self, kind: str) -> Settings: ...
     def tokenizer(self) -> Tokenizer: ...
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None: ...
-    def load_head_weights(self, task: Any) -> None: ...
+    def load_head_weights(self, task: Task) -> None: ...
 
 
 def builtin_presets_of(cls: type) -> dict[str, BuiltinPreset]:
@@ -67,7 +68,7 @@ def open_source(preset: str | Path) -> PresetSource:
 
 
 def build_backbone(
-    source: PresetSource, dtype: Any = None, load_weights: bool = True, num_classes: int = 0
+    source: PresetSource, dtype: DType = None, load_weights: bool = True, num_classes: int = 0
 ) -> Backbone:
     """The backbone of a preset; it is held against the size of the weights, or of the memory, before it is built."""
     settings, named = source.backbone_settings(), f"{source.source}: {CONFIG_FILE}"
@@ -85,7 +86,7 @@ def build_backbone(
         ) from error
 
 
-def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, dtype: Any) -> Any:
+def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, dtype: DType) -> Backbone:
     """The backbone of a preset. Raises InputError when the preset can't be had, is not whole or of another family."""
     source = open_source(preset)
     class_for(cls, source.family, source.source)
@@ -95,7 +96,7 @@ def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, d
     return backbone
 
 
-def load_preprocessor(cls: type[Preprocessor], preset: str | Path, changes: dict[str, Any]) -> Any:
+def load_preprocessor(cls: type[Preprocessor], preset: str | Path, changes: Settings) -> Preprocessor:
     """The preprocessor of a preset, with `changes` to its settings."""
     source = open_source(preset)
     found: type[Preprocessor] = class_for(cls, source.family, source.source)
@@ -103,7 +104,7 @@ def load_preprocessor(cls: type[Preprocessor], preset: str | Path, changes: dict
     return build_preprocessor(found, source, changes)
 
 
-def build_preprocessor(cls: type[Preprocessor], source: PresetSource, changes: dict[str, Any]) -> Preprocessor:
+def build_preprocessor(cls: type[Preprocessor], source: PresetSource, changes: Settings) -> Preprocessor:
     """A preprocessor with the preset's settings, or with rows as long as its positions allow, at most 512."""
     settings = source.preprocessor_settings(cls.kind.removesuffix("_preprocessor"))
     positions = source.backbone_settings().get("max_sequence_length", DEFAULT_SEQUENCE_LENGTH)
@@ -116,7 +117,7 @@ def build_preprocessor(cls: type[Preprocessor], source: PresetSource, changes: d
         ) from error
 
 
-def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments: dict[str, Any]) -> Any:
+def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments: Settings) -> Task:
     """See `Task.from_preset`."""
     source = open_source(preset)
     found: type[Task] = class_for(cls, source.family, source.source)
@@ -149,7 +150,7 @@ def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments
     return task
 
 
-def _check_arguments(cls: type, arguments: dict[str, Any], taken: set[str], more: Iterable[str] = ()) -> None:
+def _check_arguments(cls: type, arguments: Settings, taken: set[str], more: Iterable[str] = ()) -> None:
     known = set(more)
     for base in cls.__mro__:
         constructor = vars(base).get("__init__")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -55,7 +54,7 @@ def parse_rows(records: tf.Tensor, form: RecordFormat) -> dict[str, tf.Tensor]:
     return {"token_ids": tf.cast(token_ids, tf.int32), "row_id": parsed[ROW_ID], **derived}
 
 
-def _fit(parsed: Mapping[str, Any], form: RecordFormat) -> tf.Tensor:
+def _fit(parsed: Mapping[str, tf.Tensor | tf.RaggedTensor], form: RecordFormat) -> tf.Tensor:
     """bool (): whether no row is longer than it may be, and its documents, segments and ids are as many as it says.
 
     Looked at before anything becomes int32, where large numbers turn into small ones.

@@ -1,13 +1,14 @@
 """What the backbones of all families share: inputs and outputs, packed rows, settings, presets."""
 
 import re
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self, TypedDict
 
 import keras
 
 from clozekit.model.common import preset_doors
 from clozekit.model.common.class_property import classproperty
 from clozekit.model.common.preset_sizes import check_blocks
+from clozekit.model.common.tensors import DType, Outputs, Rows, Settings, Tensor
 from clozekit.model.layers.transformer_layers import (
     ACTIVATIONS,
     AttentionMask,
@@ -25,7 +26,7 @@ def default_name(cls: type) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
 
 
-def _dtype_policy(described: dict[str, Any]) -> Any:
+def _dtype_policy(described: Settings) -> keras.DTypePolicy:
     """One of Keras's own policies, by its name: whatever else is described could be any object."""
     name = described.get("class_name")
     known = isinstance(name, str) and name.endswith(("DTypePolicy", "DTypePolicyMap"))
@@ -34,15 +35,22 @@ def _dtype_policy(described: dict[str, Any]) -> Any:
     return keras.dtype_policies.deserialize(described)
 
 
-def is_packed(inputs: Any) -> bool:
+def is_packed(inputs: object) -> bool:
     """Whether the inputs of a model say more of its rows than the functional graph takes."""
     return isinstance(inputs, dict) and any(inputs.get(name) is not None for name in ("document_ids", "positions"))
+
+
+class ModelOptions(TypedDict, total=False):
+    """What every model takes besides its own arguments."""
+
+    name: str | None
+    trainable: bool
 
 
 class FunctionalModel(keras.Model):
     """A functional Keras model whose layers stand in attributes before the model itself is made."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # torch takes no layers before its Module.__init__; they are tracked when the functional model is made of them.
         if keras.backend.backend() == "torch" and "_parameters" not in self.__dict__:
             object.__setattr__(self, name, value)
@@ -72,9 +80,9 @@ class Backbone(FunctionalModel):
         "max_sequence_length",
     )
     # Constructor arguments that KerasHub has not, and what they are unless a checkpoint says otherwise.
-    own_setting_defaults: ClassVar[dict[str, Any]] = {}
+    own_setting_defaults: ClassVar[Settings] = {}
 
-    def __init__(self, settings: dict[str, Any], dtype: Any, name: str | None = None, trainable: bool = True) -> None:
+    def __init__(self, settings: Settings, dtype: DType, name: str | None = None, trainable: bool = True) -> None:
         """Called by a family's constructor when its layers stand in `self`, and they are wired here."""
         self.attention_mask = AttentionMask(name="attention_mask")
         inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in self.input_names()}
@@ -84,7 +92,7 @@ class Backbone(FunctionalModel):
         for name, value in settings.items():
             setattr(self, name, value)
 
-    def check_settings(self, settings: dict[str, Any]) -> None:
+    def check_settings(self, settings: Settings) -> None:
         """Raises InputError for settings that contradict one another."""
         for name, value in settings.items():
             if (name.startswith(("num_", "vocabulary")) or name.endswith(("_dim", "_length"))) and value < 1:
@@ -101,7 +109,7 @@ class Backbone(FunctionalModel):
     def input_names(cls) -> tuple[str, ...]:
         return ("token_ids", "padding_mask")
 
-    def encoder_layer(self, name: str, settings: dict[str, Any], dtype: Any) -> TransformerEncoder:
+    def encoder_layer(self, name: str, settings: Settings, dtype: DType) -> TransformerEncoder:
         return TransformerEncoder(
             settings["intermediate_dim"],
             settings["num_heads"],
@@ -114,7 +122,9 @@ class Backbone(FunctionalModel):
             name=name,
         )
 
-    def embed(self, token_ids: Any, segment_ids: Any, positions: Any, training: bool | None) -> Any:
+    def embed(
+        self, token_ids: Tensor, segment_ids: Tensor | None, positions: Tensor | None, training: bool | None
+    ) -> Tensor:
         """What the first encoder block reads: (B, T, hidden_dim)."""
         raise NotImplementedError
 
@@ -122,19 +132,19 @@ class Backbone(FunctionalModel):
         """The blocks in the order in which they are applied."""
         return self.transformer_layers
 
-    def outputs_of(self, hidden: Any) -> Any:
+    def outputs_of(self, hidden: Tensor) -> Outputs:
         """What the Keras model gives for the hidden states of the last block."""
         return hidden
 
     def encode(
         self,
-        token_ids: Any,
-        padding_mask: Any,
-        segment_ids: Any = None,
-        document_ids: Any = None,
-        positions: Any = None,
+        token_ids: Tensor,
+        padding_mask: Tensor,
+        segment_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        positions: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> Tensor:
         """Hidden states (B, T, hidden_dim) of token_ids (B, T). segment_ids None means all segment A."""
         if document_ids is not None and positions is None:
             positions = document_positions(document_ids)
@@ -144,26 +154,26 @@ class Backbone(FunctionalModel):
             hidden = layer(hidden, attention_mask=mask, training=training)
         return hidden
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def call(self, inputs: Rows, training: bool | None = None, mask: Tensor | None = None) -> Outputs:
         if is_packed(inputs):
             return self.outputs_of(self.encode(**self.known_inputs(inputs), training=training))
         return super().call(inputs, training=training, mask=mask)
 
-    def known_inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def known_inputs(self, batch: Rows) -> dict[str, Tensor]:
         """Those of a batch's tensors that `encode` takes."""
         names = (*self.input_names(), "document_ids", "positions")
         return {name: batch[name] for name in names if batch.get(name) is not None}
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Constructor arguments besides name, trainable and dtype."""
         return {name: getattr(self, name) for name in (*self.setting_names, *self.own_setting_defaults)}
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Settings:
         dtype = keras.dtype_policies.serialize(self.dtype_policy)
         return {"name": self.name, "trainable": self.trainable, "dtype": dtype, **self.settings()}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: Settings) -> Self:
         """The backbone of a `.keras` file; its settings are checked as those of a preset are."""
         config = dict(config)
         settings = {name: value for name, value in config.items() if name not in ("name", "trainable", "dtype")}
@@ -179,7 +189,7 @@ class Backbone(FunctionalModel):
         return presets_of(cls.families)
 
     @classmethod
-    def from_preset(cls, preset: str, load_weights: bool = True, dtype: Any = None) -> Self:
+    def from_preset(cls, preset: str, load_weights: bool = True, dtype: DType = None) -> Self:
         """The backbone of a preset (a built-in name, a handle or a directory). See `MaskedLM.from_preset`."""
         return preset_doors.presets().load_backbone(cls, preset, load_weights, dtype)
 

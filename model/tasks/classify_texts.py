@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 
+from clozekit.model.tasks.text_classifier import TextClassifier
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -21,7 +21,7 @@ class Prediction:
     value: float | None = None
 
 
-def class_labels(task: Any) -> tuple[str, ...]:
+def class_labels(task: TextClassifier) -> tuple[str, ...]:
     """The names of a classifier's classes, their ids where they have no names."""
     return tuple(task.labels or map(str, range(task.num_classes)))
 
@@ -32,7 +32,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(axis=1, keepdims=True)
 
 
-def classify_texts(task: Any, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
+def classify_texts(task: TextClassifier, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
     """A prediction for each text, or for each text with its pair. A classifier of one class predicts a number."""
     if task.preprocessor is None:
         raise InputError("raw text needs a preprocessor, this task was built with preprocessor=None; give it one")

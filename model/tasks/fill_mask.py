@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 
 from clozekit.model.tasks.masked_lm_head import MAX_LOGITS
+from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
 
@@ -25,7 +25,7 @@ class Guess:
     text: str
 
 
-def tokenizer_of(task: Any) -> Tokenizer:
+def tokenizer_of(task: Task) -> Tokenizer:
     """The tokenizer of a task's preprocessor. Raises InputError when it has none."""
     if task.preprocessor is None:
         raise InputError("raw text needs a preprocessor, this task was built with preprocessor=None; give it one")
@@ -51,7 +51,7 @@ def encode_texts(texts: Sequence[str], tokenizer: Tokenizer, max_sequence_length
     return encoded
 
 
-def fill_masks(task: Any, texts: Sequence[str], top_k: int = 5) -> list[list[list[Guess]]]:
+def fill_masks(task: Task, texts: Sequence[str], top_k: int = 5) -> list[list[list[Guess]]]:
     """For each text, for each of its masks in order, the `top_k` likeliest pieces that are no special tokens.
 
     Raises InputError when a text holds no mask or is too long.
@@ -101,7 +101,7 @@ def batches_by_length(
 
 
 def masked_logits(
-    task: Any, tokenizer: Tokenizer, encoded: Sequence[np.ndarray], positions: Sequence[np.ndarray]
+    task: Task, tokenizer: Tokenizer, encoded: Sequence[np.ndarray], positions: Sequence[np.ndarray]
 ) -> np.ndarray:
     """float32 (B, M, vocabulary_size), cut to the tokenizer's pieces, at `positions` of rows of ids."""
     limit = task.backbone.max_sequence_length

@@ -1,16 +1,21 @@
 """The masked-LM task: a backbone and a head, as one Keras model and as the plain functions that the trainer calls."""
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Unpack, overload
 
 import keras
 from keras import ops
 
+from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm_head import MAX_LOGITS, MaskedLMHead
-from clozekit.model.tasks.task import Task
+from clozekit.model.tasks.task import Task, TaskOptions
 from clozekit.tokenizers.common.errors import InputError
+
+if TYPE_CHECKING:
+    from clozekit.model.tasks.fill_mask import Guess
 
 
 class MaskedLM(Task):
@@ -22,7 +27,7 @@ class MaskedLM(Task):
     """
 
     kind = "masked_lm"
-    head_defaults: ClassVar[dict[str, Any]]
+    head_defaults: ClassVar[Settings]
 
     def __init__(
         self,
@@ -30,7 +35,7 @@ class MaskedLM(Task):
         preprocessor: Preprocessor | None = None,
         head_activation: str | None = None,
         head_layer_norm_epsilon: float | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TaskOptions],
     ) -> None:
         self.check_parts(backbone, preprocessor)
         given = {"head_activation": head_activation, "head_layer_norm_epsilon": head_layer_norm_epsilon}
@@ -50,30 +55,35 @@ class MaskedLM(Task):
         outputs = self.masked_lm_head(_hidden_states(backbone(backbone.input)), inputs["mask_positions"])
         super().__init__(backbone, preprocessor, inputs, outputs, **kwargs)
 
-    def _unused(self) -> list[Any]:
+    def _unused(self) -> list[keras.Variable]:
         """The pooler's variables: no masked-LM loss reaches them, and Keras would warn of that in every `fit`."""
         pooler = getattr(self.backbone, "pooled_dense", None)
         return [] if pooler is None else pooler.trainable_weights
 
     @property
-    def trainable_weights(self) -> list[Any]:
+    def trainable_weights(self) -> list[keras.Variable]:
         unused = {id(variable) for variable in self._unused()}
         return [variable for variable in super().trainable_weights if id(variable) not in unused]
 
     @property
-    def non_trainable_weights(self) -> list[Any]:
+    def non_trainable_weights(self) -> list[keras.Variable]:
         return [*super().non_trainable_weights, *self._unused()]
 
     @property
-    def trainable_variables(self) -> list[Any]:
+    def trainable_variables(self) -> list[keras.Variable]:
         return self.trainable_weights
 
     @property
-    def non_trainable_variables(self) -> list[Any]:
+    def non_trainable_variables(self) -> list[keras.Variable]:
         return [*super().non_trainable_variables, *self._unused()]
 
     def compile(
-        self, optimizer: Any = "auto", loss: Any = "auto", *, weighted_metrics: Any = "auto", **kwargs: Any
+        self,
+        optimizer: keras.optimizers.Optimizer | str = "auto",
+        loss: keras.losses.Loss | str = "auto",
+        *,
+        weighted_metrics: Sequence[keras.metrics.Metric | str] | str | None = "auto",
+        **kwargs: object,
     ) -> None:
         """`keras.Model.compile`; "auto" is Adam at 5e-5, cross-entropy per masked token and accuracy.
 
@@ -87,18 +97,18 @@ class MaskedLM(Task):
             weighted_metrics = [keras.metrics.SparseCategoricalAccuracy()]
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs)
 
-    def encode(self, batch: dict[str, Any], training: bool | None = False) -> Any:
+    def encode(self, batch: Rows, training: bool | None = False) -> Tensor:
         """Hidden states (B, T, hidden_dim) of a batch, packed or not."""
         return self.backbone.encode(**self.backbone.known_inputs(batch), training=training)
 
-    def masked_logits(self, batch: dict[str, Any], training: bool | None = False) -> Any:
+    def masked_logits(self, batch: Rows, training: bool | None = False) -> Tensor:
         """Logits (B, M, vocabulary_size) for a batch of the backbone's inputs and mask_positions."""
         return self.masked_lm_head(self.encode(batch, training), batch["mask_positions"])
 
-    def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
+    def call_packed(self, inputs: Rows, training: bool | None) -> Outputs:
         return self.masked_logits(inputs, training)
 
-    def masked_sums(self, batch: dict[str, Any], training: bool | None = False) -> tuple[Any, Any]:
+    def masked_sums(self, batch: Rows, training: bool | None = False) -> tuple[Tensor, Tensor]:
         """Summed loss (nats) and summed right guesses of a batch with mask_ids and mask_weights (B, M); float32.
 
         Where the logits of the batch would not fit (MAX_LOGITS), they are never all held at once.
@@ -113,38 +123,46 @@ class MaskedLM(Task):
         right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), ops.cast(ids, "int32")), "float32")
         return ops.sum(losses * weights), ops.sum(right * weights)
 
-    def fill_mask(self, texts: str | list[str], top_k: int = 5) -> Any:
+    @overload
+    def fill_mask(self, texts: str, top_k: int = 5) -> "list[list[Guess]]": ...
+    @overload
+    def fill_mask(self, texts: list[str], top_k: int = 5) -> "list[list[list[Guess]]]": ...
+    def fill_mask(self, texts: str | list[str], top_k: int = 5) -> "list[list[Guess]] | list[list[list[Guess]]]":
         """The likeliest pieces for each mask token of a text, or of several; see `clozekit.model.tasks.fill_mask`."""
         from clozekit.model.tasks.fill_mask import fill_masks
 
         filled = fill_masks(self, [texts] if isinstance(texts, str) else texts, top_k)
         return filled[0] if isinstance(texts, str) else filled
 
-    def pseudo_perplexity(self, texts: str | list[str]) -> Any:
+    @overload
+    def pseudo_perplexity(self, texts: str) -> float: ...
+    @overload
+    def pseudo_perplexity(self, texts: list[str]) -> list[float]: ...
+    def pseudo_perplexity(self, texts: str | list[str]) -> float | list[float]:
         """How surprised the model is by each text; see `clozekit.model.tasks.pseudo_perplexity`."""
         from clozekit.model.tasks.pseudo_perplexity import pseudo_perplexities
 
         values = pseudo_perplexities(self, [texts] if isinstance(texts, str) else texts)
         return values[0] if isinstance(texts, str) else values
 
-    def head_settings(self) -> dict[str, Any]:
+    def head_settings(self) -> Settings:
         """Constructor arguments that KerasHub has not."""
         return dict(self._head_settings)
 
-    def head_variables(self) -> dict[str, Any]:
+    def head_variables(self) -> dict[str, keras.Variable]:
         """The head's variables by their place in KerasHub's `task.weights.h5`."""
-        head = self.masked_lm_head
+        dense, norm, bias = self.masked_lm_head.parts()
         return {
-            "layers/masked_lm_head/_intermediate_dense/vars/0": head._intermediate_dense.kernel,
-            "layers/masked_lm_head/_intermediate_dense/vars/1": head._intermediate_dense.bias,
-            "layers/masked_lm_head/_intermediate_layer_norm/vars/0": head._intermediate_layer_norm.gamma,
-            "layers/masked_lm_head/_intermediate_layer_norm/vars/1": head._intermediate_layer_norm.beta,
-            "layers/masked_lm_head/vars/0": head._output_bias,
+            "layers/masked_lm_head/_intermediate_dense/vars/0": dense.kernel,
+            "layers/masked_lm_head/_intermediate_dense/vars/1": dense.bias,
+            "layers/masked_lm_head/_intermediate_layer_norm/vars/0": norm.gamma,
+            "layers/masked_lm_head/_intermediate_layer_norm/vars/1": norm.beta,
+            "layers/masked_lm_head/vars/0": bias,
         }
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Settings:
         return {**super().get_config(), **self._head_settings}
 
 
-def _hidden_states(output: Any) -> Any:
+def _hidden_states(output: Outputs) -> Tensor:
     return output["sequence_output"] if isinstance(output, dict) else output

@@ -1,21 +1,26 @@
 """The masked-LM head: logits of the masked positions alone, and their loss without ever holding all logits at once."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple, Unpack
 
 import keras
 from keras import ops
 
-from clozekit.model.layers.transformer_layers import Shape
+from clozekit.model.common.tensors import Activation, Shape, Tensor
+from clozekit.model.layers.transformer_layers import LayerOptions
 
 # Logits that are held at once: 2^26 float32 are 256 MB. A loss over more of them is summed in chunks.
 MAX_LOGITS = 2**26
 # Logits of a chunk, about four arrays of this size being alive at a time. Half of it saves little more, and each chunk
 # costs a pass over the gradient of the embedding.
 CHUNK_LOGITS = 2**25
+# Summed loss and right guesses (2,), and the gradients so far: of the hidden states, the embedding and the bias.
+Sums = tuple[Tensor, Tensor, Tensor, Tensor]
+Gradients = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 
-def gather_positions(inputs: Any, positions: Any) -> Any:
+def gather_positions(inputs: Tensor, positions: Tensor) -> Tensor:
     """(B, T, H) and integers (B, M) -> (B, M, H), by one gather from the flattened batch.
 
     `ops.take_along_axis` would build (B, M, H) indices; it was seven times slower on CPU.
@@ -26,6 +31,14 @@ def gather_positions(inputs: Any, positions: Any) -> Any:
     return ops.take(ops.reshape(inputs, (-1, hidden_dim)), positions + row_starts, axis=0)
 
 
+class HeadParts(NamedTuple):
+    """The parts of a built head in the order in which they are applied."""
+
+    dense: keras.layers.Dense
+    norm: keras.layers.LayerNormalization
+    bias: keras.Variable
+
+
 class MaskedLMHead(keras.layers.Layer):
     """Gather, dense, norm, then the token embedding in reverse plus a bias (Devlin et al. 2018, section 3.1).
 
@@ -34,11 +47,11 @@ class MaskedLMHead(keras.layers.Layer):
 
     def __init__(
         self,
-        token_embedding: Any,
-        intermediate_activation: Any = "relu",
+        token_embedding: keras.layers.ReversibleEmbedding,
+        intermediate_activation: Activation | str = "relu",
         layer_norm_epsilon: float = 1e-5,
-        kernel_initializer: Any = "glorot_uniform",
-        **kwargs: Any,
+        kernel_initializer: keras.Initializer | str = "glorot_uniform",
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.token_embedding = token_embedding
@@ -46,7 +59,7 @@ class MaskedLMHead(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, inputs_shape: Shape, mask_positions_shape: Any = None) -> None:
+    def build(self, inputs_shape: Shape, mask_positions_shape: Shape | None = None) -> None:
         size = self.token_embedding.output_dim
         self._intermediate_dense = keras.layers.Dense(
             size,
@@ -65,18 +78,24 @@ class MaskedLMHead(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, inputs: Any, mask_positions: Any) -> Any:
+    def parts(self) -> HeadParts:
+        """What has weights, the shared embedding aside. A method: Keras would save them under the name of a property."""
+        return HeadParts(self._intermediate_dense, self._intermediate_layer_norm, self._output_bias)
+
+    def call(self, inputs: Tensor, mask_positions: Tensor) -> Tensor:
         """inputs: (B, T, H); mask_positions: integers (B, M). Returns logits (B, M, vocabulary_size)."""
         hidden = self.transform(inputs, mask_positions)
         # Not `token_embedding(hidden, reverse=True)`: inside another layer it multiplies in float32 under any policy.
         kernel = ops.transpose(ops.cast(self.token_embedding.embeddings, hidden.dtype))
         return ops.matmul(hidden, kernel) + ops.cast(self._output_bias, hidden.dtype)
 
-    def transform(self, inputs: Any, mask_positions: Any) -> Any:
+    def transform(self, inputs: Tensor, mask_positions: Tensor) -> Tensor:
         """What is multiplied with the embedding: (B, M, embedding_dim)."""
         return self._intermediate_layer_norm(self._intermediate_dense(gather_positions(inputs, mask_positions)))
 
-    def loss_and_correct(self, inputs: Any, mask_positions: Any, mask_ids: Any, mask_weights: Any) -> tuple[Any, Any]:
+    def loss_and_correct(
+        self, inputs: Tensor, mask_positions: Tensor, mask_ids: Tensor, mask_weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Summed cross-entropy (nats) and summed right guesses over the masked positions, both weighted; float32.
 
         Equal to what the logits of `call` give, in bounded memory: the positions go through the vocabulary a chunk at
@@ -94,11 +113,11 @@ class MaskedLMHead(keras.layers.Layer):
         sums = _chunked_sums(hidden, embedding, bias, ids, weights, chunk)
         return sums[0], sums[1]
 
-    def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> Shape:
+    def compute_output_shape(self, inputs_shape: Shape, mask_positions_shape: Shape) -> Shape:
         return (*mask_positions_shape, self.token_embedding.input_dim)
 
 
-def _chunked_sums(hidden: Any, embedding: Any, bias: Any, ids: Any, weights: Any, chunk: int) -> Any:
+def _chunked_sums(hidden: Tensor, embedding: Tensor, bias: Tensor, ids: Tensor, weights: Tensor, chunk: int) -> Tensor:
     """float32 (2,): summed loss and summed right guesses of N positions, `chunk` of them at a time.
 
     hidden: (N, E); embedding: (V, E); bias: (V,); ids: (N,); weights: (N,). Differentiable in the first three.
@@ -109,10 +128,10 @@ def _chunked_sums(hidden: Any, embedding: Any, bias: Any, ids: Any, weights: Any
     ids, weights = ops.pad(ops.cast(ids, "int32"), [[0, missing]]), ops.pad(weights, [[0, missing]])
 
     @ops.custom_gradient
-    def sums_with_gradients(hidden: Any, embedding: Any, bias: Any) -> Any:
+    def sums_with_gradients(hidden: Tensor, embedding: Tensor, bias: Tensor) -> tuple[Tensor, Gradients]:
         padded = ops.pad(hidden, [[0, missing], [0, 0]])
 
-        def one_chunk(index: Any, state: Any) -> Any:
+        def one_chunk(index: Tensor, state: Sums) -> Sums:
             sums, d_hidden, d_embedding, d_bias = state
             start = index * chunk
             part = ops.slice(padded, (start, 0), (chunk, padded.shape[1]))
@@ -139,7 +158,7 @@ def _chunked_sums(hidden: Any, embedding: Any, bias: Any, ids: Any, weights: Any
         )
         sums, d_hidden, d_embedding, d_bias = _one_at_a_time(num_chunks, one_chunk, start)
 
-        def gradients(*arguments: Any, upstream: Any = None) -> Any:
+        def gradients(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
             scale = (arguments[-1] if upstream is None else upstream)[0]
             return (
                 ops.cast(scale, hidden.dtype) * d_hidden[:num_positions],
@@ -152,7 +171,7 @@ def _chunked_sums(hidden: Any, embedding: Any, bias: Any, ids: Any, weights: Any
     return sums_with_gradients(hidden, embedding, bias)
 
 
-def _one_at_a_time(num_steps: int, body: Any, state: Any) -> Any:
+def _one_at_a_time(num_steps: int, body: Callable[[Tensor, Sums], Sums], state: Sums) -> Sums:
     """`ops.fori_loop` from 0, and no step begins before the one before it has ended.
 
     TensorFlow starts ten steps at once where only a sum ties them together: the logits of all chunks were then held at
@@ -162,7 +181,7 @@ def _one_at_a_time(num_steps: int, body: Any, state: Any) -> Any:
         return ops.fori_loop(0, num_steps, body, state)
     import tensorflow as tf
 
-    def step(index: Any, state: Any) -> Any:
+    def step(index: Tensor, state: Sums) -> tuple[Tensor, Sums]:
         return index + 1, body(index, state)
 
     return tf.while_loop(lambda index, _: index < num_steps, step, (0, state), parallel_iterations=1)[1]

@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from clozekit.model.tasks.fill_mask import encode_texts, masked_logits, tokenizer_of
 from clozekit.model.tasks.masked_lm_head import MAX_LOGITS
+from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 
 _MAX_ROWS = 32
 
 
-def pseudo_perplexities(task: Any, texts: Sequence[str]) -> list[float]:
+def pseudo_perplexities(task: Task, texts: Sequence[str]) -> list[float]:
     """For each text exp(-mean log P(token | all others)), every token masked once; lower is less surprised.
 
     One forward pass a token. Raises InputError for a text without tokens or longer than the model's positions.

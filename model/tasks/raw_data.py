@@ -16,9 +16,9 @@ DEFAULT_BATCH_SIZE = 32
 
 def dataset(
     preprocessor: Preprocessor,
-    x: Any,
-    y: Any,
-    sample_weight: Any,
+    x: object,
+    y: object,
+    sample_weight: object,
     batch_size: int | None,
     shuffle: bool = False,
     redraw: bool = False,
@@ -30,7 +30,7 @@ def dataset(
     batches = _batches(x, y, sample_weight, batch_size, shuffle)
 
     @as_written
-    def preprocess(draw: tf.Tensor, element: Any) -> Any:
+    def preprocess(draw: tf.Tensor, element: object) -> object:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(element)
         return preprocessor.preprocess(x, y, sample_weight, draw)
 
@@ -44,7 +44,7 @@ def dataset(
     return read_ahead(zipped.map(preprocess, num_parallel_calls=tf.data.AUTOTUNE))
 
 
-def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool) -> tf.data.Dataset:
+def _batches(x: object, y: object, sample_weight: object, batch_size: int | None, shuffle: bool) -> tf.data.Dataset:
     if isinstance(x, tf.data.Dataset):
         for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
             if value is not None:
@@ -82,7 +82,7 @@ def _check_dataset(dataset: tf.data.Dataset) -> None:
             )
 
 
-def _texts(value: Any) -> tf.Tensor:
+def _texts(value: object) -> tf.Tensor:
     """Several strings as a tensor."""
     texts = as_strings(value)
     if texts.shape.rank == 0:
@@ -90,14 +90,16 @@ def _texts(value: Any) -> tf.Tensor:
     return texts
 
 
-def _slices(value: Any) -> Any:
+def _slices(value: object) -> object:
     """Labels or weights as something that `from_tensor_slices` takes."""
     if value is None or isinstance(value, tf.Tensor):
         return value
     return np.asarray(value) if hasattr(value, "__array__") else tf.convert_to_tensor(value)
 
 
-def split(x: Any, y: Any, sample_weight: Any, validation_split: float) -> tuple[Any, Any]:
+def split(
+    x: Any, y: object, sample_weight: object, validation_split: float
+) -> tuple[tuple[object, ...], tuple[object, ...]]:
     """The first examples to train on and the last `validation_split` of them to validate on, as Keras splits."""
     if isinstance(x, tf.data.Dataset):
         raise InputError("validation_split needs data in memory, got a tf.data.Dataset; pass validation_data")
@@ -108,7 +110,7 @@ def split(x: Any, y: Any, sample_weight: Any, validation_split: float) -> tuple[
     if not 0 < first < size:
         raise InputError(f"validation_split {validation_split} of {size} examples leaves one side empty; change it")
 
-    def cut(value: Any, part: slice) -> Any:
+    def cut(value: Any, part: slice) -> object:
         if isinstance(value, tuple):
             return tuple(cut(inner, part) for inner in value)
         return None if value is None else value[part]
@@ -120,7 +122,7 @@ def split(x: Any, y: Any, sample_weight: Any, validation_split: float) -> tuple[
     return train, validation
 
 
-def validation_dataset(preprocessor: Preprocessor, data: Any, batch_size: int | None) -> tf.data.Dataset:
+def validation_dataset(preprocessor: Preprocessor, data: object, batch_size: int | None) -> tf.data.Dataset:
     """The batches of `fit(validation_data=...)`: a dataset, or (x, y[, sample_weight])."""
     if isinstance(data, tf.data.Dataset):
         return dataset(preprocessor, data, None, None, None)

@@ -1,17 +1,29 @@
 """What the tasks share: raw text into `fit`, `evaluate` and `predict`; default compilation; presets."""
 
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Self
 
 import keras
 import numpy as np
 
 from clozekit.model.common import preset_doors
 from clozekit.model.common.class_property import classproperty
+from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
 from clozekit.model.preprocessing.preprocessor import Preprocessor
-from clozekit.model.tasks.backbone import Backbone, FunctionalModel, default_name, is_packed
+from clozekit.model.tasks.backbone import Backbone, FunctionalModel, ModelOptions, default_name, is_packed
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
+
+# What Keras gives: one number, several, or several by name; arrays in the structure of the model's outputs.
+Measured = float | list[float] | dict[str, float]
+Predicted = np.ndarray | dict[str, np.ndarray]
+
+
+class TaskOptions(ModelOptions, total=False):
+    """What every task takes besides its own arguments."""
+
+    compile: bool
 
 
 class Task(FunctionalModel):
@@ -32,8 +44,8 @@ class Task(FunctionalModel):
         self,
         backbone: Backbone,
         preprocessor: Preprocessor | None,
-        inputs: Any,
-        outputs: Any,
+        inputs: Rows,
+        outputs: Outputs,
         compile: bool = True,  # noqa: A002 - KerasHub's name
         name: str | None = None,
         trainable: bool = True,
@@ -45,7 +57,7 @@ class Task(FunctionalModel):
             self.compile()
 
     @classmethod
-    def check_parts(cls, backbone: Any, preprocessor: Any) -> None:
+    def check_parts(cls, backbone: object, preprocessor: object) -> None:
         """Raises InputError for parts that are not of the task's family or kind; constructors call it first."""
         for part, wanted in ((backbone, cls.backbone_cls), (preprocessor, cls.preprocessor_cls)):
             if not isinstance(part, wanted) and not (part is None and part is preprocessor):
@@ -66,30 +78,32 @@ class Task(FunctionalModel):
             value.check_fits(self.backbone.vocabulary_size, self.backbone.max_sequence_length)
         self._preprocessor = value
 
-    def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
+    def call_packed(self, inputs: Rows, training: bool | None) -> Outputs:
         """The outputs for packed rows, whose inputs the functional graph does not take."""
         raise NotImplementedError
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def call(self, inputs: Rows, training: bool | None = None, mask: Tensor | None = None) -> Outputs:
         if is_packed(inputs):
             return self.call_packed(inputs, training)
         return super().call(inputs, training=training, mask=mask)
 
     def fit(
         self,
-        x: Any = None,
-        y: Any = None,
+        x: object = None,
+        y: object = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
+        verbose: int | str = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
         validation_split: float = 0.0,
-        validation_data: Any = None,
+        validation_data: object = None,
         shuffle: bool = True,
-        class_weight: Any = None,
-        sample_weight: Any = None,
-        **kwargs: Any,
-    ) -> Any:
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: object = None,
+        *,
+        validation_batch_size: int | None = None,
+        **kwargs: object,
+    ) -> keras.callbacks.History:
         """`keras.Model.fit`, on raw text where there is a preprocessor."""
         kwargs |= {"epochs": epochs, "verbose": verbose, "callbacks": callbacks, "class_weight": class_weight}
         if self._preprocessor is None:
@@ -98,6 +112,7 @@ class Task(FunctionalModel):
                 batch_size=batch_size,
                 validation_split=validation_split,
                 validation_data=validation_data,
+                validation_batch_size=validation_batch_size,
                 shuffle=shuffle,
                 sample_weight=_as_arrays(sample_weight),
                 **kwargs,
@@ -108,13 +123,18 @@ class Task(FunctionalModel):
             (x, y, sample_weight), validation_data = raw_data.split(x, y, sample_weight, validation_split)
         train = raw_data.dataset(self._preprocessor, x, y, sample_weight, batch_size, shuffle, redraw=True)
         if validation_data is not None:
-            size = kwargs.pop("validation_batch_size", None) or batch_size
+            size = validation_batch_size or batch_size
             validation_data = raw_data.validation_dataset(self._preprocessor, validation_data, size)
         return super().fit(train, validation_data=validation_data, shuffle=False, **kwargs)
 
     def evaluate(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, sample_weight: Any = None, **kwargs: Any
-    ) -> Any:
+        self,
+        x: object = None,
+        y: object = None,
+        batch_size: int | None = None,
+        sample_weight: object = None,
+        **kwargs: object,
+    ) -> Measured:
         """`keras.Model.evaluate`, on raw text where there is a preprocessor; the masks are the same every time."""
         # Within `fit`, Keras evaluates on the dataset that `fit` was given, which is preprocessed already.
         if self._preprocessor is None or kwargs.get("_use_cached_eval_dataset"):
@@ -124,7 +144,7 @@ class Task(FunctionalModel):
 
         return super().evaluate(raw_data.dataset(self._preprocessor, x, y, sample_weight, batch_size), **kwargs)
 
-    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+    def predict(self, x: object, batch_size: int | None = None, **kwargs: object) -> Predicted:
         """`keras.Model.predict`, on raw text where there is a preprocessor; the masks are the same every time."""
         if self._preprocessor is None:
             return super().predict(_as_arrays(x), batch_size=batch_size, **kwargs)
@@ -132,30 +152,37 @@ class Task(FunctionalModel):
 
         return super().predict(raw_data.dataset(self._preprocessor, x, None, None, batch_size), **kwargs)
 
-    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+    def train_on_batch(self, x: object, y: object = None, sample_weight: object = None, **kwargs: object) -> Measured:
         return super().train_on_batch(*self._one_batch(x, y, sample_weight), **kwargs)
 
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+    def test_on_batch(self, x: object, y: object = None, sample_weight: object = None, **kwargs: object) -> Measured:
         return super().test_on_batch(*self._one_batch(x, y, sample_weight), **kwargs)
 
-    def predict_on_batch(self, x: Any) -> Any:
+    def predict_on_batch(self, x: object) -> Predicted:
         return super().predict_on_batch(self._one_batch(x, None, None)[0])
 
-    def _one_batch(self, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+    def _one_batch(self, x: object, y: object, sample_weight: object) -> tuple[object, object, object]:
         if self._preprocessor is not None:
             return keras.utils.unpack_x_y_sample_weight(self._preprocessor(x, y=y, sample_weight=sample_weight))
         return _as_arrays(x), _as_arrays(y), _as_arrays(sample_weight)
 
-    def default_optimizer(self) -> Any:
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
         return keras.optimizers.Adam(self.default_learning_rate)
 
-    def summary(self, *args: Any, **kwargs: Any) -> None:
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], None] | None = None,
+        *args: object,
+        **kwargs: object,
+    ) -> None:
         """`keras.Model.summary`, with a line for the preprocessor and its tokenizer in front."""
         if self._preprocessor is not None:
-            (kwargs.get("print_fn") or _print)(self._preprocessor.describe())
-        super().summary(*args, **kwargs)
+            (print_fn or _print)(self._preprocessor.describe())
+        super().summary(line_length, positions, print_fn, *args, **kwargs)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Settings:
         preprocessor = self._preprocessor
         return {
             "backbone": keras.saving.serialize_keras_object(self.backbone),
@@ -165,7 +192,7 @@ class Task(FunctionalModel):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: Settings) -> Self:
         config = dict(config)
         config["backbone"] = cls._described_backbone(config["backbone"])
         described = config.pop("preprocessor", None)
@@ -176,7 +203,7 @@ class Task(FunctionalModel):
         return task
 
     @classmethod
-    def _described_backbone(cls, described: Any) -> Any:
+    def _described_backbone(cls, described: object) -> Backbone:
         """The backbone that a `.keras` file describes. Raises InputError for a class that is none of the task's."""
         name = described.get("registered_name") if isinstance(described, dict) else None
         found = keras.saving.get_registered_object(name) if isinstance(name, str) else None
@@ -202,7 +229,7 @@ class Task(FunctionalModel):
         return presets_of(cls.backbone_cls.families or tuple(FAMILIES))
 
     @classmethod
-    def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: Any) -> Self:
+    def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: object) -> Self:
         """The task of a preset, with weights and preprocessor.
 
         preset: a built-in name (`cls.presets`), a handle (`kaggle://`, `hf://`), a URL (`gs://`) or a directory, in
@@ -224,7 +251,7 @@ def _print(text: str) -> None:
     print(text)  # noqa: T201 - as Keras's own summary does
 
 
-def _as_arrays(value: Any) -> Any:
+def _as_arrays(value: object) -> object:
     """Python lists in a dict, a tuple or alone as arrays: Keras reads a list as several inputs."""
     if isinstance(value, dict):
         return {name: _as_arrays(part) for name, part in value.items()}

@@ -1,16 +1,23 @@
 """The text-classification task: a backbone and a dense layer on its pooled output."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import keras
 
+from clozekit.model.common.tensors import Activation, Outputs, Rows, Settings, Tensor
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.transformer_layers import FirstToken, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
-from clozekit.model.tasks.task import Task
+from clozekit.model.tasks.task import Task, TaskOptions
 from clozekit.tokenizers.common.errors import InputError
+
+
+class ClassifierOptions(TaskOptions, total=False):
+    """What every text classifier takes besides its own arguments."""
+
+    labels: Sequence[str] | None
 
 
 class TextClassifier(Task):
@@ -28,10 +35,10 @@ class TextClassifier(Task):
         backbone: Backbone,
         num_classes: int,
         preprocessor: Preprocessor | None = None,
-        activation: Any = None,
+        activation: Activation | str | None = None,
         dropout: float = 0.1,
         labels: Sequence[str] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TaskOptions],
     ) -> None:
         self.check_parts(backbone, preprocessor)
         if num_classes < 1:
@@ -58,14 +65,22 @@ class TextClassifier(Task):
             backbone, preprocessor, backbone.input, self.classify(backbone(backbone.input), None), **kwargs
         )
 
-    def classify(self, output: Any, training: bool | None) -> Any:
+    def classify(self, output: Outputs, training: bool | None) -> Tensor:
         """Logits from what the backbone gives."""
+        assert isinstance(output, dict), "a backbone without a pooler needs FirstTokenClassifier"
         return self.output_dense(self.output_dropout(output["pooled_output"], training=training))
 
-    def call_packed(self, inputs: dict[str, Any], training: bool | None) -> Any:
+    def call_packed(self, inputs: Rows, training: bool | None) -> Outputs:
         raise InputError("a text classifier gives one answer a row, it can't take packed rows (document_ids)")
 
-    def compile(self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any) -> None:
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str = "auto",
+        loss: keras.losses.Loss | str = "auto",
+        *,
+        metrics: Sequence[keras.metrics.Metric | str] | str | None = "auto",
+        **kwargs: object,
+    ) -> None:
         """`keras.Model.compile`; "auto" is Adam, cross-entropy and accuracy."""
         if optimizer == "auto":
             optimizer = self.default_optimizer()
@@ -76,7 +91,7 @@ class TextClassifier(Task):
             metrics = [keras.metrics.SparseCategoricalAccuracy()]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
-    def head_config(self) -> dict[str, Any]:
+    def head_config(self) -> Settings:
         """Constructor arguments besides backbone and preprocessor, under KerasHub's names."""
         return {
             "num_classes": self.num_classes,
@@ -84,15 +99,15 @@ class TextClassifier(Task):
             "dropout": self.dropout,
         }
 
-    def head_settings(self) -> dict[str, Any]:
+    def head_settings(self) -> Settings:
         """Constructor arguments that KerasHub has not."""
         return {} if self.labels is None else {"labels": list(self.labels)}
 
-    def head_variables(self) -> dict[str, Any]:
+    def head_variables(self) -> dict[str, keras.Variable]:
         """The head's variables by their place in KerasHub's `task.weights.h5`."""
         return {"layers/dense/vars/0": self.output_dense.kernel, "layers/dense/vars/1": self.output_dense.bias}
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Settings:
         return {**super().get_config(), **self.head_config(), **self.head_settings()}
 
 
@@ -104,7 +119,7 @@ class FirstTokenClassifier(TextClassifier):
     drops_first: ClassVar[bool] = True
 
     @classmethod
-    def pooled_initializer(cls) -> Any:
+    def pooled_initializer(cls) -> keras.Initializer | str:
         """Of the first dense layer's kernel. KerasHub leaves RoBERTa's at Keras's own."""
         return "glorot_uniform"
 
@@ -113,10 +128,10 @@ class FirstTokenClassifier(TextClassifier):
         backbone: Backbone,
         num_classes: int,
         preprocessor: Preprocessor | None = None,
-        activation: Any = None,
+        activation: Activation | str | None = None,
         hidden_dim: int | None = None,
         dropout: float = 0.0,
-        **kwargs: Any,
+        **kwargs: Unpack[ClassifierOptions],
     ) -> None:
         self.check_parts(backbone, preprocessor)
         self.hidden_dim = backbone.hidden_dim if hidden_dim is None else hidden_dim
@@ -132,15 +147,15 @@ class FirstTokenClassifier(TextClassifier):
         )
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
 
-    def classify(self, output: Any, training: bool | None) -> Any:
+    def classify(self, output: Outputs, training: bool | None) -> Tensor:
         first = self.first_token(output)
         pooled = self.pooled_dense(self.pooled_dropout(first, training=training) if self.drops_first else first)
         return self.output_dense(self.output_dropout(pooled, training=training))
 
-    def head_config(self) -> dict[str, Any]:
+    def head_config(self) -> Settings:
         return {**super().head_config(), "hidden_dim": self.hidden_dim}
 
-    def head_variables(self) -> dict[str, Any]:
+    def head_variables(self) -> dict[str, keras.Variable]:
         return {
             "layers/dense/vars/0": self.pooled_dense.kernel,
             "layers/dense/vars/1": self.pooled_dense.bias,

@@ -1,7 +1,5 @@
 """`init_from`: a new run that begins with the weights of a preset or of another run's checkpoint, and nothing else."""
 
-from typing import Any
-
 import tensorflow as tf
 
 from clozekit.model.families.vocabulary_padding import padded_size, with_vocabulary
@@ -18,7 +16,7 @@ from clozekit.model.training.run_directory.small_files import read_text
 from clozekit.tokenizers.common.errors import InputError
 
 
-def begin_from(task: Any, source: str, vocabulary_multiple: int) -> None:
+def begin_from(task: MaskedLM, source: str, vocabulary_multiple: int) -> None:
     """Gives the task's weights the values in `source`: a checkpoint's folder (`.../checkpoints/step-00001000`), or a
     preset by name, handle or directory. Raises InputError when they are those of another model."""
     state_file = f"{source.rstrip('/')}/{STATE_FILE}"
@@ -28,7 +26,7 @@ def begin_from(task: Any, source: str, vocabulary_multiple: int) -> None:
         _from_preset(task, source, vocabulary_multiple)
 
 
-def _from_checkpoint(task: Any, source: str, state_file: str) -> None:
+def _from_checkpoint(task: MaskedLM, source: str, state_file: str) -> None:
     kinds = {f"model/{weight.path}": variable_kind(weight) for weight in task.weights}
     try:
         values = read_values(Saved(source, state_from_json(read_text(state_file))), kinds)
@@ -41,7 +39,7 @@ def _from_checkpoint(task: Any, source: str, state_file: str) -> None:
         weight.assign(values[f"model/{weight.path}"])
 
 
-def _from_preset(task: Any, source: str, multiple: int) -> None:
+def _from_preset(task: MaskedLM, source: str, multiple: int) -> None:
     other = MaskedLM.from_preset(source, compile=False)
     if padded_size(other.backbone.vocabulary_size, multiple) == task.backbone.vocabulary_size:
         other = with_vocabulary(other, task.backbone.vocabulary_size)

@@ -1,8 +1,8 @@
 """The controller: builds a run from its configuration, finds where it stands, trains it and saves its preset."""
 
 import functools
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -205,7 +205,7 @@ class Run:
         self.checkpoints.assign(values)
         return saved
 
-    def batches_from(self, stage_index: int, row: int) -> Any:
+    def batches_from(self, stage_index: int, row: int) -> Iterator[dict[str, tf.Tensor]]:
         """An iterator over training batches of a stage, from row number `row` of the whole run on."""
         stage = self.stages[stage_index]
         start_row = stage.start_row(row, self.manifests[stage.dataset].splits["train"].rows)
@@ -226,7 +226,12 @@ class Run:
         )
 
     def run_loop(
-        self, batches: Any, first_step: int, num_steps: int, stage: int, time_share: tuple[float, float]
+        self,
+        batches: Iterator[dict[str, tf.Tensor]],
+        first_step: int,
+        num_steps: int,
+        stage: int,
+        time_share: tuple[float, float],
     ) -> LoopResult:
         """Runs steps of one stage; time_share: of `train.hours`, what is used before them, and what each will use."""
         dataset = self.stages[stage].dataset

@@ -4,8 +4,7 @@ The arithmetic is a pure function that XLA fuses; the assignments stay outside o
 variables of several replicas.
 """
 
-from typing import Any
-
+import keras
 import tensorflow as tf
 
 from clozekit.model.training.cluster.workers import assign_everywhere
@@ -38,7 +37,7 @@ def trust_ratio(value: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
 class Optimizer(tf.Module):
     """The rule that the configuration names, with the moments of a list of Keras variables and the number of updates they had."""
 
-    def __init__(self, variables: list[Any], config: OptimizerSettings, xla: bool) -> None:
+    def __init__(self, variables: list[keras.Variable], config: OptimizerSettings, xla: bool) -> None:
         super().__init__()
         self._config = config
         # Norms and biases neither decay nor get LAMB's factor, as in the code of its authors.
@@ -50,8 +49,14 @@ class Optimizer(tf.Module):
         self._compute = tf.function(self._new_values, jit_compile=xla, autograph=False)
 
     def _new_values(
-        self, values: Any, gradients: Any, firsts: Any, seconds: Any, learning_rate: tf.Tensor, updates: tf.Tensor
-    ) -> tuple[list[Any], tf.Tensor]:
+        self,
+        values: list[tf.Tensor],
+        gradients: list[tf.Tensor],
+        firsts: list[tf.Tensor],
+        seconds: list[tf.Tensor],
+        learning_rate: tf.Tensor,
+        updates: tf.Tensor,
+    ) -> tuple[list[tuple[tf.Tensor, ...]], tf.Tensor]:
         """New (value, first, second) of each variable and the global norm; the old ones when the norm isn't finite."""
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm)

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from clozekit.model.common.without_autograph import as_written
 from clozekit.model.masking.masking_rule import num_predictions
+from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.cluster.workers import first_of
 from clozekit.model.training.objectives.masked_lm_loss import Sums, masked_sums
 from clozekit.model.training.optimizers import Optimizer
@@ -40,7 +41,7 @@ class LoopResult(NamedTuple):
     wait_seconds: tf.Tensor
 
 
-def dropout_states(task: Any) -> list[Any]:
+def dropout_states(task: MaskedLM) -> list[tf.Variable]:
     """The random state of every layer of the task that has one, in a fixed order."""
     layers = task._flatten_layers(include_self=False, recursive=True)
     generators = [layer.seed_generator for layer in layers if getattr(layer, "seed_generator", None) is not None]
@@ -62,7 +63,9 @@ def dropout_seeds(seed: int, num_layers: int, step: tf.Tensor, micro_batch: tf.T
 class TrainStep:
     """The inner loop: so many steps on the device for each call from the controller."""
 
-    def __init__(self, task: Any, optimizer: Optimizer, config: RunSettings, strategy: tf.distribute.Strategy) -> None:
+    def __init__(
+        self, task: MaskedLM, optimizer: Optimizer, config: RunSettings, strategy: tf.distribute.Strategy
+    ) -> None:
         self._task = task
         self._optimizer = optimizer
         self._config = config
@@ -147,7 +150,9 @@ class TrainStep:
         progress = step_progress(self._optimizer.updates, train.steps)
         return learning_rate(progress, warmup_share(optimizer, train.steps), optimizer)
 
-    def _next_batch(self, batches: Iterator[Any], after: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def _next_batch(
+        self, batches: Iterator[dict[str, tf.Tensor]], after: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """The next batch, asked for when `after` is there, and the seconds it took to come."""
         with tf.control_dependencies([after]):
             started = tf.timestamp()
@@ -158,7 +163,7 @@ class TrainStep:
 
     def _run_loop(
         self,
-        batches: Iterator[Any],
+        batches: Iterator[dict[str, tf.Tensor]],
         first_step: tf.Tensor,
         num_steps: tf.Tensor,
         time_share: tf.Tensor | float = 0.0,

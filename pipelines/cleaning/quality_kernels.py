@@ -3,6 +3,7 @@
 import numpy as np
 
 from clozekit.tokenizers.kernels.compiled import compile_kernel, inline
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes, Float64s, Int64s, UInt64s
 from clozekit.tokenizers.kernels.unicode_tables import LETTER, SPACE
 from clozekit.tokenizers.kernels.utf8 import decode_at
 
@@ -27,7 +28,7 @@ _ENDS = np.array([ord(character) for character in '.!?"”。！？'])
 
 
 @inline
-def _contains(values, value):
+def _contains(values: Int64s, value: int) -> bool:
     for index in range(len(values)):  # noqa: SIM110 (Numba)
         if values[index] == value:
             return True
@@ -35,7 +36,7 @@ def _contains(values, value):
 
 
 @inline
-def _repeated(hashes, lengths):
+def _repeated(hashes: UInt64s, lengths: Int64s) -> tuple[int, int]:
     """How many of the hashes stood before, and the sum of their lengths."""
     number, length = 0, 0
     order = np.argsort(hashes)
@@ -47,7 +48,7 @@ def _repeated(hashes, lengths):
 
 
 @compile_kernel
-def measure_texts(data, offsets, properties, measures):
+def measure_texts(data: Bytes, offsets: Int64s, properties: Bytes, measures: Float64s) -> None:
     """Fills measures (num_texts, NUM_MEASURES) with counts; a word is what stands between white space, a paragraph what
     stands between blank lines. Lines and paragraphs are compared by their visible characters."""
     for text in range(len(offsets) - 1):
@@ -131,7 +132,9 @@ def measure_texts(data, offsets, properties, measures):
 
 
 @compile_kernel
-def measure_ngrams(words, lengths, counts, sizes, first_repeated, rates):
+def measure_ngrams(
+    words: UInt64s, lengths: Int64s, counts: Int64s, sizes: Int64s, first_repeated: int, rates: Float64s
+) -> None:
     """Fills rates (num_texts, len(sizes)), shares of the characters in words. For the sizes before index
     `first_repeated`: of the n-gram that takes most of them; from there on: of all n-grams that occur more than once."""
     begin = np.int64(0)
@@ -178,7 +181,9 @@ def measure_ngrams(words, lengths, counts, sizes, first_repeated, rates):
 
 
 @compile_kernel
-def split_words(data, offsets, properties, hashes, lengths, counts):
+def split_words(
+    data: Bytes, offsets: Int64s, properties: Bytes, hashes: UInt64s, lengths: Int64s, counts: Int64s
+) -> np.int64:
     """Fills hashes and lengths (characters) of the words between white space, and words a text; how many there are."""
     num_words = np.int64(0)
     for text in range(len(offsets) - 1):

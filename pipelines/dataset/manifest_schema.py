@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clozekit.pipelines.dataset.records import MAX_SEQUENCE_LENGTH, SPLITS
+from clozekit.pipelines.dataset.records import SPLITS
+from clozekit.pipelines.dataset.row_limits import MAX_SEQUENCE_LENGTH
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.formats.vocabulary_files import MAX_VOCABULARY_SIZE
 from clozekit.tokenizers.tokenizer import Tokenizer

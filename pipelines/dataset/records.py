@@ -12,11 +12,7 @@ ROW_ID = "row_id"
 # of another document or was swapped with the first (1), or not (0; -1 without a second segment).
 SEGMENT_LENGTHS = "segment_lengths"
 PAIR_LABELS = "pair_labels"
-# No second segment: the document was a single token.
-NO_PAIR = -1
 SPLITS = ("train", "validation")
-# Attention over such a row is far beyond any model of these families; a group of rows is still packed in memory.
-MAX_SEQUENCE_LENGTH = 2**17
 
 # tf.train.Example has only int64 lists; every reader of Examples understands them.
 _FEATURE = pa.large_list(pa.int64())

@@ -9,13 +9,13 @@ from clozekit.pipelines.dataset.list_columns import list_parts
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.dataset.records import (
     DOCUMENT_LENGTHS,
-    NO_PAIR,
     PAIR_LABELS,
     ROW_ID,
     SEGMENT_LENGTHS,
     TOKEN_IDS,
     records_to_rows,
 )
+from clozekit.pipelines.dataset.row_limits import NO_PAIR
 from clozekit.tokenizers.common.errors import InputError
 
 _RULES_SHOWN = 5

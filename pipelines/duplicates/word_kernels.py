@@ -3,6 +3,7 @@
 import numpy as np
 
 from clozekit.tokenizers.kernels.compiled import compile_kernel, inline
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes, Float64s, Int64s, UInt32s, UInt64s
 from clozekit.tokenizers.kernels.unicode_tables import LETTER, NONSPACING_MARK, NUMBER, SPACE
 from clozekit.tokenizers.kernels.utf8 import decode_at, encode_at
 
@@ -14,7 +15,7 @@ _NO_VALUE = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @inline
-def _mix(value):
+def _mix(value: np.uint64) -> np.uint64:
     """The finaliser of SplitMix64 (Steele et al. 2014): every bit of the input moves every bit of the output."""
     value = (value ^ (value >> _30)) * _FIRST
     value = (value ^ (value >> _27)) * _SECOND
@@ -22,7 +23,7 @@ def _mix(value):
 
 
 @inline
-def _is_own_word(code_point):
+def _is_own_word(code_point: int) -> bool:
     """Scripts without spaces between words: there a character counts as a word."""
     return (
         0x0E00 <= code_point < 0x0F00  # Thai, Lao
@@ -36,7 +37,9 @@ def _is_own_word(code_point):
 
 
 @compile_kernel
-def fold_texts(data, offsets, properties, lower, folded, folded_offsets):
+def fold_texts(
+    data: Bytes, offsets: Int64s, properties: Bytes, lower: Int64s, folded: Bytes, folded_offsets: Int64s
+) -> None:
     """Lower-cases each text into `folded`, a run of white space as one space, none at its ends; sets folded_offsets."""
     position_out = np.int64(0)
     for text in range(len(offsets) - 1):
@@ -68,7 +71,7 @@ def fold_texts(data, offsets, properties, lower, folded, folded_offsets):
 
 
 @compile_kernel
-def hash_words(data, offsets, properties, hashes, counts):
+def hash_words(data: Bytes, offsets: Int64s, properties: Bytes, hashes: UInt64s, counts: Int64s) -> np.int64:
     """Fills `hashes` with the hash of each word (a run of letters, marks and digits) and `counts` with words a text."""
     num_words = np.int64(0)
     for text in range(len(offsets) - 1):
@@ -109,7 +112,9 @@ def hash_words(data, offsets, properties, hashes, counts):
 
 
 @compile_kernel
-def hash_ngrams(words, counts, size, shortest, hashes, ngram_counts):
+def hash_ngrams(
+    words: UInt64s, counts: Int64s, size: int, shortest: int, hashes: UInt64s, ngram_counts: Int64s
+) -> np.int64:
     """Hashes of the runs of `size` words of each text; a text of `shortest` to `size` - 1 words has one of all of them."""
     num_ngrams = np.int64(0)
     begin = np.int64(0)
@@ -130,7 +135,9 @@ def hash_ngrams(words, counts, size, shortest, hashes, ngram_counts):
 
 
 @compile_kernel
-def minhash_bands(ngrams, counts, factors, shifts, rows_per_band, bands):
+def minhash_bands(
+    ngrams: UInt64s, counts: Int64s, factors: UInt64s, shifts: UInt64s, rows_per_band: int, bands: UInt64s
+) -> None:
     """Fills bands (num_texts, num_bands): a hash of the smallest values that `rows_per_band` permutations of the n-grams
     give. Permutation i of h is the upper half of factors[i] * h + shifts[i], 64 bits wide."""
     num_permutations = len(factors)
@@ -151,7 +158,7 @@ def minhash_bands(ngrams, counts, factors, shifts, rows_per_band, bands):
 
 
 @compile_kernel
-def make_sets(values, lengths, sizes):
+def make_sets(values: UInt32s, lengths: Int64s, sizes: Int64s) -> np.int64:
     """Sorts each list of `values` and leaves out what stands twice, in place; fills `sizes`, returns how many are left."""
     begin = np.int64(0)
     used = np.int64(0)
@@ -168,7 +175,9 @@ def make_sets(values, lengths, sizes):
 
 
 @compile_kernel
-def jaccard_similarities(values, begins, sizes, left, right, result):
+def jaccard_similarities(
+    values: UInt32s, begins: Int64s, sizes: Int64s, left: Int64s, right: Int64s, result: Float64s
+) -> None:
     """Fills `result` with the Jaccard similarity of the sorted sets `left` and `right` of each pair."""
     for pair in range(len(left)):
         one, other = begins[left[pair]], begins[right[pair]]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from clozekit.pipelines.dataset.list_columns import gather_lists, list_column
-from clozekit.pipelines.dataset.records import NO_PAIR
+from clozekit.pipelines.dataset.row_limits import NO_PAIR
 from clozekit.pipelines.rows.cut_documents import chunk_lengths, cut_sentences, pair_point, split_sentences
 from clozekit.pipelines.rows.split import TRAIN, VALIDATION
 from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks

@@ -11,13 +11,8 @@ import apache_beam as beam
 from clozekit.pipelines.dataset.list_columns import list_parts
 from clozekit.pipelines.dataset.manifest import ShardInfo
 from clozekit.pipelines.dataset.manifest_schema import shard_problem
-from clozekit.pipelines.dataset.records import (
-    DOCUMENT_LENGTHS,
-    MAX_SEQUENCE_LENGTH,
-    TOKEN_IDS,
-    rows_to_records,
-    shard_name,
-)
+from clozekit.pipelines.dataset.records import DOCUMENT_LENGTHS, TOKEN_IDS, rows_to_records, shard_name
+from clozekit.pipelines.dataset.row_limits import MAX_SEQUENCE_LENGTH
 from clozekit.pipelines.dataset.tfrecord import check_crc_is_fast, frame_records
 from clozekit.pipelines.running.block_store import BlockStore
 from clozekit.pipelines.running.blocks import from_bytes

@@ -1,4 +1,4 @@
-"""The YAML file of `--config`: sources, reading, cleaning, filter, decontamination and deduplication in one place."""
+"""The sections of a YAML file that say what is read and what is selected of it: sources, cleaning, rules, duplicates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,13 +28,22 @@ class _Sections:
     deduplicate: DeduplicateSettings = DeduplicateSettings()
 
 
+SECTIONS = ("sources", "read", "clean", "filter", "decontaminate", "deduplicate")
+# What the recipe of a dataset has besides, which says nothing of a vocabulary.
+_OF_A_DATASET = ("tokenizer", "output", "rows")
+
+
 def load_fields(path: str | None) -> dict[str, dict[str, Any]]:
-    """Section -> its fields, as the file has them; all sections of a corpus are there. Raises InputError for a file that
-    is no mapping of sections."""
+    """Section -> its fields, as a recipe has them: what it says of tokenizer, output and rows is passed over. Raises
+    InputError for a file that is no mapping of sections."""
+    found = {} if path is None else read_mapping(path, of="sections")
+    return take_sections({name: value for name, value in found.items() if name not in _OF_A_DATASET}, str(path))
+
+
+def take_sections(found: Mapping[str, Any], path: str) -> dict[str, dict[str, Any]]:
+    """Section -> its fields; all sections of a corpus are there, whether or not they were `found`."""
     fields: dict[str, dict[str, Any]] = {"read": {}, "clean": {}, "filter": {}, "decontaminate": {}, "deduplicate": {}}
-    if path is None:
-        return fields
-    for name, section in read_mapping(path, of="sections").items():
+    for name, section in found.items():
         if name == "sources":
             listed = isinstance(section, list) and all(isinstance(source, dict) for source in section)
             check(f"sources of {path} must be a list of mappings (name, inputs, weight)", listed, section)
@@ -45,9 +54,22 @@ def load_fields(path: str | None) -> dict[str, dict[str, Any]]:
     return fields
 
 
-def build_options(fields: Mapping[str, Mapping[str, Any]]) -> tuple[ReadSettings, CorpusSettings]:
+def lay_over(fields: Mapping[str, dict[str, Any]], given: Mapping[str, Mapping[str, Any]]) -> None:
+    """Puts what was `given` (section -> key -> value, None where it was not) before the fields; mappings are joined."""
+    for section, values in given.items():
+        into = fields[section]
+        for key, value in values.items():
+            if isinstance(value, Mapping) and isinstance(into.get(key), Mapping):
+                into[key] = {**into[key], **value}
+            elif value is not None:
+                into[key] = value
+
+
+def build_options(
+    fields: Mapping[str, Mapping[str, Any]], source: str = "the configuration"
+) -> tuple[ReadSettings, CorpusSettings]:
     """The settings that the fields of all sections make. Raises InputError for an unknown key or a value of another type."""
-    made = make_settings(_Sections, fields, "the configuration")
+    made = make_settings(_Sections, fields, source)
     return made.read, CorpusSettings(made.clean, made.filter, made.decontaminate, made.deduplicate)
 
 

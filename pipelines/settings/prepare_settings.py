@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from clozekit.pipelines.dataset.records import MAX_SEQUENCE_LENGTH
+from clozekit.pipelines.dataset.row_limits import MAX_SEQUENCE_LENGTH
 from clozekit.pipelines.text_files.delimited import QUOTING
 from clozekit.tokenizers.common.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 INPUT_FORMATS = ("auto", "text", "jsonl", "csv", "tsv", "parquet", "tfrecord", "warc")
 DOCUMENT_KINDS = ("file", "line", "block")
@@ -168,7 +169,7 @@ class PrepareSettings:
     def longest_segment(self) -> int:
         return self.longest_piece // 2 if self.pairs == "next" else self.longest_piece - 1
 
-    def holds(self, lengths: np.ndarray) -> np.ndarray:
+    def holds(self, lengths: "np.ndarray") -> "np.ndarray":
         """Whether rows of this length are for pieces of so many tokens, and shorter rows of the build are not."""
         shortest = max(self.shorter_lengths, default=0) - self.num_special
         return (lengths > shortest) & (lengths <= self.sequence_length - self.num_special)
@@ -183,8 +184,7 @@ def options_of_lengths(options: PrepareSettings, lengths: Sequence[int]) -> tupl
 
     Raises InputError for a length that stands twice.
     """
-    if len(set(lengths)) < len(lengths):
-        raise InputError(f"every sequence length must be another, got {', '.join(map(str, lengths))}; name each once")
+    check_lengths(lengths)
     if options.packing != "none" or len(lengths) < 2:
         return tuple(dataclasses.replace(options, sequence_length=length) for length in lengths)
     return tuple(
@@ -196,6 +196,14 @@ def options_of_lengths(options: PrepareSettings, lengths: Sequence[int]) -> tupl
         )
         for length in lengths
     )
+
+
+def check_lengths(lengths: Sequence[int]) -> None:
+    """Raises InputError unless there is a sequence length, and none stands twice."""
+    if not lengths:
+        raise InputError("there must be at least one sequence length, got none; leave the key out for 512")
+    if len(set(lengths)) < len(lengths):
+        raise InputError(f"every sequence length must be another, got {', '.join(map(str, lengths))}; name each once")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -148,7 +148,7 @@ def _word_pieces(tokenizer: WordPieceTokenizer, directory: Path) -> tuple[dict[s
 
 def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     ids = {piece: token_id for token_id, piece in enumerate(tokenizer.own_pieces())}
-    for left, right in tokenizer._merges:
+    for left, right in tokenizer.merges:
         lacking = [part for part in (left, right, left + right) if part not in ids]
         if lacking:
             raise InputError(
@@ -156,7 +156,7 @@ def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str
                 f" {left!r} {right!r}; learn a vocabulary with `clozekit vocab --family roberta`"
             )
     (directory / "vocab.json").write_text(json.dumps(ids, ensure_ascii=False) + "\n", encoding="utf-8")
-    merges = "".join(f"{left} {right}\n" for left, right in tokenizer._merges)
+    merges = "".join(f"{left} {right}\n" for left, right in tokenizer.merges)
     (directory / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
     # A byte without a piece is <unk> here; transformers' own RoBERTa class would drop it.
     whole = all(character in ids for character in byte_characters())
@@ -180,7 +180,7 @@ def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str
             "fuse_unk": False,
             "byte_fallback": False,
             "vocab": ids,
-            "merges": [[left, right] for left, right in tokenizer._merges],
+            "merges": [[left, right] for left, right in tokenizer.merges],
         },
         "added": [_added(tokenizer, piece, False, False) for piece in tokenizer.unsplittable_tokens],
     }
@@ -192,7 +192,7 @@ def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str
 
 
 def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    model = tokenizer._model
+    model = tokenizer.model
     usual = (
         model.model_type == UNIGRAM
         and model.add_dummy_prefix

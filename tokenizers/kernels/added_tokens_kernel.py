@@ -3,11 +3,12 @@
 import numpy as np
 
 from clozekit.tokenizers.kernels.compiled import compile_kernel
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes, Flags, Int32s, Int64s
 from clozekit.tokenizers.kernels.trie import NO_STATE, VALUE, child
 
 
 @compile_kernel
-def find_tokens(data, offsets, units, is_first, found):
+def find_tokens(data: Bytes, offsets: Int64s, units: Int32s, is_first: Flags, found: Int64s) -> int:
     """Fills rows of `found`, int64 (num_rows, 4): text, start, end, token. Their number; `found` must have room.
 
     units: a trie of the tokens. is_first: bool (256,), the bytes that tokens begin with.

@@ -7,6 +7,7 @@ The regular expression, whose alternatives are tried in this order:
 import numpy as np
 
 from clozekit.tokenizers.kernels.compiled import compile_kernel, inline
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes, Int32s, Int64s, Integer, UInt64s
 from clozekit.tokenizers.kernels.utf8 import decode_at
 from clozekit.tokenizers.kernels.word_cache import (
     MAX_WORD_BYTES,
@@ -29,7 +30,7 @@ _KEY, _RANK, _SYMBOL = 0, 1, 2
 
 
 @inline
-def find_merge(merges, left, right):
+def find_merge(merges: Int64s, left: np.int32, right: np.int32) -> Integer:
     """Slot of the merge of two symbols in `merges`, int64 (power of two, 3), or -1."""
     key = np.int64(left) << 32 | np.int64(right)
     mask = len(merges) - 1
@@ -42,7 +43,7 @@ def find_merge(merges, left, right):
 
 
 @compile_kernel
-def fill_merges(merges, left, right, symbols):
+def fill_merges(merges: Int64s, left: Int32s, right: Int32s, symbols: Int32s) -> None:
     """Puts merge i, of rank i, into the empty table; a pair that stands twice has the later rank, as in a dict."""
     mask = len(merges) - 1
     for rank in range(len(left)):
@@ -57,8 +58,9 @@ def fill_merges(merges, left, right, symbols):
 
 @compile_kernel
 def encode_byte_pairs(
-    data, offsets, byte_kind, kinds, byte_symbols, merges, ordered, final_ids, cache, token_ids, row_lengths
-):
+    data: Bytes, offsets: Int64s, byte_kind: Bytes, kinds: Bytes, byte_symbols: Int32s, merges: Int64s, ordered: bool,
+    final_ids: Int32s, cache: UInt64s, token_ids: Int32s, row_lengths: Int64s,
+) -> int:  # fmt: skip
     """Fills `token_ids` and `row_lengths`; the number of ids. A text has at most as many ids as bytes.
 
     ordered: whether every merge comes after those that make its parts, which the heap needs.
@@ -119,7 +121,7 @@ def encode_byte_pairs(
 
 
 @inline
-def _word_end(data, start, end, byte_kind, kinds):
+def _word_end(data: Bytes, start: int, end: int, byte_kind: Bytes, kinds: Bytes) -> int:
     """Where the match of the regular expression at `start` ends."""
     if data[start] == 0x27 and start + 1 < end:
         second = data[start + 1]
@@ -159,7 +161,7 @@ def _word_end(data, start, end, byte_kind, kinds):
 
 
 @inline
-def _kind_at(data, position, end, byte_kind, kinds):
+def _kind_at(data: Bytes, position: int, end: int, byte_kind: Bytes, kinds: Bytes) -> tuple[np.int64, int]:
     kind = np.int64(byte_kind[data[position]])
     if kind != MULTIBYTE:
         return kind, 1
@@ -168,7 +170,7 @@ def _kind_at(data, position, end, byte_kind, kinds):
 
 
 @inline
-def _merge_by_scanning(symbols, first, count, merges, ranks):
+def _merge_by_scanning(symbols: Int32s, first: int, count: int, merges: Int64s, ranks: Int64s) -> int:
     """GPT-2's loop: merge every occurrence of the best pair from left to right, again and again; the new count."""
     for index in range(count - 1):
         slot = find_merge(merges, symbols[first + index], symbols[first + index + 1])
@@ -207,7 +209,7 @@ def _merge_by_scanning(symbols, first, count, merges, ranks):
 
 
 @inline
-def _merge_by_heap(symbols, first, count, merges):
+def _merge_by_heap(symbols: Int32s, first: int, count: int, merges: Int64s) -> int:
     """The same result for long words, if the merges are in order: the best pair, the leftmost first; the new count."""
     following = np.empty(count, np.int32)
     previous = np.empty(count, np.int32)
@@ -253,7 +255,7 @@ def _merge_by_heap(symbols, first, count, merges):
 
 
 @inline
-def _push(heap, size, entry):
+def _push(heap: Int64s, size: int, entry: int) -> int:
     place = size
     while place > 0 and heap[(place - 1) >> 1] > entry:
         heap[place] = heap[(place - 1) >> 1]
@@ -263,7 +265,7 @@ def _push(heap, size, entry):
 
 
 @inline
-def _pop(heap, size):
+def _pop(heap: Int64s, size: int) -> int:
     size -= 1
     entry = heap[size]
     place = 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.kernels.compiled import inline
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes, Int32s, UInt32s
 from clozekit.tokenizers.kernels.trie import NO_STATE, VALUE, child
 from clozekit.tokenizers.kernels.utf8 import REPLACEMENT, decode_at
 
@@ -107,7 +108,7 @@ def _offset(units: np.ndarray) -> np.ndarray:
 
 
 @inline
-def next_unit(data, position, end, rules, symbols):
+def next_unit(data: Bytes, position: int, end: int, rules: UInt32s, symbols: Int32s) -> tuple[int, np.int64]:
     """(bytes read, place of the replacement, or -1: the bytes themselves, or -2: U+FFFD) at `position`.
 
     symbols: trie of the user-defined symbols, which stand before any rule.
@@ -151,5 +152,5 @@ def next_unit(data, position, end, rules, symbols):
 
 
 @inline
-def _unit_offset(unit):
+def _unit_offset(unit: np.uint32) -> np.int64:
     return np.int64((unit >> np.uint32(10)) << ((unit & np.uint32(1 << 9)) >> np.uint32(6)))

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,10 @@ inline = numba.njit(inline="never", no_cpython_wrapper=True, no_cfunc_wrapper=Tr
 
 
 @intrinsic
-def load_8_bytes(typing_context, array, position):
+def load_8_bytes(typing_context: Any, array: types.Array, position: types.Integer) -> tuple[Any, Callable[..., Any]]:
     """array[position : position + 8] of a uint8 array as one little-endian uint64, without checking the bounds."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         address = builder.gep(data, [arguments[1]])
         word = builder.bitcast(address, ir.IntType(64).as_pointer())

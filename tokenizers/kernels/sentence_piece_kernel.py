@@ -10,6 +10,7 @@ import numpy as np
 
 from clozekit.tokenizers.kernels.charsmap import next_unit
 from clozekit.tokenizers.kernels.compiled import compile_kernel, inline
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes, Flags, Float32s, Float64s, Int32s, Int64s, UInt32s, UInt64s
 from clozekit.tokenizers.kernels.trie import NO_STATE, VALUE, child
 from clozekit.tokenizers.kernels.word_cache import (
     MAX_WORD_BYTES,
@@ -37,9 +38,11 @@ _IMPOSSIBLE = -1e300
 
 @compile_kernel
 def encode_sentence_pieces(
-    data, offsets, first_text, num_ids, is_delimiter, plain, word_by_word, whole_words, settings, rules, replacements, symbols,
-    units, scores, unknown_score, certain_above, unknown_id, final_ids, byte_ids, cache, token_ids, row_lengths,
-):  # fmt: skip
+    data: Bytes, offsets: Int64s, first_text: int, num_ids: int, is_delimiter: Flags, plain: Bytes, word_by_word: bool,
+    whole_words: bool, settings: Flags, rules: UInt32s, replacements: Bytes, symbols: Int32s, units: Int32s, scores: Float64s,
+    unknown_score: np.float32, certain_above: float, unknown_id: int, final_ids: Int32s, byte_ids: Int32s, cache: UInt64s,
+    token_ids: Int32s, row_lengths: Int64s,
+) -> tuple[int, int]:  # fmt: skip
     """Fills `token_ids` from `num_ids` on and `row_lengths` from `first_text` on.
 
     (ids, next text): stops before a text whose ids do not fit. settings: bool (4,), whether to add a dummy prefix, to
@@ -145,8 +148,9 @@ def encode_sentence_pieces(
 
 @inline
 def _remembered_words(
-    data, position, end, is_delimiter, scores, certain_above, final_ids, cache, total, token_ids, num_ids
-):
+    data: Bytes, position: int, end: int, is_delimiter: Flags, scores: Float64s, certain_above: float, final_ids: Int32s,
+    cache: UInt64s, total: np.float32, token_ids: Int32s, num_ids: int,
+) -> tuple[int, int, np.float32, bool]:  # fmt: skip
     """Ids of the words from `position` on as long as they are in the cache: (start of the first that is not, number of
     ids, sum, whether there were any).
 
@@ -180,7 +184,7 @@ def _remembered_words(
 
 
 @inline
-def _is_space(buffer, position, size):
+def _is_space(buffer: Bytes, position: int, size: int) -> bool:
     return (
         buffer[position] == _FIRST
         and position + 2 < size
@@ -190,7 +194,10 @@ def _is_space(buffer, position, size):
 
 
 @inline
-def _normalise(data, start, end, prefix, remove_extra, escape, suffix, plain, rules, replacements, symbols, buffer):
+def _normalise(
+    data: Bytes, start: int, end: int, prefix: bool, remove_extra: bool, escape: bool, suffix: bool, plain: Bytes,
+    rules: UInt32s, replacements: Bytes, symbols: Int32s, buffer: Bytes,
+) -> tuple[int, Bytes]:  # fmt: skip
     """SentencePiece's Normalizer::Normalize into `buffer`, which grows when it must: (size, buffer)."""
     position = start
     if remove_extra:
@@ -269,7 +276,7 @@ def _normalise(data, start, end, prefix, remove_extra, escape, suffix, plain, ru
 
 
 @inline
-def _add_space(buffer, size, escape):
+def _add_space(buffer: Bytes, size: int, escape: bool) -> int:
     if not escape:
         buffer[size] = 0x20
         return size + 1
@@ -280,7 +287,7 @@ def _add_space(buffer, size, escape):
 
 
 @inline
-def _character_bytes(byte):
+def _character_bytes(byte: np.uint8) -> int:
     """Length of a character by its first byte, as SentencePiece's OneCharLen."""
     if byte < 0xC0:
         return 1
@@ -293,9 +300,10 @@ def _character_bytes(byte):
 
 @inline
 def _best_path(
-    buffer, start, end, whole_words, units, scores, unknown_score, unknown_id, final_ids, byte_ids, total,
-    unknown_before, starts, best, pieces, token_ids, num_ids,
-):  # fmt: skip
+    buffer: Bytes, start: int, end: int, whole_words: bool, units: Int32s, scores: Float64s, unknown_score: np.float32,
+    unknown_id: int, final_ids: Int32s, byte_ids: Int32s, total: np.float32, unknown_before: bool, starts: Int32s, best: Float32s,
+    pieces: Int32s, token_ids: Int32s, num_ids: int,
+) -> tuple[int, np.float32, bool]:  # fmt: skip
     """SentencePiece's EncodeOptimized from the sum `total` on, float32 for float32, ties included.
 
     (new number of ids, or -1 if they don't fit; new sum; whether the last piece is unknown). Runs of unknown pieces
@@ -382,7 +390,7 @@ def _best_path(
 
 
 @inline
-def _collect(size, starts, pieces, unknown_id, word_ids):
+def _collect(size: int, starts: Int32s, pieces: Int32s, unknown_id: int, word_ids: Int32s) -> int:
     """Copies the path that `_best_path` left, in order; how many pieces, or -1 for too many or unknown ones."""
     count = 0
     index = np.int64(size)
@@ -399,7 +407,10 @@ def _collect(size, starts, pieces, unknown_id, word_ids):
 
 
 @inline
-def _margin(buffer, size, units, scores, unknown_score, first_best, second_best):
+def _margin(
+    buffer: Bytes, size: int, units: Int32s, scores: Float64s, unknown_score: np.float32, first_best: Float64s,
+    second_best: Float64s,
+) -> np.float64:  # fmt: skip
     """By how much the best path of a word is better than the second best, in float64.
 
     Each piece counts one rounding more than its score: a path of n pieces is computed at most n roundings from its true
@@ -432,7 +443,7 @@ def _margin(buffer, size, units, scores, unknown_score, first_best, second_best)
 
 
 @inline
-def _offer(first_best, second_best, position, index, score):
+def _offer(first_best: Float64s, second_best: Float64s, position: int, index: int, score: float) -> None:
     """Takes the two best paths to `position`, with one more piece, as candidates for those to `index`."""
     for path in range(2):
         candidate = (first_best[position] if path == 0 else second_best[position]) + score

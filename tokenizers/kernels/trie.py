@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clozekit.tokenizers.kernels.compiled import compile_kernel, inline
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes, Int32s, Int64s
 
 NO_STATE = -1
 BASE, CHECK, VALUE = 0, 1, 2
@@ -33,7 +34,7 @@ def build_trie(pieces: Sequence[bytes], values: Sequence[int]) -> np.ndarray:
 
 
 @inline
-def child(units, state, byte):
+def child(units: Int32s, state: int, byte: int | np.uint8) -> np.int64:
     """The state after `byte`, or NO_STATE."""
     following = units[state, BASE] + np.int64(byte)
     if units[following, CHECK] == state:
@@ -42,7 +43,7 @@ def child(units, state, byte):
 
 
 @compile_kernel
-def _build(data, offsets, values, units, stack):
+def _build(data: Bytes, offsets: Int64s, values: Int32s, units: Int32s, stack: Int64s) -> int:
     """Fills `units`; the number of rows used, or -1 if there are too few."""
     stack[0, 0] = 0
     stack[0, 1] = 0

@@ -1,12 +1,13 @@
 """Reading code points out of UTF-8 bytes, for the compiled kernels."""
 
 from clozekit.tokenizers.kernels.compiled import inline
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes
 
 REPLACEMENT = 0xFFFD
 
 
 @inline
-def decode_at(data, position, end):
+def decode_at(data: Bytes, position: int, end: int) -> tuple[int, int]:
     """(code point, number of bytes) at `position`; a byte that starts no character is U+FFFD, one byte long.
 
     Generalised UTF-8: the three bytes of a surrogate give the surrogate.
@@ -40,7 +41,7 @@ def decode_at(data, position, end):
 
 
 @inline
-def encode_at(buffer, position, code_point):
+def encode_at(buffer: Bytes, position: int, code_point: int) -> int:
     """Writes a code point into `buffer`; the position after it."""
     if code_point < 0x80:
         buffer[position] = code_point
@@ -62,7 +63,7 @@ def encode_at(buffer, position, code_point):
 
 
 @inline
-def previous_start(data, position):
+def previous_start(data: Bytes, position: int) -> int:
     """Where the character that ends before `position` starts."""
     position -= 1
     steps = 0

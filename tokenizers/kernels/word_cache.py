@@ -8,6 +8,7 @@ and a new word simply takes the row of an old one: memory stays what it was.
 import numpy as np
 
 from clozekit.tokenizers.kernels.compiled import inline, load_8_bytes
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes, Int32s, Integer, UInt64s, WordKey
 
 MAX_WORD_BYTES = 24
 MAX_WORD_IDS = 9
@@ -30,7 +31,7 @@ def new_word_cache(row_bits: int = ROW_BITS) -> np.ndarray:
 
 
 @inline
-def word_key(data, start, length):
+def word_key(data: Bytes, start: int, length: int) -> WordKey:
     """The bytes of a word of at most MAX_WORD_BYTES bytes as three integers."""
     if start + MAX_WORD_BYTES <= len(data):
         if length <= 8:
@@ -55,14 +56,14 @@ def word_key(data, start, length):
 
 
 @inline
-def _low_bytes(word, count):
+def _low_bytes(word: np.uint64, count: int) -> np.uint64:
     if count == 8:
         return word
     return word & ~(_ALL << (_BYTE * np.uint64(count)))
 
 
 @inline
-def cache_row(cache, first, second, third):
+def cache_row(cache: UInt64s, first: np.uint64, second: np.uint64, third: np.uint64) -> Integer:
     """The row where a word of this key may stand."""
     mixed = first * _FIRST ^ second * _SECOND ^ third * _THIRD
     mixed ^= mixed >> _FOLD
@@ -70,7 +71,9 @@ def cache_row(cache, first, second, third):
 
 
 @inline
-def cached_count(cache, row, first, second, third, length):
+def cached_count(
+    cache: UInt64s, row: int, first: np.uint64, second: np.uint64, third: np.uint64, length: int
+) -> Integer:
     """Number of ids of the word, or -1 if the row holds another."""
     if cache[row, 0] != first or cache[row, 1] != second or cache[row, 2] != third:
         return -1
@@ -81,7 +84,7 @@ def cached_count(cache, row, first, second, third, length):
 
 
 @inline
-def cached_id(cache, row, index):
+def cached_id(cache: UInt64s, row: int, index: int) -> np.int32:
     """The id number `index` of the word in `row`."""
     # ids 1.. stand in the halves of words 4..7; id 0 in the upper half of word 3.
     half = index + 7
@@ -90,7 +93,10 @@ def cached_id(cache, row, index):
 
 
 @inline
-def remember(cache, row, first, second, third, length, ids, start, count):
+def remember(
+    cache: UInt64s, row: int, first: np.uint64, second: np.uint64, third: np.uint64, length: int, ids: Int32s,
+    start: int, count: int,
+) -> None:  # fmt: skip
     """Puts a word and its ids, `ids[start : start + count]`, into the row."""
     cache[row, 0] = first
     cache[row, 1] = second

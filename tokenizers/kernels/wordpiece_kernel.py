@@ -19,6 +19,7 @@ from clozekit.tokenizers.kernels.bert_tables import (
     SPLIT,
 )
 from clozekit.tokenizers.kernels.compiled import compile_kernel, inline
+from clozekit.tokenizers.kernels.kernel_arrays import Bytes, Int32s, Int64s, Integer, UInt64s
 from clozekit.tokenizers.kernels.trie import NO_STATE, VALUE, child
 from clozekit.tokenizers.kernels.unicode_tables import CASE_IGNORABLE, CASED
 from clozekit.tokenizers.kernels.utf8 import decode_at, encode_at, previous_start
@@ -42,9 +43,10 @@ WORD_BUFFER_BYTES = 1024
 
 @compile_kernel
 def encode_wordpiece(
-    data, offsets, byte_class, byte_lower, byte_ids, kinds, expansion, expanded, properties, combining, units, suffix_state,
-    unknown_id, cache, token_ids, row_lengths,
-):  # fmt: skip
+    data: Bytes, offsets: Int64s, byte_class: Bytes, byte_lower: Bytes, byte_ids: Int32s, kinds: Bytes, expansion: Int32s,
+    expanded: Int32s, properties: Bytes, combining: Bytes, units: Int32s, suffix_state: int, unknown_id: int, cache: UInt64s,
+    token_ids: Int32s, row_lengths: Int64s,
+) -> int:  # fmt: skip
     """Fills `token_ids` and `row_lengths`; the number of ids. A text has at most as many ids as bytes."""
     word = np.empty(WORD_BUFFER_BYTES, np.uint8)
     same_byte = np.arange(256).astype(np.uint8)
@@ -110,14 +112,17 @@ def encode_wordpiece(
 
 
 @inline
-def _match(buffer, start, end, num_characters, byte_map, units, suffix_state, unknown_id, token_ids, num_ids):
+def _match(
+    buffer: Bytes, start: int, end: int, num_characters: int, byte_map: Bytes, units: Int32s, suffix_state: int,
+    unknown_id: int, token_ids: Int32s, num_ids: int,
+) -> int:  # fmt: skip
     """Greedy longest-match-first pieces of one normalised word; the new number of ids."""
     if num_characters > MAX_WORD_CHARACTERS:
         token_ids[num_ids] = unknown_id
         return num_ids + 1
     first = num_ids
     position = start
-    state = np.int64(0)
+    state: Integer = np.int64(0)
     while position < end:
         best = np.int32(-1)
         best_end = position
@@ -143,9 +148,10 @@ def _match(buffer, start, end, num_characters, byte_map, units, suffix_state, un
 
 @inline
 def _encode_mixed(
-    data, text_start, text_end, start, end, kinds, expansion, expanded, properties, combining, units, suffix_state, unknown_id,
-    same_byte, word, token_ids, num_ids,
-):  # fmt: skip
+    data: Bytes, text_start: int, text_end: int, start: int, end: int, kinds: Bytes, expansion: Int32s, expanded: Int32s,
+    properties: Bytes, combining: Bytes, units: Int32s, suffix_state: int, unknown_id: int, same_byte: Bytes, word: Bytes,
+    token_ids: Int32s, num_ids: int,
+) -> tuple[int, bool]:  # fmt: skip
     """Ids of a chunk by the full normalisation: (new number of ids, whether its bytes alone decided them)."""
     repeatable = True
     size = 0
@@ -228,7 +234,7 @@ def _encode_mixed(
 
 
 @inline
-def _sort_in(word, run_start, last_start, last_end, combining):
+def _sort_in(word: Bytes, run_start: int, last_start: int, last_end: int, combining: Bytes) -> None:
     """Moves the last character of `word` before those of its run with a larger combining class."""
     code_point, length = decode_at(word, last_start, last_end)
     own_class = combining[code_point]
@@ -245,7 +251,9 @@ def _sort_in(word, run_start, last_start, last_end, combining):
 
 
 @inline
-def _is_final_sigma(data, text_start, text_end, position, kinds, properties):
+def _is_final_sigma(
+    data: Bytes, text_start: int, text_end: int, position: int, kinds: Bytes, properties: Bytes
+) -> bool:
     """Python's `str.lower`: final if a cased letter stands before and none after, over case-ignorable characters."""
     before = position
     found = False

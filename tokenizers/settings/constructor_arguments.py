@@ -7,7 +7,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,15 @@ def problem_of(name: str, value: Any, annotation: Any) -> str | None:
     """What a value must be, where it is not; None where it is."""
     kinds = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     if value is None:
-        return None if types.NoneType in kinds or annotation is Any else "given"
+        return None if types.NoneType in kinds else "given"
     if int in kinds or float in kinds:
         return _problem_of_number(name, value, is_whole=float not in kinds)
     if bool in kinds:
         return None if isinstance(value, bool) else "true or false"
     if str in kinds and not any(typing.get_origin(kind) for kind in kinds):
         return None if isinstance(value, str) else "a string"
-    if annotation is Any:
+    if any(typing.get_origin(kind) is Callable for kind in kinds):
+        # A function, which a file can only name.
         return None if isinstance(value, str) else "a name"
     sequences = [kind for kind in kinds if typing.get_origin(kind) is not None]
     if sequences and isinstance(value, list | tuple):

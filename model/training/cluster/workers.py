@@ -1,7 +1,7 @@
 """The workers of a run: their tf.distribute strategy, what they agree on, how rows are dealt to their replicas."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -55,7 +55,7 @@ class Workers:
         """The chief's value; every worker must call this."""
         return self.sum(value if self.is_chief else 0)
 
-    def deal(self, batches_of: Callable[[int, int], tf.data.Dataset]) -> Any:
+    def deal(self, batches_of: Callable[[int, int], tf.data.Dataset]) -> Iterator[dict[str, tf.Tensor]]:
         """An iterator over what the replicas of this worker get in each step, for `strategy.run`.
 
         batches_of(worker_index, num_workers): endless batches that hold this worker's rows of each global batch; its
@@ -89,7 +89,7 @@ def assign_everywhere(variables: list[tf.Variable], values: list[tf.Tensor]) -> 
     Replicas compute the same ones, so there is nothing to reduce, which is what a plain `assign` would ask for.
     """
 
-    def update(strategy: tf.distribute.Strategy, targets: list[Any], news: list[Any]) -> None:
+    def update(strategy: tf.distribute.Strategy, targets: list[tf.Variable], news: list[tf.Tensor]) -> None:
         for variable, value in zip(targets, news, strict=True):
             strategy.extended.update(variable, lambda target, new: target.assign(new), args=(value,), group=False)
 

@@ -23,13 +23,13 @@ class DamagedStateError(ValueError):
     """A state file is not what was written; the message says in what way."""
 
 
-def state_to_json(state: Mapping[str, Any]) -> str:
+def state_to_json(state: Mapping[str, object]) -> str:
     # As it will be read: JSON knows no tuples.
     fields = json.loads(json.dumps(state))
     return json.dumps({**fields, _OWN_SHA256: _sha256_of(fields)}, indent=2) + "\n"
 
 
-def _sha256_of(fields: Mapping[str, Any]) -> str:
+def _sha256_of(fields: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
@@ -49,7 +49,7 @@ def state_from_json(text: str) -> dict[str, Any]:
     return fields
 
 
-def _problem_of(fields: Mapping[str, Any]) -> str | None:
+def _problem_of(fields: Mapping[str, object]) -> str | None:
     # The name of the checksum may be what was damaged.
     if not {"run", "position", "files"} <= set(fields) <= _KEYS:
         return f"it must hold {', '.join(sorted(_KEYS))}, it holds {', '.join(fields)!r:.80}"
@@ -78,7 +78,7 @@ def _problem_of(fields: Mapping[str, Any]) -> str | None:
     return _problem_of_watch(position["watch"])
 
 
-def _problem_of_watch(watch: Any) -> str | None:
+def _problem_of_watch(watch: object) -> str | None:
     if not isinstance(watch, dict) or set(watch) != {"recent", "lowest_loss", "num_bad_steps"}:
         return "watch must hold what is remembered of the loss"
     lowest, recent = watch["lowest_loss"], watch["recent"]
@@ -91,10 +91,10 @@ def _problem_of_watch(watch: Any) -> str | None:
     return None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     # No comparison holds for NaN.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _HIGHEST
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST

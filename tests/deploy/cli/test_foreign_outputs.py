@@ -6,6 +6,7 @@
 from pathlib import Path
 
 import pytest
+from command_line import LINE
 
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.demo import run_demo as demo
@@ -58,5 +59,5 @@ def test_a_job_of_slurm_takes_nobodys_place(name: str, tmp_path: Path, monkeypat
     before = contents(tmp_path)
     job = Job("bert", slurm=SlurmSettings(folder=str(tmp_path)))
     with pytest.raises(InputError, match=name):
-        deployed.start(job, deployed.command(job, ["train", str(tmp_path / "run.yaml")]))
+        deployed.start(job, deployed.command(job, ["train", str(tmp_path / "run.yaml")], LINE))
     assert contents(tmp_path) == before

@@ -15,6 +15,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from command_line import LINE
 from google.cloud import aiplatform_v1
 
 from clozekit.deploy.cli.main import main
@@ -102,7 +103,7 @@ def test_the_options_of_dataflow_are_what_is_pinned(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(GOLDEN)
     changes = ["dataflow={temp_location: gs://bucket/temp, max_workers: 50}", "environment={}", "output=null"]
     job = load_job("job.yaml", [*changes, *NO_ACCELERATORS, "provisioning=flex_start", "machine=n2-highmem-8"])
-    command = dataflow.command(job, list(PREPARE))
+    command = dataflow.command(job, list(PREPARE), LINE)
     text = "\n".join(dataflow.beam_arguments(job, job.fingerprint(command.words, command.config))) + "\n"
     assert matches_golden("dataflow-options.txt", text)
 

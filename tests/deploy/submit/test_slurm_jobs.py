@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import LINE
 from long_variants import FULL
 from slurm_cluster import NODES, Slurm, missing, slurm_cluster
 
@@ -46,7 +47,7 @@ def submit(slurm: Slurm, dataset: str, folder: Path, name: str) -> str:
     config.write_text(config_for(dataset, folder).to_yaml(), encoding="utf-8")
     setup = (f"export PATH={Path(sys.executable).parent}:$PATH",)
     job = Job(name, num_workers=2, slurm=SlurmSettings(folder=str(folder), setup=setup))
-    text = deployed.render(job, deployed.command(job, ["train", str(config)]))
+    text = deployed.render(job, deployed.command(job, ["train", str(config)], LINE))
     # TensorFlow listens on all addresses of a machine, and here the nodes share one: both tasks go to one node.
     for there, here in (("--nodes=2", "--nodes=1"), ("--ntasks-per-node=1", "--ntasks-per-node=2")):
         assert there in text

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import LINE
 
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.submit import submit_job as submit
@@ -136,7 +137,7 @@ def test_the_real_gcloud_takes_the_words_and_asks_for_a_login(
     changes = [*TPU, "tpu.max_wait_hours=2", "network=n", "subnetwork=s"]
     for provisioning in ("spot", "flex_start"):
         job = load_job(GOLDEN / "job.yaml", [*changes, f"provisioning={provisioning}"])
-        command = tpu.command(job, TRAIN[1:])
+        command = tpu.command(job, TRAIN[1:], LINE)
         # An unknown option is refused before the lack of an account is.
         with pytest.raises(CredentialsError, match="active account"):
             run_tool(tpu.create_words(job, command, str(tmp_path / "startup-script.sh")))

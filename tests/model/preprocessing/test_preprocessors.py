@@ -31,6 +31,12 @@ def pieces(name: str, ids: Any) -> str:
             [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0],
         ),
         (
+            "distil_bert",
+            "[CLS] a dog [SEP] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD]",
+            "[CLS] a dog [SEP] the home ##work [SEP] [PAD] [PAD] [PAD] [PAD]",
+            None,
+        ),
+        (
             "roberta",
             "<s> a Ġdog </s> <pad> <pad> <pad> <pad> <pad> <pad> <pad> <pad>",
             "<s> a Ġdog </s> </s> the Ġ h o m e </s>",

@@ -135,6 +135,7 @@ def test_properties_and_presets(name: str) -> None:
     assert isinstance(task.preprocessor.tokenizer, families.family(name).tokenizer)
     expected = {
         "bert": "bert_base_en",
+        "distil_bert": "distil_bert_base_en",
         "roberta": "roberta_large_en",
         "albert": "albert_extra_extra_large_en_uncased",
         "xlm_roberta": "xlm_roberta_base_multi",

@@ -9,7 +9,7 @@ from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokeniz
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS, BuiltinPreset, presets_of
 from clozekit.tokenizers.tokenizer import Tokenizer
 
-# Id -> version at Kaggle, and the count as the seeds' tables round it.
+# Id -> version at Kaggle, and the count as the seeds' tables (DistilBERT's: KerasHub's) round it.
 SEEDS = {
     "bert_tiny_en_uncased": (3, "4.39M"),
     "bert_small_en_uncased": (3, "28.76M"),
@@ -21,6 +21,9 @@ SEEDS = {
     "bert_large_en_uncased": (3, "335.14M"),
     "bert_large_en": (3, "333.58M"),
     "bert_tiny_en_uncased_sst2": (5, "4.39M"),
+    "distil_bert_base_en_uncased": (2, "66.36M"),
+    "distil_bert_base_en": (2, "65.19M"),
+    "distil_bert_base_multi": (2, "134.73M"),
     "roberta_base_en": (3, "124.05M"),
     "roberta_large_en": (3, "354.31M"),
     "xlm_roberta_base_multi": (3, "277.45M"),

@@ -231,7 +231,7 @@ def test_the_configuration_of_a_task_reads_its_files(name: str, tmp_path: Path) 
 def test_every_task_has_a_configuration_and_the_package_lists_them() -> None:
     assert sorted(path.stem for path in GLUE_FOLDER.glob("*.yaml")) == sorted(TASKS)
     setup = (Path(__file__).parents[4] / "setup.py").read_text(encoding="utf-8")
-    assert '"clozekit.model.training": ["recipes/glue/*.yaml"]' in setup
+    assert '"clozekit.model.training": ["recipes/*.yaml", "recipes/glue/*.yaml"]' in setup
 
 
 def test_a_file_of_ones_own_comes_before_the_ready_configurations(

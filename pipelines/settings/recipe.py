@@ -1,0 +1,96 @@
+"""The recipe of a dataset, in one YAML file: inputs, cleaning, rows, seed, packing, where it goes."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clozekit.pipelines.settings.corpus_file import SECTIONS, build_options, lay_over, take_sections
+from clozekit.pipelines.settings.corpus_settings import CorpusSettings
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, check_lengths
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, read_mapping
+from clozekit.tokenizers.settings.yaml_values import printable
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """How documents become rows: see PrepareSettings. sequence_length: one length or several, a dataset each."""
+
+    sequence_length: tuple[int, ...] = (PrepareSettings.sequence_length,)
+    validation_rate: float = PrepareSettings.validation_rate
+    seed: int = PrepareSettings.seed
+    shard_size_mb: float = PrepareSettings.shard_size_mb
+    num_shards: int | None = PrepareSettings.num_shards
+    group_size: int = PrepareSettings.group_size
+    long_documents: str = PrepareSettings.long_documents
+    pairs: str = PrepareSettings.pairs
+    packing: str = PrepareSettings.packing
+    max_documents_per_row: int | None = PrepareSettings.max_documents_per_row
+
+    def options(self) -> PrepareSettings:
+        """The settings of a build, for its first length. Raises InputError for those that contradict one another."""
+        check_lengths(self.sequence_length)
+        fields = {**vars(self), "sequence_length": self.sequence_length[0]}
+        options = PrepareSettings(**fields)
+        for length in self.sequence_length[1:]:
+            dataclasses.replace(options, sequence_length=length)
+        return options
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `clozekit prepare` is told. tokenizer: a directory; output: where the dataset, or the datasets, go."""
+
+    tokenizer: str
+    output: str
+    reading: ReadSettings
+    corpus: CorpusSettings
+    rows: RowSettings
+
+
+_PLACES = ("tokenizer", "output")
+
+
+@dataclass(frozen=True)
+class _Places:
+    tokenizer: str | None = None
+    output: str | None = None
+
+
+def load_recipe(path: str | None, changes: Sequence[str], given: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """The recipe in the YAML file at `path`, with `changes` such as "rows.seed=1" on top, and on top of those the options
+    that were `given`: section -> key -> value, None where one was not; the section "" has tokenizer and output.
+
+    Raises InputError naming the key for one that is unknown, missing or of another type.
+    """
+    fields = {} if path is None else read_mapping(path, of="sections")
+    apply_changes(fields, changes, example="rows.seed=1")
+    source = path or "the command line"
+    _check_keys(fields, source)
+    places = {name: fields.pop(name) for name in _PLACES if name in fields}
+    rows = fields.pop("rows", None)
+    rows = {} if rows is None else rows
+    check(f"section 'rows' of {source} must be a mapping of keys to values", isinstance(rows, dict), rows)
+    sections = take_sections(fields, source)
+    lay_over({**sections, "": places, "rows": rows}, given)
+    made = make_settings(_Places, places, source)
+    made_rows = make_settings(RowSettings, rows, source, "rows.", one_is_a_list=True)
+    made_rows.options()
+    reading, corpus = build_options(sections, source)
+    for name in _PLACES:
+        if getattr(made, name) is None:
+            raise InputError(
+                f"--{name} is needed, or the key {name} in a recipe, {source} has neither; add one of them"
+            )
+    return Recipe(made.tokenizer, made.output, reading, corpus, made_rows)
+
+
+def _check_keys(fields: Mapping[str, Any], source: str) -> None:
+    known = (*_PLACES, "rows", *SECTIONS)
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            meant = f"did you mean {near[0]}?" if near else f"the keys there are {', '.join(known)}"
+            raise InputError(f"every key of a recipe must be known, {source} has {printable(name)}; {meant}")
