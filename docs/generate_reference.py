@@ -29,6 +29,7 @@ from clozekit.pipelines.settings.corpus_settings import (
     FilterSettings,
 )
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, Source
+from clozekit.pipelines.settings.recipe import RowSettings
 from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 
@@ -151,9 +152,10 @@ def configuration_reference() -> str:
         "",
         *_settings(FinetuneSettings, "", level=3),
         "",
-        "## The corpus file of prepare and vocab",
+        "## The recipe of prepare",
         "",
-        "The file of `--config`: a section for each heading below. Options of the command come before it.",
+        "The file of `clozekit prepare RECIPE.YAML`, and of `clozekit vocab --config`: the two keys `tokenizer` (a directory)",
+        "and `output` (where the dataset goes), and a section for each heading below. Options of the command come before it.",
         "",
     ]
     for name, section in (
@@ -163,6 +165,7 @@ def configuration_reference() -> str:
         ("filter", FilterSettings),
         ("decontaminate", DecontaminateSettings),
         ("deduplicate", DeduplicateSettings),
+        ("rows", RowSettings),
     ):
         note = "A list, each entry with these keys." if name == "sources" else ""
         lines += [f"### {name}", "", *([note, ""] if note else []), *_one_class(section, f"{name}."), ""]
@@ -189,7 +192,8 @@ def configuration_reference() -> str:
         "",
         "## Rows and shards",
         "",
-        "Options of `clozekit prepare` (`--sequence-length` and so on), and keyword arguments of `PrepareSettings` in Python.",
+        "What the keys of `rows` mean, and the options of `clozekit prepare` (`--sequence-length` and so on). In Python these are",
+        "the keyword arguments of `PrepareSettings`.",
         "",
         *_one_class(PrepareSettings, ""),
         "",

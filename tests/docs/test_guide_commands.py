@@ -13,7 +13,7 @@ from clozekit.deploy.submit.job_spec import load_job
 from clozekit.deploy.submit.platforms import PLATFORMS
 from clozekit.model.training.settings.finetune_settings import load_finetune_config
 from clozekit.model.training.settings.run_file import load_config
-from clozekit.pipelines.settings.corpus_file import build_options, load_fields
+from clozekit.pipelines.settings.recipe import load_recipe
 
 COMMANDS = guide_commands()
 DATAFLOW_KEYS = ("image", "project", "region", "dataflow.temp_location")
@@ -24,7 +24,7 @@ def test_the_guides_show_every_verb() -> None:
     shown = {words[0] for _, words in COMMANDS}
     assert shown >= {
         *("vocab", "prepare", "inspect", "verify", "export", "train", "evaluate", "finetune", "predict", "fill"),
-        *("convert", "submit", "doctor", "costs"),
+        *("convert", "submit", "doctor", "costs", "recipes"),
     }
 
 
@@ -51,8 +51,8 @@ def test_every_block_of_settings_is_accepted(block: Block, tmp_path: Path) -> No
     elif kind == "# job.yaml":
         load_job(path)
     else:
-        assert kind == "# corpus.yaml"
-        build_options(load_fields(str(path)))
+        assert kind == "# recipe.yaml"
+        load_recipe(str(path), [], {})
 
 
 def test_the_tour_prints_what_the_quickstart_shows(screens: tuple[Path, dict[str, str]]) -> None:
