@@ -14,10 +14,10 @@ NEEDED_MB := 5000
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1/|/kubernetes/aio/' $(VENV)/lib $(TYPED) || true
 
-.PHONY: help setup demo test fuzz check typing test-parity bench-doors bench-tokenizers bench-models bench-training bench-pipeline
+.PHONY: help setup demo docs test fuzz check typing test-parity bench-doors bench-tokenizers bench-models bench-training bench-pipeline
 
 help:
-	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (5 minutes on 2 cores, after the set-up)"
+	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about four minutes on a quiet machine with two cores)"
 	@echo "make test    checks and tests"
 	@echo "make fuzz    what reads files, against damaged ones, for an hour (make test runs a minute of it)"
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
@@ -26,6 +26,7 @@ help:
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
 	@echo "make bench-training    a training step, whole training and the reader beside their peers, into BENCHMARKS.md"
 	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth (half an hour), into BENCHMARKS.md"
+	@echo "make docs    the documentation as a site, in build/site"
 	@echo "make check   ruff and mypy alone"
 	@echo "make setup   .venv with Clozekit and its pinned dependencies (the others call it)"
 
@@ -47,6 +48,12 @@ $(VENV)/.installed: setup.py constraints.txt pyproject.toml
 
 demo: setup
 	@$(BIN)/clozekit demo
+
+# The references are written anew from the code; anything that MkDocs warns of fails.
+docs: setup
+	$(BIN)/python docs/generate_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "open build/site/index.html"
 
 # Two processes, a file at a time, what a module shares is made once; in the order of tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

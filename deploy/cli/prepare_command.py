@@ -12,7 +12,7 @@ from clozekit.pipelines.settings.prepare_settings import LONG_DOCUMENTS, PACKING
 from clozekit.pipelines.settings.recipe import Recipe, RowSettings, load_recipe
 from clozekit.tokenizers.common.errors import InputError
 
-# Tried against Beam's parser by tests/pipelines/running/test_engines.py, as they stand here and in the README.
+# Tried against Beam's parser by tests/pipelines/running/test_engines.py, as they stand here and in docs/preparing-data.md.
 OTHER_RUNNERS = """\
 on Flink and Dataflow, with paths that every worker can reach and Clozekit installed in the workers' image (never run
 there; the options were checked against Beam's own parser):

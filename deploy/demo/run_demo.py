@@ -1,4 +1,4 @@
-"""The demo: the whole path on text that every machine with Clozekit already holds, in five minutes on two cores."""
+"""The demo: the whole path on text that every machine with Clozekit already holds."""
 
 import os
 import sys
@@ -37,7 +37,7 @@ STEPS = 6000
 CONFIG_FILE, REPORT_FILE, CORPUS_FILE = "train.yaml", "report.html", "corpus/python-docs.jsonl"
 PROMISED_TIMES_BETTER = 2
 CONFIG = """\
-# The demo's training run: BERT of 2 layers x 128, {steps} steps of 8 rows, about two and a half minutes on two cores.
+# The demo's training run: BERT of 2 layers x 128, {steps} steps of 8 rows.
 # Many small steps: at equal tokens, 8 rows a step learned far more than 32 (see BENCHMARKS.md).
 dataset: {dataset}
 directory: {run}

@@ -1,4 +1,4 @@
-"""The configuration of a run: frozen groups of settings, checked before anything starts; files: `config_file.py`."""
+"""The configuration of a run: frozen groups of settings, checked before anything starts; files: `run_file.py`."""
 
 import dataclasses
 from collections.abc import Mapping
