@@ -132,7 +132,7 @@ FUZZ_SECONDS = float(os.environ.get("CLOZEKIT_FUZZ_SECONDS", "0"))
 LONG_FILES = (
     "test_kills.py",
     "test_courses.py",
-    "test_slurm.py",
+    "test_slurm_jobs.py",
     "test_google_storage.py",
     "test_replicas.py",
     "test_run.py",

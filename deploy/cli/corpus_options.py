@@ -76,7 +76,7 @@ def add_selecting_options(parser: argparse.ArgumentParser) -> None:
         "--quality",
         nargs="+",
         choices=["gopher", "gopher-repetition", "c4"],
-        help="sets of rules to keep to (pipelines/settings/corpus_settings.py)",
+        help="sets of rules to keep to, as their papers have them",
     )
     group.add_argument(
         "--rule",

@@ -4,7 +4,6 @@ import argparse
 from typing import Any
 
 from clozekit.deploy.cli.command import command
-from clozekit.deploy.doctor.findings import RED, Finding, examine, to_json
 from clozekit.deploy.quiet_loading import load_tensorflow
 from clozekit.tokenizers.common.errors import InputError
 
@@ -30,6 +29,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from clozekit.deploy.doctor import data_checks as doctor_data
     from clozekit.deploy.doctor import machine_checks as doctor_checks
+    from clozekit.deploy.doctor.findings import RED, Finding, examine, to_json
 
     checks = doctor_checks.checks_of_machine(arguments.directory, arguments.constraints)
     for name in ("bucket", "dataset", "preset"):

@@ -5,10 +5,7 @@ import json
 from typing import Any
 
 from clozekit.deploy.cli.command import PRESET_HELP, command
-from clozekit.deploy.cli.result_file import check_result_target
-from clozekit.deploy.cli.texts_of_files import fill_texts
 from clozekit.deploy.quiet_loading import load_tensorflow
-from clozekit.tokenizers.storage.file_systems import write_text
 
 
 def add(commands: Any) -> None:
@@ -42,6 +39,10 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from clozekit.deploy.cli.result_file import check_result_target
+    from clozekit.deploy.cli.texts_of_files import fill_texts
+    from clozekit.tokenizers.storage.file_systems import write_text
+
     texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts", arguments.text_key)
     if arguments.output is not None:
         check_result_target(arguments.output)

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from clozekit.deploy.cli.command import PRESET_HELP, command
-from clozekit.deploy.cli.texts_of_files import fill_texts
 from clozekit.deploy.quiet_loading import load_tensorflow
 from clozekit.tokenizers.common.errors import InputError
 
@@ -74,6 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def texts_to_classify(arguments: argparse.Namespace) -> tuple[list[str], list[str] | None]:
     """First and second texts (None without --pairs), of the command line two by two and of the file."""
+    from clozekit.deploy.cli.texts_of_files import fill_texts, read_texts
+
     if not arguments.pairs:
         return fill_texts(arguments.texts, arguments.file, key=arguments.text_key), None
     texts = arguments.texts
@@ -82,8 +83,6 @@ def texts_to_classify(arguments: argparse.Namespace) -> tuple[list[str], list[st
     pairs: list[tuple[str, ...]] = list(zip(texts[::2], texts[1::2], strict=True))
     if arguments.file is not None:
         keys = (arguments.text_key or "text", arguments.text_pair_key or "text_pair")
-        from clozekit.deploy.cli.texts_of_files import read_texts
-
         pairs += read_texts(arguments.file, "--file", keys, 2)
     if not any("".join(pair).strip() for pair in pairs):
         raise InputError("there must be at least one text, got none; write it behind the preset or pass --file")

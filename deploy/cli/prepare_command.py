@@ -2,15 +2,17 @@
 
 import argparse
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.corpus_options import add_reading_options, add_selecting_options, given_sections
 from clozekit.deploy.cli.running_options import add_running_options, running
 from clozekit.deploy.recipes import PREPARE, find_recipe
 from clozekit.pipelines.settings.prepare_settings import LONG_DOCUMENTS, PACKINGS, PAIRS, PrepareSettings
-from clozekit.pipelines.settings.recipe import Recipe, RowSettings, load_recipe
 from clozekit.tokenizers.common.errors import InputError
+
+if TYPE_CHECKING:
+    from clozekit.pipelines.settings.recipe import Recipe
 
 # Tried against Beam's parser by tests/pipelines/running/test_engines.py, as they stand here and in docs/preparing-data.md.
 OTHER_RUNNERS = """\
@@ -124,8 +126,10 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join([*describe_manifest(manifest, directory), "", f"report    {join(directory, REPORT_FILE)}"]))
 
 
-def prepare_recipe(arguments: argparse.Namespace) -> Recipe:
+def prepare_recipe(arguments: argparse.Namespace) -> "Recipe":
     """What `prepare` is told, by its recipe, the changes to it and its options."""
+    from clozekit.pipelines.settings.recipe import RowSettings, load_recipe
+
     file, changes = recipe_file(arguments)
     names = [field.name for field in dataclasses.fields(RowSettings)]
     given = {

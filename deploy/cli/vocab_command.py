@@ -33,14 +33,14 @@ def add(commands: Any) -> None:
         "--lowercase",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="lower-case the text (default: for bert and albert)",
+        help="lower-case the text (default: as the first models of the family were)",
     )
     parser.add_argument(
         "--alphabet-size",
         type=int,
         default=None,
         metavar="N",
-        help="characters that are pieces at most, for bert (default: 1,000, and more where the corpus has more and there is room)",
+        help="characters that are pieces at most, for bert and distil_bert (default: 1,000, and more where the corpus has more and there is room)",
     )
     parser.add_argument(
         "--character-coverage",

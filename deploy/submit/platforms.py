@@ -2,8 +2,10 @@
 
 import importlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from clozekit.deploy.submit.backend import Backend
+if TYPE_CHECKING:
+    from clozekit.deploy.submit.backend import Backend
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ PLATFORMS = {
 }
 
 
-def load_backend(name: str) -> Backend:
+def load_backend(name: str) -> "Backend":
     """The backend of a name in PLATFORMS."""
     module = importlib.import_module(f"clozekit.deploy.submit.{PLATFORMS[name].module}")
     backend: Backend = module.BACKEND

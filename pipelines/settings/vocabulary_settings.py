@@ -12,10 +12,11 @@ SENTENCE_PIECE_LEARNERS = ("albert_pieces", "xlm_roberta_pieces")
 
 @dataclass(frozen=True)
 class VocabularySettings:
-    """Which vocabulary to learn. lowercase None: as the family's first models, BERT and ALBERT lower-cased.
+    """Which vocabulary to learn. lowercase None: as the family's first models were, BERT, DistilBERT and ALBERT
+    lower-cased.
 
-    alphabet_size (bert): how many characters are pieces at most; None: a thousand, and more where the corpus has more and
-    there is room. character_coverage (albert, xlm_roberta): the share of the text whose characters are pieces.
+    alphabet_size (WordPiece): how many characters are pieces at most; None: a thousand, and more where the corpus has more and
+    there is room. character_coverage (SentencePiece): the share of the text whose characters are pieces.
     """
 
     family: str = "bert"

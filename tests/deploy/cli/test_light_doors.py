@@ -87,6 +87,7 @@ def test_what_is_wrong_with_settings_is_said_before_anything_heavy_is_loaded(tmp
         "import clozekit.model.training.settings.run_settings",
         "import clozekit.model.training.settings.finetune_settings",
         "import clozekit.pipelines.settings.corpus_file",
+        "import clozekit.pipelines.settings.recipe",
         "import clozekit.pipelines.settings.vocabulary_settings",
         "import clozekit.tokenizers.settings.settings_files",
     ],
@@ -94,3 +95,10 @@ def test_what_is_wrong_with_settings_is_said_before_anything_heavy_is_loaded(tmp
 def test_settings_are_light(code: str) -> None:
     code += f"; import sys; print(sorted({set(HEAVY)!r} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_parser_of_all_verbs_loads_no_library_beyond_pythons_own() -> None:
+    """Every `--help` pays for it."""
+    code = "import clozekit.deploy.cli.parser, sys; print(sorted({'fsspec', 'numpy', 'yaml', *%r} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code % (HEAVY,)], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
