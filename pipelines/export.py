@@ -15,9 +15,10 @@ from clozekit.pipelines.dataset.manifest_schema import longest_record
 from clozekit.pipelines.dataset.row_rules import checked_rows
 from clozekit.pipelines.dataset.tfrecord import read_records
 from clozekit.pipelines.dataset.tokenizer_files import check_tokenizer
-from clozekit.pipelines.export_formats import FORMATS, convert_shard, describe_folder, exported_name, is_exported
+from clozekit.pipelines.export_formats import FORMATS, describe_folder, exported_name, is_exported
 from clozekit.pipelines.running.progress import Progress, ProgressReporter, local_progress
 from clozekit.pipelines.running.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
+from clozekit.pipelines.settings.export_settings import EXPORT_FORMATS
 from clozekit.pipelines.settings.prepare_settings import check_choice
 from clozekit.pipelines.storage.files import InputFile, file_size, is_local, join, read_bytes
 from clozekit.tokenizers.common.errors import InputError
@@ -62,11 +63,12 @@ class ExportShard(beam.DoFn):
                 f"a shard must be what the manifest says, {task.source} is damaged; copy it again (`clozekit verify`"
                 " finds all that are)"
             )
-        if task.to != "tfds":
+        convert = FORMATS[task.to].convert
+        if convert is not None:
             longest = longest_record(task.rules.sequence_length)
             records = list(read_records(io.BytesIO(content), task.source, longest))
             rows = checked_rows(records, task.info.first_row, task.rules, task.source)
-            content = convert_shard(task.to, rows, task.rules)
+            content = convert(rows, task.rules)
         write_bytes_whole(task.target, content)
         self._reporter.add(task.info.num_bytes)
         yield task.info.rows
@@ -103,7 +105,7 @@ def export_dataset(
     describe it are written last and what a failed export wrote is removed. Raises InputError when `target` holds an
     export and `overwrite` is not set, or anything else, or a shard is missing or damaged.
     """
-    check_choice("the format (--to)", to, FORMATS)
+    check_choice("the format (--to)", to, EXPORT_FORMATS)
     manifest = read_manifest(directory)
     check_tokenizer(manifest, directory)
     options = runner_options(runner, num_workers, beam_arguments)

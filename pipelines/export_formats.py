@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,29 +22,39 @@ from clozekit.pipelines.dataset.records import (
 )
 from clozekit.pipelines.dataset.tfrecord import frame_records
 
-FORMATS = ("padded", "parquet", "tfds")
 TFDS_NAME = "clozekit"
 TFDS_VERSION = "1.0.0"
 PAIR_FEATURES = ("pair_labels", "segment_ids")
 PADDED_FEATURES = ("document_ids", "padding_mask", "positions", TOKEN_IDS)
-# Every file of an export: of what a killed one left, nothing else is removed.
-_EXPORTED_NAME = re.compile(
-    r"((train|validation)-\d{5}-of-\d{5}\.(parquet|tfrecord)|clozekit-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
-    r"|_export\.json|features\.json|dataset_info\.json)"
-)
+EXPORT_FILE = "_export.json"
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """A format. shard_name: the file of a shard, with {split} and {number} (00000-of-00008) in it. reading_line: (folder,
+    manifest) -> the one line with which a stranger reads it. convert: the rows of a shard -> its file; None: the shard as
+    it is. files: file name -> its JSON, of what describes the folder besides EXPORT_FILE."""
+
+    shard_name: str
+    reading_line: Callable[[str, Manifest], str]
+    convert: Callable[[pa.RecordBatch, Manifest], bytes] | None = None
+    files: Mapping[str, Callable[[Manifest], dict[str, Any]]] = field(default_factory=dict)
 
 
 def is_exported(name: str) -> bool:
-    """Whether exports consist of such files."""
-    return _EXPORTED_NAME.fullmatch(name) is not None
+    """Whether exports consist of such files: of what a killed one left, nothing else is removed."""
+    described = {EXPORT_FILE, *(file for made in FORMATS.values() for file in made.files)}
+    return name in described or any(_shard_pattern(made).fullmatch(name) for made in FORMATS.values())
+
+
+def _shard_pattern(made: ExportFormat) -> re.Pattern[str]:
+    pattern = re.escape(made.shard_name).replace(r"\{split\}", "(train|validation)")
+    return re.compile(pattern.replace(r"\{number\}", r"\d{5}-of-\d{5}"))
 
 
 def exported_name(to: str, split: str, index: int, num_shards: int) -> str:
-    """File name of an exported shard; TensorFlow Datasets finds its files by this pattern."""
-    number = f"{index:05d}-of-{num_shards:05d}"
-    if to == "tfds":
-        return f"{TFDS_NAME}-{split}.tfrecord-{number}"
-    return f"{split}-{number}.{'parquet' if to == 'parquet' else 'tfrecord'}"
+    """File name of an exported shard."""
+    return FORMATS[to].shard_name.format(split=split, number=f"{index:05d}-of-{num_shards:05d}")
 
 
 def padded_rows(rows: pa.RecordBatch, sequence_length: int, pad_token_id: int) -> dict[str, np.ndarray]:
@@ -79,18 +90,14 @@ def padded_rows(rows: pa.RecordBatch, sequence_length: int, pad_token_id: int) -
     }
 
 
-def convert_shard(to: str, rows: pa.RecordBatch, manifest: Manifest) -> bytes:
-    """The file that a shard becomes in the formats `padded` and `parquet`; `tfds` takes shards as they are."""
-    sequence_length, pad_token_id = manifest.sequence_length, manifest.tokenizer.special_token_ids["pad_token"]
-    if to == "parquet":
-        return _to_parquet(rows)
-    padded = padded_rows(rows, sequence_length, pad_token_id)
-    lengths = np.full(rows.num_rows, sequence_length)
+def _to_padded(rows: pa.RecordBatch, manifest: Manifest) -> bytes:
+    padded = padded_rows(rows, manifest.sequence_length, manifest.tokenizer.special_token_ids["pad_token"])
+    lengths = np.full(rows.num_rows, manifest.sequence_length)
     columns = {name: list_column(values.reshape(-1), lengths) for name, values in padded.items()}
     return frame_records(encode_examples({**columns, ROW_ID: rows.column(ROW_ID)}))
 
 
-def _to_parquet(rows: pa.RecordBatch) -> bytes:
+def _to_parquet(rows: pa.RecordBatch, manifest: Manifest) -> bytes:
     columns: dict[str, pa.Array] = {
         name: rows.column(name).cast(pa.list_(pa.int32())) for name in rows.schema.names if name != ROW_ID
     }
@@ -111,24 +118,31 @@ def describe_folder(to: str, manifest: Manifest) -> dict[str, bytes]:
         "rows": {name: split.rows for name, split in manifest.splits.items()},
         "read_with": reading_line(to, "DIRECTORY", manifest),
     }
-    files = {"features.json": tfds_features(manifest), "dataset_info.json": tfds_info(manifest)} if to == "tfds" else {}
-    return {name: _json(content) for name, content in {**files, "_export.json": described}.items()}
+    files = {name: make(manifest) for name, make in FORMATS[to].files.items()}
+    return {name: _json(content) for name, content in {**files, EXPORT_FILE: described}.items()}
 
 
 def reading_line(to: str, directory: str, manifest: Manifest) -> str:
     """The one line with which a stranger reads the folder."""
-    if to == "padded":
-        features = sorted([*PADDED_FEATURES, *(PAIR_FEATURES if manifest.has_pairs else ())])
-        names = ", ".join(f'"{name}"' for name in features)
-        return (
-            f"tf.io.parse_example(records, {{name: tf.io.FixedLenFeature([{manifest.sequence_length}], tf.int64)"
-            f' for name in ({names})}} | {{"{ROW_ID}": tf.io.FixedLenFeature([], tf.int64)}})'
-        )
-    if to == "parquet":
-        return f'pyarrow.parquet.read_table("{directory}", filters=[("{ROW_ID}", "<", 100)])'
+    return FORMATS[to].reading_line(directory, manifest)
+
+
+def _read_padded(directory: str, manifest: Manifest) -> str:
+    features = sorted([*PADDED_FEATURES, *(PAIR_FEATURES if manifest.has_pairs else ())])
+    names = ", ".join(f'"{name}"' for name in features)
     return (
-        f'tensorflow_datasets.builder_from_directory("{directory}").as_dataset(split="{next(iter(manifest.splits))}")'
+        f"tf.io.parse_example(records, {{name: tf.io.FixedLenFeature([{manifest.sequence_length}], tf.int64)"
+        f' for name in ({names})}} | {{"{ROW_ID}": tf.io.FixedLenFeature([], tf.int64)}})'
     )
+
+
+def _read_parquet(directory: str, manifest: Manifest) -> str:
+    return f'pyarrow.parquet.read_table("{directory}", filters=[("{ROW_ID}", "<", 100)])'
+
+
+def _read_tfds(directory: str, manifest: Manifest) -> str:
+    split = next(iter(manifest.splits))
+    return f'tensorflow_datasets.builder_from_directory("{directory}").as_dataset(split="{split}")'
 
 
 def tfds_features(manifest: Manifest) -> dict[str, Any]:
@@ -171,3 +185,15 @@ def _tfds_split(name: str, split: SplitInfo) -> dict[str, Any]:
 
 def _json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+# TensorFlow Datasets finds its files by the pattern of their names, and reads shards as they are.
+FORMATS = {
+    "padded": ExportFormat("{split}-{number}.tfrecord", _read_padded, _to_padded),
+    "parquet": ExportFormat("{split}-{number}.parquet", _read_parquet, _to_parquet),
+    "tfds": ExportFormat(
+        TFDS_NAME + "-{split}.tfrecord-{number}",
+        _read_tfds,
+        files={"features.json": tfds_features, "dataset_info.json": tfds_info},
+    ),
+}

@@ -55,10 +55,12 @@ ARROWS = {
     "model/training/cluster": "model/common model/training/settings tokenizers/settings",
     "model/training/run_directory": "model/training/objectives tokenizers/settings tokenizers/storage",
     "model/training": "model/common model/families model/masking model/presets model/reading model/tasks"
-    " model/training/cluster model/training/objectives model/training/run_directory"
-    " model/training/settings pipelines/dataset tokenizers tokenizers/families tokenizers/settings",
-    "model/training/finetuning": "model/preprocessing model/presets model/tasks model/training model/training/run_directory"
-    " model/training/settings pipelines/text_files tokenizers/settings tokenizers/storage",
+    " model/training/cluster model/training/objectives model/training/optimizers"
+    " model/training/run_directory model/training/settings pipelines/dataset tokenizers"
+    " tokenizers/families tokenizers/settings",
+    "model/training/finetuning": "model/preprocessing model/presets model/tasks model/training model/training/optimizers"
+    " model/training/run_directory model/training/settings pipelines/text_files tokenizers/settings"
+    " tokenizers/storage",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",
     "deploy": "model/families model/preprocessing model/presets model/tasks model/training tokenizers"
@@ -76,6 +78,7 @@ ARROWS = {
     " pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
     " pipelines/text_files tokenizers/families tokenizers/storage",
     "deploy/flex_template": "deploy/cli deploy/submit",
+    "model/training/optimizers": "model/training/cluster model/training/settings",
 }
 # What goes up: `from_preset` of a class asks what knows all classes, on first use.
 DOORS = {

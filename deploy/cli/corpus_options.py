@@ -3,6 +3,10 @@
 import argparse
 from typing import Any
 
+from clozekit.pipelines.settings.corpus_settings import DUPLICATE_KINDS, MASK_KINDS, RULE_SETS
+from clozekit.pipelines.settings.prepare_settings import DOCUMENT_KINDS, INPUT_FORMATS
+from clozekit.pipelines.text_files.delimited import QUOTING
+
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("where documents come from")
@@ -23,17 +27,17 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--input-format",
-        choices=["auto", "text", "jsonl", "csv", "tsv", "parquet", "tfrecord", "warc"],
+        choices=INPUT_FORMATS,
         help="default: auto, by the suffix; what has no known one is text",
     )
     group.add_argument(
         "--document",
-        choices=["file", "line", "block"],
+        choices=DOCUMENT_KINDS,
         help="what one document is in a text file; block: between blank lines (default: file)",
     )
     group.add_argument(
         "--quoting",
-        choices=["auto", "double", "none"],
+        choices=QUOTING,
         help="whether quotation marks enclose cells or are text (default: auto, they enclose in CSV, are text in TSV)",
     )
     group.add_argument("--text-key", help="field, column or feature that holds the text (default: text)")
@@ -69,13 +73,11 @@ def add_selecting_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--drop-boilerplate", action="store_true", default=None, help="drop lines about cookies, terms and the like"
     )
-    group.add_argument(
-        "--mask", nargs="+", choices=["email", "ip", "phone"], help="personal data to replace, as in <email>"
-    )
+    group.add_argument("--mask", nargs="+", choices=MASK_KINDS, help="personal data to replace, as in <email>")
     group.add_argument(
         "--quality",
         nargs="+",
-        choices=["gopher", "gopher-repetition", "c4"],
+        choices=list(RULE_SETS),
         help="sets of rules to keep to, as their papers have them",
     )
     group.add_argument(
@@ -95,7 +97,7 @@ def add_selecting_options(parser: argparse.ArgumentParser) -> None:
     twins = parser.add_argument_group("duplicates and evaluation texts")
     twins.add_argument(
         "--deduplicate",
-        choices=["none", "exact", "near"],
+        choices=DUPLICATE_KINDS,
         help="exact: but for case and white space; near: MinHash too (default: none); see duplicates/",
     )
     twins.add_argument(

@@ -5,6 +5,7 @@ from typing import Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.running_options import add_running_options, running
+from clozekit.pipelines.settings.export_settings import EXPORT_FORMATS
 
 
 def add(commands: Any) -> None:
@@ -19,7 +20,7 @@ def add(commands: Any) -> None:
     parser.add_argument("output", metavar="DST", help="a folder of its own, which appears when it is complete")
     parser.add_argument(
         "--to",
-        choices=["padded", "parquet", "tfds"],
+        choices=EXPORT_FORMATS,
         required=True,
         help="padded: fixed-length TFRecords; parquet; tfds: for tensorflow_datasets.builder_from_directory",
     )

@@ -22,7 +22,7 @@ from clozekit.model.training.datasets import check_all_shards, read_datasets
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives.masked_lm_measures import Evaluator
-from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, training_variables
 from clozekit.model.training.run_directory.run_files import TRAIN, check_run_directory, claim_run_directory
 from clozekit.model.training.run_directory.run_lock import RunLock, lock_run

@@ -12,7 +12,7 @@ from clozekit.model.masking.masking_rule import num_predictions
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.cluster.workers import first_of
 from clozekit.model.training.objectives.masked_lm_loss import Sums, masked_sums
-from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import stages_of

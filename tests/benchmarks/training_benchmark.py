@@ -167,7 +167,7 @@ def run_config(rows: int) -> Any:
 
 
 def make_optimizer(task: Any, config: Any) -> Any:
-    from clozekit.model.training.optimizers import Optimizer
+    from clozekit.model.training.optimizers.optimizer import Optimizer
 
     return Optimizer(task.trainable_variables, config.optimizer, config.train.xla)
 

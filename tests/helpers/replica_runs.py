@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from clozekit.model.training.build_task import build_task
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.settings.run_settings import (
     ClusterSettings,
     ModelSettings,

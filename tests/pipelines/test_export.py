@@ -16,7 +16,8 @@ from clozekit.deploy.cli.main import main
 from clozekit.model.reading.row_records import RecordFormat, parse_rows
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.export import export_dataset
-from clozekit.pipelines.export_formats import reading_line
+from clozekit.pipelines.export_formats import FORMATS, exported_name, is_exported, reading_line
+from clozekit.pipelines.settings.export_settings import EXPORT_FORMATS
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -137,3 +138,16 @@ def test_an_export_into_an_object_store(dataset: tuple[str, Manifest]) -> None:
             export_dataset(dataset[0], "memory://bucket/out", "tfds")
     finally:
         store.rm("/bucket", recursive=True)
+
+
+def test_the_command_offers_every_format_and_each_knows_its_files() -> None:
+    assert tuple(FORMATS) == EXPORT_FORMATS
+    names = {to: exported_name(to, "train", 3, 12) for to in FORMATS}
+    assert names == {
+        "padded": "train-00003-of-00012.tfrecord",
+        "parquet": "train-00003-of-00012.parquet",
+        "tfds": "clozekit-train.tfrecord-00003-of-00012",
+    }
+    ours = [*names.values(), "_export.json", "features.json", "dataset_info.json"]
+    foreign = ["train-00003-of-00012.csv", "test-00003-of-00012.parquet", "x" + names["tfds"], "notes.json"]
+    assert [is_exported(name) for name in [*ours, *foreign]] == [True] * len(ours) + [False] * len(foreign)

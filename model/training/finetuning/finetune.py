@@ -20,7 +20,7 @@ from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_
 from clozekit.model.training.finetuning.task_metrics import classification_metrics, regression_metrics
 from clozekit.model.training.flops import Dimensions
 from clozekit.model.training.memory_limits import check_step_fits
-from clozekit.model.training.optimizers import Optimizer
+from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, training_variables
 from clozekit.model.training.run_directory.run_files import (
     FINETUNE,

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -176,6 +177,14 @@ class TrainSettings:
         check(f"a step has at most {MAX_MICRO_BATCHES} micro-batches", pieces <= MAX_MICRO_BATCHES, pieces)
 
 
+# An optimizer is a file of that name.
+OPTIMIZERS = tuple(
+    sorted(
+        path.stem
+        for path in (Path(__file__).parents[1] / "optimizers").glob("*.py")
+        if path.stem not in ("__init__", "optimizer")
+    )
+)
 SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
 
 
@@ -202,7 +211,7 @@ class OptimizerSettings:
     final_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        check_choice("optimizer.name", self.name, ("adamw", "lamb"))
+        check_choice("optimizer.name", self.name, OPTIMIZERS)
         check_choice("optimizer.schedule", self.schedule, SCHEDULES)
         for name in ("learning_rate", "clip_norm", "decay_power", "epsilon"):
             check(f"optimizer.{name} must be above 0", getattr(self, name) > 0, getattr(self, name))

@@ -10,7 +10,7 @@ from long_variants import FULL
 
 from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.training.build_task import build_task
-from clozekit.model.training.optimizers import Optimizer, has_weight_decay
+from clozekit.model.training.optimizers.optimizer import Optimizer, has_weight_decay
 from clozekit.model.training.settings.run_settings import (
     MaskingSettings,
     ModelSettings,

@@ -1,8 +1,10 @@
-"""AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) and LAMB (You et al. 2019, arXiv 1904.00962).
+"""Applying an optimizer to the variables of a run: clipping, the finite check, the moments, the update.
 
-The arithmetic is a pure function that XLA fuses; the assignments stay outside of it, because XLA can't assign to the
+The arithmetic of each optimizer stands in its own file; it is a pure function that XLA fuses; the assignments stay outside of it, because XLA can't assign to the
 variables of several replicas.
 """
+
+import importlib
 
 import keras
 import tensorflow as tf
@@ -16,30 +18,14 @@ def has_weight_decay(name: str) -> bool:
     return name.rsplit("/", 1)[-1] not in ("bias", "gamma", "beta", "output_bias")
 
 
-def adam_direction(
-    gradient: tf.Tensor, first: tf.Tensor, second: tf.Tensor, step: tf.Tensor, config: OptimizerSettings
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Adam's change for a learning rate of 1, and the new moments. step: float32, 1 for the first update."""
-    first = config.beta_1 * first + (1 - config.beta_1) * gradient
-    second = config.beta_2 * second + (1 - config.beta_2) * tf.square(gradient)
-    first_unbiased = first / (1 - tf.pow(config.beta_1, step))
-    second_unbiased = second / (1 - tf.pow(config.beta_2, step))
-    return first_unbiased / (tf.sqrt(second_unbiased) + config.epsilon), first, second
-
-
-def trust_ratio(value: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
-    """LAMB's factor of a variable: norm of the weights over norm of the change (algorithm 2), 1 where one of them is 0."""
-    size, length = tf.norm(value), tf.norm(change)
-    usable = tf.logical_and(size > 0, length > 0)
-    return tf.where(usable, size / tf.where(usable, length, 1.0), 1.0)
-
-
 class Optimizer(tf.Module):
-    """The rule that the configuration names, with the moments of a list of Keras variables and the number of updates they had."""
+    """The rule that the configuration names (`change` in the file of that name beside this one), with the moments of a list
+    of Keras variables and the number of updates they had."""
 
     def __init__(self, variables: list[keras.Variable], config: OptimizerSettings, xla: bool) -> None:
         super().__init__()
         self._config = config
+        self._change = importlib.import_module(f"clozekit.model.training.optimizers.{config.name}").change
         # Norms and biases neither decay nor get LAMB's factor, as in the code of its authors.
         self._decays = [has_weight_decay(variable.path) for variable in variables]
         self._variables = [variable.value for variable in variables]
@@ -66,11 +52,9 @@ class Optimizer(tf.Module):
         for value, gradient, first, second, decays in zip(
             values, gradients, firsts, seconds, self._decays, strict=True
         ):
-            decay = self._config.weight_decay if decays else 0.0
-            change, new_first, new_second = adam_direction(gradient * scale, first, second, step, self._config)
-            change += decay * value
-            if self._config.name == "lamb" and decays:
-                change *= trust_ratio(value, change)
+            change, new_first, new_second = self._change(
+                value, gradient * scale, first, second, step, decays, self._config
+            )
             new = (value - learning_rate * change, new_first, new_second)
             results.append(tuple(tf.where(finite, a, b) for a, b in zip(new, (value, first, second), strict=True)))
         return results, norm
