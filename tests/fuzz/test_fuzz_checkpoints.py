@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from fuzz.fuzzing import damaged_bytes, damaged_json, dice_of_cases
+from fuzzing import damaged_bytes, damaged_json, dice_of_cases
 
 from clozekit.model.training.run_directory.checkpoint_state import DamagedStateError, state_from_json
 from clozekit.model.training.run_directory.checkpoints import STATE_FILE, Checkpoints, Position

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz.checked_kernels import CheckedArray, OutOfBounds, check_kernels, checked
-from fuzz.fuzzing import damaged_bytes, damaged_json, dice_of_cases
+from checked_kernels import CheckedArray, OutOfBounds, check_kernels, checked
+from fuzzing import damaged_bytes, damaged_json, dice_of_cases
 
 from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_characters
 from clozekit.tokenizers.common.errors import InputError

@@ -5,7 +5,7 @@ import tempfile
 
 import numpy as np
 import pytest
-from fuzz.fuzzing import dice_of_cases
+from fuzzing import dice_of_cases
 
 from clozekit.pipelines.settings.vocabulary_settings import FAMILIES, VocabularySettings
 from clozekit.pipelines.vocabulary import describe_report, learn, word_counter

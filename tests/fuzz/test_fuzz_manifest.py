@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fuzz.fuzzing import damaged_bytes, damaged_json, dice_of_cases
+from fuzzing import damaged_bytes, damaged_json, dice_of_cases
 
 from clozekit.pipelines.dataset.manifest import MANIFEST_FILE, OWN_SHA256, Manifest, manifest_from_json
 from clozekit.pipelines.dataset.tfrecord import read_records

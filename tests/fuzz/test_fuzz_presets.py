@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import pytest
 import small_families as small
-from fuzz.fuzzing import damaged_bytes, damaged_json, dice_of_cases
+from fuzzing import damaged_bytes, damaged_json, dice_of_cases
 
 from clozekit.model import MaskedLM, TextClassifier
 from clozekit.model.families.family_table import family_of_backbone

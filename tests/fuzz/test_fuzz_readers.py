@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fuzz.fuzzing import damaged_bytes, dice_of_cases
+from fuzzing import damaged_bytes, dice_of_cases
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from clozekit.model.training.finetuning.labelled_texts import Columns, label_names, read_labelled_texts

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from fuzz.fuzzing import damaged_bytes, dice_of_cases
+from fuzzing import damaged_bytes, dice_of_cases
 
 from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.reading.dataset_reader import masked_batch

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from fuzz.fuzzing import ODD_VALUES, damaged_bytes, damaged_json, dice_of_cases
+from fuzzing import ODD_VALUES, damaged_bytes, damaged_json, dice_of_cases
 
 from clozekit.deploy.submit.job_spec import load_job
 from clozekit.model.training.settings.finetune_settings import GLUE_FOLDER, load_finetune_config
