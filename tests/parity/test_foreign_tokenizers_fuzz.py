@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz.fuzzing import dice_of_cases
+from fuzzing import dice_of_cases
 
 transformers = pytest.importorskip("transformers")
 
-from parity.foreign_tokenizers import FAMILIES, NASTY, write_files  # noqa: E402
+from foreign_tokenizers import FAMILIES, NASTY, write_files  # noqa: E402
 
 from clozekit.tokenizers.common.errors import InputError  # noqa: E402
 from clozekit.tokenizers.families.huggingface_export import write_huggingface_tokenizer  # noqa: E402
