@@ -55,8 +55,9 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "open build/site/index.html"
 
-# Two processes, a file at a time, what a module shares is made once; in the order of tests/conftest.py.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Two processes, a file at a time, what a module shares is made once; in the order of tests/conftest.py. The ten slowest are
+# printed.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 test: check
 	$(PYTEST) --ignore tests/parity
