@@ -39,12 +39,12 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from clozekit.deploy.cli.result_file import check_result_target
     from clozekit.deploy.cli.texts_of_files import fill_texts
-    from clozekit.tokenizers.storage.file_systems import write_text
 
     texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts", arguments.text_key)
     if arguments.output is not None:
+        from clozekit.deploy.cli.result_file import check_result_target
+
         check_result_target(arguments.output)
     # The measure is one for all texts: an empty line adds nothing to it.
     texts = None if texts is None else [text for text in texts if text.strip()]
@@ -60,5 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         result = evaluate_dataset(arguments.preset, arguments.dataset, options)
     text = json.dumps(result, indent=2, ensure_ascii=False)
     if arguments.output is not None:
+        from clozekit.tokenizers.storage.file_systems import write_text
+
         write_text(arguments.output, text + "\n")
     print(text)

@@ -3,9 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from clozekit.pipelines.text_files.open_input import bare_name, open_input
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.storage.file_systems import reason_of
 
 _TABLES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json")
 
@@ -19,6 +17,9 @@ def read_texts(
     one a line ends at \\n or \\r\\n and at nothing else, two texts have a tab between them, and an empty line is an empty
     text, so that results can be joined to lines. Raises InputError with the file and line.
     """
+    # Arrow comes with it, which no command without a file needs.
+    from clozekit.pipelines.text_files.open_input import bare_name
+
     keys = keys or ("text", "text_pair")[:num_texts]
     if path != "-" and bare_name(path).endswith(_TABLES):
         return _column_texts(path, keys)
@@ -51,6 +52,9 @@ def _column_texts(path: str, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def _content(path: str, option: str) -> bytes:
+    from clozekit.pipelines.text_files.open_input import open_input
+    from clozekit.tokenizers.storage.file_systems import reason_of
+
     try:
         if path == "-":
             buffer = getattr(sys.stdin, "buffer", None)
