@@ -1,6 +1,6 @@
 """Dataflow: `prepare` as a job of Beam's own DataflowRunner, which stages the graph and sends the request."""
 
-import argparse
+import dataclasses
 import json
 import shlex
 import tempfile
@@ -38,11 +38,12 @@ PHASES = {
 
 @dataclass(frozen=True)
 class PrepareCommand:
-    """words: `prepare` and its arguments; arguments: the same, parsed; line: what runs them. It builds the graph here;
-    nothing is read by it but names and sizes of the inputs, and the tokenizer."""
+    """words: `prepare` and its arguments; arguments: the same, parsed; recipe: what they mean, read once; line: what runs
+    them. It builds the graph here; nothing is read by it but names and sizes of the inputs, and the tokenizer."""
 
     words: tuple[str, ...]
     arguments: Any
+    recipe: Recipe
     config: str | None
     line: CommandLine
 
@@ -87,7 +88,7 @@ def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
         )
     file, _ = line.recipe_file(arguments)
     config = None if file is None else read_text(file)
-    return PrepareCommand(tuple(words), arguments, config, line)
+    return PrepareCommand(tuple(words), arguments, recipe, config, line)
 
 
 def without_option(words: Sequence[str], name: str) -> list[str]:
@@ -206,12 +207,11 @@ def check_bucket(job: Job) -> None:
 def render(job: Job, command: PrepareCommand) -> str:
     """The request that Beam's runner would send, as JSON: the runner runs for real and stages into a local folder."""
     fingerprint = job.fingerprint(command.words, command.config)
-    arguments = argparse.Namespace(**vars(command.arguments))
     with tempfile.TemporaryDirectory(prefix="clozekit-dataflow-") as folder, _storage_errors(job):
         # Whether there is something at the output, and whether it can be written, is not looked at.
-        arguments.output = f"{folder}/output"
+        recipe = dataclasses.replace(command.recipe, output=f"{folder}/output")
         words = [*beam_arguments(job, fingerprint), "--dry_run=True"]
-        request = json.loads(hand_over(arguments, command.line.prepare_recipe(arguments), words, "showing_runner"))
+        request = json.loads(hand_over(command.arguments, recipe, words, "showing_runner"))
     told = request["environment"]["sdkPipelineOptions"]
     shown_only = ("template_location", "no_auth", "dry_run")
     told["options"].update({name: False for name in shown_only[1:] if name in told["options"]})
@@ -279,7 +279,7 @@ def start(job: Job, command: PrepareCommand) -> JobState:
         try:
             result = hand_over(
                 command.arguments,
-                command.line.prepare_recipe(command.arguments),
+                command.recipe,
                 beam_arguments(job, fingerprint),
             )
         except DataflowJobAlreadyExistsError as error:
@@ -311,8 +311,7 @@ def finish(job: Job, command: PrepareCommand) -> None:
     from clozekit.pipelines.dataset.manifest import has_manifest
     from clozekit.pipelines.storage.files import join
 
-    recipe = command.line.prepare_recipe(command.arguments)
-    lengths = recipe.rows.sequence_length
+    recipe, lengths = command.recipe, command.recipe.rows.sequence_length
     folders = [recipe.output] if len(lengths) == 1 else [join(recipe.output, str(length)) for length in lengths]
     for folder in folders:
         # What is missing would be made here, on this machine.

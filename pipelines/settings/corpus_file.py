@@ -30,14 +30,14 @@ class _Sections:
 
 SECTIONS = ("sources", "read", "clean", "filter", "decontaminate", "deduplicate")
 # What the recipe of a dataset has besides, which says nothing of a vocabulary.
-_OF_A_DATASET = ("tokenizer", "output", "rows")
+OF_A_DATASET = ("tokenizer", "output", "rows")
 
 
 def load_fields(path: str | None) -> dict[str, dict[str, Any]]:
     """Section -> its fields, as a recipe has them: what it says of tokenizer, output and rows is passed over. Raises
     InputError for a file that is no mapping of sections."""
     found = {} if path is None else read_mapping(path, of="sections")
-    return take_sections({name: value for name, value in found.items() if name not in _OF_A_DATASET}, str(path))
+    return take_sections({name: value for name, value in found.items() if name not in OF_A_DATASET}, str(path))
 
 
 def take_sections(found: Mapping[str, Any], path: str) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clozekit.pipelines.settings.corpus_file import SECTIONS, build_options, lay_over, take_sections
+from clozekit.pipelines.settings.corpus_file import OF_A_DATASET, SECTIONS, build_options, lay_over, take_sections
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, check_lengths
 from clozekit.tokenizers.common.errors import InputError
@@ -88,7 +88,7 @@ def load_recipe(path: str | None, changes: Sequence[str], given: Mapping[str, Ma
 
 
 def _check_keys(fields: Mapping[str, Any], source: str) -> None:
-    known = (*_PLACES, "rows", *SECTIONS)
+    known = (*OF_A_DATASET, *SECTIONS)
     for name in fields:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
