@@ -17,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1
 .PHONY: help setup demo docs test fuzz check typing test-parity bench-doors bench-tokenizers bench-models bench-training bench-pipeline
 
 help:
-	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about four minutes on a quiet machine with two cores)"
+	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about three and a half minutes on a quiet machine with two cores)"
 	@echo "make test    checks and tests"
 	@echo "make fuzz    what reads files, against damaged ones, for an hour (make test runs a minute of it)"
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"

@@ -8,7 +8,7 @@ from generate_reference import PAGES
 
 from clozekit.deploy.cli.parser import build_parser
 
-DEMO_TIME = "about four minutes on a quiet machine with two cores"
+DEMO_TIME = "about three and a half minutes on a quiet machine with two cores"
 
 
 @pytest.mark.parametrize("name", PAGES)
