@@ -51,15 +51,15 @@ ARROWS = {
     # The public names, loaded when they are asked for.
     "model": "model/families model/preprocessing model/presets model/tasks tokenizers",
     "model/training/settings": "model/reading pipelines/text_files tokenizers/hub tokenizers/settings",
-    "model/training/objectives": "model/training/settings",
+    "model/training/objectives": "model/tasks model/training/settings",
     "model/training/cluster": "model/common model/training/settings tokenizers/settings",
     "model/training/run_directory": "model/training/objectives tokenizers/settings tokenizers/storage",
     "model/training": "model/common model/families model/masking model/presets model/reading model/tasks"
     " model/training/cluster model/training/objectives model/training/optimizers"
     " model/training/run_directory model/training/settings pipelines/dataset tokenizers"
     " tokenizers/families tokenizers/settings",
-    "model/training/finetuning": "model/preprocessing model/presets model/tasks model/training model/training/optimizers"
-    " model/training/run_directory model/training/settings pipelines/text_files tokenizers/settings"
+    "model/training/finetuning": "model/preprocessing model/presets model/tasks model/training model/training/cluster"
+    " model/training/objectives model/training/optimizers model/training/run_directory model/training/settings pipelines/text_files"
     " tokenizers/storage",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
         "Fine-tune a text classifier on labelled texts or pairs of texts; run again, it goes on where it stopped.",
         "clozekit finetune glue/mrpc init_from=bert_base_en_uncased data.folder=MRPC directory=runs/mrpc\n"
         "  clozekit finetune --init-from run/preset --train train.csv --validation dev.csv --text review --label stars"
-        " --directory runs/reviews epochs=5",
+        " --directory runs/reviews train.epochs=5",
     )
     parser.add_argument(
         "config", nargs="?", metavar="CONFIG.YAML", help="a file or glue/NAME; none where the options say it all"
@@ -59,15 +59,24 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.settings.finetune_settings import load_finetune_config
 
     config = load_finetune_config(name, changes, options_as_keys(arguments))
-    load_tensorflow()
+
+    def join_workers() -> Any:
+        from clozekit.model.training.cluster.workers import start_workers
+
+        return start_workers(config.cluster)
+
+    workers = load_tensorflow(join_workers)
     from clozekit.model.training.finetuning.finetune import FinetuneRun
     from clozekit.model.training.reports.finetune_report import write_finetune_report
 
-    run = FinetuneRun(config)
-    if run.data.num_skipped:
-        print(f"{run.data.num_skipped:,} bad rows were left out (data.skip_bad_rows)")
-    print(run.summary)
+    run = FinetuneRun(config, workers)
+    if workers.is_chief:
+        if run.data.num_skipped:
+            print(f"{run.data.num_skipped:,} bad rows were left out (data.skip_bad_rows)")
+        print(run.summary)
     result = run.train()
+    if not workers.is_chief:
+        return
     report = write_finetune_report(run, result)
     for split, metrics in result["metrics"].items():
         print(f"{split}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

@@ -131,7 +131,7 @@ def xla() -> Iterable[Finding]:
 def cluster() -> Iterable[Finding]:
     """The cluster that the environment describes, and whether the names of its workers are known."""
     from clozekit.model.training.cluster.find_cluster import resolve_cluster
-    from clozekit.model.training.settings.run_settings import ClusterSettings
+    from clozekit.model.training.settings.loop_settings import ClusterSettings
 
     spec = resolve_cluster(os.environ, ClusterSettings())
     unknown = [address for address in spec.addresses if not _is_known(address)]

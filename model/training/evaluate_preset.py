@@ -10,7 +10,7 @@ from clozekit.model.reading.dataset_reader import damage_named, validation_batch
 from clozekit.model.reading.shard_files import shard_problems
 from clozekit.model.tasks.fill_mask import encode_texts, tokenizer_of
 from clozekit.model.tasks.masked_lm import MaskedLM
-from clozekit.model.training.objectives.masked_lm_measures import Evaluator
+from clozekit.model.training.objectives.masked_lm_objective import Evaluator
 from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
 from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
 from clozekit.pipelines.dataset.manifest_schema import check_described

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from clozekit.model.training.settings.run_settings import LogSettings
+from clozekit.model.training.settings.loop_settings import LogSettings
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from clozekit.model.training.settings.run_settings import OptimizerSettings
+from clozekit.model.training.settings.loop_settings import OptimizerSettings
 
 # Smith and Topin 2017 (arXiv 1708.07120): up from and down to a small rate in equal times, then far below it.
 ONE_CYCLE_LOWEST, ONE_CYCLE_HALF = 0.04, 0.45

@@ -1,21 +1,21 @@
 """One training step: micro-batches, sums reduced over replicas, one division, one update."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from clozekit.model.common.without_autograph import as_written
-from clozekit.model.masking.masking_rule import num_predictions
-from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.workers import first_of
-from clozekit.model.training.objectives.masked_lm_loss import Sums, masked_sums
+from clozekit.model.training.objectives.objective import Objective, Sums
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
-from clozekit.model.training.settings.run_settings import RunSettings
-from clozekit.model.training.stages import stages_of
+from clozekit.model.training.settings.loop_settings import LoopSettings
+from clozekit.model.training.stages import Stage
 
 
 class Counts(NamedTuple):
@@ -41,8 +41,9 @@ class LoopResult(NamedTuple):
     wait_seconds: tf.Tensor
 
 
-def dropout_states(task: MaskedLM) -> list[tf.Variable]:
+def dropout_states(task: Task) -> list[tf.Variable]:
     """The random state of every layer of the task that has one, in a fixed order."""
+    # Keras has no public way to all layers inside a model.
     layers = task._flatten_layers(include_self=False, recursive=True)
     generators = [layer.seed_generator for layer in layers if getattr(layer, "seed_generator", None) is not None]
     # A layer that is reachable twice is listed twice.
@@ -60,22 +61,42 @@ def dropout_seeds(seed: int, num_layers: int, step: tf.Tensor, micro_batch: tf.T
     return [tf.stack([key % 2**31, count]) for key in keys]
 
 
+@dataclass(frozen=True)
+class BatchSizes:
+    """Into which shapes batches are cut before they are computed, each compiled on its own.
+
+    lengths_of: length of the rows as read -> the lengths that they are cut to, one of which `length_bin` numbers.
+    num_slots_in: tokens of a row -> predictions it can have.
+    """
+
+    lengths_of: Callable[[int], tuple[int, ...]]
+    num_slots_in: Callable[[int], int]
+
+
 class TrainStep:
     """The inner loop: so many steps on the device for each call from the controller."""
 
     def __init__(
-        self, task: MaskedLM, optimizer: Optimizer, config: RunSettings, strategy: tf.distribute.Strategy
+        self,
+        task: Task,
+        objective: Objective,
+        optimizer: Optimizer,
+        settings: LoopSettings,
+        stages: Sequence[Stage],
+        sizes: BatchSizes,
+        strategy: tf.distribute.Strategy,
     ) -> None:
         self._task = task
+        self._objective = objective
         self._optimizer = optimizer
-        self._config = config
+        self._settings = settings
+        self._sizes = sizes
         self._strategy = strategy
         self._variables = [variable.value for variable in task.trainable_variables]
-        self._stages = stages_of(config)
         # Asked for here, so that a batch that can't be shared is refused before anything starts.
-        self._num_micro_batches = [stage.micro_batches(strategy.num_replicas_in_sync) for stage in self._stages]
+        self._num_micro_batches = [stage.micro_batches(strategy.num_replicas_in_sync) for stage in stages]
         self._dropout_states = dropout_states(task)
-        self._gradients = tf.function(self._summed_gradients, jit_compile=config.train.xla, autograph=False)
+        self._gradients = tf.function(self._summed_gradients, jit_compile=settings.xla, autograph=False)
         self.run_loop = tf.function(self._run_loop, autograph=False)
 
     def _summed_gradients(self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]) -> tuple[list[tf.Tensor], Sums]:
@@ -83,7 +104,7 @@ class TrainStep:
         states = [(state, tf.cast(seed, state.dtype)) for state, seed in zip(self._dropout_states, seeds, strict=True)]
         # The random states are inputs here: what assigns to variables can neither be compiled nor run on replicas.
         with keras.StatelessScope(states), tf.GradientTape() as tape:
-            sums = masked_sums(self._task, batch, training=True)
+            sums = self._objective.sums(self._task, batch, True)
         gradients = tape.gradient(sums.loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
@@ -92,17 +113,17 @@ class TrainStep:
     ) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
         """Those of a batch, cut to the length of its bin, one compiled program for each; and int64 (2,): the length and
         the slots of the rows that it computed."""
-        length, slots = batch["token_ids"].shape[1], batch["mask_positions"].shape[1]
+        length, slots = (int(batch[name].shape[1]) if name in batch else 0 for name in ("token_ids", "mask_positions"))
         if "length_bin" not in batch:
             return *self._gradients(batch, seeds), tf.constant([length, slots], tf.int64)
         whole = {name: value for name, value in batch.items() if name != "length_bin"}
 
         def of_bin(width: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
             # A row of at most `width` tokens has no more predictions than this.
-            few = min(slots, num_predictions(width, self._config.masking.train_rate))
+            few = min(slots, self._sizes.num_slots_in(width))
             return *self._gradients(cut_to(whole, width, few), seeds), tf.constant([width, few], tf.int64)
 
-        bins = self._config.reader.bins_for(length)
+        bins = self._sizes.lengths_of(length)
         return tf.switch_case(batch["length_bin"][0], [functools.partial(of_bin, width) for width in bins])
 
     def _replica_step(
@@ -115,7 +136,7 @@ class TrainStep:
 
         def piece_gradients(index: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
             number = replica.replica_id_in_sync_group * pieces + index
-            seeds = dropout_seeds(self._config.seed, len(self._dropout_states), step, number)
+            seeds = dropout_seeds(self._settings.seed, len(self._dropout_states), step, number)
             return self._binned_gradients({name: parts[index] for name, parts in split.items()}, seeds)
 
         gradients, sums, size = piece_gradients(0)
@@ -144,11 +165,11 @@ class TrainStep:
         return LoopResult(used, counts, skipped, norm, rate, tf.constant(0.0, tf.float64))
 
     def _learning_rate(self, time_share: tf.Tensor) -> tf.Tensor:
-        train, optimizer = self._config.train, self._config.optimizer
-        if train.hours is not None:
+        steps, optimizer = self._settings.steps, self._settings.optimizer
+        if self._settings.hours is not None:
             return learning_rate(time_share, optimizer.warmup_rate, optimizer)
-        progress = step_progress(self._optimizer.updates, train.steps)
-        return learning_rate(progress, warmup_share(optimizer, train.steps), optimizer)
+        progress = step_progress(self._optimizer.updates, steps)
+        return learning_rate(progress, warmup_share(optimizer, steps), optimizer)
 
     def _next_batch(
         self, batches: Iterator[dict[str, tf.Tensor]], after: tf.Tensor
@@ -197,4 +218,7 @@ class TrainStep:
 def cut_to(batch: dict[str, tf.Tensor], width: int, slots: int) -> dict[str, tf.Tensor]:
     """A batch of rows without their last columns and slots, where both are known to be empty."""
     widths = {"mask_positions": slots, "mask_ids": slots, "mask_weights": slots}
-    return {name: value[:, : widths.get(name, width)] for name, value in batch.items()}
+    # A label is one value a row.
+    return {
+        name: value if len(value.shape) == 1 else value[:, : widths.get(name, width)] for name, value in batch.items()
+    }

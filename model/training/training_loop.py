@@ -3,17 +3,19 @@
 import dataclasses
 import math
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from tqdm import tqdm
+import tensorflow as tf
 
 from clozekit.model.training.cluster.endings import StoppedError
 from clozekit.model.training.cluster.workers import Workers
 from clozekit.model.training.measures import LoopTimes, peak_memory_bytes, speed
 from clozekit.model.training.objectives.divergence import Trouble, watch_loop
+from clozekit.model.training.objectives.objective import Objective
 from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, best_of
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
-from clozekit.model.training.settings.run_settings import RunSettings
+from clozekit.model.training.settings.loop_settings import LoopSettings
 from clozekit.model.training.stages import Stage, stage_at
 from clozekit.model.training.step import LoopResult
 from clozekit.model.training.stop_signals import StopSignals
@@ -23,20 +25,29 @@ from clozekit.tokenizers.common.progress_bar import progress_bar
 
 
 class Trained(Protocol):
-    """What the loop needs of a run."""
+    """What the loop needs of a run; `TrainingRun` says what each is."""
 
-    config: RunSettings
+    settings: LoopSettings
     workers: Workers
     checkpoints: Checkpoints
     stages: tuple[Stage, ...]
+    objective: Objective
+    has_stopped: bool
 
     def flops_per_token(self, stage: int) -> float: ...
-    def batches_from(self, stage_index: int, row: int) -> Any: ...
+    def batches_from(self, stage_index: int, row: int) -> Iterator[dict[str, tf.Tensor]]: ...
     def run_loop(
-        self, batches: Any, first_step: int, num_steps: int, stage: int, time_share: tuple[float, float]
+        self,
+        batches: Iterator[dict[str, tf.Tensor]],
+        first_step: int,
+        num_steps: int,
+        stage: int,
+        time_share: tuple[float, float],
     ) -> LoopResult: ...
     def evaluate(self) -> dict[str, float]: ...
+    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str: ...
     def restore(self, at_most_step: int | None = None) -> Saved | None: ...
+    def say(self, text: str) -> None: ...
 
 
 class TrainingLoop:
@@ -44,11 +55,11 @@ class TrainingLoop:
 
     def __init__(self, run: Trained, position: Position, log: MetricsLog | NoLog, signals: StopSignals) -> None:
         self._run = run
-        self._config = run.config
+        self._settings = run.settings
         self._log = log
         self._signals = signals
         self._position = position
-        self._budget = TimeBudget(run.config.train.hours, position.used_seconds, run.workers)
+        self._budget = TimeBudget(run.settings.hours, position.used_seconds, run.workers)
         self._open_batches()
         self._metrics: dict[str, float] = {}
         spent = [entry["cost"] for entry in log.entries if "cost" in entry]
@@ -57,18 +68,16 @@ class TrainingLoop:
 
     def train(self) -> dict[str, float]:
         """Returns the last validation metrics. Raises StoppedError on a signal, when everything is saved."""
-        steps, start = self._config.train.steps, self._position.global_step
+        steps, start = self._settings.steps, self._position.global_step
         chief = self._run.workers.is_chief
         with progress_bar(
             total=steps, initial=start, desc="training", unit=" steps", smoothing=0.05, disable=not chief
         ) as bar:
             while not self._is_over():
+                metrics: dict[str, float] | None = None
                 trouble = self._advance()
-                metrics = self._evaluate_if_due() if trouble is None else None
-                if metrics is not None and not math.isfinite(metrics["loss"]):
-                    # Only weights that are no numbers give such a loss, and since they are none every step was skipped.
-                    reason = f"the validation loss must be a number, it is {metrics['loss']}"
-                    trouble = Trouble(reason, self._position.watch.num_bad_steps)
+                if trouble is None and self._due(self._settings.evaluate_every_steps):
+                    metrics, trouble = self._evaluate()
                 if trouble is not None:
                     self._mend(trouble)
                 else:
@@ -79,7 +88,8 @@ class TrainingLoop:
         return self._metrics or self._run.evaluate()
 
     def _is_over(self) -> bool:
-        return self._position.global_step == self._config.train.steps or self._budget.is_over
+        ended = self._position.global_step == self._settings.steps or self._budget.is_over
+        return ended or self._run.has_stopped
 
     def _due(self, every_steps: int) -> bool:
         return self._position.global_step % every_steps == 0 or self._is_over()
@@ -91,8 +101,8 @@ class TrainingLoop:
 
     def _advance(self) -> Trouble | None:
         """Runs steps up to the next thing to do, and logs them; says when the loss has gone wrong."""
-        config, position = self._config, self._position
-        ends = (config.train.steps_per_loop, config.evaluate.every_steps, config.checkpoint.every_steps)
+        settings, position = self._settings, self._position
+        ends = (settings.steps_per_loop, settings.evaluate_every_steps, settings.checkpoint.every_steps)
         step = position.global_step
         if step == self._run.stages[self._stage].end_step:
             self._open_batches()
@@ -110,7 +120,7 @@ class TrainingLoop:
         self._budget.look(end - step, times.seconds)
         if self._budget.is_over:
             self._budget.use_up()
-        watch, trouble = watch_loop(position.watch, config.divergence, end - step, skipped, loss, count)
+        watch, trouble = watch_loop(position.watch, settings.divergence, end - step, skipped, loss, count)
         self._position = dataclasses.replace(
             position,
             global_step=end,
@@ -120,24 +130,23 @@ class TrainingLoop:
             watch=watch,
         )
         values = {
-            # Of the steps that were not skipped; no number when all were.
-            "loss": loss / count if count else math.nan,
-            "accuracy": correct / count if count else math.nan,
+            # Of the steps that were not skipped; no numbers when all were.
+            **self._run.objective.measures(loss, count, correct),
             "learning_rate": float(result.learning_rate),
             "gradient_norm": float(result.gradient_norm),
             "skipped_steps": skipped,
             "tokens_seen": self._position.tokens_seen,
             "rows_seen": self._position.next_row,
-            # Of the slots for predictions: how many were used, and for how many positions there was none.
-            "slot_use": int(count) / max(1, int(result.counts.slots)),
-            "slot_overflow": int(result.counts.overflow),
-            "unreadable_rows": int(result.counts.blank_rows),
         }
+        if slots := int(result.counts.slots):
+            # How many of the slots for predictions were used, and for how many positions there was none.
+            values |= {"slot_use": int(count) / slots, "slot_overflow": int(result.counts.overflow)}
+            values["unreadable_rows"] = int(result.counts.blank_rows)
         self._log.write("train", end, values | self._measured(times))
         return trouble
 
     def _measured(self, times: LoopTimes) -> dict[str, float]:
-        run, config = self._run, self._config.log
+        run, config = self._run, self._settings.log
         values = speed(times, run.flops_per_token(self._stage), run.workers.num_replicas, config)
         values["memory_bytes"] = peak_memory_bytes()
         now = time.monotonic()
@@ -148,23 +157,22 @@ class TrainingLoop:
         self._logged = now
         return values
 
-    def _evaluate_if_due(self) -> dict[str, float] | None:
-        if not self._due(self._config.evaluate.every_steps):
-            return None
-        self._metrics = metrics = self._run.evaluate()
-        step = self._position.global_step
+    def _evaluate(self) -> tuple[dict[str, float], Trouble | None]:
+        metrics, step = self._run.evaluate(), self._position.global_step
         self._log.write("validation", step, metrics)
-        self._say(
-            f"step {step}: validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
-            f" accuracy {metrics['accuracy']:.1%}"
-        )
-        return metrics
+        if not math.isfinite(metrics["loss"]):
+            # Only weights that are no numbers give such a loss, and since they are none every step was skipped.
+            reason = f"the validation loss must be a number, it is {metrics['loss']}"
+            return metrics, Trouble(reason, self._position.watch.num_bad_steps)
+        self._metrics = metrics
+        self._run.say(f"step {step}: {self._run.take_evaluation(metrics, self._log)}")
+        return metrics, None
 
     def _save_if_due(self, metrics: dict[str, float] | None) -> None:
         """Saves when it is time, when the evaluation was the best so far, and before it stops."""
         signal = self._signals.received
         stop = self._run.workers.any(signal is not None)
-        checkpoints, config = self._run.checkpoints, self._config.checkpoint
+        checkpoints, config = self._run.checkpoints, self._settings.checkpoint
         loss = None if metrics is None else metrics["loss"]
         if self._run.workers.is_chief:
             saves = stop or self._due(config.every_steps) or (config.keep_best and self._is_best(loss))
@@ -176,7 +184,7 @@ class TrainingLoop:
             checkpoints.wait()
             raise StoppedError(
                 f"stopped by {'another worker' if signal is None else signal.name}, saved at step"
-                f" {self._position.global_step} of {self._config.train.steps}; run it again to go on"
+                f" {self._position.global_step} of {self._settings.steps}; run it again to go on"
             )
 
     def _is_best(self, loss: float | None) -> bool:
@@ -188,7 +196,7 @@ class TrainingLoop:
 
     def _mend(self, trouble: Trouble) -> None:
         """Goes back to the last good checkpoint and on behind the rows read since, or raises InputError naming it."""
-        run, config, position = self._run, self._config.divergence, self._position
+        run, config, position = self._run, self._settings.divergence, self._position
         run.checkpoints.wait()
         good_until = max(0, position.global_step - trouble.num_steps)
         if config.action == "stop" or position.num_returns >= config.max_returns:
@@ -221,21 +229,18 @@ class TrainingLoop:
         # The step after: a run that goes on from that very checkpoint comes here again.
         event = {"event": "went_back", "from_step": position.global_step, "rows_left_out": rows}
         self._log.write("event", good.global_step + 1, {**event, "reason": trouble.reason})
-        self._say(
+        run.say(
             f"{trouble.reason}: went back from step {position.global_step} to {good.global_step}, {rows} rows left out"
         )
         self._open_batches()
-
-    def _say(self, text: str) -> None:
-        if self._run.workers.is_chief:
-            tqdm.write(f"  {text}")
 
 
 def _described(entries: list[dict[str, Any]]) -> str:
     last = next((entry for entry in reversed(entries) if entry["kind"] == "train"), None)
     if last is None or last["loss"] is None:
         return "every step skipped"
-    return (
-        f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.1%}, {last['tokens_per_second']:,.0f} tokens/s,"
-        f" data wait {last['data_wait_share']:.1%}"
-    )
+    shown = [f"loss {last['loss']:.3f}"]
+    if "accuracy" in last:
+        shown.append(f"accuracy {last['accuracy']:.1%}")
+    shown += [f"{last['tokens_per_second']:,.0f} tokens/s", f"data wait {last['data_wait_share']:.1%}"]
+    return ", ".join(shown)

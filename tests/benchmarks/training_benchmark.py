@@ -120,8 +120,8 @@ def clozekit_steps(work: Path, dropout: float) -> tuple[float, Burst]:
     import tensorflow as tf
 
     from clozekit.model import BertMaskedLM
-    from clozekit.model.training.objectives.masked_lm_loss import masked_sums
-    from clozekit.model.training.step import TrainStep
+    from clozekit.model.training.controller import pretraining_step
+    from clozekit.model.training.objectives.masked_lm_objective import masked_sums
 
     task = with_dropout(BertMaskedLM.from_preset(str(work / "preset"), compile=False), dropout)
     batches = dict(np.load(work / "batches.npz"))
@@ -129,7 +129,7 @@ def clozekit_steps(work: Path, dropout: float) -> tuple[float, Burst]:
     sums = masked_sums(task, first, training=False)
     config, optimizer = run_config(STEP_ROWS), None
     optimizer = make_optimizer(task, config)
-    step = TrainStep(task, optimizer, config, tf.distribute.get_strategy())
+    step = pretraining_step(task, optimizer, config, tf.distribute.get_strategy())
     rows = iter(tf.data.Dataset.from_tensor_slices(batches).repeat().prefetch(2))
 
     def burst(steps: int) -> dict[str, float]:
@@ -142,12 +142,8 @@ def clozekit_steps(work: Path, dropout: float) -> tuple[float, Burst]:
 
 
 def run_config(rows: int) -> Any:
-    from clozekit.model.training.settings.run_settings import (
-        MaskingSettings,
-        OptimizerSettings,
-        RunSettings,
-        TrainSettings,
-    )
+    from clozekit.model.training.settings.loop_settings import OptimizerSettings
+    from clozekit.model.training.settings.run_settings import MaskingSettings, RunSettings, TrainSettings
 
     return RunSettings(
         "data",
@@ -290,7 +286,7 @@ def clozekit_paragraphs(work: Path, dropout: float) -> tuple[float, Burst]:
     from clozekit.model import BertMaskedLM
     from clozekit.model.reading.dataset_reader import training_batches
     from clozekit.model.training.build_task import masking_options
-    from clozekit.model.training.step import TrainStep
+    from clozekit.model.training.controller import pretraining_step
     from clozekit.pipelines.dataset.manifest import read_manifest
     from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
@@ -299,7 +295,7 @@ def clozekit_paragraphs(work: Path, dropout: float) -> tuple[float, Burst]:
     directory = str(work / f"rows{PARAGRAPH_LENGTH}")
     manifest = read_manifest(directory)
     masking = masking_options(config, manifest, load_tokenizer(str(work / "tokenizer")))
-    step = TrainStep(task, make_optimizer(task, config), config, tf.distribute.get_strategy())
+    step = pretraining_step(task, make_optimizer(task, config), config, tf.distribute.get_strategy())
     rows = iter(training_batches(directory, manifest, masking, PARAGRAPH_ROWS, seed=0))
 
     def burst(steps: int) -> dict[str, float]:

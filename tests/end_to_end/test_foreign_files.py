@@ -106,7 +106,7 @@ def commands(given: Path, out: Path) -> dict[str, list[str]]:
         "finetune": [
             "finetune",
             *(f"init_from={given / 'preset'}", f"directory={out}", data),
-            *("epochs=1", "batch_size=4", "sequence_length=16", "xla=false"),
+            *("train.epochs=1", "train.global_batch_size=4", "sequence_length=16", "train.xla=false"),
         ],
         "evaluate": [
             *("evaluate", str(given / "preset"), "--texts", str(given / "texts.txt")),

@@ -42,8 +42,8 @@ FINETUNE: dict[str, Any] = {
         "header": False,
         "validation_rate": 0.1,
     },
-    "epochs": 3,
-    "learning_rate": 2e-5,
+    "train": {"epochs": 3, "xla": None},
+    "optimizer": {"learning_rate": 2e-5},
 }
 CORPUS: dict[str, Any] = {
     "sources": [{"name": "web", "inputs": ["a", "b"], "weight": 0.5}, {"name": "books", "inputs": ["c"]}],

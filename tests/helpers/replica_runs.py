@@ -18,15 +18,10 @@ import tensorflow as tf
 
 from clozekit.model.training.build_task import build_task
 from clozekit.model.training.cluster.workers import Workers, start_workers
+from clozekit.model.training.controller import pretraining_step
 from clozekit.model.training.optimizers.optimizer import Optimizer
-from clozekit.model.training.settings.run_settings import (
-    ClusterSettings,
-    ModelSettings,
-    OptimizerSettings,
-    RunSettings,
-    TrainSettings,
-)
-from clozekit.model.training.step import TrainStep
+from clozekit.model.training.settings.loop_settings import ClusterSettings, OptimizerSettings
+from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings, TrainSettings
 
 STEPS, ROWS, LENGTH, SLOTS = 10, 8, 12, 6
 # Step, row and slot: on replica 1 of 2, and on replica 3 of 4, alone.
@@ -67,7 +62,7 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
     with workers.strategy.scope():
         task = build_task(config, vocabulary_size=40, sequence_length=LENGTH)
         optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
-    step = TrainStep(task, optimizer, config, workers.strategy)
+    step = pretraining_step(task, optimizer, config, workers.strategy)
     variables = [*(weight.value for weight in task.weights), *optimizer.first, *optimizer.second, optimizer.updates]
     initial = [variable.numpy() for variable in variables]
     results = {}

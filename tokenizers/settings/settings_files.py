@@ -72,6 +72,25 @@ def set_key(fields: dict[str, Any], key: str, value: Any) -> None:
     place[name] = value
 
 
+def rename_keys(fields: dict[str, Any], renamed: Mapping[str, str]) -> list[str]:
+    """Puts what stands under an old key under its new one (dotted), both in `renamed`; a line for each that was there.
+
+    Raises InputError where both are given.
+    """
+    lines = []
+    for old, new in renamed.items():
+        if old not in fields:
+            continue
+        *groups, name = new.split(".")
+        place: Any = fields
+        for group in groups:
+            place = (place.get(group) or {}) if isinstance(place, Mapping) else {}
+        check(f"{old} is the old name of {new}, which is given too; leave {old} out", name not in place, fields[old])
+        set_key(fields, new, fields.pop(old))
+        lines.append(f"{old} is called {new} now; the old name is taken in this release only")
+    return lines
+
+
 @dataclasses.dataclass(frozen=True)
 class _Reading:
     """What is the same for all keys of one file: its name, the dataclass of the whole, whether one value is a list of one."""

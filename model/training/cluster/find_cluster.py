@@ -7,7 +7,7 @@ from clozekit.model.training.cluster.kubernetes import indexed_job_cluster, jobs
 from clozekit.model.training.cluster.slurm_cluster import slurm_cluster
 from clozekit.model.training.cluster.tensorflow_environments import tf_config_cluster, tpu_cluster, vertex_cluster
 from clozekit.model.training.cluster.worker_addresses import ClusterSpec
-from clozekit.model.training.settings.run_settings import ClusterSettings
+from clozekit.model.training.settings.loop_settings import ClusterSettings
 from clozekit.tokenizers.common.errors import InputError
 
 Resolver = Callable[[Mapping[str, str], ClusterSettings], ClusterSpec | None]

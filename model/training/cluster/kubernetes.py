@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from clozekit.model.training.cluster.worker_addresses import DEFAULT_PORT, ClusterSpec, whole_number
-from clozekit.model.training.settings.run_settings import MAX_WORKERS, ClusterSettings
+from clozekit.model.training.settings.loop_settings import MAX_WORKERS, ClusterSettings
 from clozekit.tokenizers.common.errors import InputError
 
 # Kubernetes tells a pod its index and its host name; how many there are and their subdomain the manifest must say.

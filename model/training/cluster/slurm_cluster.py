@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from clozekit.model.training.cluster.worker_addresses import ClusterSpec, whole_number
-from clozekit.model.training.settings.run_settings import MAX_WORKERS, ClusterSettings
+from clozekit.model.training.settings.loop_settings import MAX_WORKERS, ClusterSettings
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.yaml_values import shown
 

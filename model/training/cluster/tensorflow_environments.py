@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clozekit.model.training.cluster.worker_addresses import ClusterSpec, whole_number
-from clozekit.model.training.settings.run_settings import ClusterSettings
+from clozekit.model.training.settings.loop_settings import ClusterSettings
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.yaml_values import shown
 

@@ -10,7 +10,7 @@ from clozekit.model.common.without_autograph import as_written
 from clozekit.model.training.cluster.endings import WorkerLostError
 from clozekit.model.training.cluster.find_cluster import choose_strategy, resolve_cluster
 from clozekit.model.training.cluster.worker_addresses import ClusterSpec
-from clozekit.model.training.settings.run_settings import ClusterSettings
+from clozekit.model.training.settings.loop_settings import ClusterSettings
 from clozekit.tokenizers.common.errors import InputError
 
 # What the surviving workers get to see when another one is gone.

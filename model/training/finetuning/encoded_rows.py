@@ -1,9 +1,12 @@
 """Labelled texts as rows of ids in memory, in an order that (seed, row) alone decide, in batches of few lengths."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import tensorflow as tf
 
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.training.finetuning.labelled_texts import LabelledTexts
@@ -35,11 +38,17 @@ class EncodedRows:
         """Rows without any room left: those that were cut, and those that just fit."""
         return int((self.lengths == self.sequence_length).sum())
 
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The model's inputs, each int32 (B, length), for the rows of these numbers; length is the smallest of
-        `batch_lengths` that holds them."""
+    def lengths_of_batches(self) -> tuple[int, ...]:
+        """Those of `batch_lengths` that a batch of these rows can have, the shortest first."""
+        lengths = batch_lengths(self.sequence_length)
+        return tuple(lengths[number] for number in np.unique(np.searchsorted(lengths, self.lengths)))
+
+    def batch(self, rows: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
+        """The model's inputs, each int32 (B, length), for the rows of these numbers; length: the smallest of
+        `batch_lengths` that holds them if not given."""
         lengths = self.lengths[rows]
-        length = next(size for size in batch_lengths(self.sequence_length) if size >= lengths.max())
+        if length is None:
+            length = next(size for size in batch_lengths(self.sequence_length) if size >= lengths.max())
         places = np.arange(length)[None, :]
         real = places < lengths[:, None]
         index = np.where(real, self.starts[:-1][rows][:, None] + places, 0)
@@ -80,14 +89,43 @@ def encode_rows(examples: LabelledTexts, preprocessor: Preprocessor) -> EncodedR
     )
 
 
-def training_rows(num_rows: int, seed: int, step: int, batch_size: int) -> np.ndarray:
-    """The row numbers of the batch of `step` (from 0): epochs follow one another without a gap, each in its own order,
-    so every batch is full and a run needs to know nothing but its step to go on."""
-    first = step * batch_size
+def training_rows(num_rows: int, seed: int, first: int, batch_size: int) -> np.ndarray:
+    """The row numbers of a batch whose first row is number `first` of all epochs: they follow one another without a gap,
+    each in its own order, so every batch is full and a run needs to know nothing but how many rows it has read to go on."""
     epochs = range(first // num_rows, (first + batch_size - 1) // num_rows + 1)
     rows = np.concatenate([_order(num_rows, seed, epoch) for epoch in epochs])
     begin = first - epochs[0] * num_rows
     return rows[begin : begin + batch_size]
+
+
+def training_batches(
+    rows: EncodedRows,
+    labels: np.ndarray,
+    seed: int,
+    first: int,
+    batch_size: int,
+    worker_index: int = 0,
+    num_workers: int = 1,
+) -> tf.data.Dataset:
+    """What one worker reads of the global batches from row number `first` on, without end: the model's inputs, int32
+    (B, T), labels (B,), and length_bin, int32 (B,): the number of the length in `rows.lengths_of_batches()` that the
+    whole batch needs, the same for all workers; T is the longest of these."""
+    lengths = rows.lengths_of_batches()
+    share = batch_size // num_workers
+
+    def batches() -> Iterator[dict[str, np.ndarray]]:
+        for start in itertools.count(first, batch_size):
+            whole = training_rows(len(rows), seed, start, batch_size)
+            number = np.searchsorted(lengths, rows.lengths[whole].max())
+            mine = whole[worker_index * share : (worker_index + 1) * share]
+            inputs = rows.batch(mine, lengths[-1])
+            yield {**inputs, "labels": labels[mine], "length_bin": np.full(share, number, np.int32)}
+
+    signature = {name: tf.TensorSpec([share, lengths[-1]], tf.int32) for name in rows.input_names}
+    signature["labels"] = tf.TensorSpec([share], labels.dtype)
+    signature["length_bin"] = tf.TensorSpec([share], tf.int32)
+    # Two ahead: made while the step before computes.
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
 
 
 @lru_cache(maxsize=2)

@@ -1,94 +1,108 @@
-"""Fine-tuning a text classifier: trains, evaluates, keeps the best weights as a preset, goes on after a kill."""
+"""Fine-tuning a text classifier: trains on labelled texts, keeps the best weights as a preset, predicts what it is given."""
 
 import json
 import math
-import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
 from clozekit.model.tasks.text_classifier import TextClassifier
-from clozekit.model.training.finetuning.encoded_rows import EncodedRows, encode_rows, training_rows
+from clozekit.model.training.cluster.workers import Workers, start_workers
+from clozekit.model.training.finetuning.encoded_rows import EncodedRows, encode_rows, training_batches
 from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_finetune_data
 from clozekit.model.training.finetuning.task_metrics import classification_metrics, regression_metrics
 from clozekit.model.training.flops import Dimensions
 from clozekit.model.training.memory_limits import check_step_fits
+from clozekit.model.training.objectives.objective import objective_named
 from clozekit.model.training.optimizers.optimizer import Optimizer
-from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, training_variables
+from clozekit.model.training.run_directory.checkpoints import Checkpoints, training_variables
 from clozekit.model.training.run_directory.run_files import (
     FINETUNE,
     PREDICTIONS,
     RESULT_FILE,
     check_run_directory,
-    claim_run_directory,
 )
-from clozekit.model.training.run_directory.run_lock import RunLock, lock_run
-from clozekit.model.training.run_directory.run_log import METRICS_FILE, MetricsLog, read_metrics
-from clozekit.model.training.run_directory.small_files import write_text
-from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
+from clozekit.model.training.run_directory.run_lock import RunLock
+from clozekit.model.training.run_directory.run_log import METRICS_FILE, MetricsLog, NoLog, read_metrics
+from clozekit.model.training.run_directory.small_files import read_text, write_text
 from clozekit.model.training.settings.finetune_settings import FinetuneSettings
-from clozekit.model.training.step import dropout_states
+from clozekit.model.training.stages import Stage
+from clozekit.model.training.step import BatchSizes, TrainStep
+from clozekit.model.training.training_run import TrainingRun
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.common.progress_bar import progress_bar
-from clozekit.tokenizers.settings.settings_files import check
 
 DEFAULT_SEQUENCE_LENGTH = 128
-LOG_EVERY_STEPS = 20
 
 
-class FinetuneRun:
-    """One fine-tuning. The files are read and checked before the model is built."""
+class FinetuneResult(TypedDict):
+    """What `result.json` holds. metrics: name of a validation file -> name of a metric -> value, of the best weights."""
 
-    def __init__(self, config: FinetuneSettings) -> None:
+    best_step: int
+    metric: str
+    metrics: dict[str, dict[str, float]]
+
+
+class FinetuneRun(TrainingRun[FinetuneResult]):
+    """One run of `clozekit finetune`; `train` returns its result. The files are read and checked before the model is built.
+
+    workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+    """
+
+    made_by = FINETUNE
+    task: TextClassifier
+
+    def __init__(self, config: FinetuneSettings, workers: Workers | None = None) -> None:
         self.config = config
+        self._lock = RunLock()
         self.directory = config.directory.rstrip("/")
+        self.preset_directory = config.preset or f"{self.directory}/preset"
         self.data: FinetuneData = read_finetune_data(config)
-        check_run_directory(self.directory, FINETUNE, self._prediction_files())
+        self.more_files = self._prediction_files()
+        check_run_directory(self.directory, FINETUNE, self.more_files)
         check_preset_target(self.preset_directory, config.init_from)
-        self.task, preprocessor = build_classifier(config, self.data)
+        self.workers = start_workers(config.cluster) if workers is None else workers
+        self.settings = config.loop(len(self.data.train.labels), bool(tf.config.list_physical_devices("GPU")))
+        batch_size, micro = config.train.global_batch_size, config.train.micro_batch_size
+        self.stages = (Stage(0, self.settings.steps, config.data.train, batch_size, micro, 0),)
+        strategy = self.workers.strategy
+        with strategy.scope():
+            self.task, preprocessor = build_classifier(config, self.data)
+            self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer, self.settings.xla)
         check_step_fits(
             Dimensions.of(self.task.backbone),
-            config.batch_size,
+            micro or batch_size // self.workers.num_replicas,
             preprocessor.sequence_length,
             1,
-            4 if config.dtype == "float32" else 2,
-            "lower batch_size or sequence_length",
+            4 if config.train.precision == "float32" else 2,
+            "lower train.micro_batch_size, train.global_batch_size or sequence_length",
         )
         self._train_rows = encode_rows(self.data.train.examples, preprocessor)
         self._validation_rows = [encode_rows(split.examples, preprocessor) for split in self.data.validation]
         self._test_rows = [encode_rows(examples, preprocessor) for examples in self.data.test]
-        num_steps = config.epochs * len(self._train_rows) / config.batch_size
-        check("epochs must be less than 2**31 steps", num_steps < 2**31 - 1, config.epochs)
-        self.num_steps = max(1, math.ceil(num_steps))
-        self.evaluate_every = config.evaluate_every_steps or math.ceil(len(self._train_rows) / config.batch_size)
-        xla = bool(tf.config.list_physical_devices("GPU")) if config.xla is None else config.xla
-        self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer(), xla)
-        self._variables = [variable.value for variable in self.task.trainable_variables]
-        self._dropout_states = dropout_states(self.task)
-        self._gradients = tf.function(self._batch_gradients, jit_compile=xla, autograph=False)
-        self._step = tf.function(self._train_step, autograph=False)
-        self._logits = tf.function(self._batch_logits, jit_compile=xla, autograph=False)
-        self._checkpoints = Checkpoints(
+        self.objective = objective_named(config.task)
+        lengths = self._train_rows.lengths_of_batches()
+        sizes = BatchSizes(lambda _: lengths, lambda _: 0)
+        self.step = TrainStep(self.task, self.objective, self._optimizer, self.settings, self.stages, sizes, strategy)
+        self._logits = tf.function(self._batch_logits, jit_compile=self.settings.xla, autograph=False)
+        self.checkpoints = Checkpoints(
             f"{self.directory}/checkpoints",
             training_variables(self.task, self._optimizer),
             {**config.course(), "dataset_sha256": self.data.sha256},
-            keep=1,
+            config.checkpoint.keep,
+            config.checkpoint.keep_best,
+            config.checkpoint.background,
         )
 
-    def _prediction_files(self) -> list[str]:
+    def _prediction_files(self) -> tuple[str, ...]:
         names = [split.name for split in self.data.validation] + [Path(one.source).stem for one in self.data.test]
-        return [f"{PREDICTIONS}/{name}.tsv" for name in names]
-
-    @property
-    def preset_directory(self) -> str:
-        return self.config.preset or f"{self.directory}/preset"
+        return tuple(f"{PREDICTIONS}/{name}.tsv" for name in names)
 
     @property
     def summary(self) -> str:
@@ -97,56 +111,42 @@ class FinetuneRun:
         cut = f", {rows.num_full():,} of them as long or longer" if rows.num_full() else ""
         return (
             f"{len(rows):,} examples of up to {rows.sequence_length} tokens{cut}; {self.task.count_params():,} parameters,"
-            f" {self.num_steps:,} steps of {self.config.batch_size}"
+            f" {self.settings.steps:,} steps of {self.config.train.global_batch_size}"
         )
 
-    def train(self) -> dict[str, Any]:
-        """Trains to the last step or until nothing gets better; returns what `result.json` holds.
+    def to_yaml(self) -> str:
+        return self.config.to_yaml()
 
-        Raises InputError when another run is at work in its directory.
-        """
-        with lock_run(self.directory, self.preset_directory) as lock:
-            return self._train(lock)
+    def begin_anew(self) -> None:
+        """Nothing: the task was built with the weights of the preset."""
 
-    def _train(self, lock: RunLock) -> dict[str, Any]:
-        tf.io.gfile.makedirs(self.directory)
-        claim_run_directory(self.directory, FINETUNE, self._prediction_files())
-        position = self._restore()
-        write_text(f"{self.directory}/config.yaml", self.config.to_yaml())
-        if position.global_step:
-            tqdm.write(f"  going on from step {position.global_step} of {self.num_steps}")
-        log = MetricsLog(self.directory, position.global_step)
-        bar = progress_bar(total=self.num_steps, initial=position.global_step, desc="fine-tuning", unit=" steps")
-        try:
-            while position.global_step < self.num_steps and not self.has_stopped():
-                lock.check()
-                position = self._advance(position, log, bar)
-        finally:
-            bar.close()
-            log.close()
-        return self._finish()
+    def go_on(self, log: MetricsLog | NoLog) -> None:
+        self._look_at(evaluations(log.entries))
 
-    def _restore(self) -> Position:
-        """Where the run goes on: at its newest whole checkpoint, else at the start."""
-        saved, values, problems = self._checkpoints.newest()
-        self._checkpoints.set_aside(problems)
-        for problem in problems:
-            tqdm.write(f"  damaged checkpoint left out: {problem}")
-        if saved is None:
-            return Position()
-        self._checkpoints.assign(values)
-        return saved.position
+    def row_length(self, stage: Stage) -> tuple[int, int]:
+        return self._train_rows.lengths_of_batches()[-1], 0
+
+    def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
+        return training_batches(
+            self._train_rows,
+            self.data.train.labels,
+            self.config.seed,
+            row,
+            stage.global_batch_size,
+            worker_index,
+            num_workers,
+        )
 
     def history(self) -> list[dict[str, Any]]:
         """The evaluations so far: what is best and when to stop follow from them, also after a kill."""
-        return [entry for entry in read_metrics(f"{self.directory}/{METRICS_FILE}") if entry["kind"] == "validation"]
+        return evaluations(read_metrics(f"{self.directory}/{METRICS_FILE}"))
 
-    def best(self) -> int:
+    def best(self, history: Sequence[Mapping[str, Any]]) -> int:
         """The place in `history` of the best evaluation; of equal metrics the lower loss, then the first.
 
         Raises InputError when the log lacks the metric: it is of another task.
         """
-        name, history = self.config.deciding_metric, self.history()
+        name = self.config.deciding_metric
         lacking = next((entry for entry in history if name not in entry), None)
         if lacking is not None:
             raise InputError(
@@ -158,77 +158,23 @@ class FinetuneRun:
         values = [(_or_worst(entry[name]), -_or_worst(entry["loss"], math.inf)) for entry in history]
         return values.index(max(values))
 
-    def has_stopped(self) -> bool:
-        """Whether `patience` evaluations brought nothing better."""
-        history = self.history()
-        return bool(history) and len(history) - 1 - self.best() >= self.config.patience
-
-    def _advance(self, position: Position, log: MetricsLog, bar: Any) -> Position:
-        """Runs steps up to the next thing to do, does it, and saves where the run stands."""
-        step, every = position.global_step, self.config.checkpoint_every_steps
-        end = min([self.num_steps, *((step // n + 1) * n for n in (LOG_EVERY_STEPS, self.evaluate_every, every))])
-        losses, skipped, tokens = 0.0, 0, position.tokens_seen
-        for number in range(step, end):
-            rows = training_rows(len(self._train_rows), self.config.seed, number, self.config.batch_size)
-            labels = self.data.train.labels[rows]
-            loss, norm, rate = self._step(self._train_rows.batch(rows), labels, tf.constant(number))
-            is_finite = math.isfinite(float(norm))
-            losses += float(loss) if is_finite else 0.0
-            skipped += not is_finite
-            tokens += int(self._train_rows.lengths[rows].sum())
-            bar.update(1)
-        if skipped == end - step:
-            raise InputError(
-                f"the loss must stay a number, it was none in every step from {step} to {end}; lower learning_rate"
-            )
-        values = {
-            "loss": losses / (end - step - skipped),
-            "learning_rate": float(rate),
-            "gradient_norm": float(norm),
-            "skipped_steps": skipped,
-            "tokens_seen": tokens,
-        }
-        log.write("train", end, values)
-        bar.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
-        position = Position(end, end * self.config.batch_size, tokens)
-        is_evaluated = end % self.evaluate_every == 0 or end == self.num_steps
-        if is_evaluated:
-            self._evaluate(end, log)
-        if is_evaluated or end % every == 0:
-            log.flush()
-            self._checkpoints.save(position)
-        return position
-
-    def _batch_gradients(self, batch: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        with tf.GradientTape() as tape:
-            outputs = tf.cast(self.task(batch, training=True), tf.float32)
-            if self.config.task == "regression":
-                losses = tf.square(outputs[:, 0] - labels)
-            else:
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs)
-            loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], loss
-
-    def _train_step(
-        self, batch: dict[str, tf.Tensor], labels: tf.Tensor, step: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The loss, the gradients' norm before clipping, and the learning rate of one step."""
-        # As in pretraining, each layer's random state is set from (seed, layer, step): a resumed run drops the same units.
-        for index, state in enumerate(self._dropout_states):
-            state.assign(tf.cast(tf.stack([(self.config.seed * 1_000_003 + index) % 2**31, step]), state.dtype))
-        gradients, loss = self._gradients(batch, labels)
-        options = self.config.optimizer()
-        progress = step_progress(self._optimizer.updates, self.num_steps)
-        rate = learning_rate(progress, warmup_share(options, self.num_steps), options)
-        return loss, self._optimizer.apply(gradients, rate), rate
+    def _look_at(self, history: Sequence[Mapping[str, Any]]) -> bool:
+        """Notes whether `patience` evaluations brought nothing better; returns whether the last one is the best, both as
+        the chief, who alone has the log, sees it."""
+        is_best = has_stopped = False
+        if self.workers.is_chief and history:
+            best = self.best(history)
+            is_best = best == len(history) - 1
+            has_stopped = len(history) - 1 - best >= self.config.patience
+        self.has_stopped = self.workers.any(has_stopped)
+        return is_best
 
     def _batch_logits(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         return tf.cast(self.task(batch, training=False), tf.float32)
 
     def outputs(self, rows: EncodedRows) -> np.ndarray:
         """float32 (N, num_classes): the logits of each row, or its predicted number."""
-        size = self.config.batch_size
+        size = self.config.train.global_batch_size
         order = np.argsort(rows.lengths, kind="stable")
         outputs = np.empty((len(rows), self.task.num_classes), np.float32)
         for start in range(0, len(order), size):
@@ -243,38 +189,47 @@ class FinetuneRun:
             return regression_metrics(labels, outputs[:, 0])
         return classification_metrics(labels, outputs)
 
-    def _evaluate(self, step: int, log: MetricsLog) -> None:
-        """Logs the metrics of the validation files; better weights than ever take the place of the preset."""
+    def evaluate(self) -> dict[str, float]:
         values: dict[str, float] = {}
         for number, (split, rows) in enumerate(zip(self.data.validation, self._validation_rows, strict=True)):
             metrics = self.metrics(self.outputs(rows), split.labels)
             # The first one decides and has the plain names.
             values |= {name if number == 0 else f"{split.name}/{name}": value for name, value in metrics.items()}
-        log.write("validation", step, values)
-        # What is best is read from it.
-        log.flush()
-        is_best = self.best() == len(self.history()) - 1
-        if is_best:
-            save_preset(self.preset_directory, self.task)
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
-        tqdm.write(f"  step {step}: {shown}{' (best so far)' if is_best else ''}", file=sys.stdout)
+        return values
 
-    def _finish(self) -> dict[str, Any]:
+    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:
+        """Better weights than ever take the place of the preset."""
+        is_best = self._look_at(evaluations(log.entries))
+        if is_best:
+            # What is best is read from it.
+            log.flush()
+            save_preset(self.preset_directory, self.task)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        return f"{shown}{' (best so far)' if is_best else ''}"
+
+    def finish(self, metrics: dict[str, float]) -> FinetuneResult:
         """Loads the best weights, writes the predictions and the result."""
+        if self.workers.is_chief:
+            self._write_result()
+        # The chief has written when it comes here.
+        self.workers.any(False)
+        return cast(FinetuneResult, json.loads(read_text(f"{self.directory}/{RESULT_FILE}")))
+
+    def _write_result(self) -> None:
         source = open_source(self.preset_directory)
         source.load_backbone_weights(self.task.backbone)
         source.load_head_weights(self.task)
-        best = self.history()[self.best()]
-        result: dict[str, Any] = {"best_step": best["step"], "metric": self.config.deciding_metric, "metrics": {}}
+        history = self.history()
+        metrics: dict[str, dict[str, float]] = {}
         for split, rows in zip(self.data.validation, self._validation_rows, strict=True):
             outputs = self.outputs(rows)
-            result["metrics"][split.name] = self.metrics(outputs, split.labels)
+            metrics[split.name] = self.metrics(outputs, split.labels)
             self._write_predictions(split.name, outputs, split.examples.labels)
         for examples, rows in zip(self.data.test, self._test_rows, strict=True):
             self._write_predictions(Path(examples.source).stem, self.outputs(rows), None)
-        text = json.dumps(result, indent=2) + "\n"
-        write_text(f"{self.directory}/{RESULT_FILE}", text)
-        return result
+        best_step = history[self.best(history)]["step"]
+        result = FinetuneResult(best_step=best_step, metric=self.config.deciding_metric, metrics=metrics)
+        write_text(f"{self.directory}/{RESULT_FILE}", json.dumps(result, indent=2) + "\n")
 
     def _write_predictions(self, name: str, outputs: np.ndarray, labels: tuple[str, ...] | None) -> None:
         """predictions/NAME.tsv: index and prediction, as GLUE's site takes them, and the label where it is known."""
@@ -299,7 +254,7 @@ def build_classifier(config: FinetuneSettings, data: FinetuneData) -> tuple[Text
         num_classes=len(data.labels) or 1,
         labels=labels,
         activation=None,
-        dtype=None if config.dtype == "float32" else config.dtype,
+        dtype=None if config.train.precision == "float32" else config.train.precision,
         compile=False,
     )
     preprocessor: Any = task.preprocessor
@@ -307,6 +262,11 @@ def build_classifier(config: FinetuneSettings, data: FinetuneData) -> tuple[Text
     preprocessor.sequence_length = config.sequence_length or min(DEFAULT_SEQUENCE_LENGTH, positions)
     preprocessor.check_fits(task.backbone.vocabulary_size, positions)
     return task, preprocessor
+
+
+def evaluations(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of a log that are evaluations."""
+    return [dict(entry) for entry in entries if entry["kind"] == "validation"]
 
 
 def _or_worst(value: float | None, worst: float = -math.inf) -> float:

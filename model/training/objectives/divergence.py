@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clozekit.model.training.settings.run_settings import DivergenceSettings
+from clozekit.model.training.settings.loop_settings import DivergenceSettings
 
 
 @dataclass(frozen=True)

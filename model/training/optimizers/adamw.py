@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from clozekit.model.training.settings.run_settings import OptimizerSettings
+from clozekit.model.training.settings.loop_settings import OptimizerSettings
 
 
 def change(

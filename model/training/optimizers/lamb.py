@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from clozekit.model.training.optimizers import adamw
-from clozekit.model.training.settings.run_settings import OptimizerSettings
+from clozekit.model.training.settings.loop_settings import OptimizerSettings
 
 
 def trust_ratio(value: tf.Tensor, change: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from clozekit.model.training.cluster.workers import assign_everywhere
-from clozekit.model.training.settings.run_settings import OptimizerSettings
+from clozekit.model.training.settings.loop_settings import OptimizerSettings
 
 
 def has_weight_decay(name: str) -> bool:

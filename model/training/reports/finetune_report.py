@@ -1,9 +1,8 @@
 """The report of a fine-tuning: one HTML file with its metrics and curves."""
 
 from pathlib import Path
-from typing import Any
 
-from clozekit.model.training.finetuning.finetune import FinetuneRun
+from clozekit.model.training.finetuning.finetune import FinetuneResult, FinetuneRun
 from clozekit.model.training.reports.pretraining_report import REPORT_FILE
 from clozekit.model.training.reports.report_charts import TRAIN_COLOR, VALIDATION_COLOR, line, line_chart
 from clozekit.model.training.reports.report_page import Card, Section, folded, render_page, table
@@ -11,7 +10,7 @@ from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_met
 from clozekit.model.training.run_directory.small_files import write_text
 
 
-def write_finetune_report(run: FinetuneRun, result: dict[str, Any]) -> str:
+def write_finetune_report(run: FinetuneRun, result: FinetuneResult) -> str:
     """`report.html` in the directory of a finished run."""
     log = read_metrics(f"{run.directory}/{METRICS_FILE}")
     validation = [entry for entry in log if entry["kind"] == "validation"]
@@ -38,7 +37,7 @@ def write_finetune_report(run: FinetuneRun, result: dict[str, Any]) -> str:
                 Card("Gradient norm", line_chart("Gradient norm", norms, "norm before clipping")),
             ],
         ),
-        Section("Settings", [Card("Configuration", folded("config.yaml of this run", run.config.to_yaml()))]),
+        Section("Settings", [Card("Configuration", folded("config.yaml of this run", run.to_yaml()))]),
     ]
     first = next(iter(result["metrics"].values()))
     tiles = [(name, f"{value:.4f}") for name, value in first.items()]

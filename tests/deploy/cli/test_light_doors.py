@@ -65,7 +65,7 @@ def test_what_is_wrong_with_settings_is_said_before_anything_heavy_is_loaded(tmp
         ["train", "run.yaml", "train.steps=many"],
         ["finetune", "nonsense=1"],
         ["finetune", "broken.yaml"],
-        ["finetune", "init_from=p", "directory=d", "learning_rate=-1"],
+        ["finetune", "init_from=p", "directory=d", "optimizer.learning_rate=-1"],
         ["prepare", *DATASET, "--sequence-length", "3"],
         ["prepare", *DATASET, "--pairs", "never"],
         ["prepare", *DATASET, "--config", "broken.yaml"],

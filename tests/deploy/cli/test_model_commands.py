@@ -73,7 +73,15 @@ def test_finetune_and_predict(preset: str, tmp_path: Path, capsys: pytest.Captur
     directory, train = str(tmp_path / "run"), str(tmp_path / "train.tsv")
     options = ["--init-from", preset, "--train", train, "--text", "text here", "--label", "answer"]
     # A change may stand anywhere between the options.
-    arguments = ["finetune", *options, "epochs=1", "--directory", directory, "xla=false", "batch_size=4"]
+    arguments = [
+        "finetune",
+        *options,
+        "train.epochs=1",
+        "--directory",
+        directory,
+        "train.xla=false",
+        "train.global_batch_size=4",
+    ]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert f"preset {directory}/preset\nreport {directory}/report.html" in out
@@ -112,7 +120,7 @@ def test_finetune_and_predict(preset: str, tmp_path: Path, capsys: pytest.Captur
     [
         (["glue/rte"], "the key init_from is needed, glue/rte does not have it"),
         (["none.yaml"], "must be a readable YAML file, none.yaml is not"),
-        (["epoch=1"], "the command line has epoch; did you mean epochs?"),
+        (["epoch=1"], "the command line has epoch; did you mean train.epochs?"),
         (["--init-from", "x", "--directory", "y"], "the key data is needed"),
         (
             ["--init-from", "x", "--directory", "y", "--train", "none.tsv", "--text", "a", "--label", "b"],
@@ -135,10 +143,10 @@ def test_finetune_refuses_bad_input_in_one_line(
 
 def test_options_are_keys_as_they_are() -> None:
     arguments = parse(
-        ["finetune", "glue/mrpc", "--text", "#1 String", "--test", "a.tsv", "--test", "b.tsv", "epochs=2"]
+        ["finetune", "glue/mrpc", "--text", "#1 String", "--test", "a.tsv", "--test", "b.tsv", "train.epochs=2"]
     )
     assert options_as_keys(arguments) == {"data.text": "#1 String", "data.test": ["a.tsv", "b.tsv"]}
-    assert (arguments.config, arguments.changes) == ("glue/mrpc", ["epochs=2"])
+    assert (arguments.config, arguments.changes) == ("glue/mrpc", ["train.epochs=2"])
     with pytest.raises(SystemExit):
         parse(["finetune", "--nonsense", "x"])
     with pytest.raises(SystemExit):

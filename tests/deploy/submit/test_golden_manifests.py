@@ -22,7 +22,7 @@ from clozekit.deploy.cli.main import main
 from clozekit.deploy.submit import dataflow
 from clozekit.deploy.submit.job_spec import load_job
 from clozekit.model.training.cluster.find_cluster import resolve_cluster
-from clozekit.model.training.settings.run_settings import ClusterSettings
+from clozekit.model.training.settings.loop_settings import ClusterSettings
 
 HERE = Path(__file__).parent
 GOLDEN, SCHEMAS = HERE / "golden", HERE / "schemas"

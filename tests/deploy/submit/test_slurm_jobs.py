@@ -15,14 +15,8 @@ from clozekit.deploy.submit import slurm_jobs as deployed
 from clozekit.deploy.submit.job_spec import Job, SlurmSettings
 from clozekit.model.training.controller import Run
 from clozekit.model.training.run_directory.run_log import MEASURED, METRICS_FILE, read_metrics
-from clozekit.model.training.settings.run_settings import (
-    CheckpointSettings,
-    EvaluateSettings,
-    ModelSettings,
-    OptimizerSettings,
-    RunSettings,
-    TrainSettings,
-)
+from clozekit.model.training.settings.loop_settings import CheckpointSettings, OptimizerSettings
+from clozekit.model.training.settings.run_settings import EvaluateSettings, ModelSettings, RunSettings, TrainSettings
 from clozekit.pipelines.dataset.manifest import Manifest
 
 STEPS = 80

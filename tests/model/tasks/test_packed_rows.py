@@ -10,7 +10,7 @@ from long_variants import FULL
 
 from clozekit.model.families.family_table import family_named
 from clozekit.model.reading.row_records import derive, segment_ids
-from clozekit.model.training.objectives.masked_lm_loss import masked_sums
+from clozekit.model.training.objectives.masked_lm_objective import masked_sums
 from clozekit.tokenizers.common.family_names import FAMILIES
 
 LENGTH = 24

@@ -16,13 +16,12 @@ from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.training import time_budget, training_loop
 from clozekit.model.training.controller import Run
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
+from clozekit.model.training.settings.loop_settings import CheckpointSettings, OptimizerSettings
 from clozekit.model.training.settings.run_settings import (
     BatchRampSettings,
-    CheckpointSettings,
     EvaluateSettings,
     MaskingSettings,
     ModelSettings,
-    OptimizerSettings,
     PhaseSettings,
     RunSettings,
     TrainSettings,

@@ -16,14 +16,8 @@ from processes import Child, finished, free_ports, log_inode, started, wait_for_
 from clozekit.model import MaskedLM
 from clozekit.model.training.controller import Run
 from clozekit.model.training.run_directory.run_log import MEASURED, METRICS_FILE, read_metrics
-from clozekit.model.training.settings.run_settings import (
-    CheckpointSettings,
-    EvaluateSettings,
-    ModelSettings,
-    OptimizerSettings,
-    RunSettings,
-    TrainSettings,
-)
+from clozekit.model.training.settings.loop_settings import CheckpointSettings, OptimizerSettings
+from clozekit.model.training.settings.run_settings import EvaluateSettings, ModelSettings, RunSettings, TrainSettings
 from clozekit.pipelines.dataset.manifest import Manifest
 
 # Dropout on: its random state must come back too.

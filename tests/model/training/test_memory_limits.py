@@ -8,8 +8,8 @@ from clozekit.model.training import memory_limits
 from clozekit.model.training.cluster.kubernetes import indexed_job_cluster
 from clozekit.model.training.cluster.slurm_cluster import expand_nodelist, expand_tasks_per_node
 from clozekit.model.training.memory_limits import check_run_fits
+from clozekit.model.training.settings.loop_settings import ClusterSettings
 from clozekit.model.training.settings.run_file import load_config
-from clozekit.model.training.settings.run_settings import ClusterSettings
 from clozekit.model.training.stages import stages_of
 from clozekit.tokenizers.common.errors import InputError
 

@@ -17,17 +17,10 @@ from long_variants import FULL
 from clozekit.model import MaskedLM
 from clozekit.model.training.controller import Run
 from clozekit.model.training.datasets import check_family, check_splits
-from clozekit.model.training.objectives.masked_lm_measures import Evaluator
+from clozekit.model.training.objectives.masked_lm_objective import Evaluator
 from clozekit.model.training.run_directory.run_log import MEASURED, METRICS_FILE, MetricsLog, read_metrics
-from clozekit.model.training.settings.run_settings import (
-    CheckpointSettings,
-    EvaluateSettings,
-    LogSettings,
-    ModelSettings,
-    OptimizerSettings,
-    RunSettings,
-    TrainSettings,
-)
+from clozekit.model.training.settings.loop_settings import CheckpointSettings, LogSettings, OptimizerSettings
+from clozekit.model.training.settings.run_settings import EvaluateSettings, ModelSettings, RunSettings, TrainSettings
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from clozekit.model.training.schedules import learning_rate, step_progress, warmup_share
-from clozekit.model.training.settings.run_settings import OptimizerSettings
+from clozekit.model.training.settings.loop_settings import OptimizerSettings
 
 
 def rates(num_steps: int, **fields: object) -> list[float]:

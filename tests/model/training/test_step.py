@@ -10,15 +10,10 @@ from long_variants import FULL
 
 from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.training.build_task import build_task
+from clozekit.model.training.controller import pretraining_step
 from clozekit.model.training.optimizers.optimizer import Optimizer, has_weight_decay
-from clozekit.model.training.settings.run_settings import (
-    MaskingSettings,
-    ModelSettings,
-    OptimizerSettings,
-    RunSettings,
-    TrainSettings,
-)
-from clozekit.model.training.step import TrainStep
+from clozekit.model.training.settings.loop_settings import OptimizerSettings
+from clozekit.model.training.settings.run_settings import MaskingSettings, ModelSettings, RunSettings, TrainSettings
 
 MODEL = ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.0)
 
@@ -48,7 +43,7 @@ def trained(steps: int, micro_batch_size: int | None = None, xla: bool = False) 
     )
     task = build_task(config, vocabulary_size=40, sequence_length=12)
     optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
-    step = TrainStep(task, optimizer, config, tf.distribute.get_strategy())
+    step = pretraining_step(task, optimizer, config, tf.distribute.get_strategy())
     result = step.run_loop(iter(batches(steps)), tf.constant(0), tf.constant(steps))
     return task, result
 
@@ -165,7 +160,7 @@ def test_rows_in_a_short_bin_give_the_update_they_give_padded() -> None:
         config = RunSettings("data", "run", model=MODEL, train=train, reader=reader, masking=masking)
         task = build_task(config, vocabulary_size=40, sequence_length=12)
         optimizer = Optimizer(task.trainable_variables, config.optimizer, False)
-        step = TrainStep(task, optimizer, config, tf.distribute.get_strategy())
+        step = pretraining_step(task, optimizer, config, tf.distribute.get_strategy())
         dice = np.random.default_rng(0)
         # One batch of rows of 5 tokens, one of 11.
         padding = (np.arange(12) < np.array([5, 11])[:, None, None]).astype(np.int32) * np.ones((2, 8, 1), np.int32)
@@ -200,7 +195,7 @@ def test_bfloat16_keeps_weights_and_moments_in_float32() -> None:
     task = build_task(config, vocabulary_size=40, sequence_length=12)
     assert task.backbone.token_embedding.compute_dtype == "bfloat16"
     optimizer = Optimizer(task.trainable_variables, config.optimizer, FULL)
-    step = TrainStep(task, optimizer, config, tf.distribute.get_strategy())
+    step = pretraining_step(task, optimizer, config, tf.distribute.get_strategy())
     result = step.run_loop(iter(batches(4)), tf.constant(0), tf.constant(4))
     kinds = {variable.dtype for variable in (*task.trainable_variables, *optimizer.first, *optimizer.second)}
     assert {str(tf.as_dtype(kind).name) for kind in kinds} == {"float32"}

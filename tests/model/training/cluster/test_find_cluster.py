@@ -7,7 +7,7 @@ import pytest
 from clozekit.model.training.cluster.find_cluster import choose_strategy, resolve_cluster
 from clozekit.model.training.cluster.slurm_cluster import expand_nodelist, expand_tasks_per_node
 from clozekit.model.training.cluster.worker_addresses import ClusterSpec
-from clozekit.model.training.settings.run_settings import ClusterSettings
+from clozekit.model.training.settings.loop_settings import ClusterSettings
 from clozekit.tokenizers.common.errors import InputError
 
 TWO = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}})

@@ -38,12 +38,12 @@ def test_batches_have_few_lengths() -> None:
 
 
 def test_every_epoch_holds_every_row_once_in_its_own_order() -> None:
-    stream = np.concatenate([training_rows(10, 7, step, 4) for step in range(5)])
+    stream = np.concatenate([training_rows(10, 7, first, 4) for first in range(0, 20, 4)])
     first, second = stream[:10], stream[10:]
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(10))
     assert first.tolist() != second.tolist()
     assert training_rows(10, 8, 0, 4).tolist() != first[:4].tolist()
     # A batch of several epochs, for a file smaller than a batch.
-    assert np.bincount(training_rows(3, 0, 1, 7)).sum() == 7
+    assert np.bincount(training_rows(3, 0, 7, 7)).sum() == 7
     # numpy.random.default_rng([7, 0]).permutation(10): a change of it changes every run.
     assert first.tolist() == [8, 0, 7, 1, 3, 6, 2, 4, 5, 9]

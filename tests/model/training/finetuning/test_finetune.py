@@ -6,42 +6,29 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from finetune_runs import curve, run_of
 from helper_folder import HELPERS
 from long_variants import DISTINCT, FULL
 
 from clozekit.model import TextClassifier
 from clozekit.model.tasks.classify_texts import classify_texts
-from clozekit.model.training.finetuning.finetune import FinetuneRun
+from clozekit.model.training.finetuning.finetune import FinetuneResult, FinetuneRun
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
-from clozekit.model.training.settings.finetune_settings import load_finetune_config
 from clozekit.tokenizers.common.errors import InputError
-
-
-def run_of(preset: str, folder: Path, directory: Path, *changes: str) -> FinetuneRun:
-    """On train.tsv and dev.tsv, 10 steps an epoch."""
-    given = [
-        f"init_from={preset}",
-        f"directory={directory}",
-        f"data.folder={folder}",
-        *("data.train=train.tsv", "data.validation=dev.tsv", "data.text=sentence", "data.label=label"),
-        *("batch_size=16", "learning_rate=0.02", "epochs=5", "xla=false", *changes),
-    ]
-    return FinetuneRun(load_finetune_config(None, given))
 
 
 @pytest.fixture(scope="module")
 def finished(
     start_preset: str, labelled: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[FinetuneRun, dict[str, Any]]:
+) -> tuple[FinetuneRun, FinetuneResult]:
     run = run_of(start_preset, labelled, tmp_path_factory.mktemp("finished"), "data.test=test.tsv")
     return run, run.train()
 
 
-def test_it_learns_and_the_preset_knows_the_labels(finished: tuple[FinetuneRun, dict[str, Any]]) -> None:
+def test_it_learns_and_the_preset_knows_the_labels(finished: tuple[FinetuneRun, FinetuneResult]) -> None:
     run, result = finished
     assert result["metrics"]["dev"]["accuracy"] == 1.0
     task = TextClassifier.from_preset(str(run.preset_directory))
@@ -53,7 +40,7 @@ def test_it_learns_and_the_preset_knows_the_labels(finished: tuple[FinetuneRun, 
     assert sum(cat.probabilities.values()) == pytest.approx(1.0)
 
 
-def test_the_files_of_a_run(finished: tuple[FinetuneRun, dict[str, Any]], labelled: Path) -> None:
+def test_the_files_of_a_run(finished: tuple[FinetuneRun, FinetuneResult], labelled: Path) -> None:
     run, result = finished
     assert json.loads((Path(run.directory) / "result.json").read_text(encoding="utf-8")) == result
     entries = read_metrics(Path(run.directory) / METRICS_FILE)
@@ -68,25 +55,22 @@ def test_the_files_of_a_run(finished: tuple[FinetuneRun, dict[str, Any]], labell
     assert tested == "index\tprediction\n" + "".join(f"{n}\t{label}\n" for n, (_, label) in enumerate(rows[:4]))
 
 
-def curve(directory: Path) -> list[dict[str, Any]]:
-    return read_metrics(directory / METRICS_FILE)
-
-
 KILLED = """
 import sys, threading
 from pathlib import Path
-sys.path += sys.argv[1].split(":")
-from test_finetune import run_of
-run = run_of(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), "data.test=test.tsv", "checkpoint_every_steps=15")
-advance = run._advance
+sys.path.append(sys.argv[1])
+from finetune_runs import run_of
+from clozekit.model.training.training_loop import TrainingLoop
+run = run_of(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), "data.test=test.tsv", "checkpoint.every_steps=15")
+advance = TrainingLoop._advance
 
-def advance_until_told(position, log, bar):
-    position = advance(position, log, bar)
-    if position.global_step >= int(sys.argv[5]):
+def advance_until_told(loop):
+    trouble = advance(loop)
+    if loop._position.global_step >= int(sys.argv[5]):
         threading.Event().wait()
-    return position
+    return trouble
 
-run._advance = advance_until_told
+TrainingLoop._advance = advance_until_told
 run.train()
 """
 
@@ -100,7 +84,7 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
         sys.executable,
         "-c",
         KILLED,
-        f"{Path(__file__).parent}:{HELPERS}",
+        str(HELPERS),
         start_preset,
         str(labelled),
         str(directory),
@@ -113,7 +97,7 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
     finally:
         process.kill()
         process.wait()
-    changes = ("data.test=test.tsv", "checkpoint_every_steps=15")
+    changes = ("data.test=test.tsv", "checkpoint.every_steps=15")
     result = run_of(start_preset, labelled, directory, *changes).train()
     whole = tmp_path / "whole"
     assert run_of(start_preset, labelled, whole, *changes).train() == result
@@ -124,22 +108,22 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
 
 def test_it_stops_early_and_keeps_the_best_weights(start_preset: str, labelled: Path, tmp_path: Path) -> None:
     """On labels that are the other way round, every step makes it worse."""
-    run = run_of(start_preset, labelled, tmp_path, "data.validation=flipped.tsv", "patience=2", "epochs=20")
+    run = run_of(start_preset, labelled, tmp_path, "data.validation=flipped.tsv", "patience=2", "train.epochs=20")
     result = run.train()
     history = run.history()
-    assert len(history) == run.best() + 1 + 2 < 20
-    assert result["best_step"] == history[run.best()]["step"]
+    assert len(history) == run.best(history) + 1 + 2 < 20
+    assert result["best_step"] == history[run.best(history)]["step"]
     assert history[-1]["accuracy"] < result["metrics"]["flipped"]["accuracy"]
     # The preset is the best, and a finished run only says so again.
     loaded = TextClassifier.from_preset(str(run.preset_directory))
     assert all((x == y).all() for x, y in zip(loaded.get_weights(), run.task.get_weights(), strict=True))
-    again = run_of(start_preset, labelled, tmp_path, "data.validation=flipped.tsv", "patience=2", "epochs=20")
+    again = run_of(start_preset, labelled, tmp_path, "data.validation=flipped.tsv", "patience=2", "train.epochs=20")
     assert again.train() == result
     assert len(again.history()) == len(history)
 
 
 def test_equal_metrics_are_told_apart_by_the_loss(start_preset: str, labelled: Path, tmp_path: Path) -> None:
-    run = run_of(start_preset, labelled, tmp_path, "patience=2", "epochs=10", "learning_rate=1e-30")
+    run = run_of(start_preset, labelled, tmp_path, "patience=2", "train.epochs=10", "optimizer.learning_rate=1e-30")
     run.train()
     # Nothing moves: the first of equal evaluations is best.
     assert [entry["step"] for entry in run.history()] == [10, 20, 30]
@@ -154,19 +138,19 @@ def test_a_metric_that_is_no_number_is_worst_and_one_that_is_not_there_is_named(
     lines = [json.dumps({"kind": "validation", "step": step, **row}) + "\n" for step, row in enumerate(rows)]
     log = tmp_path / METRICS_FILE
     log.write_text("".join(lines))
-    assert run.best() == 2
+    assert run.best(run.history()) == 2
     log.write_text("".join(lines[:2]))
-    assert run.best() == 1
+    assert run.best(run.history()) == 1
     log.write_text("".join(lines).replace("accuracy", "spearmanr"))
     with pytest.raises(InputError, match="must have accuracy, which decides, that of step 0 has none"):
-        run.best()
+        run.best(run.history())
 
 
 @pytest.mark.parametrize("family", DISTINCT)
 def test_every_family_takes_pairs(family: str, preset_of: Callable[[str], str], labelled: Path, tmp_path: Path) -> None:
     """And the classifier that is saved answers as the trained one."""
     changes = ["data.train=pairs.csv", "data.validation=[]", "data.text=first", "data.text_pair=second"]
-    run = run_of(preset_of(family), labelled, tmp_path, *changes, "data.label=same", "epochs=0.5", "patience=1")
+    run = run_of(preset_of(family), labelled, tmp_path, *changes, "data.label=same", "train.epochs=0.5", "patience=1")
     result = run.train()
     assert result["best_step"] == 4  # half an epoch of 99 examples, 16 a step; the other 11 are to validate on
     part = run.data.validation[0].examples
@@ -179,7 +163,7 @@ def test_every_family_takes_pairs(family: str, preset_of: Callable[[str], str], 
 
 def test_numbers_are_predicted_by_regression(start_preset: str, labelled: Path, tmp_path: Path) -> None:
     changes = ["task=regression", "data.train=numbers.jsonl", "data.validation=[]", "data.text=text", "data.label=size"]
-    run = run_of(start_preset, labelled, tmp_path, *changes, "epochs=8", "sequence_length=32")
+    run = run_of(start_preset, labelled, tmp_path, *changes, "train.epochs=8", "sequence_length=32")
     result = run.train()
     assert result["metric"] == "pearson"
     assert result["metrics"]["validation"]["pearson"] > 0.8
@@ -191,7 +175,7 @@ def test_numbers_are_predicted_by_regression(start_preset: str, labelled: Path, 
 
 
 def test_a_run_goes_on_only_with_its_own_settings_and_files(
-    finished: tuple[FinetuneRun, dict[str, Any]], start_preset: str, labelled: Path
+    finished: tuple[FinetuneRun, FinetuneResult], start_preset: str, labelled: Path
 ) -> None:
     directory = Path(finished[0].directory)
     with pytest.raises(InputError, match=r"goes on only with the settings .* \(seed was 0, is 1\)"):
@@ -234,5 +218,5 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 def test_steps_that_are_no_numbers_stop_the_run(start_preset: str, labelled: Path, tmp_path: Path) -> None:
     run = run_of(start_preset, labelled, tmp_path)
     run.task.output_dense.kernel.assign(np.full(run.task.output_dense.kernel.shape, np.nan))
-    with pytest.raises(InputError, match="the loss must stay a number, it was none in every step from 0 to 10"):
+    with pytest.raises(InputError, match="the validation loss must be a number, it is nan .* no checkpoint"):
         run.train()

@@ -249,7 +249,7 @@ def test_a_file_of_ones_own_comes_before_the_ready_configurations(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["epoch=2"], "has epoch; did you mean epochs"),
+        (["train.epoch=2"], "has train.epoch; did you mean train.epochs"),
         (["data.lable=x"], "has data.lable; did you mean data.label"),
         (["data.train=null"], "data.train must be str"),
         (["task=ranking"], "task must be one of classification, regression, got 'ranking'"),
@@ -258,9 +258,9 @@ def test_a_file_of_ones_own_comes_before_the_ready_configurations(
         (["data.labels=[a,a]"], "data.labels must name each class once"),
         (["data.format=xls"], "data.format must be one of auto, tsv, csv, jsonl, got 'xls'"),
         (["data.validation_rate=1"], "data.validation_rate must be above 0 and below 1, got 1.0"),
-        (["batch_size=0"], "batch_size must be at least 1, got 0"),
-        (["learning_rate=0"], "learning_rate must be above 0"),
-        (["dtype=float8"], "dtype must be one of float32"),
+        (["train.global_batch_size=0"], "train.global_batch_size must be at least 1, got 0"),
+        (["optimizer.learning_rate=0"], "optimizer.learning_rate must be above 0"),
+        (["train.precision=float8"], "train.precision must be one of float32"),
     ],
 )
 def test_a_configuration_that_breaks_a_rule_is_refused(changes: list[str], message: str) -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from clozekit.model.training.measures import LoopTimes, peak_memory_bytes, speed
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, MetricsLog, read_metrics
-from clozekit.model.training.settings.run_settings import LogSettings
+from clozekit.model.training.settings.loop_settings import LogSettings
 
 
 def logged_events(directory: str) -> list[tuple[str, int, float]]:

@@ -1,13 +1,25 @@
-"""Evaluation on the validation split: loss, perplexity, accuracy, and what guessing the commonest token would get."""
+"""The masked-LM objective: cross-entropy of the masked tokens; on the validation split also its perplexity.
+
+Devlin et al. 2018 (arXiv 1810.04805, section 3.1, task 1).
+"""
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from clozekit.model.training.objectives.masked_lm_loss import Sums, masked_sums
+from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.training.objectives.objective import Batch, Objective, Sums
+
+
+def masked_sums(task: MaskedLM, batch: Batch, training: bool) -> Sums:
+    """The sums of a masked batch; unused slots have the weight 0 in mask_weights, float32 (B, M)."""
+    loss, correct = task.masked_sums(batch, training=training)
+    return Sums(loss, tf.reduce_sum(batch["mask_weights"]), correct)
+
+
+OBJECTIVE = Objective(masked_sums)
 
 
 class Evaluator:
@@ -16,12 +28,12 @@ class Evaluator:
     in_memory: read the batches now, once; otherwise they are read anew, which holds a large split one batch at a time.
     """
 
-    def __init__(self, task: Any, batches: Iterable[dict[str, tf.Tensor]], xla: bool, in_memory: bool = True) -> None:
+    def __init__(self, task: MaskedLM, batches: Iterable[Batch], xla: bool, in_memory: bool = True) -> None:
         self._task = task
         self._batches = list(batches) if in_memory else batches
         self._sums = tf.function(self._batch_sums, jit_compile=xla, autograph=False)
 
-    def _batch_sums(self, batch: dict[str, tf.Tensor]) -> Sums:
+    def _batch_sums(self, batch: Batch) -> Sums:
         return masked_sums(self._task, batch, training=False)
 
     def run(self) -> dict[str, float]:

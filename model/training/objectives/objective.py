@@ -1,0 +1,42 @@
+"""What an objective is: the sums of a batch, whose loss training minimises. Each is a file beside this one."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import tensorflow as tf
+
+Batch: TypeAlias = Mapping[str, tf.Tensor]
+
+
+class Sums(NamedTuple):
+    """What a batch adds: summed loss (nats, or squares), number of predictions, number of right ones; float32 scalars.
+
+    They are divided once, after everything was summed: over micro-batches, replicas and steps.
+    """
+
+    loss: tf.Tensor
+    count: tf.Tensor
+    correct: tf.Tensor
+
+
+@dataclass(frozen=True)
+class Objective:
+    """sums: task, batch, whether dropout is on -> Sums. is_right_or_wrong: whether `correct` means anything; a number is
+    never right."""
+
+    sums: Callable[[Any, Batch, bool], Sums]
+    is_right_or_wrong: bool = True
+
+    def measures(self, loss: float, count: float, correct: float) -> dict[str, float]:
+        """What the log says of sums: loss, and accuracy (0 to 1) where there is one; no numbers where nothing counted."""
+        values = {"loss": loss / count if count else float("nan")}
+        if self.is_right_or_wrong:
+            values["accuracy"] = correct / count if count else float("nan")
+        return values
+
+
+def objective_named(name: str) -> Objective:
+    """`OBJECTIVE` of the file NAME_objective.py beside this one."""
+    return cast(Objective, importlib.import_module(f"clozekit.model.training.objectives.{name}_objective").OBJECTIVE)

@@ -1,0 +1,200 @@
+"""The groups of settings that pretraining and fine-tuning have alike: optimizer, checkpoints, divergence, cluster, log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clozekit.tokenizers.settings.settings_files import check, check_choice
+
+# Each draws its own random numbers for dropout from the room that a step has.
+MAX_MICRO_BATCHES = 256
+# More are a mistake in an environment: the largest published runs had some thousands of hosts.
+MAX_WORKERS = 10_000
+
+# An optimizer is a file of that name.
+OPTIMIZERS = tuple(
+    sorted(
+        path.stem
+        for path in (Path(__file__).parents[1] / "optimizers").glob("*.py")
+        if path.stem not in ("__init__", "optimizer")
+    )
+)
+SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """AdamW or LAMB. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases.
+
+    schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
+    line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
+    1 - square root (warmup_stable_decay). one_cycle has its own rise.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.98
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    schedule: str = "linear"
+    warmup_rate: float = 0.06
+    decay_power: float = 2.0
+    decay_rate: float = 0.1
+    final_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer.name", self.name, OPTIMIZERS)
+        check_choice("optimizer.schedule", self.schedule, SCHEDULES)
+        for name in ("learning_rate", "clip_norm", "decay_power", "epsilon"):
+            check(f"optimizer.{name} must be above 0", getattr(self, name) > 0, getattr(self, name))
+        check("optimizer.weight_decay must be at least 0", self.weight_decay >= 0, self.weight_decay)
+        for name in ("warmup_rate", "decay_rate", "final_rate"):
+            check(f"optimizer.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
+        for name in ("beta_1", "beta_2"):
+            check(f"optimizer.{name} must be in [0, 1)", 0 <= getattr(self, name) < 1, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """How often a checkpoint is written, how many are kept, whether a run goes on from them.
+
+    keep: the newest ones; keep_best: also the one with the lowest validation loss, written whenever an evaluation is
+    the best so far. background: files are written while training goes on, for a copy of the state in host memory.
+    resume: auto goes on from the newest checkpoint of `directory` if there is one, required refuses to begin anew,
+    never refuses to touch a directory that has checkpoints.
+    """
+
+    every_steps: int = 500
+    keep: int = 2
+    keep_best: bool = True
+    background: bool = True
+    resume: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("every_steps", "keep"):
+            check(f"checkpoint.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        check_choice("checkpoint.resume", self.resume, ("auto", "required", "never"))
+
+
+@dataclass(frozen=True)
+class DivergenceSettings:
+    """When training has gone wrong, and what is done then.
+
+    It has when every step of num_bad_steps in a row was skipped for a gradient that is no number, or when the mean loss
+    of the last window_steps is above loss_factor times the lowest such mean of the run (None: never). action: stop
+    names the last good checkpoint; go_back returns to it and goes on behind the rows that were read since, at most
+    max_returns times.
+    """
+
+    num_bad_steps: int = 20
+    loss_factor: float | None = 2.0
+    window_steps: int = 200
+    action: str = "stop"
+    max_returns: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("num_bad_steps", "window_steps", "max_returns"):
+            check(f"divergence.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
+        factor = self.loss_factor
+        check("divergence.loss_factor must be above 1", factor is None or factor > 1, factor)
+        check_choice("divergence.action", self.action, ("stop", "go_back"))
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """On which devices and workers a run trains; normally the environment says it all.
+
+    strategy: one_device, mirrored (all GPUs, or num_cpu_devices logical CPUs), multi_worker, tpu. environment: whose
+    variables to believe; none is a process alone. port: where workers listen, where the environment leaves it open.
+    num_workers: where the environment does not say how many there are (an Indexed Job).
+    """
+
+    strategy: str = "auto"
+    environment: str = "auto"
+    num_workers: int | None = None
+    num_cpu_devices: int = 1
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("cluster.strategy", self.strategy, ("auto", "one_device", "mirrored", "multi_worker", "tpu"))
+        check_choice(
+            "cluster.environment",
+            self.environment,
+            ("auto", "none", "vertex", "tf_config", "slurm", "jobset", "indexed_job", "tpu"),
+        )
+        check(
+            "cluster.num_workers must be at least 1",
+            self.num_workers is None or self.num_workers >= 1,
+            self.num_workers,
+        )
+        check("cluster.num_workers must be at most 10,000", (self.num_workers or 1) <= MAX_WORKERS, self.num_workers)
+        devices = self.num_cpu_devices
+        check("cluster.num_cpu_devices must be from 1 to 256", 1 <= devices <= 256, devices)
+        check("cluster.port must be from 1 to 65535", self.port is None or 1 <= self.port <= 65535, self.port)
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What the log needs to know of the machine. peak_teraflops: of one device, at the precision it trains in, for
+    MFU; price_per_hour: of all workers together, in any currency."""
+
+    peak_teraflops: float | None = None
+    price_per_hour: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("peak_teraflops", "price_per_hour"):
+            value = getattr(self, name)
+            check(f"log.{name} must be above 0", value is None or value > 0, value)
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What the loop of a run and its step go by, whatever is trained: what the settings of all kinds of runs come to.
+
+    steps: the last one; hours: what the run may take if not None, counted over all its starts. steps_per_loop: steps
+    between two looks of the controller at the device; evaluate_every_steps: between two evaluations.
+    """
+
+    steps: int
+    seed: int
+    xla: bool
+    steps_per_loop: int
+    evaluate_every_steps: int
+    optimizer: OptimizerSettings
+    checkpoint: CheckpointSettings
+    divergence: DivergenceSettings
+    log: LogSettings
+    hours: float | None = None
+
+
+def check_batches(global_batch_size: int, micro_batch_size: int | None, steps_per_loop: int) -> None:
+    """Raises InputError unless a global batch divides into a sound number of micro-batches."""
+    check_count("train.global_batch_size", global_batch_size)
+    check_count("train.steps_per_loop", steps_per_loop)
+    micro = global_batch_size if micro_batch_size is None else micro_batch_size
+    divides = micro >= 1 and global_batch_size % micro == 0
+    check("train.global_batch_size must be a multiple of train.micro_batch_size", divides, global_batch_size, micro)
+    pieces = global_batch_size // micro
+    check(f"a step has at most {MAX_MICRO_BATCHES} micro-batches", pieces <= MAX_MICRO_BATCHES, pieces)
+
+
+def check_count(name: str, value: int) -> None:
+    check(f"{name} must be at least 1", value >= 1, value)
+    # As int32 it goes to the device.
+    check(f"{name} must be below 2**31", value < 2**31, value)
+
+
+def flattened(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value of nested settings, as the state file of a checkpoint gives it back."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, tuple):
+            # As JSON has it. The dataset of a phase is known by its hash.
+            value = [
+                {k: v for k, v in part.items() if k != "dataset"} if isinstance(part, dict) else part for part in value
+            ]
+        flat.update(flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
+    return flat

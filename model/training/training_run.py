@@ -1,0 +1,208 @@
+"""What every kind of run does alike: takes its directory, goes on where it stands, trains, ends, all workers together."""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Generic, TypeVar
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from clozekit.model.tasks.task import Task
+from clozekit.model.training.cluster.endings import WorkerLostError
+from clozekit.model.training.cluster.workers import Workers, is_lost_worker
+from clozekit.model.training.flops import Dimensions, training_flops_per_token
+from clozekit.model.training.objectives.objective import Objective
+from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved
+from clozekit.model.training.run_directory.run_files import CONFIG_FILE, claim_run_directory
+from clozekit.model.training.run_directory.run_lock import RunLock, lock_run
+from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
+from clozekit.model.training.run_directory.small_files import write_text
+from clozekit.model.training.settings.loop_settings import LoopSettings
+from clozekit.model.training.stages import Stage
+from clozekit.model.training.step import LoopResult, TrainStep
+from clozekit.model.training.stop_signals import StopSignals
+from clozekit.model.training.training_loop import TrainingLoop
+from clozekit.tokenizers.common.errors import InputError
+
+Result = TypeVar("Result")
+
+
+class TrainingRun(ABC, Generic[Result]):
+    """Base of pretraining and fine-tuning, which set the attributes when they are made. Result: what `train` returns.
+
+    made_by: the verb that writes such directories; more_files: what it writes besides what every run of its kind does.
+    has_stopped: whether going on would bring nothing better.
+    """
+
+    made_by: str
+    more_files: tuple[str, ...] = ()
+    directory: str
+    preset_directory: str
+    settings: LoopSettings
+    workers: Workers
+    stages: tuple[Stage, ...]
+    task: Task
+    objective: Objective
+    checkpoints: Checkpoints
+    step: TrainStep
+    has_stopped: bool = False
+    _lock: RunLock
+
+    @abstractmethod
+    def to_yaml(self) -> str:
+        """The whole configuration."""
+
+    @abstractmethod
+    def begin_anew(self) -> None:
+        """Gives the task the weights it begins with, where it has not got them."""
+
+    @abstractmethod
+    def go_on(self, log: MetricsLog | NoLog) -> None:
+        """Takes from the log of a run that was interrupted what is not in its checkpoints."""
+
+    @abstractmethod
+    def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
+        """What one worker reads of the global batches of a stage, from row number `row` of the whole run on, without end."""
+
+    @abstractmethod
+    def row_length(self, stage: Stage) -> tuple[int, int]:
+        """Positions of a row as it is read, and those of them that are predicted."""
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, float]:
+        """Measures on the validation data; "loss" is one of them."""
+
+    @abstractmethod
+    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:
+        """Does what an evaluation that was logged is for; returns what is said of it. All workers come here alike."""
+
+    @abstractmethod
+    def finish(self, metrics: dict[str, float]) -> Result:
+        """What is done behind the last step; metrics: of the last evaluation."""
+
+    def train(self) -> Result:
+        """Trains to the end, going on from the newest checkpoint.
+
+        Raises an EarlyEndError when it ends before with nothing lost: a signal came, or another worker is gone. Raises
+        InputError when another run is at work in its directory.
+        """
+        with ExitStack() as held:
+            self._lock = self._take_lock(held)
+            return self._train_locked()
+
+    def _take_lock(self, held: ExitStack) -> RunLock:
+        """The chief's lock. When it gets none, all workers end together."""
+        lock, refused = RunLock(), None
+        if self.workers.is_chief:
+            try:
+                lock = held.enter_context(lock_run(self.directory, self.preset_directory))
+            except InputError as error:
+                refused = error
+        if self.workers.any(refused is not None):
+            raise refused or InputError("a run needs its directory for itself, the chief says why it has not got it")
+        return lock
+
+    def _train_locked(self) -> Result:
+        try:
+            with StopSignals() as signals:
+                result = self._train(signals)
+            # Nobody leaves while another worker may still need it.
+            self.workers.any(False)
+            return result
+        except tf.errors.OpError as error:
+            if self.workers.spec.num_workers == 1 or not is_lost_worker(error):
+                raise
+            saved = self.checkpoints.found()
+            raise WorkerLostError(
+                f"another worker is gone ({' '.join(error.message.split())[:120]}); start all"
+                f" {self.workers.spec.num_workers} again: they go on from"
+                f" {saved[-1].path if saved else 'the beginning'}"
+            ) from error
+        finally:
+            self.checkpoints.wait()
+
+    def _train(self, signals: StopSignals) -> Result:
+        position, steps = self._begin(), self.settings.steps
+        if position.global_step >= steps:
+            self.say(f"already trained to step {position.global_step}")
+        elif position.global_step:
+            self.say(f"going on from step {position.global_step} of {steps}")
+        chief = self.workers.is_chief
+        if chief:
+            tf.io.gfile.makedirs(self.directory)
+            claim_run_directory(self.directory, self.made_by, self.more_files)
+            write_text(f"{self.directory}/{CONFIG_FILE}", self.to_yaml())
+        log = MetricsLog(self.directory, position.global_step) if chief else NoLog()
+        try:
+            self.go_on(log)
+            metrics = TrainingLoop(self, position, log, signals).train()
+        finally:
+            log.close()
+        return self.finish(metrics)
+
+    def _begin(self) -> Position:
+        """Where the run goes on: at its newest whole checkpoint, else at the start."""
+        resume = self.settings.checkpoint.resume
+        if resume == "never" and self.checkpoints.found():
+            raise InputError(
+                f"checkpoint.resume is never and {self.checkpoints.directory} holds checkpoints; choose another"
+                " `directory`, or leave checkpoint.resume out to go on from the newest"
+            )
+        saved = self.restore()
+        if saved is not None:
+            return saved.position
+        if resume == "required":
+            raise InputError(
+                f"checkpoint.resume is required and {self.checkpoints.directory} holds no whole checkpoint; check"
+                " `directory`, or leave checkpoint.resume out to begin anew"
+            )
+        self.begin_anew()
+        return Position()
+
+    def restore(self, at_most_step: int | None = None) -> Saved | None:
+        """Puts the model and the optimizer where the chief's newest whole checkpoint (of a step of at most
+        `at_most_step`) has them; None when there is none."""
+        saved: Saved | None = None
+        values: dict[str, np.ndarray] = {}
+        if self.workers.is_chief:
+            saved, values, problems = self.checkpoints.newest(at_most_step)
+            self.checkpoints.set_aside(problems)
+            for problem in problems:
+                self.say(f"damaged checkpoint left out: {problem}")
+        step = self.workers.chiefs(-1 if saved is None else saved.step)
+        if step < 0:
+            return None
+        if not self.workers.is_chief:
+            saved, values = self.checkpoints.at(step)
+        self.checkpoints.assign(values)
+        return saved
+
+    def flops_per_token(self, stage: int) -> float:
+        length, predicted = self.row_length(self.stages[stage])
+        return training_flops_per_token(Dimensions.of(self.task.backbone), length, predicted / length)
+
+    def batches_from(self, stage_index: int, row: int) -> Iterator[dict[str, tf.Tensor]]:
+        """An iterator over training batches of a stage, from row number `row` of the whole run on."""
+        return self.workers.deal(functools.partial(self.share, self.stages[stage_index], row))
+
+    def run_loop(
+        self,
+        batches: Iterator[dict[str, tf.Tensor]],
+        first_step: int,
+        num_steps: int,
+        stage: int,
+        time_share: tuple[float, float],
+    ) -> LoopResult:
+        """Runs steps of one stage; time_share: of `train.hours`, what is used before them, and what each will use."""
+        self._lock.check()
+        return self.step.run_loop(
+            batches, tf.constant(first_step), tf.constant(num_steps), *map(tf.constant, time_share), stage=stage
+        )
+
+    def say(self, text: str) -> None:
+        """A line on the screen, of the chief alone."""
+        if self.workers.is_chief:
+            tqdm.write(f"  {text}")
