@@ -1,13 +1,14 @@
 """The model of a run, from its configuration and its dataset: tokenizer, task, preprocessor, masking."""
 
 import os
-from typing import Any
+from collections.abc import Callable
 
 import keras
 
 from clozekit.model.families.family_table import family_named
 from clozekit.model.families.vocabulary_padding import close_padding, padded_size
 from clozekit.model.masking.masking_rule import MaskingRule
+from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.pipelines.dataset.manifest import Manifest
@@ -37,7 +38,7 @@ def build_task(config: RunSettings, vocabulary_size: int, sequence_length: int) 
     """A task with fresh weights that (config.seed, config.model) decide, its vocabulary filled up."""
     keras.utils.set_random_seed(config.seed)
     family = family_named(config.model.family)
-    make_backbone: Any = family.backbone
+    make_backbone: Callable[..., Backbone] = family.backbone
     backbone = make_backbone(
         vocabulary_size=padded_size(vocabulary_size, config.model.vocabulary_multiple),
         max_sequence_length=sequence_length,

@@ -1,8 +1,8 @@
 """FLOPs a token and memory of a training step, by formula, from a backbone's dimensions alone."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from clozekit.model.tasks.backbone import Backbone
 
 # Kaplan et al. 2020 (arXiv 2001.08361, section 2.1): a product of (m, k) and (k, n) is 2mkn FLOPs, backward is twice
 # forward. Chowdhery et al. 2022 (arXiv 2204.02311, appendix B): attention's own products count, recomputation does not.
@@ -39,15 +39,15 @@ class Dimensions:
     dropout: float
 
     @classmethod
-    def of(cls, backbone: Any) -> "Dimensions":
-        settings: Mapping[str, Any] = backbone.settings()
+    def of(cls, backbone: Backbone) -> "Dimensions":
+        settings = backbone.settings()
         # ALBERT repeats its layers, `num_inner_repetitions` of them at each of num_layers places.
         return cls(
             len(backbone.encoder_layers()),
             settings["num_heads"],
             settings["hidden_dim"],
             settings["intermediate_dim"],
-            settings.get("embedding_dim", settings["hidden_dim"]),
+            settings["embedding_dim"] if "embedding_dim" in settings else settings["hidden_dim"],
             settings["vocabulary_size"],
             settings["dropout"],
         )

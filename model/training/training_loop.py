@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -14,7 +14,7 @@ from clozekit.model.training.measures import LoopTimes, peak_memory_bytes, speed
 from clozekit.model.training.objectives.divergence import Trouble, watch_loop
 from clozekit.model.training.objectives.objective import Objective
 from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, best_of
-from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
+from clozekit.model.training.run_directory.run_log import Entry, MetricsLog, NoLog
 from clozekit.model.training.settings.loop_settings import LoopSettings
 from clozekit.model.training.stages import Stage, stage_at
 from clozekit.model.training.step import LoopResult
@@ -227,15 +227,15 @@ class TrainingLoop:
             run.checkpoints.remove_after(good.global_step)
         self._log.go_back(good.global_step)
         # The step after: a run that goes on from that very checkpoint comes here again.
-        event = {"event": "went_back", "from_step": position.global_step, "rows_left_out": rows}
-        self._log.write("event", good.global_step + 1, {**event, "reason": trouble.reason})
+        event: dict[str, float | str] = {"event": "went_back", "from_step": position.global_step, "rows_left_out": rows}
+        self._log.write("event", good.global_step + 1, event | {"reason": trouble.reason})
         run.say(
             f"{trouble.reason}: went back from step {position.global_step} to {good.global_step}, {rows} rows left out"
         )
         self._open_batches()
 
 
-def _described(entries: list[dict[str, Any]]) -> str:
+def _described(entries: list[Entry]) -> str:
     last = next((entry for entry in reversed(entries) if entry["kind"] == "train"), None)
     if last is None or last["loss"] is None:
         return "every step skipped"

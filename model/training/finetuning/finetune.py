@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ from clozekit.model.training.run_directory.run_files import (
     check_run_directory,
 )
 from clozekit.model.training.run_directory.run_lock import RunLock
-from clozekit.model.training.run_directory.run_log import METRICS_FILE, MetricsLog, NoLog, read_metrics
+from clozekit.model.training.run_directory.run_log import METRICS_FILE, Entry, MetricsLog, NoLog, read_metrics
 from clozekit.model.training.run_directory.small_files import read_text, write_text
 from clozekit.model.training.settings.finetune_settings import FinetuneSettings
 from clozekit.model.training.stages import Stage
@@ -137,11 +137,11 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
             num_workers,
         )
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Entry]:
         """The evaluations so far: what is best and when to stop follow from them, also after a kill."""
         return evaluations(read_metrics(f"{self.directory}/{METRICS_FILE}"))
 
-    def best(self, history: Sequence[Mapping[str, Any]]) -> int:
+    def best(self, history: Sequence[Entry]) -> int:
         """The place in `history` of the best evaluation; of equal metrics the lower loss, then the first.
 
         Raises InputError when the log lacks the metric: it is of another task.
@@ -158,7 +158,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         values = [(_or_worst(entry[name]), -_or_worst(entry["loss"], math.inf)) for entry in history]
         return values.index(max(values))
 
-    def _look_at(self, history: Sequence[Mapping[str, Any]]) -> bool:
+    def _look_at(self, history: Sequence[Entry]) -> bool:
         """Notes whether `patience` evaluations brought nothing better; returns whether the last one is the best, both as
         the chief, who alone has the log, sees it."""
         is_best = has_stopped = False
@@ -257,16 +257,16 @@ def build_classifier(config: FinetuneSettings, data: FinetuneData) -> tuple[Text
         dtype=None if config.train.precision == "float32" else config.train.precision,
         compile=False,
     )
-    preprocessor: Any = task.preprocessor
+    preprocessor = cast(Preprocessor, task.preprocessor)
     positions = task.backbone.max_sequence_length
     preprocessor.sequence_length = config.sequence_length or min(DEFAULT_SEQUENCE_LENGTH, positions)
     preprocessor.check_fits(task.backbone.vocabulary_size, positions)
     return task, preprocessor
 
 
-def evaluations(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def evaluations(entries: Iterable[Entry]) -> list[Entry]:
     """The entries of a log that are evaluations."""
-    return [dict(entry) for entry in entries if entry["kind"] == "validation"]
+    return [entry for entry in entries if entry["kind"] == "validation"]
 
 
 def _or_worst(value: float | None, worst: float = -math.inf) -> float:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from clozekit.tokenizers.storage.file_systems import reason_of
 _SUFFIXES = {
     ".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".txt": "tsv",
 }  # fmt: skip
+# What stands in a field: texts, and labels as JSON has them.
+Cell: TypeAlias = str | int | float
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,17 @@ class LabelledTexts:
     def taken(self, places: Sequence[int]) -> "LabelledTexts":
         """The examples at `places`, in that order."""
 
-        fields: dict[str, Any] = {name: getattr(self, name) for name in ("texts", "pairs", "labels", "lines", "kinds")}
-        taken: dict[str, Any] = {
-            name: tuple(values[place] for place in places) for name, values in fields.items() if values
-        }
-        return dataclasses.replace(self, **taken)
+        def of(values: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(values[place] for place in places) if values else ()
+
+        return dataclasses.replace(
+            self,
+            texts=of(self.texts),
+            pairs=of(self.pairs),
+            labels=of(self.labels),
+            lines=of(self.lines),
+            kinds=of(self.kinds),
+        )
 
 
 def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
@@ -67,7 +76,7 @@ def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
     that is no text, or a file without examples. With skip_bad_rows such rows are counted instead.
     """
     content = _content(path)
-    rows: list[tuple[int, list[Any]]] = []
+    rows: list[tuple[int, list[Cell]]] = []
     num_skipped = 0
     for line, row in _rows(content, path, columns):
         if isinstance(row, str):
@@ -89,9 +98,11 @@ def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
     return LabelledTexts(path, texts, pairs, labels, lines, num_skipped, sha256, kinds)
 
 
-def _kind(label: Any) -> str:
+def _kind(label: Cell) -> str:
     """What a label is; a whole number and its digits are one."""
-    return {bool: "true or false", float: "a number with a fraction"}.get(type(label), "text or a whole number")
+    if isinstance(label, bool):
+        return "true or false"
+    return "a number with a fraction" if isinstance(label, float) else "text or a whole number"
 
 
 def _content(path: str) -> bytes:
@@ -122,7 +133,7 @@ def _format(path: str, file_format: str) -> str:
     )
 
 
-def _rows(content: bytes, path: str, columns: Columns) -> Iterator[tuple[int, list[Any] | str]]:
+def _rows(content: bytes, path: str, columns: Columns) -> Iterator[tuple[int, list[Cell] | str]]:
     """(line number, the fields of `columns.used()`), or what is wrong with the row in place of the fields."""
     kind = _format(path, columns.file_format)
     if kind == "jsonl":
@@ -140,7 +151,7 @@ def _rows(content: bytes, path: str, columns: Columns) -> Iterator[tuple[int, li
             yield row.line, _problem(row, len(names))
             continue
         cells = [row.cells[place] for place in places]
-        yield row.line, cells if all(map(is_unicode, cells)) else _bad_byte(content, row)
+        yield row.line, list[Cell](cells) if all(map(is_unicode, cells)) else _bad_byte(content, row)
 
 
 def _place(name: str, names: list[str], path: str, header: bool) -> int:
@@ -165,12 +176,14 @@ def _bad_byte(content: bytes, row: Row) -> str:
     raise AssertionError(f"{row} was not UTF-8, its bytes are")
 
 
-def _json_rows(content: bytes, columns: Columns) -> Iterator[tuple[int, list[Any] | str]]:
+def _json_rows(content: bytes, columns: Columns) -> Iterator[tuple[int, list[Cell] | str]]:
     for number, line in numbered_lines(content):
         try:
             fields = parse_object(line)
             # Whole numbers of any length keep their digits.
-            row = [name_of(line, fields, name) if name in fields else None for name in columns.used()]
+            row: list[Cell | None] = [
+                name_of(line, fields, name) if name in fields else None for name in columns.used()
+            ]
         except InputError as error:
             yield number, str(error).removesuffix("; mend it")
             continue
@@ -188,7 +201,7 @@ def _json_rows(content: bytes, columns: Columns) -> Iterator[tuple[int, list[Any
             held = json.dumps(fields[columns.label])[:40]
             yield number, f"{columns.label!r} must hold a name or a number, it holds {held}"
         else:
-            yield number, row
+            yield number, [value for value in row if value is not None]
 
 
 def check_one_kind(examples: LabelledTexts) -> None:

@@ -4,9 +4,9 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from clozekit.model.tasks.fill_mask import Guess
+from clozekit.model.training.controller import Run
 from clozekit.model.training.flops import MFU_FORMULA
 from clozekit.model.training.reports.report_charts import (
     TRAIN_COLOR,
@@ -17,7 +17,7 @@ from clozekit.model.training.reports.report_charts import (
     line_chart,
 )
 from clozekit.model.training.reports.report_page import Card, Section, folded, render_page, table
-from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
+from clozekit.model.training.run_directory.run_log import METRICS_FILE, Entry, read_metrics
 from clozekit.model.training.run_directory.small_files import write_text
 from clozekit.pipelines.dataset.manifest import Manifest, SplitInfo
 
@@ -39,7 +39,7 @@ class Report:
     title: str
     summary: str
     tiles: Sequence[tuple[str, str]]
-    metrics: Sequence[dict[str, Any]]
+    metrics: Sequence[Entry]
     baseline_accuracy: float
     manifest: Manifest
     config_yaml: str
@@ -75,29 +75,29 @@ _SPEED = (
 )
 
 
-def loss_chart(metrics: Sequence[dict[str, Any]]) -> str:
+def loss_chart(metrics: Sequence[Entry]) -> str:
     return line_chart("Loss", _both(metrics, "loss"), "loss, nats a masked token")
 
 
-def accuracy_chart(metrics: Sequence[dict[str, Any]], baseline: float) -> str:
+def accuracy_chart(metrics: Sequence[Entry], baseline: float) -> str:
     level = ("always the commonest token", baseline)
     return line_chart("Masked accuracy", _both(metrics, "accuracy"), "masked accuracy", percent=True, baseline=level)
 
 
-def _both(metrics: Sequence[dict[str, Any]], name: str) -> list[Line]:
+def _both(metrics: Sequence[Entry], name: str) -> list[Line]:
     return [
         line(metrics, "train", name, "training", TRAIN_COLOR),
         line(metrics, "validation", name, "validation", VALIDATION_COLOR, "o"),
     ]
 
 
-def speed_chart(metrics: Sequence[dict[str, Any]]) -> str:
+def speed_chart(metrics: Sequence[Entry]) -> str:
     real = line(metrics, "train", "tokens_per_second", "real tokens")
     padded = line(metrics, "train", "padded_tokens_per_second", "padding included", TRAIN_COLOR)
     return line_chart("Tokens a second", [padded, real], "tokens a second")
 
 
-def curve_cards(metrics: Sequence[dict[str, Any]], curves: Sequence[Curve]) -> list[Card]:
+def curve_cards(metrics: Sequence[Entry], curves: Sequence[Curve]) -> list[Card]:
     """A card for each number that the log holds; one that is 0 throughout is said, not drawn."""
     cards = []
     for curve in curves:
@@ -109,7 +109,7 @@ def curve_cards(metrics: Sequence[dict[str, Any]], curves: Sequence[Curve]) -> l
     return cards
 
 
-def events_card(metrics: Sequence[dict[str, Any]]) -> Card:
+def events_card(metrics: Sequence[Entry]) -> Card:
     """What happened besides training: every event of the log with its fields."""
     events = [entry for entry in metrics if entry["kind"] == "event"]
     rows = []
@@ -174,7 +174,7 @@ def write_report(path: str | Path, report: Report) -> str:
     return str(path)
 
 
-def run_tiles(metrics: dict[str, float], log: Sequence[dict[str, Any]], baseline: float) -> list[tuple[str, str]]:
+def run_tiles(metrics: dict[str, float], log: Sequence[Entry], baseline: float) -> list[tuple[str, str]]:
     """The headline numbers of a run: of the last validation, and of what the log holds."""
     training = [entry for entry in log if entry["kind"] == "train"]
 
@@ -203,7 +203,7 @@ def run_tiles(metrics: dict[str, float], log: Sequence[dict[str, Any]], baseline
     return [(label, value) for label, value in tiles if value is not None]
 
 
-def write_run_report(run: Any, metrics: dict[str, float]) -> str:
+def write_run_report(run: Run, metrics: dict[str, float]) -> str:
     """`report.html` in the directory of a `Run` that was trained."""
     log = read_metrics(f"{run.directory}/{METRICS_FILE}")
     baseline = run.evaluator.commonest_token_accuracy()[1]

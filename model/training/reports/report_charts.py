@@ -5,7 +5,13 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+from clozekit.model.training.run_directory.run_log import Entry
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import StrMethodFormatter
 
 TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = "#8fb3f5", "#1d4ed8", "#b45309"
 _INK, _GRID = "#334155", "#e2e8f0"
@@ -25,7 +31,7 @@ class Line:
 
 
 def line(
-    metrics: Sequence[dict[str, Any]],
+    metrics: Sequence[Entry],
     kind: str,
     name: str,
     label: str,
@@ -59,7 +65,7 @@ def line_chart(
     if not curves:
         return ""
 
-    def draw(axes: Any) -> None:
+    def draw(axes: "Axes") -> None:
         from matplotlib.ticker import PercentFormatter
 
         for curve in curves:
@@ -84,7 +90,7 @@ def line_chart(
 def bar_chart(title: str, starts: Sequence[int], counts: Sequence[int], width: int, x_label: str, y_label: str) -> str:
     """A histogram whose bars begin at `starts`."""
 
-    def draw(axes: Any) -> None:
+    def draw(axes: "Axes") -> None:
         axes.bar(starts, counts, width=width * 0.88, align="edge", color=VALIDATION_COLOR)
         axes.set_xlabel(x_label)
         axes.yaxis.set_major_formatter(_thousands())
@@ -93,7 +99,7 @@ def bar_chart(title: str, starts: Sequence[int], counts: Sequence[int], width: i
     return svg(draw, title)
 
 
-def svg(draw: Callable[[Any], None], title: str, width: float = 5.6, height: float = 3.0) -> str:
+def svg(draw: Callable[["Axes"], None], title: str, width: float = 5.6, height: float = 3.0) -> str:
     """An inline SVG of what `draw(axes)` draws."""
     import matplotlib
 
@@ -128,7 +134,7 @@ def svg(draw: Callable[[Any], None], title: str, width: float = 5.6, height: flo
     return named + text[text.index("<svg") + len("<svg") :]
 
 
-def _thousands() -> Any:
+def _thousands() -> "StrMethodFormatter":
     from matplotlib.ticker import StrMethodFormatter
 
     return StrMethodFormatter("{x:,.0f}")

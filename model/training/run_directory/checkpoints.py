@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -251,7 +252,7 @@ def best_of(saved: list[Saved]) -> Saved | None:
 Kind = tuple[tuple[int, ...], tf.DType]
 
 
-def variable_kind(variable: Any) -> Kind:
+def variable_kind(variable: keras.Variable | tf.Variable) -> Kind:
     return tuple(variable.shape), tf.as_dtype(variable.dtype)
 
 
@@ -281,7 +282,7 @@ def read_values(saved: Saved, kinds: Mapping[str, Kind]) -> dict[str, np.ndarray
     return values
 
 
-def training_variables(task: Any, optimizer: tf.Module) -> dict[str, tf.Variable]:
+def training_variables(task: keras.Model, optimizer: tf.Module) -> dict[str, tf.Variable]:
     """What a checkpoint holds: the weights by their paths, the optimizer's state by its order."""
     weights = {f"model/{weight.path}": weight.value for weight in task.weights}
     if len(weights) != len(task.weights):

@@ -3,8 +3,9 @@
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -13,6 +14,10 @@ from clozekit.model.training.run_directory.small_files import write_text
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.json_files import parse_object
 from clozekit.tokenizers.storage.file_systems import path_named
+
+# A JSON object: kind and step, and numbers by name, null for one that is none; an event has texts too. What else there is
+# depends on the kind, the task and the version that wrote it: `read_metrics` checks that all of it is plain.
+Entry: TypeAlias = dict[str, Any]
 
 REMOTE_FLUSH_SECONDS = 30.0
 # Of an entry; all else are numbers.
@@ -47,8 +52,8 @@ class MetricsLog:
         tf.io.gfile.makedirs(self._directory)
         self._path = f"{self._directory}/{METRICS_FILE}"
         self._appends = "://" not in self._path
-        self._entries: list[dict[str, Any]] = []
-        self._writers: dict[str, Any] = {}
+        self._entries: list[Entry] = []
+        self._writers: dict[str, tf.summary.SummaryWriter] = {}
         self._unwritten = False
         self._flushed = time.monotonic()
         entries = read_metrics(self._path)
@@ -59,7 +64,7 @@ class MetricsLog:
         kept = [entry for entry in self._entries if entry["step"] <= global_step or entry["kind"] == "event"]
         self._keep(self._entries, kept)
 
-    def _keep(self, entries: list[dict[str, Any]], kept: list[dict[str, Any]]) -> None:
+    def _keep(self, entries: list[Entry], kept: list[Entry]) -> None:
         self._entries = kept
         self._write_all()
         for writer in self._writers.values():
@@ -76,10 +81,10 @@ class MetricsLog:
             self._write_events(entry)
 
     @property
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[Entry]:
         return list(self._entries)
 
-    def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
+    def write(self, kind: str, step: int, values: Mapping[str, float | str]) -> None:
         # JSON has no NaN: a number that is none is null.
         entry = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
         self._entries.append(entry)
@@ -105,7 +110,7 @@ class MetricsLog:
         write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in self._entries))
         self._unwritten = False
 
-    def _write_events(self, entry: dict[str, Any]) -> None:
+    def _write_events(self, entry: Entry) -> None:
         writer = self._writers.get(entry["kind"])
         if writer is None:
             return
@@ -124,9 +129,9 @@ class NoLog:
     """What the workers write that are not the chief: nothing."""
 
     def __init__(self) -> None:
-        self.entries: list[dict[str, Any]] = []
+        self.entries: list[Entry] = []
 
-    def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
+    def write(self, kind: str, step: int, values: Mapping[str, float | str]) -> None:
         """Nothing, as the others."""
 
     def go_back(self, global_step: int) -> None: ...
@@ -134,11 +139,11 @@ class NoLog:
     def close(self) -> None: ...
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: float | str) -> float | str | None:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+def read_metrics(path: str | Path) -> list[Entry]:
     """Entries of a log; a last line that a kill cut short is left out. Raises InputError for a line that is no entry."""
     if not tf.io.gfile.exists(str(path)):
         return []
@@ -148,7 +153,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     return [_entry(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
 
 
-def _entry(line: bytes, named: str) -> dict[str, Any]:
+def _entry(line: bytes, named: str) -> Entry:
     entry = parse_object(line, named)
     step, numbers = entry.get("step"), [value for value in entry.values() if isinstance(value, int | float)]
     is_step = isinstance(step, int) and not isinstance(step, bool) and step >= 0
