@@ -26,9 +26,20 @@ PEAK_TERAFLOPS = {
 
 @dataclass(frozen=True)
 class CostSettings:
-    """What is asked for. corpus_gb: uncompressed text; utilization: share of the peak that the model's own FLOPs reach
-    (MFU); overhead: CPU of a pipeline beyond what was measured: cleaning, shuffling between machines, idle cores. Prices
-    are of an hour; None: not reckoned."""
+    """What is asked for.
+
+    corpus_gb: uncompressed text, in GB.
+    model: a built-in preset of that size.
+    epochs: times that training goes over the corpus.
+    sequence_length: tokens of a row.
+    accelerator: t4, l4, v100, a100, h100, tpu-v4 or tpu-v5e.
+    num_accelerators: of all machines together.
+    utilization: share of the peak that the model's own FLOPs reach (MFU).
+    num_vcpus: vCPUs of all workers together.
+    overhead: CPU of a pipeline beyond what was measured: cleaning, shuffling between machines, idle cores.
+    vcpu_price: of a vCPU hour, its memory included; without it no money is reckoned.
+    accelerator_price: of an accelerator hour, its host included.
+    """
 
     corpus_gb: float
     model: str = "bert_base_en_uncased"

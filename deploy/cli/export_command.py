@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from clozekit.deploy.cli.command import command
-from clozekit.deploy.cli.running_options import add_running_options, running
+from clozekit.deploy.cli.running_options import add_running_options, running, running_settings
 from clozekit.pipelines.settings.export_settings import EXPORT_FORMATS
 
 
@@ -32,9 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.export import export_dataset
     from clozekit.pipelines.export_formats import reading_line
 
-    manifest = export_dataset(
-        arguments.dataset, arguments.output, arguments.to, overwrite=arguments.overwrite, **running(arguments)
-    )
+    how = running(running_settings(arguments))
+    manifest = export_dataset(arguments.dataset, arguments.output, arguments.to, **how)
     print(
         f"exported {sum(split.rows for split in manifest.splits.values()):,} rows to {arguments.output}; read it with"
     )

@@ -1,11 +1,14 @@
 """`clozekit train`: pretrains a model, and goes on where it stopped."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.quiet_loading import load_tensorflow
 from clozekit.deploy.recipes import TRAIN, find_recipe
+
+if TYPE_CHECKING:
+    from clozekit.deploy.submit.backend import TrainOrder
 
 
 def add(commands: Any) -> None:
@@ -24,6 +27,13 @@ def add(commands: Any) -> None:
         help="train nothing: show the whole configuration, the parameters, FLOPs and memory, and compile one step",
     )
     parser.set_defaults(run=run)
+
+
+def train_order(arguments: argparse.Namespace) -> "TrainOrder":
+    """What `submit` sends: the arguments of this verb."""
+    from clozekit.deploy.submit.backend import TrainOrder
+
+    return TrainOrder(arguments.config, tuple(arguments.changes), arguments.dry_run)
 
 
 def run(arguments: argparse.Namespace) -> None:

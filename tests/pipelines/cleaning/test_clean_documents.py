@@ -17,7 +17,7 @@ from clozekit.pipelines.duplicates.decontaminate import count_shared, evaluation
 from clozekit.pipelines.duplicates.words import fold_texts, hash_words
 from clozekit.pipelines.running.dead_letters import batch_or_rows
 from clozekit.pipelines.running.documents import make_batch
-from clozekit.pipelines.settings.corpus_file import build_options, load_fields, parse_rule, parse_source
+from clozekit.pipelines.settings.corpus_file import build_options, load_fields
 from clozekit.pipelines.settings.corpus_settings import (
     CleanSettings,
     CorpusSettings,
@@ -221,17 +221,7 @@ def test_a_wrong_configuration_is_refused_by_its_key(text: str, message: str, tm
         build_options(fields)
 
 
-def test_sources_and_rules_of_the_command_line() -> None:
-    assert parse_source("web=gs://bucket/a:0.5") == Source("web", ("gs://bucket/a",), 0.5)
-    assert parse_source("web=gs://bucket/a") == Source("web", ("gs://bucket/a",))
-    assert parse_rule("num_words=5..") == ("num_words", [5.0, None])
-    for wrong in ("web", "=a", "web="):
-        with pytest.raises(InputError, match="must look like NAME=PATH"):
-            parse_source(wrong)
-    with pytest.raises(InputError, match="the weight of a source"):
-        parse_source("web=a:-1")
-    with pytest.raises(InputError, match="must look like num_words=50"):
-        parse_rule("num_words=5")
+def test_a_rule_on_no_tag_and_an_unknown_language_are_refused() -> None:
     with pytest.raises(InputError, match="a rule must name a tag .*, got 'words'"):
         check_corpus(CorpusSettings(filter=FilterSettings(rules={"words": (1, None)})))
     with pytest.raises(InputError, match="a language must be one of .*, got 'english'"):
