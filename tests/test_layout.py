@@ -32,6 +32,8 @@ ARROWS = {
     " tokenizers/storage",
     "pipelines/cleaning": "pipelines/running pipelines/settings pipelines/storage pipelines/text_files tokenizers/kernels"
     " tokenizers/storage",
+    # By their names alone `pipelines/cleaning` calls them.
+    "pipelines/cleaning/steps": "pipelines/cleaning pipelines/settings",
     "pipelines/duplicates": "pipelines/cleaning pipelines/dataset pipelines/reading pipelines/running pipelines/settings"
     " tokenizers/kernels",
     "pipelines/rows": "pipelines/dataset pipelines/running pipelines/settings pipelines/storage pipelines/text_files"

@@ -12,6 +12,9 @@ from clozekit.tokenizers.common.errors import InputError
 
 DUPLICATE_KINDS = ("none", "exact", "near")
 MASK_KINDS = ("email", "ip", "phone")
+# In the order in which they change a text. Each is a field of CleanSettings, and the file of that name in
+# pipelines/cleaning/steps/.
+CLEANING_STEPS = ("fix_encoding", "unicode", "boilerplate_lines", "sentence_lines", "mask")
 
 # Name of a tag -> the least and the most that a document may have; None: no bound.
 Rules = Mapping[str, tuple[float | None, float | None]]
@@ -94,7 +97,7 @@ class CleanSettings:
 
     @property
     def is_on(self) -> bool:
-        return bool(self.fix_encoding or self.unicode or self.boilerplate_lines or self.sentence_lines or self.mask)
+        return any(getattr(self, name) for name in CLEANING_STEPS)
 
 
 @dataclass(frozen=True)

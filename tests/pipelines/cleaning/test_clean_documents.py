@@ -19,6 +19,8 @@ from clozekit.pipelines.running.dead_letters import batch_or_rows
 from clozekit.pipelines.running.documents import make_batch
 from clozekit.pipelines.settings.corpus_file import build_options, load_fields
 from clozekit.pipelines.settings.corpus_settings import (
+    CLEANING_STEPS,
+    MASK_KINDS,
     CleanSettings,
     CorpusSettings,
     DecontaminateSettings,
@@ -64,6 +66,14 @@ from clozekit.tokenizers.common.errors import InputError
 )
 def test_cleaning(options: CleanSettings, text: str, expected: str) -> None:
     assert clean_texts(pa.array([text, ""], pa.large_string()), options).to_pylist() == [expected, ""]
+
+
+def test_a_step_is_a_field_and_a_file_and_works_on_no_texts() -> None:
+    folder = Path(clean_module.__file__).parent / "steps"
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(CLEANING_STEPS)
+    every = CleanSettings(fix_encoding=True, unicode=True, boilerplate_lines=True, sentence_lines=True, mask=MASK_KINDS)
+    assert all(getattr(every, name) for name in CLEANING_STEPS) and every.is_on
+    assert clean_texts(pa.array([], pa.large_string()), every).to_pylist() == []
 
 
 def test_boilerplate_has_any_case_that_python_knows() -> None:
