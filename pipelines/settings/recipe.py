@@ -1,6 +1,5 @@
 """The recipe of a dataset, in one YAML file: inputs, cleaning, rows, seed, packing, where it goes."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from clozekit.pipelines.settings.corpus_file import OF_A_DATASET, SECTIONS, buil
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
 from clozekit.pipelines.settings.prepare_settings import ReadSettings, RowSettings
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, read_mapping
+from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, nearest_key, read_mapping
 from clozekit.tokenizers.settings.yaml_values import printable
 
 
@@ -71,6 +70,7 @@ def _check_keys(fields: Mapping[str, Any], source: str) -> None:
     known = (*OF_A_DATASET, *SECTIONS)
     for name in fields:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-            meant = f"did you mean {near[0]}?" if near else f"the keys there are {', '.join(known)}"
-            raise InputError(f"every key of a recipe must be known, {source} has {printable(name)}; {meant}")
+            shown = printable(name)
+            raise InputError(
+                f"every key of a recipe must be known, {source} has {shown}; {nearest_key(shown, [known], known)}"
+            )
