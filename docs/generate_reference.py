@@ -46,7 +46,8 @@ def command_reference() -> str:
         "",
         _GENERATED,
         "What `clozekit COMMAND --help` says, on one page. `clozekit --debug COMMAND ...` shows the traceback of an error,",
-        "`clozekit --version` the version.",
+        "`clozekit --version` the version. With `--json`, where a command has it, the answer is JSON and nothing else is on standard",
+        "output, with the keys that its line names; an error is one line on standard error and an exit status, as without.",
         "",
         plain(parser.epilog or ""),
     ]

@@ -1,12 +1,16 @@
 """`clozekit convert`: a preset into another library's layout, or into a SavedModel."""
 
 import argparse
+import dataclasses
 import sys
 from typing import Any
 
 from clozekit.deploy.cli.command import PRESET_HELP, command
+from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.preset_formats import PRESET_FORMATS
 from clozekit.deploy.quiet_loading import load_tensorflow
+
+ANSWER = JsonAnswer(("target", "format", "what", "notes", "load_with"))
 
 
 def add(commands: Any) -> None:
@@ -24,6 +28,7 @@ def add(commands: Any) -> None:
         required=True,
         help="; ".join(f"{name}: {what}" for name, what in PRESET_FORMATS.items()),
     )
+    ANSWER.add_to(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,6 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.deploy.convert import convert as convert_preset
 
     converted = convert_preset(arguments.source, arguments.target, arguments.to)
+    if arguments.json:
+        ANSWER.show(target=arguments.target, format=arguments.to, **dataclasses.asdict(converted))
+        return
     for note in converted.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"{converted.what}, from {arguments.source} to {arguments.target}\n{converted.load_with}")

@@ -1,13 +1,16 @@
 """`clozekit costs`: machine hours by formula."""
 
 import argparse
+import dataclasses
 from typing import Any
 
 from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.cli.options_of_settings import OptionTable
-from clozekit.deploy.costs import CostSettings, describe, reckon
+from clozekit.deploy.costs import Costs, CostSettings, describe, reckon
 
 COSTS = OptionTable(CostSettings)
+ANSWER = JsonAnswer(("settings", *(field.name for field in dataclasses.fields(Costs))))
 
 
 def add(commands: Any) -> None:
@@ -18,9 +21,14 @@ def add(commands: Any) -> None:
         "clozekit costs --corpus-gb 100 --model bert_base_en_uncased --epochs 10 --accelerator a100 --num-accelerators 8",
     )
     COSTS.add_to(parser)
+    ANSWER.add_to(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     options = COSTS.settings_from(arguments)
-    print("\n".join(describe(options, reckon(options))))
+    costs = reckon(options)
+    if arguments.json:
+        ANSWER.show(settings=dataclasses.asdict(options), **dataclasses.asdict(costs))
+    else:
+        print("\n".join(describe(options, costs)))

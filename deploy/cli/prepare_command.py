@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.corpus_options import add_corpus_options, given_sections
+from clozekit.deploy.cli.json_answer import DATASET_KEYS, JsonAnswer
 from clozekit.deploy.cli.options_of_settings import OptionTable
 from clozekit.deploy.cli.running_options import add_running_options, running, running_settings
 from clozekit.deploy.recipes import PREPARE, find_recipe
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from clozekit.pipelines.settings.recipe import Recipe
 
 ROWS = OptionTable(RowSettings)
+ANSWER = JsonAnswer(("datasets",), each=(*DATASET_KEYS, "built", "report"))
 # Tried against Beam's parser by tests/pipelines/running/test_engines.py, as they stand here and in docs/preparing-data.md.
 OTHER_RUNNERS = """\
 on Flink and Dataflow, with paths that every worker can reach and Clozekit installed in the workers' image (never run
@@ -53,19 +55,21 @@ def add(commands: Any) -> None:
     parser.add_argument("--output", metavar="DIRECTORY", help="where the dataset goes")
     add_corpus_options(parser)
     ROWS.add_to(parser.add_argument_group("rows and shards"))
+    ANSWER.add_to(parser)
     add_running_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    prepare(*prepare_order(arguments))
+    recipe, how = prepare_order(arguments)
+    prepare(recipe, how, as_json=arguments.json)
 
 
-def prepare(recipe: "Recipe", how: RunningSettings) -> None:
+def prepare(recipe: "Recipe", how: RunningSettings, as_json: bool = False) -> None:
     """Builds the datasets of a recipe, says what they hold."""
     # Beam is loaded when all that can be wrong with the options is said.
     from clozekit.pipelines.dataset.build_report import REPORT_FILE
-    from clozekit.pipelines.dataset.describe import describe_manifest
+    from clozekit.pipelines.dataset.describe import answer_of, describe_manifest
     from clozekit.pipelines.prepare import prepare_lengths
     from clozekit.pipelines.storage.files import join
 
@@ -78,6 +82,14 @@ def prepare(recipe: "Recipe", how: RunningSettings) -> None:
         corpus=recipe.corpus,
         **running(how),
     )
+    if as_json:
+        ANSWER.show(
+            datasets=[
+                {**answer_of(manifest, directory), "built": built, "report": join(directory, REPORT_FILE)}
+                for directory, (manifest, built) in results.items()
+            ]
+        )
+        return
     for directory, (manifest, built) in results.items():
         if not built:
             print("already prepared from these inputs with these settings; nothing to do")

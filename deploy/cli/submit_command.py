@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from clozekit.deploy.submit.backend import CommandLine
 
 _ARGUMENTS = ("backend", "job", "changes", "action", "words")
-SUBMIT = OptionTable(SubmitSettings, without=_ARGUMENTS)
+SUBMIT = OptionTable(SubmitSettings, without=(*_ARGUMENTS, "json"))
 STATUS = OptionTable(SubmitSettings, without=(*_ARGUMENTS, "dry_run"))
 
 
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
         parser.add_argument("backend", choices=PLATFORMS, metavar="WHERE", help=", ".join(PLATFORMS))
         _add_job(parser)
         if action == "status":
-            STATUS.add_to(parser)
+            STATUS.add_to(parser.add_mutually_exclusive_group())
 
     submit.set_defaults(run=run)
 
@@ -49,7 +49,8 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from clozekit.deploy.submit.submit_job import submit
 
-    asked = SUBMIT.settings_from(
+    table = STATUS if arguments.action == "status" else SUBMIT
+    asked = table.settings_from(
         arguments,
         backend=arguments.backend,
         job=arguments.job,

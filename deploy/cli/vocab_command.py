@@ -5,11 +5,13 @@ from typing import Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.corpus_options import add_corpus_options, selection
+from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.cli.options_of_settings import OptionTable
 from clozekit.deploy.cli.running_options import add_running_options, running, running_settings
 from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
 
 VOCABULARY = OptionTable(VocabularySettings)
+ANSWER = JsonAnswer(("tokenizer", "num_bad_records", "report"))
 
 
 def add(commands: Any) -> None:
@@ -23,6 +25,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--output", required=True, metavar="DIRECTORY", help="where the tokenizer goes")
     VOCABULARY.add_to(parser.add_argument_group("which vocabulary"))
     add_corpus_options(parser)
+    ANSWER.add_to(parser)
     add_running_options(parser)
     parser.set_defaults(run=run)
 
@@ -40,6 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
         corpus=corpus,
         **running(running_settings(arguments)),
     )
+    if arguments.json:
+        ANSWER.show(tokenizer=arguments.output, num_bad_records=num_bad, report=report._asdict())
+        return
     if num_bad:
         print(f"{num_bad:,} records could not be read and were left out")
     print("\n".join([f"tokenizer        {arguments.output}", *describe_report(report)]))

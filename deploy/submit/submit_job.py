@@ -1,5 +1,7 @@
 """`clozekit submit`: shows what would be sent, sends it once, follows it, says how it stands, stops it."""
 
+import dataclasses
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +21,8 @@ def submit(asked: SubmitSettings, line: CommandLine) -> None:
     backend = load_backend(asked.backend)
     job = load_job(asked.job, asked.changes)
     if asked.action == "status":
-        print(describe(state := _present(backend, job)))
+        state = _present(backend, job)
+        print(json.dumps(dataclasses.asdict(state), indent=2, ensure_ascii=False) if asked.json else describe(state))
         if asked.wait:
             follow(backend, job, state, None)
     elif asked.action == "cancel":

@@ -14,6 +14,7 @@ class SubmitSettings:
     words: the command that the job runs, for submit.
     dry_run: submit nothing: print the exact manifest or request.
     wait: follow the job and its log until it ends.
+    json: print one JSON object, and nothing else on standard output: name, identifier, phase, detail, fingerprint, look.
     """
 
     backend: str
@@ -23,3 +24,4 @@ class SubmitSettings:
     words: tuple[str, ...] = ()
     dry_run: bool = False
     wait: bool = False
+    json: bool = False

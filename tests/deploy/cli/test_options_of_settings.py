@@ -31,6 +31,7 @@ from clozekit.tokenizers.common.errors import InputError
 CORPUS = [section.table for section in SECTIONS]
 PLATFORMS = [["submit", name] for name in ("dataflow", "vertex", "gke", "tpu", "slurm")]
 # Words of a verb -> its tables, and the options that are no settings: where a recipe is, where its result goes.
+# --json is every verb's that has an answer.
 VERBS: list[tuple[list[str], list[OptionTable], set[str]]] = [
     (["prepare"], [*CORPUS, ROWS, RUNNING], {"--config", "--tokenizer", "--output"}),
     (["vocab"], [*CORPUS, VOCABULARY, RUNNING], {"--config", "--output"}),
@@ -46,7 +47,7 @@ NO_OPTIONS = {
     "DecontaminateSettings": {"text_key", "document_kind", "ngram_words", "min_words", "action"},
     "DeduplicateSettings": {"shingle_words", "num_bands", "rows_per_band"},
     "RunningSettings": {"beam_arguments"},
-    "SubmitSettings": {"backend", "job", "changes", "action", "words"},
+    "SubmitSettings": {"backend", "job", "changes", "action", "words", "json"},
 }
 # Scripts of users hold these: a name may come, none may go.
 KEPT = {
@@ -67,7 +68,7 @@ def actions_of(words: list[str]) -> dict[str, argparse.Action]:
     for word in words:
         (choices,) = [a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
         parser = choices[word]
-    hidden = {"-h", "--help", "--debug"}
+    hidden = {"-h", "--help", "--debug", *(["--json"] if words != ["submit", "status"] else [])}
     return {name: action for action in parser._actions for name in action.option_strings if name not in hidden}
 
 
