@@ -7,7 +7,7 @@ from typing import Any
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.cli.options_of_settings import OptionTable
-from clozekit.deploy.costs import Costs, CostSettings, describe, reckon
+from clozekit.deploy.cost_settings import Costs, CostSettings
 
 COSTS = OptionTable(CostSettings)
 ANSWER = JsonAnswer(("settings", *(field.name for field in dataclasses.fields(Costs))))
@@ -26,6 +26,8 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from clozekit.deploy.costs import describe, reckon
+
     options = COSTS.settings_from(arguments)
     costs = reckon(options)
     if arguments.json:

@@ -9,6 +9,7 @@ from clozekit.deploy.cli.field_descriptions import descriptions_of
 from clozekit.deploy.cli.options_of_settings import OptionTable
 from clozekit.deploy.submit.platforms import PLATFORMS
 from clozekit.deploy.submit.submit_settings import SubmitSettings
+from clozekit.tokenizers.common.errors import InputError
 
 if TYPE_CHECKING:
     from clozekit.deploy.submit.backend import CommandLine
@@ -67,11 +68,17 @@ def command_line(parse: Callable[[Sequence[str]], argparse.Namespace]) -> "Comma
     from clozekit.deploy.cli.train_command import train_order
     from clozekit.deploy.submit.backend import CommandLine
 
-    return CommandLine(lambda words: prepare_order(parse(words)), prepare, lambda words: train_order(parse(words)))
+    def parsed(words: Sequence[str]) -> argparse.Namespace:
+        arguments = parse(words)
+        if arguments.json:
+            raise InputError(f"--json is for what runs here, {words[0]} is submitted with it; leave it out")
+        return arguments
+
+    return CommandLine(lambda words: prepare_order(parsed(words)), prepare, lambda words: train_order(parsed(words)))
 
 
 def _add_job(parser: argparse.ArgumentParser) -> None:
     described = descriptions_of(SubmitSettings)
-    parser.add_argument("job", metavar="JOB.YAML", help=described["job"])
-    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help=described["changes"])
+    parser.add_argument("job", metavar="JOB.YAML", help=described.get("job"))
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help=described.get("changes"))
     parser.set_defaults(rest="changes")

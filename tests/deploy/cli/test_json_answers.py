@@ -4,10 +4,12 @@ import argparse
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import LINE
 
 from clozekit.deploy.cli.json_answer import JsonAnswer, json_text
 from clozekit.deploy.cli.main import main
@@ -18,6 +20,7 @@ from clozekit.deploy.submit.job_state import RUNNING, JobState
 from clozekit.deploy.submit.slurm_jobs import BACKEND
 from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor, BertTokenizer
 from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.tokenizers.common.errors import InputError
 
 # Verbs whose answer is a list, a line a text, or no document at all but a file, a job or a run that others watch.
 LISTS = {"doctor": ("name", "status", "found", "advice"), "fill": ("text", "masks"), "predict": ("text", "label")}
@@ -185,6 +188,13 @@ def test_submit_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     (tmp_path / "job.yaml").write_text("name: a\n", encoding="utf-8")
     words = ["submit", "status", "slurm", str(tmp_path / "job.yaml")]
     assert answer(words, capsys, verb=("submit", "status")) == dataclasses.asdict(state)
+
+
+@pytest.mark.parametrize("order", [LINE.train_order, LINE.prepare_order])
+def test_what_is_submitted_has_none(order: Callable[[list[str]], Any]) -> None:
+    verb = "train" if order == LINE.train_order else "prepare"
+    with pytest.raises(InputError, match=f"--json is for what runs here, {verb} is submitted with it; leave it out"):
+        order([verb, "recipe.yaml", "--json"])
 
 
 def test_what_no_json_can_say_is_null() -> None:
