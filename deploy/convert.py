@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from clozekit.deploy.preset_formats import PRESET_FORMATS
 from clozekit.model.families.family_table import family_of
 from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.model.presets.load_presets import open_source, save_preset
@@ -11,7 +12,6 @@ from clozekit.model.presets.preset_targets import check_preset_target, write_who
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
 
-FORMATS = ("clozekit", "keras_hub", "huggingface", "saved_model")
 # What KerasHub's tokenizers lack or forget, and the value that is theirs.
 _TOKENIZER_SETTINGS = {"special_ids": None, "split_on_cjk": True}
 # Largest epsilon of a norm that may stand for another: both are lost beside the variance of a trained model's activations.
@@ -32,8 +32,8 @@ def convert(source: str, target: str, to: str) -> Converted:
 
     Raises InputError for a preset that can't be had, or that the other library can't compute.
     """
-    if to not in FORMATS:
-        raise InputError(f"a preset is converted to one of {', '.join(FORMATS)}, got {to!r}")
+    if to not in PRESET_FORMATS:
+        raise InputError(f"a preset is converted to one of {', '.join(PRESET_FORMATS)}, got {to!r}")
     check_preset_target(target, source)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

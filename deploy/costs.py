@@ -1,10 +1,9 @@
 """What preparing a corpus and pretraining on it take: machine hours by formula, and money where prices are given."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from clozekit.deploy.cost_settings import PEAK_TERAFLOPS, Costs, CostSettings
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
-from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 
 # BENCHMARKS.md, "The pipeline": JSON lines to rows of 512, no cleaning, on one process.
@@ -12,61 +11,6 @@ CPU_SECONDS_PER_MB = 0.091
 # The same table: 12,841,614 tokens of 40.6 MB (WordPiece, 30,522 pieces).
 TOKENS_PER_BYTE = 0.316
 PREDICTED_SHARE = 0.15
-# Dense teraFLOPs a second in bfloat16 (T4: float16) of one device, as the makers publish them.
-PEAK_TERAFLOPS = {
-    "t4": 65.0,
-    "l4": 121.0,
-    "v100": 125.0,
-    "a100": 312.0,
-    "h100": 989.0,
-    "tpu-v4": 275.0,
-    "tpu-v5e": 197.0,
-}
-
-
-@dataclass(frozen=True)
-class CostSettings:
-    """What is asked for. corpus_gb: uncompressed text; utilization: share of the peak that the model's own FLOPs reach
-    (MFU); overhead: CPU of a pipeline beyond what was measured: cleaning, shuffling between machines, idle cores. Prices
-    are of an hour; None: not reckoned."""
-
-    corpus_gb: float
-    model: str = "bert_base_en_uncased"
-    epochs: float = 1.0
-    sequence_length: int = 512
-    accelerator: str = "a100"
-    num_accelerators: int = 1
-    utilization: float = 0.3
-    num_vcpus: int = 16
-    overhead: float = 2.0
-    vcpu_price: float | None = None
-    accelerator_price: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("corpus_gb", "epochs", "sequence_length", "num_accelerators", "utilization", "num_vcpus"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} must be above 0, got {getattr(self, name)}; raise it")
-        if self.utilization > 1:
-            raise InputError(f"utilization must be a share from 0 to 1, got {self.utilization}; 0.3 is 30%")
-        if self.overhead < 1:
-            raise InputError(f"overhead must be at least 1, got {self.overhead}; 1 is what was measured")
-        for name, known in (("model", BUILTIN_PRESETS), ("accelerator", PEAK_TERAFLOPS)):
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What comes out; money is None where no price was given."""
-
-    vcpu_hours: float
-    prepare_hours: float
-    tokens: float
-    flops_per_token: float
-    accelerator_hours: float
-    train_hours: float
-    prepare_price: float | None
-    train_price: float | None
 
 
 def reckon(options: CostSettings) -> Costs:

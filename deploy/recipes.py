@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.settings.ready_files import find_ready_file, ready_files
 
 _ROOT = Path(__file__).parents[1]
 PREPARE, TRAIN, FINETUNE = "prepare", "train", "finetune"
@@ -28,9 +28,9 @@ class ReadyRecipe:
 def ready_recipes() -> list[ReadyRecipe]:
     """All of them, in the order of their verbs and names."""
     return [
-        ReadyRecipe(verb, prefix + path.stem, path, head_of(path))
-        for verb, (folder, prefix) in FOLDERS.items()
-        for path in sorted(folder.glob("*.yaml"))
+        ReadyRecipe(verb, name, path, head_of(path))
+        for verb, place in FOLDERS.items()
+        for name, path in ready_files(*place).items()
     ]
 
 
@@ -46,9 +46,4 @@ def head_of(path: Path) -> tuple[str, ...]:
 def find_recipe(name: str, verb: str) -> str:
     """The path of a recipe: the file of that name, else the ready recipe of `verb`. Raises InputError where a plain name
     is neither."""
-    if "/" in name or "\\" in name or "." in name or Path(name).exists():
-        return name
-    ready = {recipe.name: recipe for recipe in ready_recipes() if recipe.verb == verb}
-    if name not in ready:
-        raise InputError(f"the ready recipes of {verb} are {', '.join(ready)}, got {name}; or name a file (NAME.yaml)")
-    return str(ready[name].path)
+    return find_ready_file(name, ready_files(*FOLDERS[verb]), f"the ready recipes of {verb}")

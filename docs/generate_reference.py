@@ -9,18 +9,19 @@ import argparse
 import dataclasses
 import inspect
 import json
-import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clozekit.deploy.cli.field_descriptions import descriptions_of, paragraphs_of
 from clozekit.deploy.cli.parser import build_parser
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.model.training.settings.finetune_settings import FinetuneSettings
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.pipelines.cleaning.tags import TAGS
+from clozekit.pipelines.settings.choices import choices_of
 from clozekit.pipelines.settings.corpus_settings import (
     RULE_SETS,
     CleanSettings,
@@ -28,8 +29,7 @@ from clozekit.pipelines.settings.corpus_settings import (
     DeduplicateSettings,
     FilterSettings,
 )
-from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, Source
-from clozekit.pipelines.settings.recipe import RowSettings
+from clozekit.pipelines.settings.prepare_settings import ReadSettings, RowSettings, Source
 from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 
@@ -46,7 +46,8 @@ def command_reference() -> str:
         "",
         _GENERATED,
         "What `clozekit COMMAND --help` says, on one page. `clozekit --debug COMMAND ...` shows the traceback of an error,",
-        "`clozekit --version` the version.",
+        "`clozekit --version` the version. With `--json`, where a command has it, the answer is JSON and nothing else is on standard",
+        "output, with the keys that its line names; an error is one line on standard error and an exit status, as without.",
         "",
         plain(parser.epilog or ""),
     ]
@@ -158,6 +159,10 @@ def configuration_reference() -> str:
         "and `output` (where the dataset goes), and a section for each heading below. Options of the command come before it.",
         "",
     ]
+    notes = {
+        "sources": "A list, each entry with these keys.",
+        "rows": "In Python the keyword arguments of `PrepareSettings`, for one length.",
+    }
     for name, section in (
         ("sources", Source),
         ("read", ReadSettings),
@@ -167,7 +172,7 @@ def configuration_reference() -> str:
         ("deduplicate", DeduplicateSettings),
         ("rows", RowSettings),
     ):
-        note = "A list, each entry with these keys." if name == "sources" else ""
+        note = notes.get(name, "")
         lines += [f"### {name}", "", *([note, ""] if note else []), *_one_class(section, f"{name}."), ""]
     lines += [
         "### Sets of rules",
@@ -189,13 +194,6 @@ def configuration_reference() -> str:
         "| tag | measures |",
         "|---|---|",
         *(f"| `{name}` | {cell(meaning)} |" for name, meaning in TAGS.items()),
-        "",
-        "## Rows and shards",
-        "",
-        "What the keys of `rows` mean, and the options of `clozekit prepare` (`--sequence-length` and so on). In Python these are",
-        "the keyword arguments of `PrepareSettings`.",
-        "",
-        *_one_class(PrepareSettings, ""),
         "",
         "## The vocabulary",
         "",
@@ -238,33 +236,46 @@ def _one_class(cls: Any, prefix: str) -> list[str]:
     hints = dict(_kinds(cls))
     groups = dict(_groups(cls))
     rows = [
-        f"| `{prefix}{entry.name}` | {_type(hints[entry.name])} | {_default(entry)} |"
+        f"| `{prefix}{entry.name}` | {_values(entry, hints[entry.name])} | {_default(entry)} |"
         for entry in dataclasses.fields(cls)
         # A group has its own table, unless there may be none of it, or several.
         if entry.name not in groups or hints[entry.name] is not groups[entry.name]
     ]
-    # A docstring that dataclass made is the signature.
-    described = inspect.getdoc(cls) or ""
-    text = [] if described.startswith(f"{cls.__name__}(") else [*_prose(described, list(hints)), ""]
+    text = _prose(cls, list(hints))
     return [*text, "| key | type | default |", "|---|---|---|", *rows]
 
 
-def _prose(text: str, names: list[str]) -> list[str]:
-    """A docstring as paragraphs, and a list of what it says of each field: there it has `field: ...` or `a, b: ...`."""
-    field = "|".join(map(re.escape, names))
-    begins = re.compile(rf"(?:^|(?<=[.;] ))((?:{field})(?:, (?:{field}))*)( \([^)]*\))?: ")
-    lines = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        before, *described = begins.split(" ".join(paragraph.split()))
-        lines += [plain(before.strip()), ""] if before.strip() else []
-        for keys, aside, meaning in zip(described[::3], described[1::3], described[2::3], strict=True):
-            shown = ", ".join(f"`{key}`" for key in keys.split(", "))
-            lines.append(f"- {shown}{aside or ''}: {plain(meaning.strip().rstrip(';.'))}.")
-        lines += [""] if described else []
-    return lines[:-1]
+def _prose(cls: Any, names: list[str]) -> list[str]:
+    """The docstring of a class as paragraphs, and a list of what it, or a base of it, says of each field."""
+    described = inspect.cleandoc(cls.__doc__ or "")
+    # One that dataclass made is the signature.
+    if described.startswith(f"{cls.__name__}("):
+        return []
+    own = paragraphs_of(described, names)
+    said = {name for paragraph in own for one in paragraph.fields for name in one.names}
+    lines: list[str] = []
+    for paragraph in own:
+        lines += [plain(paragraph.text), ""] if paragraph.text else []
+        lines += [_meaning(one.names, one.aside, one.meaning) for one in paragraph.fields]
+        lines += [""] if paragraph.fields else []
+    inherited = [_meaning([name], "", meaning) for name, meaning in descriptions_of(cls).items() if name not in said]
+    return [*lines[:-1], *inherited, ""]
+
+
+def _meaning(names: Sequence[str], aside: str, meaning: str) -> str:
+    return f"- {', '.join(f'`{name}`' for name in names)}{aside}: {plain(meaning)}."
 
 
 _NAMES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "nothing"}
+
+
+def _values(entry: dataclasses.Field[Any], kind: Any) -> str:
+    """What a field may hold: its choices where it has some, else its type."""
+    choices = choices_of(entry)
+    if choices is None:
+        return _type(kind)
+    one = ", ".join(f"`{word}`" for word in choices)
+    return f"a list of {one}" if typing.get_origin(kind) is tuple else one
 
 
 def _type(kind: Any) -> str:

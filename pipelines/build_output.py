@@ -14,7 +14,7 @@ from clozekit.pipelines.rows.commit import is_lost
 from clozekit.pipelines.rows.make_dataset import Target
 from clozekit.pipelines.running.block_store import BlockStore
 from clozekit.pipelines.running.runners import LOCAL_RUNNER
-from clozekit.pipelines.storage.files import check_writable, file_size, is_local, join
+from clozekit.pipelines.storage.files import file_size, is_local, join, try_writing
 from clozekit.pipelines.storage.locks import scratch_folder
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import open_file_system
@@ -65,7 +65,7 @@ class BuildOutput:
         before = {folder: check_output(folder, planned, side_directory) for folder, planned in folders.items()}
         output = cls(side_directory, side_id, new_id(), targets, names, before)
         for folder, planned in () if only_shown else folders.items():
-            check_writable(folder)
+            try_writing(folder)
             claim(folder, planned, output._ids(folder))
             # Asked to do it again, nothing of the finished build is trusted; and blocks of a killed one serve nobody.
             redone = {one.build.build_id[:16] for one in targets if one.directory == folder and _is_there(one)}

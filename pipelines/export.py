@@ -18,8 +18,8 @@ from clozekit.pipelines.dataset.tokenizer_files import check_tokenizer
 from clozekit.pipelines.export_formats import FORMATS, describe_folder, exported_name, is_exported
 from clozekit.pipelines.running.progress import Progress, ProgressReporter, local_progress
 from clozekit.pipelines.running.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
+from clozekit.pipelines.settings.choices import check_choice
 from clozekit.pipelines.settings.export_settings import EXPORT_FORMATS
-from clozekit.pipelines.settings.prepare_settings import check_choice
 from clozekit.pipelines.storage.files import InputFile, file_size, is_local, join, read_bytes
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import open_file_system, write_bytes_whole

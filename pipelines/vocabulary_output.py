@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clozekit.pipelines.count_words import is_count
 from clozekit.pipelines.dataset.tokenizer_files import tokenizer_contents
-from clozekit.pipelines.storage.files import check_writable, file_size, join, list_names
+from clozekit.pipelines.storage.files import file_size, join, list_names, try_writing
 from clozekit.pipelines.storage.locks import LOCK_FILE
 from clozekit.tokenizers.storage.file_systems import write_bytes_whole
 from clozekit.tokenizers.storage.owned_files import (
@@ -72,7 +72,7 @@ def vocabulary_output(directory: str) -> Iterator[VocabularyOutput]:
     """The folder while a vocabulary is learned. Raises InputError, before anything is written, where it holds a file that
     `vocab` did not write, or can't be written."""
     names, there = check_vocabulary_output(directory)
-    check_writable(directory)
+    try_writing(directory)
     output = VocabularyOutput(directory, names, new_id())
     write_owned(directory, Owned(MADE_BY, names, frozenset([output.words_id])))
     remove_files(directory, [name for name in there if name not in names and name not in (LOCK_FILE, OWNED_FILE)])

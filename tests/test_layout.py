@@ -32,6 +32,8 @@ ARROWS = {
     " tokenizers/storage",
     "pipelines/cleaning": "pipelines/running pipelines/settings pipelines/storage pipelines/text_files tokenizers/kernels"
     " tokenizers/storage",
+    # By their names alone `pipelines/cleaning` calls them.
+    "pipelines/cleaning/steps": "pipelines/cleaning pipelines/settings",
     "pipelines/duplicates": "pipelines/cleaning pipelines/dataset pipelines/reading pipelines/running pipelines/settings"
     " tokenizers/kernels",
     "pipelines/rows": "pipelines/dataset pipelines/running pipelines/settings pipelines/storage pipelines/text_files"
@@ -64,7 +66,7 @@ ARROWS = {
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",
     "deploy": "model/families model/preprocessing model/presets model/tasks model/training tokenizers"
-    " tokenizers/hub tokenizers/storage",
+    " tokenizers/hub tokenizers/settings tokenizers/storage",
     "deploy/doctor": "deploy model model/reading model/training/cluster model/training/settings pipelines/dataset"
     " tokenizers/families tokenizers/storage",
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"

@@ -8,7 +8,7 @@ from typing import Any
 from clozekit.tokenizers.common.errors import InputError
 
 # A text to classify may be empty.
-_MAY_BE_EMPTY = frozenset({"texts", "beam"})
+_MAY_BE_EMPTY = frozenset({"texts"})
 _MAX_NUMBER = 2**63
 
 
@@ -37,7 +37,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 
 
 def _check(name: str, value: Any) -> None:
-    shown = name.replace("_", " ")
+    shown = "what stands behind --" if name == "behind" else name.replace("_", " ")
     if isinstance(value, str) and not value and name not in _MAY_BE_EMPTY:
         raise InputError(f"{shown} must not be empty, got ''; leave it out or give it a value (a dot is this folder)")
     if isinstance(value, str) and "\x00" in value and name != "texts":

@@ -1,11 +1,16 @@
 """`clozekit convert`: a preset into another library's layout, or into a SavedModel."""
 
 import argparse
+import dataclasses
 import sys
 from typing import Any
 
-from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.command import PRESET_HELP, command
+from clozekit.deploy.cli.json_answer import JsonAnswer
+from clozekit.deploy.preset_formats import PRESET_FORMATS
 from clozekit.deploy.quiet_loading import load_tensorflow
+
+ANSWER = JsonAnswer(("target", "format", "what", "notes", "load_with"))
 
 
 def add(commands: Any) -> None:
@@ -15,18 +20,15 @@ def add(commands: Any) -> None:
         "Turn a preset into another library's, or into a SavedModel.",
         "clozekit convert hf://google-bert/bert-base-uncased bert-base --to clozekit",
     )
-    parser.add_argument(
-        "source", metavar="SRC", help="a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
-    )
+    parser.add_argument("source", metavar="SRC", help=PRESET_HELP)
     parser.add_argument("target", metavar="DST", help="where it goes: a new directory, an old preset, or a URL (gs://)")
     parser.add_argument(
         "--to",
-        choices=["clozekit", "keras_hub", "huggingface", "saved_model"],
+        choices=list(PRESET_FORMATS),
         required=True,
-        help="clozekit: a preset of ours; keras_hub: the same, refused where KerasHub would compute something else;"
-        " huggingface: config.json and model.safetensors for transformers; saved_model: TensorFlow's, which takes ids, and"
-        " strings where the tokenizer can be in a graph (albert, xlm_roberta; bert's and roberta's run in Python)",
+        help="; ".join(f"{name}: {what}" for name, what in PRESET_FORMATS.items()),
     )
+    ANSWER.add_to(parser)
     parser.set_defaults(run=run)
 
 
@@ -35,6 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.deploy.convert import convert as convert_preset
 
     converted = convert_preset(arguments.source, arguments.target, arguments.to)
+    if arguments.json:
+        ANSWER.show(target=arguments.target, format=arguments.to, **dataclasses.asdict(converted))
+        return
     for note in converted.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"{converted.what}, from {arguments.source} to {arguments.target}\n{converted.load_with}")

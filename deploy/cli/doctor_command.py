@@ -22,7 +22,11 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--constraints", metavar="FILE", help="the tested versions (default: constraints.txt beside the code)"
     )
-    parser.add_argument("--json", action="store_true", help="a JSON list of all findings")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON list of all findings, and nothing else on standard output: name, status, found, advice",
+    )
     parser.set_defaults(run=run)
 
 

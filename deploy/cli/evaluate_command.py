@@ -1,10 +1,10 @@
 """`clozekit evaluate`: measures a masked LM on a dataset or on texts."""
 
 import argparse
-import json
 from typing import Any
 
 from clozekit.deploy.cli.command import PRESET_HELP, command
+from clozekit.deploy.cli.json_answer import json_text
 from clozekit.deploy.quiet_loading import load_tensorflow
 
 
@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
         "--mask-rate", type=float, default=0.15, help="share of the tokens to guess (default: %(default)s)"
     )
     parser.add_argument("--output", default=None, metavar="FILE", help="write the JSON there too")
+    parser.add_argument("--json", action="store_true", help="as it answers anyway: one JSON object on standard output")
     parser.set_defaults(run=run)
 
 
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         result = evaluate_texts(arguments.preset, texts)
     else:
         result = evaluate_dataset(arguments.preset, arguments.dataset, options)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
+    text = json_text(result)
     if arguments.output is not None:
         from clozekit.tokenizers.storage.file_systems import write_text
 

@@ -4,8 +4,11 @@ import argparse
 from typing import Any
 
 from clozekit.deploy.cli.command import command
-from clozekit.deploy.cli.running_options import add_running_options, running
+from clozekit.deploy.cli.json_answer import JsonAnswer
+from clozekit.deploy.cli.running_options import add_running_options, running, running_settings
 from clozekit.pipelines.settings.export_settings import EXPORT_FORMATS
+
+ANSWER = JsonAnswer(("output", "format", "rows", "read_with"))
 
 
 def add(commands: Any) -> None:
@@ -24,6 +27,7 @@ def add(commands: Any) -> None:
         required=True,
         help="padded: fixed-length TFRecords; parquet; tfds: for tensorflow_datasets.builder_from_directory",
     )
+    ANSWER.add_to(parser)
     add_running_options(parser)
     parser.set_defaults(run=run)
 
@@ -32,10 +36,11 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.export import export_dataset
     from clozekit.pipelines.export_formats import reading_line
 
-    manifest = export_dataset(
-        arguments.dataset, arguments.output, arguments.to, overwrite=arguments.overwrite, **running(arguments)
-    )
-    print(
-        f"exported {sum(split.rows for split in manifest.splits.values()):,} rows to {arguments.output}; read it with"
-    )
-    print(f"  {reading_line(arguments.to, arguments.output, manifest)}")
+    how = running(running_settings(arguments))
+    manifest = export_dataset(arguments.dataset, arguments.output, arguments.to, **how)
+    rows = {name: split.rows for name, split in manifest.splits.items()}
+    line = reading_line(arguments.to, arguments.output, manifest)
+    if arguments.json:
+        ANSWER.show(output=arguments.output, format=arguments.to, rows=rows, read_with=line)
+    else:
+        print(f"exported {sum(rows.values()):,} rows to {arguments.output}; read it with\n  {line}")

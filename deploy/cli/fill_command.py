@@ -29,7 +29,11 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--file", default=None, metavar="FILE", help="more texts, one a line; - is the standard input")
     parser.add_argument("--top-k", type=int, default=5, help="pieces to show for each mask (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a text, with ids and probabilities")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object a text, a line each: text, masks (of each mask the best pieces with ids and probabilities)",
+    )
     parser.set_defaults(run=run)
 
 

@@ -41,7 +41,7 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
         return f"clozekit {name}: {error}".replace(" :", ":"), EXIT_INPUT
     name = interruption.command = f"clozekit {arguments.command}"
     interruption.debug = arguments.debug
-    interruption.has_workers = getattr(arguments, "num_workers", 1) != 1
+    interruption.has_workers = getattr(arguments, "num_workers", None) not in (None, 1)
     if arguments.command in ("train", "finetune"):
         interruption.handle(signal.SIGUSR1)
     if not arguments.debug:

@@ -80,7 +80,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     check_words(given)
     words, behind = split_at_dashes(given)
     arguments, extra = parser.parse_known_args(words)
-    arguments.beam = arguments.remote = behind
+    arguments.behind = behind
     rest = getattr(arguments, "rest", None)
     if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
         parser.error(f"unrecognized arguments: {' '.join(extra)}")

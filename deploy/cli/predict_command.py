@@ -34,7 +34,11 @@ def add(commands: Any) -> None:
         help="with --pairs, that of the second text (default: text_pair)",
     )
     parser.add_argument("--pairs", action="store_true", help="texts are pairs; in a file a tab is between the two")
-    parser.add_argument("--json", action="store_true", help="one JSON object a text, with all probabilities")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object a text, a line each: text, label, probability, probabilities, or value of a regression",
+    )
     parser.set_defaults(run=run)
 
 

@@ -4,8 +4,11 @@ import argparse
 from typing import Any
 
 from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.recipes import ready_recipes
 from clozekit.tokenizers.common.errors import InputError
+
+ANSWER = JsonAnswer(("recipes",), each=("verb", "name", "head", "yaml"))
 
 
 def add(commands: Any) -> None:
@@ -16,16 +19,20 @@ def add(commands: Any) -> None:
         "clozekit recipes\n  clozekit recipes bert_base > my.yaml",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="show this one: of every verb that has it")
+    ANSWER.add_to(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    recipes = ready_recipes()
-    if arguments.name is None:
+    recipes = [recipe for recipe in ready_recipes() if arguments.name in (None, recipe.name)]
+    if not recipes:
+        raise InputError(f"a recipe must be one of those that `clozekit recipes` lists, got {arguments.name}")
+    texts = {recipe.path: recipe.path.read_text(encoding="utf-8") for recipe in recipes}
+    if arguments.json:
+        shown = [{"verb": r.verb, "name": r.name, "head": list(r.head), "yaml": texts[r.path]} for r in recipes]
+        ANSWER.show(recipes=shown)
+    elif arguments.name is None:
         for recipe in recipes:
             print(f"{recipe.verb:<9} {recipe.name:<18} {recipe.head[0] if recipe.head else ''}")
-        return
-    found = [recipe for recipe in recipes if recipe.name == arguments.name]
-    if not found:
-        raise InputError(f"a recipe must be one of those that `clozekit recipes` lists, got {arguments.name}")
-    print("\n".join(recipe.path.read_text(encoding="utf-8").rstrip() for recipe in found))
+    else:
+        print("\n".join(text.rstrip() for text in texts.values()))

@@ -3,24 +3,31 @@
 import argparse
 from typing import Any
 
+from clozekit.deploy.cli.options_of_settings import OptionTable
+from clozekit.pipelines.settings.running_settings import RunningSettings
+
 # Verbs of which what stands behind `--` is Beam's.
 HAS_BEAM_OPTIONS = ("vocab", "prepare", "export")
+RUNNING = OptionTable(RunningSettings, without=("beam_arguments",))
 
 
 def add_running_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("how it runs")
-    group.add_argument("--runner", default=None, help="a Beam runner such as DataflowRunner (default: in this process)")
-    group.add_argument("--num-workers", type=int, default=1, help="local worker processes (default: %(default)s)")
-    group.add_argument("--overwrite", action="store_true", help="replace what an earlier run with other settings left")
-    group.description = "Options of the runner stand behind `--`, at the end."
+    RUNNING.add_to(parser.add_argument_group("how it runs", "Options of the runner stand behind `--`, at the end."))
 
 
-def running(arguments: argparse.Namespace) -> dict[str, Any]:
+def running_settings(arguments: argparse.Namespace) -> RunningSettings:
+    settings: RunningSettings = RUNNING.settings_from(arguments, beam_arguments=tuple(arguments.behind))
+    return settings
+
+
+def running(settings: RunningSettings) -> dict[str, Any]:
+    """The keyword arguments of what builds."""
     from clozekit.pipelines.running.runners import LOCAL_RUNNER
 
     return {
-        "runner": arguments.runner or LOCAL_RUNNER,
-        "num_workers": arguments.num_workers,
-        "beam_arguments": arguments.beam,
+        "runner": settings.runner or LOCAL_RUNNER,
+        "num_workers": settings.num_workers,
+        "beam_arguments": list(settings.beam_arguments),
+        "overwrite": settings.overwrite,
         "show_progress": True,
     }

@@ -1,11 +1,17 @@
 """`clozekit train`: pretrains a model, and goes on where it stopped."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.json_answer import JsonAnswer, kept_free
 from clozekit.deploy.quiet_loading import load_tensorflow
 from clozekit.deploy.recipes import TRAIN, find_recipe
+
+if TYPE_CHECKING:
+    from clozekit.deploy.submit.backend import TrainOrder
+
+ANSWER = JsonAnswer(("metrics", "preset", "report"))
 
 
 def add(commands: Any) -> None:
@@ -18,12 +24,21 @@ def add(commands: Any) -> None:
     parser.add_argument("config", metavar="CONFIG.YAML")
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
     parser.set_defaults(rest="changes")
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    ANSWER.add_to(what)
+    what.add_argument(
         "--dry-run",
         action="store_true",
         help="train nothing: show the whole configuration, the parameters, FLOPs and memory, and compile one step",
     )
     parser.set_defaults(run=run)
+
+
+def train_order(arguments: argparse.Namespace) -> "TrainOrder":
+    """What `submit` sends: the arguments of this verb."""
+    from clozekit.deploy.submit.backend import TrainOrder
+
+    return TrainOrder(arguments.config, tuple(arguments.changes), arguments.dry_run)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -47,10 +62,14 @@ def run(arguments: argparse.Namespace) -> None:
             print(line, flush=True)
         return
     run = Run(config, workers)
-    metrics = run.train()
+    with kept_free(arguments.json):
+        metrics = run.train()
     if not workers.is_chief:
         return
     report = write_run_report(run, metrics)
+    if arguments.json:
+        ANSWER.show(metrics=metrics, preset=run.preset_directory, report=report)
+        return
     print(
         f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"
         f" {metrics['accuracy']:.1%}\npreset {run.preset_directory}\nreport {report}"

@@ -1,10 +1,14 @@
 """`clozekit verify`: checks every byte of a dataset."""
 
 import argparse
+import dataclasses
 from typing import Any
 
 from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.tokenizers.common.errors import InputError
+
+ANSWER = JsonAnswer(("dataset", "whole", "num_shards", "num_rows", "num_tokens", "problems"))
 
 
 def add(commands: Any) -> None:
@@ -15,6 +19,7 @@ def add(commands: Any) -> None:
         "clozekit verify gs://bucket/dataset",
     )
     parser.add_argument("dataset", metavar="DATASET", help="a directory or any fsspec URL")
+    ANSWER.add_to(parser)
     parser.set_defaults(run=run)
 
 
@@ -22,10 +27,15 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.verify import verify_dataset
 
     verified = verify_dataset(arguments.dataset)
-    print("\n".join(map(str, verified.problems)), end="\n" if verified.problems else "")
+    if arguments.json:
+        whole = not verified.problems
+        ANSWER.show(dataset=arguments.dataset, whole=whole, **dataclasses.asdict(verified))
+    else:
+        print("\n".join(map(str, verified.problems)), end="\n" if verified.problems else "")
     if verified.problems:
         raise InputError(
             f"a dataset must be what its manifest says, {arguments.dataset} has {len(verified.problems)} problems (above);"
             " copy it again or run `clozekit prepare --overwrite`"
         )
-    print(f"whole: {verified.num_shards:,} shards, {verified.num_rows:,} rows, {verified.num_tokens:,} tokens")
+    if not arguments.json:
+        print(f"whole: {verified.num_shards:,} shards, {verified.num_rows:,} rows, {verified.num_tokens:,} tokens")

@@ -55,7 +55,7 @@ def launch(argv: Sequence[str]) -> Any:
     argv: the template's parameters, and Beam's options from the launcher.
     """
     from clozekit.deploy.cli.parser import parse
-    from clozekit.deploy.cli.prepare_command import prepare_recipe
+    from clozekit.deploy.cli.prepare_command import prepare_order
     from clozekit.deploy.submit.dataflow import hand_over
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
@@ -63,13 +63,12 @@ def launch(argv: Sequence[str]) -> Any:
         parser.add_argument(f"--{entry['name']}")
     known, beam_words = parser.parse_known_args(list(argv))
     given = {name: value for name, value in vars(known).items() if value is not None}
-    arguments = parse(prepare_words(given))
-    recipe = prepare_recipe(arguments)
+    recipe, running = prepare_order(parse(prepare_words(given)))
     image = os.environ.get("CLOZEKIT_IMAGE")
     named = any(word.startswith("--sdk_container_image") for word in beam_words)
     own = [] if image is None or named else [f"--sdk_container_image={image}", "--sdk_location=container"]
     own.append("--no_save_main_session")
-    result = hand_over(arguments, recipe, [*own, *beam_words])
+    result = hand_over(recipe, running, [*own, *beam_words])
     if result is None:
         # The launcher takes the lack of a job for a failure; there is nothing better to tell it.
         raise InputError(f"there must be something to do, {recipe.output} holds this dataset already")

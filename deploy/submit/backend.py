@@ -1,6 +1,5 @@
 """What a platform must offer to `submit`, and what it may ask of the `clozekit` command, which imports it."""
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,16 +7,26 @@ from typing import Any
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.deploy.submit.job_state import JobState
 from clozekit.pipelines.settings.recipe import Recipe
+from clozekit.pipelines.settings.running_settings import RunningSettings
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """What `train` is told: its configuration (a file, or the name of a ready one), the changes to it, whether it trains
+    or only looks."""
+
+    config: str
+    changes: tuple[str, ...]
+    dry_run: bool
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What stands behind `--` is a command of ours: how it is parsed, what its options mean, how it runs here."""
+    """What stands behind `--` is a command of ours: what its words mean, and how `prepare` runs here."""
 
-    parse: Callable[[Sequence[str]], argparse.Namespace]
-    prepare_recipe: Callable[[argparse.Namespace], Recipe]
-    recipe_file: Callable[[argparse.Namespace], tuple[str | None, list[str]]]
-    prepare: Callable[[argparse.Namespace], None]
+    prepare_order: Callable[[Sequence[str]], tuple[Recipe, RunningSettings]]
+    prepare: Callable[[Recipe, RunningSettings], None]
+    train_order: Callable[[Sequence[str]], TrainOrder]
 
 
 @dataclass(frozen=True)

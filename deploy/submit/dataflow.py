@@ -15,6 +15,7 @@ from clozekit.deploy.submit.job_spec import FINGERPRINT, Job
 from clozekit.deploy.submit.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
 from clozekit.deploy.submit.submit_errors import BucketError, JobFailedError, NameTakenError, google_errors, one_line
 from clozekit.pipelines.settings.recipe import Recipe
+from clozekit.pipelines.settings.running_settings import RunningSettings
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import read_text
 
@@ -38,12 +39,13 @@ PHASES = {
 
 @dataclass(frozen=True)
 class PrepareCommand:
-    """words: `prepare` and its arguments; arguments: the same, parsed; recipe: what they mean, read once; line: what runs
-    them. It builds the graph here; nothing is read by it but names and sizes of the inputs, and the tokenizer."""
+    """words: `prepare` and its arguments; recipe, running: what they mean, read once; config: the text of the recipe's file;
+    line: what runs them. It builds the graph here; nothing is read by it but names and sizes of the inputs, and the
+    tokenizer."""
 
     words: tuple[str, ...]
-    arguments: Any
     recipe: Recipe
+    running: RunningSettings
     config: str | None
     line: CommandLine
 
@@ -69,10 +71,9 @@ def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
     if job.output is not None:
         # Before a `--` with Beam's own options.
         words = ["prepare", "--output", job.output, *without_option(words[1:], "--output")]
-    arguments = line.parse(words)
-    if arguments.runner not in (None, RUNNER):
-        raise InputError(f"--runner must be left out of what is submitted to dataflow, got {arguments.runner}")
-    recipe = line.prepare_recipe(arguments)
+    recipe, running = line.prepare_order(words)
+    if running.runner not in (None, RUNNER):
+        raise InputError(f"--runner must be left out of what is submitted to dataflow, got {running.runner}")
     reads = [place for source in recipe.reading.all_sources for place in source.inputs]
     reads += recipe.corpus.decontaminate.inputs
     for option, place in [("inputs", place) for place in reads] + [("--output", recipe.output)]:
@@ -86,9 +87,8 @@ def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
             f"--tokenizer must be where Dataflow's workers reach it: gs://bucket/..., or an absolute path that the image"
             f" has too, got {recipe.tokenizer!r}"
         )
-    file, _ = line.recipe_file(arguments)
-    config = None if file is None else read_text(file)
-    return PrepareCommand(tuple(words), arguments, recipe, config, line)
+    config = None if recipe.file is None else read_text(recipe.file)
+    return PrepareCommand(tuple(words), recipe, running, config, line)
 
 
 def without_option(words: Sequence[str], name: str) -> list[str]:
@@ -139,9 +139,8 @@ def beam_arguments(job: Job, fingerprint: str) -> list[str]:
     return [*words, *(f"--experiments={name}" for name in settings.experiments)]
 
 
-def hand_over(arguments: Any, recipe: Recipe, beam_words: Sequence[str], how: str = "sending_runner") -> Any:
-    """Runs `prepare` with a runner that leaves when the job is sent, or shown: `how` is its module; `recipe` is what
-    its arguments mean.
+def hand_over(recipe: Recipe, running: RunningSettings, beam_words: Sequence[str], how: str = "sending_runner") -> Any:
+    """Runs `prepare` with a runner that leaves when the job is sent, or shown: `how` is its module.
 
     Returns what that runner gives; None when the datasets are there already.
     """
@@ -157,10 +156,10 @@ def hand_over(arguments: Any, recipe: Recipe, beam_words: Sequence[str], how: st
             recipe.tokenizer,
             recipe.output,
             runner=RUNNER,
-            num_workers=arguments.num_workers,
+            num_workers=running.num_workers,
             # The last of several runners counts; the dataset says that Beam's own made it, as it did.
-            beam_arguments=[*beam_words, *arguments.beam, runner],
-            overwrite=arguments.overwrite,
+            beam_arguments=[*beam_words, *running.beam_arguments, runner],
+            overwrite=running.overwrite,
             corpus=recipe.corpus,
             only_shown=how == "showing_runner",
         )
@@ -211,7 +210,7 @@ def render(job: Job, command: PrepareCommand) -> str:
         # Whether there is something at the output, and whether it can be written, is not looked at.
         recipe = dataclasses.replace(command.recipe, output=f"{folder}/output")
         words = [*beam_arguments(job, fingerprint), "--dry_run=True"]
-        request = json.loads(hand_over(command.arguments, recipe, words, "showing_runner"))
+        request = json.loads(hand_over(recipe, command.running, words, "showing_runner"))
     told = request["environment"]["sdkPipelineOptions"]
     shown_only = ("template_location", "no_auth", "dry_run")
     told["options"].update({name: False for name in shown_only[1:] if name in told["options"]})
@@ -277,11 +276,7 @@ def start(job: Job, command: PrepareCommand) -> JobState:
     fingerprint = job.fingerprint(command.words, command.config)
     with _storage_errors(job), google_errors(job.name, _place(job)):
         try:
-            result = hand_over(
-                command.arguments,
-                command.recipe,
-                beam_arguments(job, fingerprint),
-            )
+            result = hand_over(command.recipe, command.running, beam_arguments(job, fingerprint))
         except DataflowJobAlreadyExistsError as error:
             raise NameTakenError(
                 f"the name of a job must be free, Dataflow already runs one called {job.name} ({one_line(error)}); choose"
@@ -317,7 +312,7 @@ def finish(job: Job, command: PrepareCommand) -> None:
         # What is missing would be made here, on this machine.
         if not has_manifest(folder):
             raise JobFailedError(f"{job.name} is done, and there is no dataset in {folder}; look for who removed it")
-    command.line.prepare(command.arguments)
+    command.line.prepare(recipe, command.running)
 
 
 def log_reader(job: Job, state: JobState) -> Callable[[], list[str]]:

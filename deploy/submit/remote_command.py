@@ -70,13 +70,13 @@ def train_command(job: Job, words: Sequence[str], line: CommandLine, backend: st
             f"{backend} runs `train`, got {shlex.join(words) or 'no command'}; write it behind `--`, as in: clozekit"
             f" submit {backend} job.yaml -- train config.yaml"
         )
-    arguments = line.parse(list(words))
-    changes = list(arguments.changes)
+    order = line.train_order(words)
+    changes = list(order.changes)
     if job.output is not None:
         changes.append(f"directory={job.output}")
     from clozekit.model.training.settings.run_file import load_config
 
-    file = find_recipe(arguments.config, TRAIN)
+    file = find_recipe(order.config, TRAIN)
     config = load_config(file, changes)
     places = {"dataset": config.dataset, "directory": config.directory, "tokenizer": config.tokenizer}
     places |= {"preset": config.preset}
@@ -92,5 +92,5 @@ def train_command(job: Job, words: Sequence[str], line: CommandLine, backend: st
         raise InputError(
             f"cluster.num_workers must be the job's num_workers, got {asked} and {job.num_workers}; leave it out"
         )
-    flags = ["--dry-run"] if arguments.dry_run else []
+    flags = ["--dry-run"] if order.dry_run else []
     return RemoteCommand(("clozekit", "train", CONFIG_FILE, *changes, *flags), read_text(file))

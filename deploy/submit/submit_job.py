@@ -1,6 +1,7 @@
 """`clozekit submit`: shows what would be sent, sends it once, follows it, says how it stands, stops it."""
 
-import argparse
+import dataclasses
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -11,26 +12,28 @@ from clozekit.deploy.submit.job_spec import Job, load_job
 from clozekit.deploy.submit.job_state import CANCELLED, FAILED, SUCCEEDED, JobState
 from clozekit.deploy.submit.platforms import load_backend
 from clozekit.deploy.submit.submit_errors import JobFailedError, NameTakenError, PlaceError
+from clozekit.deploy.submit.submit_settings import SubmitSettings
 
 POLL_SECONDS = 10.0
 
 
-def submit(arguments: argparse.Namespace, line: CommandLine) -> None:
-    backend = load_backend(arguments.backend)
-    job = load_job(arguments.job, arguments.changes)
-    if arguments.action == "status":
-        print(describe(state := _present(backend, job)))
-        if arguments.wait:
+def submit(asked: SubmitSettings, line: CommandLine) -> None:
+    backend = load_backend(asked.backend)
+    job = load_job(asked.job, asked.changes)
+    if asked.action == "status":
+        state = _present(backend, job)
+        print(json.dumps(dataclasses.asdict(state), indent=2, ensure_ascii=False) if asked.json else describe(state))
+        if asked.wait:
             follow(backend, job, state, None)
-    elif arguments.action == "cancel":
+    elif asked.action == "cancel":
         cancel(backend, job)
     else:
-        command = backend.command(job, list(arguments.remote), line)
-        if arguments.dry_run:
+        command = backend.command(job, list(asked.words), line)
+        if asked.dry_run:
             print(backend.render(job, command), end="")
             return
         state = submit_once(backend, job, command)
-        if arguments.wait:
+        if asked.wait:
             follow(backend, job, state, command, restart=lambda: submit_once(backend, job, command))
 
 

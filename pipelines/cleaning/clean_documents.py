@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clozekit.pipelines.cleaning import tags
-from clozekit.pipelines.cleaning.clean_text import clean_texts, load_ftfy
+from clozekit.pipelines.cleaning.clean_text import clean_texts
 from clozekit.pipelines.running.blocks import from_bytes, to_bytes
 from clozekit.pipelines.running.documents import replace_column
 from clozekit.pipelines.running.stage import REJECTS, GuardedDoFn, counts_output, run_stage, side_output
@@ -30,8 +30,7 @@ def check_corpus(corpus: CorpusSettings) -> None:
     """Raises InputError for a rule on a tag that does not exist, a language that is not known, and an extra that is not
     installed: here, before any worker starts."""
     options = corpus.filter
-    if corpus.clean.fix_encoding:
-        load_ftfy()
+    clean_texts(pa.array([], pa.large_string()), corpus.clean)
     if options.bad_words is not None:
         tags.read_bad_words(options.bad_words)
     for tag in options.rules:

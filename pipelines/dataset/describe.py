@@ -1,6 +1,9 @@
-"""Describing a dataset: its counts, its histogram and decoded rows, as text."""
+"""Describing a dataset: its counts, its histogram and decoded rows, for people and for programs."""
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from clozekit.pipelines.dataset.manifest import Manifest, SplitInfo
 from clozekit.pipelines.dataset.manifest_schema import check_described, longest_record
@@ -56,8 +59,49 @@ def histogram_lines(split: SplitInfo) -> list[str]:
     ]
 
 
-def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_rows: int) -> Iterator[str]:
-    """The first rows of the train split (of validation when there is none), decoded, a line for each document of a row.
+def answer_of(manifest: Manifest, directory: str) -> dict[str, Any]:
+    """What the dataset in `directory` holds, as a program reads it."""
+    return {
+        "dataset": directory,
+        "dataset_sha256": manifest.dataset_sha256,
+        "sequence_length": manifest.sequence_length,
+        "tokenizer": {
+            "class_name": manifest.tokenizer.class_name,
+            "vocabulary_size": manifest.tokenizer.vocabulary_size,
+            "sha256": manifest.tokenizer.sha256,
+        },
+        "splits": {
+            name: {
+                "shards": len(split.shards),
+                "rows": split.rows,
+                "pieces": split.pieces,
+                "tokens": split.tokens,
+                "fill_rate": manifest.fill_rate(name),
+                "num_bytes": sum(shard.num_bytes for shard in split.shards),
+            }
+            for name, split in manifest.splits.items()
+        },
+        "counts": dict(manifest.counts),
+    }
+
+
+@dataclass(frozen=True)
+class DecodedRow:
+    """A row as text: its number in its split, its tokens, the text of each of its documents."""
+
+    row_id: int
+    num_tokens: int
+    texts: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield f"row {self.row_id}: {self.num_tokens} tokens, {len(self.texts)} documents"
+        for text in self.texts:
+            # A document is one line here; byte-level BPE keeps the breaks of its text.
+            yield "  | " + text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
+
+
+def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_rows: int) -> Iterator[DecodedRow]:
+    """The first rows of the train split (of validation when there is none), decoded.
 
     Raises InputError when the tokenizer is not the dataset's, or a shard is missing or damaged.
     """
@@ -68,13 +112,9 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
         )
     check_described(manifest, tokenizer, directory)
     for row in rows_of(manifest, directory, num_rows):
-        yield f"row {row[ROW_ID][0]}: {len(row[TOKEN_IDS])} tokens, {len(row[DOCUMENT_LENGTHS])} documents"
-        start = 0
-        for length in row[DOCUMENT_LENGTHS]:
-            text = tokenizer.decode(row[TOKEN_IDS][start : start + length])
-            # A document is one line here; byte-level BPE keeps the breaks of its text.
-            yield "  | " + text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
-            start += length
+        ends = list(itertools.accumulate(row[DOCUMENT_LENGTHS]))
+        ids = [row[TOKEN_IDS][start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        yield DecodedRow(row[ROW_ID][0], len(row[TOKEN_IDS]), tuple(map(tokenizer.decode, ids)))
 
 
 def rows_of(manifest: Manifest, directory: str, num_rows: int) -> Iterator[dict[str, list[int]]]:

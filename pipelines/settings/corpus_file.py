@@ -12,7 +12,6 @@ from clozekit.pipelines.settings.corpus_settings import (
     FilterSettings,
 )
 from clozekit.pipelines.settings.prepare_settings import ReadSettings, Source
-from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.settings_files import check, make_settings, read_mapping
 
 
@@ -71,30 +70,3 @@ def build_options(
     """The settings that the fields of all sections make. Raises InputError for an unknown key or a value of another type."""
     made = make_settings(_Sections, fields, source)
     return made.read, CorpusSettings(made.clean, made.filter, made.decontaminate, made.deduplicate)
-
-
-def parse_source(text: str) -> Source:
-    """A source as the command line has it: NAME=PATH or NAME=PATH:WEIGHT."""
-    name, equals, rest = text.partition("=")
-    if not (name and equals and rest):
-        raise InputError(f"--source must look like NAME=PATH or NAME=PATH:WEIGHT, got {text!r}")
-    path, colon, weight = rest.rpartition(":")
-    if colon:
-        try:
-            return Source(name, (path,), float(weight))
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-    return Source(name, (rest,))
-
-
-def parse_rule(text: str) -> tuple[str, list[float | None]]:
-    """A rule as the command line has it: TAG=LEAST..MOST, either side empty for no bound."""
-    tag, equals, bounds = text.partition("=")
-    low, dots, high = bounds.partition("..")
-    try:
-        if equals and dots:
-            return tag, [float(bound) if bound else None for bound in (low, high)]
-    except ValueError:
-        pass
-    raise InputError(f"--rule must look like num_words=50..100000 (either side may be empty), got {text!r}")

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clozekit.pipelines.settings.prepare_settings import check_at_least, check_choice, check_rate
+from clozekit.pipelines.settings.choices import check_choices, choice
+from clozekit.pipelines.settings.prepare_settings import DOCUMENT_KINDS, check_at_least, check_rate
 from clozekit.tokenizers.common.errors import InputError
 
 DUPLICATE_KINDS = ("none", "exact", "near")
 MASK_KINDS = ("email", "ip", "phone")
+# In the order in which they change a text. Each is a field of CleanSettings, and the file of that name in
+# pipelines/cleaning/steps/.
+CLEANING_STEPS = ("fix_encoding", "unicode", "boilerplate_lines", "sentence_lines", "mask")
 
 # Name of a tag -> the least and the most that a document may have; None: no bound.
 Rules = Mapping[str, tuple[float | None, float | None]]
@@ -53,10 +57,15 @@ RULE_SETS: Mapping[str, Rules] = {
 class CleanSettings:
     """What is changed in texts, in this order; the id of a document is still that of its text before.
 
-    fix_encoding: undo a wrong charset, by ftfy. unicode: NFC, no control or invisible characters, line feeds.
-    boilerplate_lines: drop short lines with one of `boilerplate_phrases`. sentence_lines: keep only lines that end like a
-    sentence (not with an ellipsis) and have `min_line_words` and no word above `max_word_characters`, as C4, and take out
-    its marks of citations ([1], [edit], [citation needed]). mask: personal data that becomes <email>, <ip> or <phone>.
+    fix_encoding: undo wrong charsets (cafÃ© -> café), by ftfy.
+    unicode: Unicode NFC, line feeds, no control or invisible characters.
+    boilerplate_lines: drop short lines about cookies, terms and the like: those with one of `boilerplate_phrases`.
+    boilerplate_phrases: what makes a short line one to drop, whatever its case.
+    sentence_lines: keep only lines that end like a sentence (not with an ellipsis) and have `min_line_words` and no word
+        above `max_word_characters`, as C4, and take out its marks of citations ([1], [edit], [citation needed]).
+    min_line_words: words that a line of a sentence has at least.
+    max_word_characters: characters of the longest word that a line of a sentence may have.
+    mask: personal data to replace, by <email>, <ip> or <phone>.
     """
 
     fix_encoding: bool = False
@@ -77,11 +86,10 @@ class CleanSettings:
     sentence_lines: bool = False
     min_line_words: int = 5
     max_word_characters: int = 1000
-    mask: tuple[str, ...] = ()
+    mask: tuple[str, ...] = choice((), MASK_KINDS)
 
     def __post_init__(self) -> None:
-        for kind in self.mask:
-            check_choice("clean.mask", kind, MASK_KINDS)
+        check_choices(self, "clean.")
         if self.boilerplate_lines and not all(self.boilerplate_phrases):
             raise InputError("clean.boilerplate_phrases must be phrases, got an empty one; take it out")
         check_at_least("clean.min_line_words", self.min_line_words, 1)
@@ -89,20 +97,24 @@ class CleanSettings:
 
     @property
     def is_on(self) -> bool:
-        return bool(self.fix_encoding or self.unicode or self.boilerplate_lines or self.sentence_lines or self.mask)
+        return any(getattr(self, name) for name in CLEANING_STEPS)
 
 
 @dataclass(frozen=True)
 class FilterSettings:
     """Which documents are kept: those whose tags lie within the rules, and whose language is wanted.
 
-    rule_sets: names of RULE_SETS; rules: bounds by tag (see `tags.TAGS`), which come before those of the sets.
-    languages: ISO 639-1 codes; none: any. tags: a directory that keeps the tags, so that a run with other bounds need
-    not compute them again. bad_words: a file with a word a line, none of which a document may hold (C4's is the "List of
-    Dirty, Naughty, Obscene or Otherwise Bad Words" of the language); none is shipped.
+    rule_sets: sets of rules to keep to, as their papers have them.
+    rules: the least and the most of a tag, before those of the sets, as num_words=20.. mean_word_length=3..12; the tags
+        stand in the configuration reference.
+    languages: ISO 639-1 codes of those to keep, as en de; none: any.
+    min_language_probability: how sure the language must be.
+    tags: a directory that keeps what the rules look at, so that a run with other bounds need not compute it again.
+    bad_words: a file with a word a line, none of which a document may hold (C4's is the "List of Dirty, Naughty, Obscene or
+        Otherwise Bad Words" of the language); none is shipped.
     """
 
-    rule_sets: tuple[str, ...] = ()
+    rule_sets: tuple[str, ...] = choice((), tuple(RULE_SETS))
     rules: Rules = field(default_factory=dict)
     languages: tuple[str, ...] = ()
     min_language_probability: float = 0.5
@@ -114,8 +126,7 @@ class FilterSettings:
             raise InputError(
                 "a rule on num_bad_words needs the file filter.bad_words, got none; pass one (--bad-words)"
             )
-        for name in self.rule_sets:
-            check_choice("filter.rule_sets", name, tuple(RULE_SETS))
+        check_choices(self, "filter.")
         for tag, bounds in self.rules.items():
             low, high = bounds
             if low is not None and high is not None and low > high:
@@ -141,44 +152,54 @@ class FilterSettings:
 class DecontaminateSettings:
     """Texts of evaluations, in any format that documents are read in, whose runs of words training must not hold.
 
+    inputs: files, globs or directories of these texts, a line or record each; a document that shares 13 words in a row with
+        one of them (`ngram_words`) is dropped, see contaminated/.
+    text_key: the field, column or feature that holds the text.
+    document_kind: what one of them is in a text file.
     ngram_words: a document that shares so many words in a row is contaminated; 13, as Brown et al. 2020 (arXiv
-    2005.14165, appendix C). An evaluation text with fewer words is looked for whole, down to `min_words`.
-    action: "drop" them, or "report" them in `contaminated/` and keep them.
+        2005.14165, appendix C). An evaluation text with fewer words is looked for whole, down to `min_words`.
+    min_words: words of the shortest text that is looked for.
+    action: drop them, or report them in `contaminated/` and keep them.
     """
 
     inputs: tuple[str, ...] = ()
     text_key: str = "text"
-    document_kind: str = "line"
+    document_kind: str = choice("line", DOCUMENT_KINDS)
     ngram_words: int = 13
     min_words: int = 8
-    action: str = "drop"
+    action: str = choice("drop", ("drop", "report"))
 
     def __post_init__(self) -> None:
         check_at_least("decontaminate.ngram_words", self.ngram_words, 1)
         check_at_least("decontaminate.min_words", self.min_words, 1)
-        check_choice("decontaminate.action", self.action, ("drop", "report"))
+        check_choices(self, "decontaminate.")
 
 
 @dataclass(frozen=True)
 class DeduplicateSettings:
-    """Which documents count as twins: those with the same text but for case and white space ("exact"), and also those
-    that share most of their words' runs ("near").
+    """Which documents count as twins, of which one is kept: see duplicates/.
 
     14 bands of 8 permutations over runs of 5 words, as FineWeb used them (Penedo et al. 2024, arXiv 2406.17557): of two
     documents with the Jaccard similarity 0.75, 77% are found; at 0.6 21%, at 0.85 99%.
-    min_similarity: what the bands find is compared, and only documents whose runs have this Jaccard similarity are twins;
-    0 takes all that share a band. By default 0.75: there the bands begin to find most pairs (they find half at 0.72), so a
-    lower one would make twins by luck.
+
+    kind: exact: those with the same text but for case and white space; near: also those that share most of their words'
+        runs.
+    shingle_words: words of a run.
+    num_bands: bands of MinHash; documents that share one are compared.
+    rows_per_band: permutations of a band.
+    min_similarity: near: what the bands find is compared, and only documents whose runs have this Jaccard similarity are
+        twins; 0 takes all that share a band. At 0.75 the bands begin to find most pairs (they find half at 0.72), so a
+        lower one would make twins by luck.
     """
 
-    kind: str = "none"
+    kind: str = choice("none", DUPLICATE_KINDS)
     shingle_words: int = 5
     num_bands: int = 14
     rows_per_band: int = 8
     min_similarity: float = 0.75
 
     def __post_init__(self) -> None:
-        check_choice("deduplicate.kind", self.kind, DUPLICATE_KINDS)
+        check_choices(self, "deduplicate.")
         for name in ("shingle_words", "num_bands", "rows_per_band"):
             check_at_least(f"deduplicate.{name}", getattr(self, name), 1)
         check_rate("deduplicate.min_similarity", self.min_similarity)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clozekit.pipelines.dataset.row_limits import MAX_SEQUENCE_LENGTH
+from clozekit.pipelines.settings.choices import check_choices, choice
 from clozekit.pipelines.text_files.delimited import QUOTING
 from clozekit.tokenizers.common.errors import InputError
 
@@ -44,26 +45,31 @@ class Source:
 class ReadSettings:
     """How documents are found in files.
 
-    inputs: one source without a name; sources: a mixture of several, the first ones preferred among duplicates.
-    input_format: "auto" goes by the suffix: .jsonl, .ndjson and .json are JSON lines, .csv, .tsv, .parquet, .tfrecord,
-        .warc and .wet what they say, the rest is text; .gz, .bz2 and .zst behind it are decompressed.
-    document_kind: what a document is in a text file: the "file", a "line", or a "block" between blank lines.
-    text_key, id_key: the fields, columns or features of a record; one without the id is known by the hash of its text.
+    inputs: files, globs in quotes, or directories: text, JSON lines, CSV, TSV, Parquet, TFRecord, WARC or WET; plain, .gz,
+        .bz2 or .zst. They are one source without a name.
+    input_format: auto goes by the suffix: .jsonl, .ndjson and .json are JSON lines, .csv, .tsv, .parquet, .tfrecord, .warc
+        and .wet what they say, the rest is text; .gz, .bz2 and .zst behind it are decompressed.
+    document_kind: what a document is in a text file; block: what stands between blank lines.
+    text_key: the field, column or feature that holds the text.
+    id_key: the one that names the document; a document without it is known by the hash of its text.
+    max_bad_rate: share of the records that may be bad: they are set aside in deadletter/; 0: one that can't be read fails
+        the build, so that nothing is lost without a word.
+    sources: a mixture of several, the first ones preferred among duplicates; weight 0.5 takes half of its documents, 2 each
+        twice.
     max_document_mb: a longer record is a bad one: it is set aside before it fills the memory of a worker.
-    quoting: whether quotation marks around a cell of a table are no part of it, and may hold line ends ("double"), or are
-        text ("none"); "auto": they quote in CSV and are text in TSV.
+    quoting: whether quotation marks around a cell of a table are no part of it, and may hold line ends (double), or are
+        text (none); auto: they quote in CSV and are text in TSV.
     """
 
     inputs: tuple[str, ...] = ()
-    input_format: str = "auto"
-    document_kind: str = "file"
+    input_format: str = choice("auto", INPUT_FORMATS)
+    document_kind: str = choice("file", DOCUMENT_KINDS)
     text_key: str = "text"
     id_key: str = "id"
-    # 0: every record that can't be read fails the build, so that nothing is lost without a word.
     max_bad_rate: float = 0.0
     sources: tuple[Source, ...] = ()
     max_document_mb: float = 32.0
-    quoting: str = "auto"
+    quoting: str = choice("auto", QUOTING)
 
     def __post_init__(self) -> None:
         if not self.inputs and not self.sources:
@@ -71,9 +77,7 @@ class ReadSettings:
         names = [source.name for source in self.all_sources]
         if len(set(names)) < len(names):
             raise InputError(f"every source needs a name of its own, got {names}; rename one")
-        check_choice("input_format", self.input_format, INPUT_FORMATS)
-        check_choice("quoting", self.quoting, QUOTING)
-        check_choice("document_kind", self.document_kind, DOCUMENT_KINDS)
+        check_choices(self)
         check_rate("max_bad_rate", self.max_bad_rate)
         if not 0 < self.max_document_mb <= 1024:
             raise InputError(f"max_document_mb must be above 0 and at most 1024, got {self.max_document_mb}")
@@ -88,34 +92,49 @@ class ReadSettings:
 
 
 @dataclass(frozen=True)
-class PrepareSettings:
+class RowRules:
     """How documents become rows and rows become shards.
 
+    sequence_length: tokens a row holds.
     validation_rate: share of the documents that the validation split gets, chosen by the hash of their id; near and exact
-        twins only all together, so with deduplication it gets a little less (see split.py).
-    shard_size_mb: size a shard is planned for; num_shards, when given, overrides it for the train split.
+        twins only all together, so with deduplication it gets a little less.
+    seed: decides the order of the rows.
+    shard_size_mb: size that a shard is planned for.
+    num_shards: shards of the train split, in place of `shard_size_mb`.
     group_size: documents packed together; 20,000 gave a fill rate of 0.999 on paragraphs at length 512 and keeps a
         group of full rows near 40 MB.
-    long_documents: those longer than a row are cut into full rows ("tokens"), between sentences ("sentences"), or
-        dropped and counted ("drop").
-    pairs: "next" gives half of the pieces a second segment of another document (BERT's next-sentence objective, Devlin
-        et al. 2018), "order" swaps the segments of half of them (ALBERT's, Lan et al. 2019).
-    packing: "best_fit" fills rows with several documents, at most max_documents_per_row; "none" is one a row.
-    shorter_lengths: with "none", the shorter rows of the same build; pieces that fit them are not in these.
+    long_documents: those longer than a row are cut into full rows (tokens), between sentences (sentences), or dropped and
+        counted (drop).
+    pairs: next gives half of the pieces a second segment of another document (BERT's next-sentence objective, Devlin et
+        al. 2018), order swaps the segments of half of them (ALBERT's, Lan et al. 2019).
+    packing: best_fit fills rows with several documents, none is one a row: with several lengths each goes to the shortest
+        that holds it.
+    max_documents_per_row: documents packed together at most.
     """
 
-    sequence_length: int = 512
+    sequence_length: int | tuple[int, ...] = 512
     validation_rate: float = 0.01
     seed: int = 0
     shard_size_mb: float = 64.0
     num_shards: int | None = None
     group_size: int = 20_000
-    long_documents: str = "tokens"
-    pairs: str = "none"
-    packing: str = "best_fit"
+    long_documents: str = choice("tokens", LONG_DOCUMENTS)
+    pairs: str = choice("none", PAIRS)
+    packing: str = choice("best_fit", PACKINGS)
     max_documents_per_row: int | None = None
+
+
+@dataclass(frozen=True)
+class PrepareSettings(RowRules):
+    """The rules for rows of one length, as for `rows` of a recipe.
+
+    shorter_lengths: without packing, the shorter rows of the same build; pieces that fit them are not in these.
+    longest_length: without packing, the longest rows of the same build: documents are cut for these; `sequence_length` if
+        not given.
+    """
+
+    sequence_length: int = 512
     shorter_lengths: tuple[int, ...] = ()
-    # With "none", the longest rows of the same build: documents are cut for these. None: `sequence_length`.
     longest_length: int | None = None
 
     def __post_init__(self) -> None:
@@ -125,9 +144,7 @@ class PrepareSettings:
                 f"sequence_length must be at most {MAX_SEQUENCE_LENGTH:,} tokens, got {self.sequence_length}; longer"
                 " documents are cut into rows"
             )
-        check_choice("long_documents", self.long_documents, LONG_DOCUMENTS)
-        check_choice("pairs", self.pairs, PAIRS)
-        check_choice("packing", self.packing, PACKINGS)
+        check_choices(self)
         if self.max_documents_per_row is not None:
             check_at_least("max_documents_per_row", self.max_documents_per_row, 1)
             if self.packing == "none":
@@ -179,6 +196,25 @@ class PrepareSettings:
         return {**dataclasses.asdict(self), "shorter_lengths": list(self.shorter_lengths)}
 
 
+@dataclass(frozen=True)
+class RowSettings(RowRules):
+    """The rules for rows of one length or of several.
+
+    sequence_length: tokens a row holds; several make a dataset each in one pass, in OUTPUT/128, OUTPUT/512 and so on.
+    """
+
+    sequence_length: tuple[int, ...] = (PrepareSettings.sequence_length,)
+
+    def options(self) -> PrepareSettings:
+        """The settings of a build, for its first length. Raises InputError for those that contradict one another."""
+        check_lengths(self.sequence_length)
+        fields = {**vars(self), "sequence_length": self.sequence_length[0]}
+        options = PrepareSettings(**fields)
+        for length in self.sequence_length[1:]:
+            dataclasses.replace(options, sequence_length=length)
+        return options
+
+
 def options_of_lengths(options: PrepareSettings, lengths: Sequence[int]) -> tuple[PrepareSettings, ...]:
     """The settings for rows of each length; without packing, each holds the pieces that the next shorter one can't.
 
@@ -204,11 +240,6 @@ def check_lengths(lengths: Sequence[int]) -> None:
         raise InputError("there must be at least one sequence length, got none; leave the key out for 512")
     if len(set(lengths)) < len(lengths):
         raise InputError(f"every sequence length must be another, got {', '.join(map(str, lengths))}; name each once")
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def check_rate(name: str, value: float) -> None:

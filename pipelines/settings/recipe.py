@@ -1,53 +1,32 @@
 """The recipe of a dataset, in one YAML file: inputs, cleaning, rows, seed, packing, where it goes."""
 
-import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clozekit.pipelines.settings.corpus_file import OF_A_DATASET, SECTIONS, build_options, lay_over, take_sections
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
-from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, check_lengths
+from clozekit.pipelines.settings.prepare_settings import ReadSettings, RowSettings
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, read_mapping
+from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, nearest_key, read_mapping
 from clozekit.tokenizers.settings.yaml_values import printable
 
 
 @dataclass(frozen=True)
-class RowSettings:
-    """How documents become rows: see PrepareSettings. sequence_length: one length or several, a dataset each."""
-
-    sequence_length: tuple[int, ...] = (PrepareSettings.sequence_length,)
-    validation_rate: float = PrepareSettings.validation_rate
-    seed: int = PrepareSettings.seed
-    shard_size_mb: float = PrepareSettings.shard_size_mb
-    num_shards: int | None = PrepareSettings.num_shards
-    group_size: int = PrepareSettings.group_size
-    long_documents: str = PrepareSettings.long_documents
-    pairs: str = PrepareSettings.pairs
-    packing: str = PrepareSettings.packing
-    max_documents_per_row: int | None = PrepareSettings.max_documents_per_row
-
-    def options(self) -> PrepareSettings:
-        """The settings of a build, for its first length. Raises InputError for those that contradict one another."""
-        check_lengths(self.sequence_length)
-        fields = {**vars(self), "sequence_length": self.sequence_length[0]}
-        options = PrepareSettings(**fields)
-        for length in self.sequence_length[1:]:
-            dataclasses.replace(options, sequence_length=length)
-        return options
-
-
-@dataclass(frozen=True)
 class Recipe:
-    """What `clozekit prepare` is told. tokenizer: a directory; output: where the dataset, or the datasets, go."""
+    """What `clozekit prepare` is told.
+
+    tokenizer: a directory that `clozekit vocab` made.
+    output: where the dataset, or the datasets, go.
+    file: where this was read, none where options said it all.
+    """
 
     tokenizer: str
     output: str
     reading: ReadSettings
     corpus: CorpusSettings
     rows: RowSettings
+    file: str | None = None
 
 
 _PLACES = ("tokenizer", "output")
@@ -84,13 +63,14 @@ def load_recipe(path: str | None, changes: Sequence[str], given: Mapping[str, Ma
             raise InputError(
                 f"--{name} is needed, or the key {name} in a recipe, {source} has neither; add one of them"
             )
-    return Recipe(made.tokenizer, made.output, reading, corpus, made_rows)
+    return Recipe(made.tokenizer, made.output, reading, corpus, made_rows, path)
 
 
 def _check_keys(fields: Mapping[str, Any], source: str) -> None:
     known = (*OF_A_DATASET, *SECTIONS)
     for name in fields:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-            meant = f"did you mean {near[0]}?" if near else f"the keys there are {', '.join(known)}"
-            raise InputError(f"every key of a recipe must be known, {source} has {printable(name)}; {meant}")
+            shown = printable(name)
+            raise InputError(
+                f"every key of a recipe must be known, {source} has {shown}; {nearest_key(shown, [known], known)}"
+            )

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from clozekit.pipelines.settings.prepare_settings import check_at_least, check_choice
+from clozekit.pipelines.settings.choices import check_choices, choice
+from clozekit.pipelines.settings.prepare_settings import check_at_least
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.family_names import FAMILIES, with_learner
 from clozekit.tokenizers.formats.vocabulary_files import MAX_VOCABULARY_SIZE
@@ -12,21 +13,26 @@ SENTENCE_PIECE_LEARNERS = ("albert_pieces", "xlm_roberta_pieces")
 
 @dataclass(frozen=True)
 class VocabularySettings:
-    """Which vocabulary to learn. lowercase None: as the family's first models were, BERT, DistilBERT and ALBERT
-    lower-cased.
+    """Which vocabulary to learn.
 
-    alphabet_size (WordPiece): how many characters are pieces at most; None: a thousand, and more where the corpus has more and
-    there is room. character_coverage (SentencePiece): the share of the text whose characters are pieces.
+    family: whose tokenizer to make.
+    vocabulary_size: pieces to learn at most.
+    lowercase: lower-case the text; if not given, as the first models of the family were: BERT, DistilBERT and ALBERT
+        lower-cased.
+    alphabet_size: characters that are pieces at most, for WordPiece (bert, distil_bert); if not given 1,000, and more where
+        the corpus has more and there is room.
+    character_coverage: share of the text whose characters are pieces, for SentencePiece (albert, xlm_roberta); 0.9995 if
+        not given.
     """
 
-    family: str = "bert"
+    family: str = choice("bert", tuple(FAMILIES))
     vocabulary_size: int = 30_522
     lowercase: bool | None = None
     alphabet_size: int | None = None
     character_coverage: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice("family", self.family, tuple(FAMILIES))
+        check_choices(self)
         check_at_least("vocabulary_size", self.vocabulary_size, 1)
         if self.vocabulary_size > MAX_VOCABULARY_SIZE:
             raise InputError(

@@ -22,8 +22,9 @@ def join(directory: str, *names: str) -> str:
     return posixpath.join(directory, *names)
 
 
-def check_writable(directory: str) -> None:
-    """Raises InputError unless a file can be written into `directory`, which is made if it is not there."""
+def try_writing(directory: str) -> None:
+    """Raises InputError unless a file can be written into `directory`, which is made if it is not there: only a write tells
+    it of a store. `check_writable` of owned_files.py looks at local folders and leaves them as they are."""
     probe = temporary_name(join(directory, "probe"))
     try:
         write_bytes_whole(probe, b"")

@@ -3,7 +3,8 @@
 import pytest
 
 from clozekit.deploy.cli.main import main
-from clozekit.deploy.costs import BUILTIN_PRESETS, CostSettings, dimensions_of, reckon
+from clozekit.deploy.cost_settings import CostSettings
+from clozekit.deploy.costs import BUILTIN_PRESETS, dimensions_of, reckon
 from clozekit.tokenizers.common.errors import InputError
 
 

@@ -11,8 +11,8 @@ from clozekit.deploy.cli.main import main
 from clozekit.deploy.demo.run_demo import CONFIG, STEPS
 from clozekit.deploy.recipes import PREPARE, TRAIN, ReadyRecipe, find_recipe, ready_recipes
 from clozekit.model.training.settings.run_file import load_config
-from clozekit.pipelines.settings.prepare_settings import PrepareSettings
-from clozekit.pipelines.settings.recipe import RowSettings, load_recipe
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, RowSettings
+from clozekit.pipelines.settings.recipe import load_recipe
 from clozekit.tokenizers.common.errors import InputError
 
 RECIPES = ready_recipes()

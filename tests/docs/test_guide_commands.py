@@ -36,8 +36,8 @@ def test_every_command_parses(place: str, words: list[str], tmp_path: Path) -> N
         load_config(tmp_path / "config.yaml", arguments.changes)
     elif arguments.command == "finetune":
         load_finetune_config("glue/mrpc", ["init_from=p", "directory=r", *arguments.changes])
-    elif arguments.command == "submit" and arguments.remote:
-        parse(arguments.remote)
+    elif arguments.command == "submit" and arguments.behind:
+        parse(arguments.behind)
 
 
 @pytest.mark.parametrize("block", SETTINGS, ids=str)

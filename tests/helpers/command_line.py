@@ -1,7 +1,6 @@
 """The command as `submit` gets it from the CLI."""
 
 from clozekit.deploy.cli.parser import parse
-from clozekit.deploy.cli.prepare_command import prepare_recipe, recipe_file, run
-from clozekit.deploy.submit.backend import CommandLine
+from clozekit.deploy.cli.submit_command import command_line
 
-LINE = CommandLine(parse, prepare_recipe, recipe_file, run)
+LINE = command_line(parse)

@@ -180,11 +180,17 @@ def _all_keys(kind: type, prefix: str = "") -> list[str]:
 
 def _nearest(kind: type, root: type, prefix: str, name: str) -> str:
     """Which known key was probably meant: one of this group first, else one anywhere; else all of this group."""
-    for keys in (_all_keys(kind, prefix), _all_keys(root)):
+    return nearest_key(name, [_all_keys(kind, prefix), _all_keys(root)], list(typing.get_type_hints(kind)))
+
+
+def nearest_key(name: str, groups: Sequence[Sequence[str]], known: Sequence[str]) -> str:
+    """What to say of an unknown key: which one was probably meant, by the last part of its dotted name, of the first group
+    that has such a one; else all that are `known` there."""
+    for keys in groups:
         by_last = {key.rsplit(".", 1)[-1]: key for key in reversed(keys)}
         if close := difflib.get_close_matches(name, by_last, n=1, cutoff=0.7):
             return f"did you mean {by_last[close[0]]}?"
-    return f"the keys there are {', '.join(typing.get_type_hints(kind))}"
+    return f"the keys there are {', '.join(known)}"
 
 
 def _convert(hint: Any, value: Any, key: str, reading: _Reading) -> Any:

@@ -17,8 +17,10 @@ from clozekit.pipelines.duplicates.decontaminate import count_shared, evaluation
 from clozekit.pipelines.duplicates.words import fold_texts, hash_words
 from clozekit.pipelines.running.dead_letters import batch_or_rows
 from clozekit.pipelines.running.documents import make_batch
-from clozekit.pipelines.settings.corpus_file import build_options, load_fields, parse_rule, parse_source
+from clozekit.pipelines.settings.corpus_file import build_options, load_fields
 from clozekit.pipelines.settings.corpus_settings import (
+    CLEANING_STEPS,
+    MASK_KINDS,
     CleanSettings,
     CorpusSettings,
     DecontaminateSettings,
@@ -64,6 +66,14 @@ from clozekit.tokenizers.common.errors import InputError
 )
 def test_cleaning(options: CleanSettings, text: str, expected: str) -> None:
     assert clean_texts(pa.array([text, ""], pa.large_string()), options).to_pylist() == [expected, ""]
+
+
+def test_a_step_is_a_field_and_a_file_and_works_on_no_texts() -> None:
+    folder = Path(clean_module.__file__).parent / "steps"
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(CLEANING_STEPS)
+    every = CleanSettings(fix_encoding=True, unicode=True, boilerplate_lines=True, sentence_lines=True, mask=MASK_KINDS)
+    assert all(getattr(every, name) for name in CLEANING_STEPS) and every.is_on
+    assert clean_texts(pa.array([], pa.large_string()), every).to_pylist() == []
 
 
 def test_boilerplate_has_any_case_that_python_knows() -> None:
@@ -221,17 +231,7 @@ def test_a_wrong_configuration_is_refused_by_its_key(text: str, message: str, tm
         build_options(fields)
 
 
-def test_sources_and_rules_of_the_command_line() -> None:
-    assert parse_source("web=gs://bucket/a:0.5") == Source("web", ("gs://bucket/a",), 0.5)
-    assert parse_source("web=gs://bucket/a") == Source("web", ("gs://bucket/a",))
-    assert parse_rule("num_words=5..") == ("num_words", [5.0, None])
-    for wrong in ("web", "=a", "web="):
-        with pytest.raises(InputError, match="must look like NAME=PATH"):
-            parse_source(wrong)
-    with pytest.raises(InputError, match="the weight of a source"):
-        parse_source("web=a:-1")
-    with pytest.raises(InputError, match="must look like num_words=50"):
-        parse_rule("num_words=5")
+def test_a_rule_on_no_tag_and_an_unknown_language_are_refused() -> None:
     with pytest.raises(InputError, match="a rule must name a tag .*, got 'words'"):
         check_corpus(CorpusSettings(filter=FilterSettings(rules={"words": (1, None)})))
     with pytest.raises(InputError, match="a language must be one of .*, got 'english'"):

@@ -1,0 +1,37 @@
+"""Cleaning: texts that were decoded with the wrong charset."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from clozekit.pipelines.settings.corpus_settings import CleanSettings
+from clozekit.tokenizers.common.errors import InputError
+
+
+def clean(texts: pa.Array, settings: CleanSettings) -> pa.Array:
+    """Text that was decoded with the wrong charset ("cafÃ©") as it was meant, by ftfy; ASCII has nothing to fix."""
+    ftfy = _load_ftfy()
+    config = ftfy.TextFixerConfig(
+        unescape_html=False,
+        uncurl_quotes=False,
+        fix_latin_ligatures=False,
+        fix_character_width=False,
+        fix_line_breaks=False,
+        remove_control_chars=False,
+        remove_terminal_escapes=False,
+        normalization=None,
+        explain=False,
+    )
+    fixed = [text if text.isascii() else ftfy.fix_text(text, config) for text in texts.to_pylist()]
+    return pa.array(fixed, texts.type)
+
+
+def _load_ftfy() -> Any:
+    """The module ftfy. Raises InputError when it is not installed."""
+    try:
+        import ftfy
+    except ImportError as error:
+        raise InputError(
+            f"mojibake needs the extra 'clean', it is not installed ({error}); run: pip install 'clozekit[clean]'"
+        ) from error
+    return ftfy
