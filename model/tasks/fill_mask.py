@@ -17,7 +17,20 @@ _LENGTH_STEP, _SLOT_STEP, _MAX_ROWS = 32, 4, 32
 
 @dataclass(frozen=True)
 class Guess:
-    """A piece for a mask: its id, its probability (0 to 1), and how it reads."""
+    """A piece for a mask.
+
+    Args:
+        piece: as the vocabulary has it.
+        probability: 0 to 1, over the whole vocabulary.
+        token_id: of the piece.
+        text: how it reads.
+
+    Example:
+
+        >>> from clozekit.model.tasks.fill_mask import Guess
+        >>> Guess("##s", 0.25, 15, "s").text
+        's'
+    """
 
     piece: str
     probability: float

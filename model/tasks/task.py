@@ -27,11 +27,30 @@ class TaskOptions(ModelOptions, total=False):
 
 
 class Task(FunctionalModel):
-    """A backbone with a head and, if given, a preprocessor that takes raw strings.
+    """Base of the tasks: a backbone with a head and, if given, a preprocessor that takes raw strings.
 
     With a preprocessor, `fit`, `evaluate`, `predict` and their `*_on_batch` twins take strings (lists, arrays or a
     batched `tf.data.Dataset`; a tuple of them is the segments of each example); without one, what the preprocessor
-    would give. In-memory data is shuffled by `fit` unless `shuffle=False`.
+    would give: a dict of int32 (B, T) tensors. In-memory data is shuffled by `fit` unless `shuffle=False`.
+
+    Args:
+        backbone, preprocessor: of the task's family; preprocessor None: for a model of ids.
+        inputs, outputs: of the functional Keras model, from the constructor of a kind of tasks.
+        compile: whether to compile with the defaults at once.
+        name, trainable: as of every Keras model.
+
+    Raises:
+        InputError: for parts of another family or kind, and for a preprocessor whose ids or rows don't fit the backbone.
+
+    Example:
+
+        >>> task = models.MaskedLM.from_preset("tiny/preset")
+        >>> isinstance(task, models.Task)
+        True
+        >>> task.compile(optimizer="adam", jit_compile=False)
+        >>> history = task.fit(["The quick brown fox jumped.", "A lazy dog."], batch_size=2, verbose=0)
+        >>> sorted(history.history)
+        ['loss', 'sparse_categorical_accuracy']
     """
 
     backbone_cls: ClassVar[type[Backbone]] = Backbone

@@ -37,9 +37,27 @@ from clozekit.tokenizers.common.errors import InputError
 
 
 class Run:
-    """One run of `clozekit train`.
+    """One run of `clozekit train`, built and checked; `train` does it.
 
-    workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+    Everything of the run goes into `config.directory`: checkpoints, the log, the report, the preset. `train` goes on from the
+    newest checkpoint there.
+
+    Args:
+        config: what `load_config` gave.
+        workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+
+    Raises:
+        InputError: for a dataset that is missing, damaged or not the tokenizer's, a directory or a preset that Clozekit did
+            not write, rows or batches that don't fit.
+
+    Example:
+
+        >>> from clozekit.model.training.controller import Run
+        >>> from clozekit.model.training.settings.run_file import load_config
+        >>> sizes = [f"model.{name}={value}" for name, value in small.items() if name != "max_sequence_length"]
+        >>> run = Run(load_config("tiny/config.yaml", [*sizes, "train.steps=2", "train.xla=false"]))
+        >>> run.preset_directory, run.task.backbone.max_sequence_length
+        ('tiny/run/preset', 16)
     """
 
     def __init__(self, config: RunSettings, workers: Workers | None = None) -> None:

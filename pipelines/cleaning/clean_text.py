@@ -37,7 +37,27 @@ MASKS = {
 
 
 def clean_texts(texts: pa.Array, options: CleanSettings) -> pa.Array:
-    """The cleaned texts: each a function of its own text and of the options."""
+    """The cleaned texts, step after step in the order of the settings; each a function of its own text and of the options.
+
+    Args:
+        texts: a string array (num_texts,).
+        options: which steps, and their bounds.
+
+    Returns:
+        A string array (num_texts,); a text of which nothing is left is empty.
+
+    Raises:
+        InputError: when fix_encoding is asked for and ftfy is not installed.
+
+    Example:
+
+        >>> import pyarrow as pa
+        >>> from clozekit.pipelines.cleaning.clean_text import clean_texts
+        >>> from clozekit.pipelines.settings.corpus_settings import CleanSettings
+        >>> texts = pa.array(["Write to ada@example.org\\r\\nor call."])
+        >>> clean_texts(texts, CleanSettings(unicode=True, mask=("email",))).to_pylist()
+        ['Write to <email>\\nor call.']
+    """
     if options.fix_encoding:
         texts = fix_encoding(texts)
     if options.unicode:
