@@ -244,9 +244,14 @@ def _one_class(cls: Any, prefix: str) -> list[str]:
         if entry.name not in groups or hints[entry.name] is not groups[entry.name]
     ]
     # A docstring that dataclass made is the signature.
-    described = inspect.getdoc(cls) or ""
+    described = _without_sections(inspect.getdoc(cls) or "")
     text = [] if described.startswith(f"{cls.__name__}(") else [*_prose(described, list(hints)), ""]
     return [*text, "| key | type | default |", "|---|---|---|", *rows]
+
+
+def _without_sections(text: str) -> str:
+    """A docstring without what `help` says of errors, papers and examples."""
+    return re.split(r"^(?:Raises|Source|Example):", text, maxsplit=1, flags=re.MULTILINE)[0].strip()
 
 
 def _prose(text: str, names: list[str]) -> list[str]:

@@ -186,12 +186,12 @@ class AlbertTextClassifierPreprocessor(TextClassifierPreprocessor):
     Example:
 
         >>> tokenizer = models.AlbertTokenizer.from_preset("tiny/albert")
-        >>> preprocessor = models.AlbertTextClassifierPreprocessor(tokenizer, sequence_length=12)
+        >>> preprocessor = models.AlbertTextClassifierPreprocessor(tokenizer, sequence_length=16)
         >>> x = preprocessor(("a dog", "a fox"))
         >>> tokenizer.detokenize(x["token_ids"].numpy())
-        '[CLS] a do[SEP] a f[SEP]'
+        '[CLS] a dog[SEP] a fox[SEP]<pad>'
         >>> x["segment_ids"].numpy().tolist()
-        [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+        [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0]
     """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = AlbertTokenizer

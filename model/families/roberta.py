@@ -82,14 +82,14 @@ class RobertaMaskedLMPreprocessor(MaskedLMPreprocessor):
 
     Example:
 
-        >>> pieces = ["<s>", "<pad>", "</s>", "<unk>", "a", "Ġ", "d", "o", "g", "<mask>"]
+        >>> pieces = ["<s>", "<pad>", "</s>", "<unk>", "a", "Ġ", "d", "o", "g", "do", "<mask>"]
         >>> tokenizer = models.RobertaTokenizer({piece: i for i, piece in enumerate(pieces)}, ["d o"])
         >>> preprocessor = models.RobertaMaskedLMPreprocessor(tokenizer, sequence_length=12, seed=1)
         >>> x, y, sample_weight = preprocessor(("a dog", "dog"))
         >>> {key: tuple(value.shape) for key, value in x.items()}
         {'token_ids': (12,), 'padding_mask': (12,), 'mask_positions': (2,)}
         >>> y.numpy().tolist(), sample_weight.numpy().tolist()
-        ([8, 0], [1.0, 0.0])
+        ([9, 0], [1.0, 0.0])
     """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = RobertaTokenizer
@@ -105,12 +105,12 @@ class RobertaTextClassifierPreprocessor(TextClassifierPreprocessor):
 
     Example:
 
-        >>> pieces = ["<s>", "<pad>", "</s>", "<unk>", "a", "Ġ", "d", "o", "g", "<mask>"]
+        >>> pieces = ["<s>", "<pad>", "</s>", "<unk>", "a", "Ġ", "d", "o", "g", "do", "<mask>"]
         >>> tokenizer = models.RobertaTokenizer({piece: i for i, piece in enumerate(pieces)}, ["d o"])
         >>> preprocessor = models.RobertaTextClassifierPreprocessor(tokenizer, sequence_length=12)
         >>> x = preprocessor(("a dog", "dog"))
         >>> tokenizer.detokenize(x["token_ids"].numpy())
-        '<s>a <unk>g</s></s><unk>g</s><pad><pad>'
+        '<s>a dog</s></s>dog</s><pad><pad>'
     """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = RobertaTokenizer

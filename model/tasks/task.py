@@ -47,7 +47,7 @@ class Task(FunctionalModel):
         >>> task = models.MaskedLM.from_preset("tiny/preset")
         >>> isinstance(task, models.Task)
         True
-        >>> task.compile(optimizer="adam", jit_compile=False)
+        >>> task.compile(run_eagerly=True)  # nothing is compiled for one step
         >>> history = task.fit(["The quick brown fox jumped.", "A lazy dog."], batch_size=2, verbose=0)
         >>> sorted(history.history)
         ['loss', 'sparse_categorical_accuracy']

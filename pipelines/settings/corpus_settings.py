@@ -54,9 +54,20 @@ class CleanSettings:
     """What is changed in texts, in this order; the id of a document is still that of its text before.
 
     fix_encoding: undo a wrong charset, by ftfy. unicode: NFC, no control or invisible characters, line feeds.
-    boilerplate_lines: drop short lines with one of `boilerplate_phrases`. sentence_lines: keep only lines that end like a
+    boilerplate_lines: drop short lines with one of `boilerplate_phrases`. boilerplate_phrases: in any case.
+    sentence_lines: keep only lines that end like a
     sentence (not with an ellipsis) and have `min_line_words` and no word above `max_word_characters`, as C4, and take out
-    its marks of citations ([1], [edit], [citation needed]). mask: personal data that becomes <email>, <ip> or <phone>.
+    its marks of citations ([1], [edit], [citation needed]). min_line_words, max_word_characters: the bounds of a line.
+    mask: personal data that becomes <email>, <ip> or <phone>.
+
+    Raises:
+        InputError: for an unknown kind of `mask`, an empty phrase, a bound below 1.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import CleanSettings
+        >>> CleanSettings().is_on, CleanSettings(mask=("email", "ip")).is_on
+        (False, True)
     """
 
     fix_encoding: bool = False
@@ -97,9 +108,22 @@ class FilterSettings:
     """Which documents are kept: those whose tags lie within the rules, and whose language is wanted.
 
     rule_sets: names of RULE_SETS; rules: bounds by tag (see `tags.TAGS`), which come before those of the sets.
-    languages: ISO 639-1 codes; none: any. tags: a directory that keeps the tags, so that a run with other bounds need
+    languages: ISO 639-1 codes; none: any. min_language_probability: how sure the language must be, 0 to 1.
+    tags: a directory that keeps the tags, so that a run with other bounds need
     not compute them again. bad_words: a file with a word a line, none of which a document may hold (C4's is the "List of
     Dirty, Naughty, Obscene or Otherwise Bad Words" of the language); none is shipped.
+
+    Raises:
+        InputError: for an unknown set, a least above its most, a rule on bad words without their file.
+
+    Source: gopher: Rae et al. 2021 (arXiv 2112.11446), appendix A1.1; c4: Raffel et al. 2020 (arXiv 1910.10683), section 2.2.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import FilterSettings
+        >>> settings = FilterSettings(rule_sets=("gopher",), rules={"num_words": (100, None)})
+        >>> settings.all_rules()["num_words"], settings.all_rules()["mean_word_length"]
+        ((100, None), (3, 10))
     """
 
     rule_sets: tuple[str, ...] = ()
@@ -141,9 +165,22 @@ class FilterSettings:
 class DecontaminateSettings:
     """Texts of evaluations, in any format that documents are read in, whose runs of words training must not hold.
 
+    inputs: paths, globs or directories; none: nothing is looked for. text_key, document_kind: as those of what is read.
     ngram_words: a document that shares so many words in a row is contaminated; 13, as Brown et al. 2020 (arXiv
-    2005.14165, appendix C). An evaluation text with fewer words is looked for whole, down to `min_words`.
+    2005.14165, appendix C). min_words: an evaluation text with fewer words than `ngram_words` is looked for whole, down to this
+    many.
     action: "drop" them, or "report" them in `contaminated/` and keep them.
+
+    Raises:
+        InputError: for a number of words below 1, or another action.
+
+    Source: Brown et al. 2020 (arXiv 2005.14165), appendix C.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import DecontaminateSettings
+        >>> DecontaminateSettings(("glue/*.tsv",), text_key="sentence").ngram_words
+        13
     """
 
     inputs: tuple[str, ...] = ()
@@ -161,14 +198,25 @@ class DecontaminateSettings:
 
 @dataclass(frozen=True)
 class DeduplicateSettings:
-    """Which documents count as twins: those with the same text but for case and white space ("exact"), and also those
-    that share most of their words' runs ("near").
+    """Which documents count as twins, of which one is kept.
 
-    14 bands of 8 permutations over runs of 5 words, as FineWeb used them (Penedo et al. 2024, arXiv 2406.17557): of two
-    documents with the Jaccard similarity 0.75, 77% are found; at 0.6 21%, at 0.85 99%.
+    kind: those with the same text but for case and white space ("exact"), and also those that share most of their words' runs
+    ("near"); "none": every document is kept.
+    shingle_words, num_bands, rows_per_band: 14 bands of 8 permutations over runs of 5 words, as FineWeb used them (Penedo et al.
+    2024, arXiv 2406.17557); of two documents with the Jaccard similarity 0.75, 77% are found, at 0.6 21%, at 0.85 99%.
     min_similarity: what the bands find is compared, and only documents whose runs have this Jaccard similarity are twins;
     0 takes all that share a band. By default 0.75: there the bands begin to find most pairs (they find half at 0.72), so a
     lower one would make twins by luck.
+
+    Raises:
+        InputError: for another kind, a number below 1, a similarity that is not from 0 to 1.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import DeduplicateSettings
+        >>> settings = DeduplicateSettings("near")
+        >>> round(1 - (1 - 0.75**settings.rows_per_band) ** settings.num_bands, 2)  # found at a similarity of 0.75
+        0.77
     """
 
     kind: str = "none"
@@ -190,7 +238,18 @@ class DeduplicateSettings:
 
 @dataclass(frozen=True)
 class CorpusSettings:
-    """Everything that happens to documents between the files and the tokenizer; by default nothing."""
+    """Everything that happens to documents between the files and the tokenizer; by default nothing.
+
+    clean: what is changed in texts. filter: which documents are kept. decontaminate: whose texts training must not hold.
+    deduplicate: which documents count as twins.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import CleanSettings, CorpusSettings, DeduplicateSettings
+        >>> corpus = CorpusSettings(CleanSettings(unicode=True), deduplicate=DeduplicateSettings("exact"))
+        >>> corpus.to_dict()["deduplicate"]["kind"], corpus.filter.is_on
+        ('exact', False)
+    """
 
     clean: CleanSettings = CleanSettings()
     filter: FilterSettings = FilterSettings()

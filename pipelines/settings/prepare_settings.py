@@ -23,8 +23,18 @@ PACKINGS = ("best_fit", "none")
 class Source:
     """Some of the inputs under one name: paths, globs or directories, and how often each of their documents is taken.
 
+    name: in the manifest and in counts. inputs: paths, globs or directories, at least one.
     weight: 1 takes every document once, 0.25 a quarter of them, 2.5 each twice and half of them once more. Which ones is
     decided by the hash of the seed and the document's id, so it is the same in every run.
+
+    Raises:
+        InputError: for a source without inputs, or a weight that is not from 0 to 1000.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.prepare_settings import Source
+        >>> ReadSettings(sources=(Source("wiki", ("wiki/*.txt",)), Source("web", ("web/*.txt",), weight=0.25))).input_format
+        'auto'
     """
 
     name: str
@@ -49,9 +59,21 @@ class ReadSettings:
         .warc and .wet what they say, the rest is text; .gz, .bz2 and .zst behind it are decompressed.
     document_kind: what a document is in a text file: the "file", a "line", or a "block" between blank lines.
     text_key, id_key: the fields, columns or features of a record; one without the id is known by the hash of its text.
+    max_bad_rate: the share of the records, 0 to 1, that may be unreadable before the build fails; 0: none.
     max_document_mb: a longer record is a bad one: it is set aside before it fills the memory of a worker.
     quoting: whether quotation marks around a cell of a table are no part of it, and may hold line ends ("double"), or are
         text ("none"); "auto": they quote in CSV and are text in TSV.
+
+    Raises:
+        InputError: for no inputs, two sources of one name, an unknown choice, a rate or size out of its bounds.
+
+    Example:
+
+        >>> ReadSettings(("corpus/*.jsonl",), text_key="body").max_document_bytes
+        33554432
+        >>> ReadSettings(("corpus.txt",), document_kind="page")
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: document_kind must be one of file, line, block, got 'page'
     """
 
     inputs: tuple[str, ...] = ()
@@ -91,8 +113,10 @@ class ReadSettings:
 class PrepareSettings:
     """How documents become rows and rows become shards.
 
+    sequence_length: the most tokens of a row, special tokens included.
     validation_rate: share of the documents that the validation split gets, chosen by the hash of their id; near and exact
         twins only all together, so with deduplication it gets a little less (see split.py).
+    seed: decides the split, the order of the rows and what goes into pairs.
     shard_size_mb: size a shard is planned for; num_shards, when given, overrides it for the train split.
     group_size: documents packed together; 20,000 gave a fill rate of 0.999 on paragraphs at length 512 and keeps a
         group of full rows near 40 MB.
@@ -100,8 +124,24 @@ class PrepareSettings:
         dropped and counted ("drop").
     pairs: "next" gives half of the pieces a second segment of another document (BERT's next-sentence objective, Devlin
         et al. 2018), "order" swaps the segments of half of them (ALBERT's, Lan et al. 2019).
-    packing: "best_fit" fills rows with several documents, at most max_documents_per_row; "none" is one a row.
+    packing: "best_fit" fills rows with several documents; "none" is one a row.
+    max_documents_per_row: how many at most, when they are packed.
     shorter_lengths: with "none", the shorter rows of the same build; pieces that fit them are not in these.
+    longest_length: with "none", the longest rows of the same build, for which documents are cut; `sequence_length` if not given.
+
+    Raises:
+        InputError: for a length that is not from 8 to the longest row that the format allows, an unknown choice, a number out
+            of its bounds, max_documents_per_row without packing.
+
+    Source: pairs: Devlin et al. 2018 (arXiv 1810.04805), section 3.1; Lan et al. 2019 (arXiv 1909.11942), section 3.1.
+
+    Example:
+
+        >>> PrepareSettings(sequence_length=128, pairs="order").num_special
+        3
+        >>> PrepareSettings(sequence_length=4)
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: sequence_length must be at least 8, got 4
     """
 
     sequence_length: int = 512

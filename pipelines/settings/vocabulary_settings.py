@@ -12,11 +12,23 @@ SENTENCE_PIECE_LEARNERS = ("albert_pieces", "xlm_roberta_pieces")
 
 @dataclass(frozen=True)
 class VocabularySettings:
-    """Which vocabulary to learn. lowercase None: as the family's first models were, BERT, DistilBERT and ALBERT
-    lower-cased.
+    """Which vocabulary to learn.
+
+    family: whose tokenizer it is for. vocabulary_size: the most pieces, special tokens included.
+    lowercase: as the family's first models were if not given: BERT, DistilBERT and ALBERT lower-cased.
 
     alphabet_size (WordPiece): how many characters are pieces at most; None: a thousand, and more where the corpus has more and
     there is room. character_coverage (SentencePiece): the share of the text whose characters are pieces.
+
+    Raises:
+        InputError: for an unknown family, a size out of its bounds, a setting that is another family's.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
+        >>> settings = VocabularySettings("albert", vocabulary_size=30_000)
+        >>> settings.is_lowercase, settings.learner
+        (True, 'albert_pieces')
     """
 
     family: str = "bert"

@@ -5,15 +5,12 @@ The examples start from the files that the last program of docs/models-and-prese
 
 import ast
 import contextlib
-import dataclasses
 import doctest
 import importlib
 import inspect
 import io
 import re
-import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -100,7 +97,11 @@ class Door(NamedTuple):
 
     @property
     def text(self) -> str:
-        return inspect.cleandoc(vars(self.value).get("__doc__") or "") if self.is_class else inspect.getdoc(self.value) or ""
+        return (
+            inspect.cleandoc(vars(self.value).get("__doc__") or "")
+            if self.is_class
+            else inspect.getdoc(self.value) or ""
+        )
 
     @property
     def is_class(self) -> bool:
@@ -109,7 +110,13 @@ class Door(NamedTuple):
 
 def doors() -> Iterator[Door]:
     yield from (Door(name, getattr(clozekit.model, name)) for name in clozekit.model.__all__)
-    for folder, table in (("tokenizers.", TOKENIZERS), ("pipelines.", PIPELINES), ("model.", TRAINER), ("", SEAMS), ("", SETTINGS)):
+    for folder, table in (
+        ("tokenizers.", TOKENIZERS),
+        ("pipelines.", PIPELINES),
+        ("model.", TRAINER),
+        ("", SEAMS),
+        ("", SETTINGS),
+    ):
         for place, names in table.items():
             module = importlib.import_module(f"clozekit.{folder}{place}")
             for name in names.split():
@@ -164,7 +171,10 @@ def takes_arrays(door: Door) -> bool:
         fields = getattr(door.value, "__annotations__", {}).values() if issubclass(door.value, tuple) else ()
         if any("ndarray" in str(kind) for kind in fields):
             return True
-    return any(re.search(r"\b(Tensor|ndarray|Array|tf\.data)\b|Rows\b|Outputs\b|TokenBatch", str(inspect.signature(one))) for one in called)
+    return any(
+        re.search(r"\b(Tensor|ndarray|Array|tf\.data)\b|Rows\b|Outputs\b|TokenBatch", str(inspect.signature(one)))
+        for one in called
+    )
 
 
 def parameters(door: Door) -> list[str]:
@@ -185,13 +195,13 @@ def test_a_door_says_what_it_is(door: Door) -> None:
 @pytest.mark.parametrize("door", DOORS, ids=str)
 def test_a_door_explains_every_argument(door: Door) -> None:
     """One of settings in its prose, from which the reference of the configuration is made too."""
-    text = "\n".join(explained(door)) if door.is_settings else said(door, "Args")
-    begins = r"(?:^|(?<=[.;] )|(?<=[.;]\n))" if door.is_settings else r"^ {4}"
-    found = re.findall(rf"{begins}\s*((?:\w+, )*\w+)(?: \([^)]*\))?: ", text, re.MULTILINE)
+    if door.is_settings:
+        prose = " ".join(sections(door.text)[""].split())
+        found = re.findall(r"(?:^|(?<=[.;] ))((?:\w+, )*\w+)(?: \([^)]*\))?: ", prose)
+    else:
+        found = re.findall(r"^ {4}((?:\w+, )*\w+): ", said(door, "Args"), re.MULTILINE)
     known = {name for names in found for name in names.split(", ")}
     assert [name for name in parameters(door) if name not in known] == []
-    if not door.is_class:
-        assert "return" not in inspect.signature(door.value).__str__() or True
 
 
 @pytest.mark.parametrize("door", [door for door in DOORS if not door.is_class], ids=str)
@@ -224,7 +234,8 @@ def test_a_door_says_which_errors_it_raises(door: Door) -> None:
     [
         door
         for door in DOORS
-        if door.name in FROM_PAPERS or (door.is_class and re.match(r"(Distil)?Bert|XLMR|R?oberta|Roberta|Albert", door.name))
+        if door.name in FROM_PAPERS
+        or (door.is_class and re.match(r"(Distil)?Bert|XLMR|R?oberta|Roberta|Albert", door.name))
     ],
     ids=str,
 )

@@ -38,8 +38,8 @@ class Optimizer(tf.Module):
         >>> optimizer = Optimizer([variable], OptimizerSettings(weight_decay=0.0), xla=False)
         >>> float(optimizer.apply([tf.constant([3.0, 4.0])], tf.constant(0.1)))  # the norm before clipping
         5.0
-        >>> variable.numpy().round(3).tolist(), int(optimizer.updates)
-        ([0.9, 0.9], 1)
+        >>> bool(np.allclose(variable, [0.9, 0.9], atol=1e-4)), int(optimizer.updates)
+        (True, 1)
     """
 
     def __init__(self, variables: list[keras.Variable], config: OptimizerSettings, xla: bool) -> None:

@@ -25,10 +25,22 @@ MAX_WORKERS = 10_000
 class ModelSettings:
     """Family and dimensions; the defaults are BERT small's (Turc et al. 2019, arXiv 1908.08962) with 256 hidden.
 
-    embedding_dim (128 if not given), num_groups and num_inner_repetitions are ALBERT's alone. preset: the name of a
-    built-in preset, in a configuration file, stands for its family and dimensions, which may be changed beside it; no
-    weights come with it (see `init_from`). vocabulary_multiple: the vocabulary is filled up to a multiple of it inside
-    the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when the preset is saved.
+    family: whose backbone. preset: the name of a built-in preset, in a configuration file, stands for its family and
+    dimensions, which may be changed beside it; no weights come with it (see `init_from`). vocabulary_multiple: the vocabulary is
+    filled up to a multiple of it inside the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when the preset
+    is saved. num_layers, num_heads: blocks, and attention heads in each. hidden_dim, intermediate_dim: values of a hidden state,
+    and of the layer inside a feed-forward layer. dropout: a rate. embedding_dim, num_groups, num_inner_repetitions: ALBERT's
+    alone; embedding_dim is 128 if not given.
+
+    Raises:
+        InputError: for an unknown family or preset, a number below 1, a hidden_dim that num_heads does not divide, ALBERT's
+            settings for another family.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import ModelSettings
+        >>> ModelSettings("albert", hidden_dim=128).dimensions()["embedding_dim"]
+        128
     """
 
     family: str = "bert"
@@ -79,7 +91,19 @@ class MaskingSettings:
 
     strategy: what is masked in training: single tokens, whole_word, span (SpanBERT's) or ngram (ALBERT's); evaluation
     masks single tokens always, so that runs compare. num_slots: predictions a row has room for; as many as the rate can
-    ask for if not given. What finds no room is counted in the log.
+    ask for if not given. What finds no room is counted in the log. train_rate, validation_rate: shares of a row's tokens that
+    are selected. mask_token_rate, random_token_rate: shares of those that become the mask token, and a random one.
+
+    Raises:
+        InputError: for a rate out of its bounds, another strategy, shares that add up to more than 1.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1; Wettig et al. 2022 (arXiv 2202.08005) for the 30%.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import MaskingSettings
+        >>> MaskingSettings(strategy="whole_word").train_rate
+        0.3
     """
 
     strategy: str = "token"
@@ -104,7 +128,17 @@ class MaskingSettings:
 class PhaseSettings:
     """A part of a run with a dataset of its own, such as one of rows of 128 tokens before one of 512.
 
-    What is not given is the run's own.
+    steps: how long it is. dataset, global_batch_size, micro_batch_size: what is not given is the run's own.
+
+    Raises:
+        InputError: for a phase without a step.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import PhaseSettings, TrainSettings
+        >>> phases = (PhaseSettings(900, "rows-128"), PhaseSettings(100, "rows-512", global_batch_size=16))
+        >>> TrainSettings(steps=1000, phases=phases).phases[1].dataset
+        'rows-512'
     """
 
     steps: int
@@ -118,8 +152,19 @@ class PhaseSettings:
 
 @dataclass(frozen=True)
 class BatchRampSettings:
-    """Small batches first: from `first_batch_size` rows to the full batch in `num_sizes` equal steps of growth, over the
-    first `steps` steps. Each size is compiled anew, so a few are enough."""
+    """Small batches first, growing to the full batch in equal steps. Each size is compiled anew, so a few are enough.
+
+    first_batch_size: rows of the first batches. steps: how long it takes. num_sizes: sizes on the way.
+
+    Raises:
+        InputError: for a number below 1, or more sizes than steps.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import BatchRampSettings, TrainSettings
+        >>> TrainSettings(batch_ramp=BatchRampSettings(first_batch_size=16, steps=100)).batch_ramp.num_sizes
+        4
+    """
 
     first_batch_size: int
     steps: int
@@ -136,12 +181,25 @@ class BatchRampSettings:
 class TrainSettings:
     """How long and in which portions.
 
+    steps: updates of the weights. global_batch_size: rows of a step, on all devices together.
+    micro_batch_size: rows that a replica computes at once. steps_per_loop: steps between two looks of the controller at the
+    device.
     xla: compile forward, backward and update. On the CPU too: 2.4 s of CPU time a step where the plain graph took 2.9 (the
     default model, 32 rows of 128, no dropout, 2 cores).
-    steps_per_loop: steps between two looks of the controller at the device. micro_batch_size: rows that a replica
-    computes at once. hours: ends the run, with the learning rate at its end, when it has trained that long, counted over
-    all its starts; `steps` is then the most it may do. phases: their steps add up to `steps`. precision: float32 or
-    mixed_bfloat16 (weights and the optimizer's state stay float32).
+    precision: float32 or mixed_bfloat16 (weights and the optimizer's state stay float32).
+    hours: ends the run, with the learning rate at its end, when it has trained that long, counted over
+    all its starts; `steps` is then the most it may do. batch_ramp: small batches first. phases: their steps add up to `steps`.
+
+    Raises:
+        InputError: for a number out of its bounds, a batch that micro_batch_size does not divide, phases that don't add up.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import TrainSettings
+        >>> TrainSettings(global_batch_size=256, micro_batch_size=100)
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: train.global_batch_size must be a multiple of train.micro_batch_size, got
+        256 and 100
     """
 
     steps: int = 1000
@@ -192,9 +250,21 @@ SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle
 class OptimizerSettings:
     """AdamW or LAMB. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases.
 
+    name: adamw or lamb. learning_rate: the peak. beta_1, beta_2, epsilon, weight_decay: of the rule. clip_norm: the global
+    norm that gradients are clipped to.
     schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
     line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
-    1 - square root (warmup_stable_decay). one_cycle has its own rise.
+    1 - square root (warmup_stable_decay). one_cycle has its own rise. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
+    decay_power: of the polynomial.
+
+    Raises:
+        InputError: for an unknown rule or schedule, or a number out of its bounds.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import OptimizerSettings
+        >>> OptimizerSettings("lamb", schedule="warmup_stable_decay").beta_2
+        0.98
     """
 
     name: str = "adamw"
@@ -226,10 +296,20 @@ class OptimizerSettings:
 class CheckpointSettings:
     """How often a checkpoint is written, how many are kept, whether a run goes on from them.
 
+    every_steps: between two of them.
     keep: the newest ones; keep_best: also the one with the lowest validation loss, written whenever an evaluation is
     the best so far. background: files are written while training goes on, for a copy of the state in host memory.
     resume: auto goes on from the newest checkpoint of `directory` if there is one, required refuses to begin anew,
     never refuses to touch a directory that has checkpoints.
+
+    Raises:
+        InputError: for a number below 1, or another `resume`.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import CheckpointSettings
+        >>> CheckpointSettings(every_steps=100, keep=1).keep_best
+        True
     """
 
     every_steps: int = 500
@@ -248,10 +328,19 @@ class CheckpointSettings:
 class DivergenceSettings:
     """When training has gone wrong, and what is done then.
 
-    It has when every step of num_bad_steps in a row was skipped for a gradient that is no number, or when the mean loss
-    of the last window_steps is above loss_factor times the lowest such mean of the run (None: never). action: stop
-    names the last good checkpoint; go_back returns to it and goes on behind the rows that were read since, at most
-    max_returns times.
+    num_bad_steps: it has when so many steps in a row were skipped for a gradient that is no number. loss_factor: or when the mean
+    loss of the last window_steps is above this many times the lowest such mean of the run (None: never). window_steps: steps of
+    such a mean. action: stop names the last good checkpoint; go_back returns to it and goes on behind the rows that were read
+    since. max_returns: how often at most.
+
+    Raises:
+        InputError: for a number below 1, a factor that is not above 1, another action.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import DivergenceSettings
+        >>> DivergenceSettings(loss_factor=None, action="go_back").max_returns
+        3
     """
 
     num_bad_steps: int = 20
@@ -272,9 +361,19 @@ class DivergenceSettings:
 class ClusterSettings:
     """On which devices and workers a run trains; normally the environment says it all.
 
-    strategy: one_device, mirrored (all GPUs, or num_cpu_devices logical CPUs), multi_worker, tpu. environment: whose
+    strategy: one_device, mirrored (all GPUs, or num_cpu_devices logical CPUs), multi_worker, tpu. num_cpu_devices: logical CPUs.
+    environment: whose
     variables to believe; none is a process alone. port: where workers listen, where the environment leaves it open.
     num_workers: where the environment does not say how many there are (an Indexed Job).
+
+    Raises:
+        InputError: for an unknown choice, or a number out of its bounds.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import ClusterSettings
+        >>> ClusterSettings("mirrored", num_cpu_devices=2).environment
+        'auto'
     """
 
     strategy: str = "auto"
@@ -303,8 +402,20 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class LogSettings:
-    """What the log needs to know of the machine. peak_teraflops: of one device, at the precision it trains in, for
-    MFU; price_per_hour: of all workers together, in any currency."""
+    """What the log needs to know of the machine.
+
+    peak_teraflops: of one device, at the precision it trains in, for
+    MFU; price_per_hour: of all workers together, in any currency.
+
+    Raises:
+        InputError: for a number that is not above 0.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import LogSettings
+        >>> LogSettings(peak_teraflops=989).price_per_hour is None
+        True
+    """
 
     peak_teraflops: float | None = None
     price_per_hour: float | None = None
@@ -317,7 +428,19 @@ class LogSettings:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """How often, and on how many rows, the validation split is looked at."""
+    """How often, and on how many rows, the validation split is looked at.
+
+    every_steps: between two looks. max_rows: the first so many rows of the split.
+
+    Raises:
+        InputError: for a number below 1.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import EvaluateSettings
+        >>> EvaluateSettings(every_steps=50).max_rows
+        1024
+    """
 
     every_steps: int = 200
     max_rows: int = 1024
@@ -329,11 +452,23 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """One run. dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
+    """One run of `clozekit train`.
 
+    dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
     tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
     `directory`/preset when not given. init_from: a preset or a checkpoint of another run, whose weights this one begins
-    with; a run that has checkpoints of its own goes on from them and does not look at it.
+    with; a run that has checkpoints of its own goes on from them and does not look at it. seed: of weights, order, masks and
+    dropout. model, reader, masking, train, optimizer, checkpoint, evaluate, divergence, cluster, log: groups of settings.
+
+    Raises:
+        InputError: for a seed that is not from 0 to 2**32 - 1.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import RunSettings, TrainSettings
+        >>> settings = RunSettings("tiny/dataset", "tiny/run", train=TrainSettings(steps=200))
+        >>> settings.course()["train.steps"]
+        200
     """
 
     dataset: str
