@@ -89,6 +89,7 @@ class SelectDocuments(beam.PTransform):
         self._store = store
 
     def expand(self, root: Any) -> Any:
+        """Adds the stages that the options ask for; Beam calls it."""
         sources = self._reading.all_sources
         paths = [item.file.path for item in self._items]
         names = [source.name for source in sources]

@@ -118,6 +118,7 @@ class BytePairTokenizer(Tokenizer):
         vocabulary: str | Path | Sequence[str] | Mapping[str, int],
         merges: str | Path | Iterable[str | Sequence[str]],
     ) -> None:
+        """Takes another vocabulary. Raises InputError for one that lacks a special token."""
         pieces, source = pieces_of(vocabulary)
         self._check_pieces(pieces, [*self.special_tokens, *self.unsplittable_tokens], source)
         self._merges = merges_of(merges)

@@ -109,6 +109,7 @@ class SentencePieceTokenizer(Tokenizer):
             self.set_proto(proto)
 
     def set_proto(self, proto: str | Path | bytes) -> None:
+        """Takes another model, a path or its bytes. Raises InputError for one that can't be read or lacks a special token."""
         data, source = read_proto(proto)
         model = read_model(data, source)
         pieces = self._pieces_of_model(model, source)

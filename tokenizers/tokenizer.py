@@ -336,9 +336,11 @@ class Tokenizer:
         return None
 
     def vocabulary_size(self) -> int:
+        """How many ids there are, those of added tokens included."""
         return len(self._check_vocabulary())
 
     def get_vocabulary(self) -> list[str]:
+        """All pieces in the order of their ids, added tokens included."""
         return list(self._check_vocabulary())
 
     def own_pieces(self) -> list[str]:
@@ -347,6 +349,7 @@ class Tokenizer:
         return list(self._own_ids)
 
     def id_to_token(self, token_id: int) -> str:
+        """The piece of an id. Raises InputError for one outside the vocabulary."""
         pieces = self._check_vocabulary()
         return pieces[self._checked(int(token_id))]
 

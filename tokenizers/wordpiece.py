@@ -104,6 +104,7 @@ class WordPieceTokenizer(Tokenizer):
             self.set_vocabulary(vocabulary)
 
     def set_vocabulary(self, vocabulary: str | Path | Sequence[str] | Mapping[str, int]) -> None:
+        """Takes another vocabulary. Raises InputError for one that lacks a special token."""
         pieces, source = pieces_of(vocabulary)
         self._check_pieces(pieces, [self.oov_token, *self.special_tokens], source)
         self._set_pieces(pieces)

@@ -133,9 +133,11 @@ class Backbone(FunctionalModel):
 
     @classmethod
     def input_names(cls) -> tuple[str, ...]:
+        """Names of the tensors that the functional model takes."""
         return ("token_ids", "padding_mask")
 
     def encoder_layer(self, name: str, settings: Settings, dtype: DType) -> TransformerEncoder:
+        """A block of the encoder with the settings of the backbone."""
         return TransformerEncoder(
             settings["intermediate_dim"],
             settings["num_heads"],
@@ -181,6 +183,7 @@ class Backbone(FunctionalModel):
         return hidden
 
     def call(self, inputs: Rows, training: bool | None = None, mask: Tensor | None = None) -> Outputs:
+        """The outputs of a dict of int32 (B, T) tensors, packed or not; as Keras calls it."""
         if is_packed(inputs):
             return self.outputs_of(self.encode(**self.known_inputs(inputs), training=training))
         return super().call(inputs, training=training, mask=mask)

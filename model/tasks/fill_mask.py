@@ -17,7 +17,7 @@ _LENGTH_STEP, _SLOT_STEP, _MAX_ROWS = 32, 4, 32
 
 @dataclass(frozen=True)
 class Guess:
-    """A piece for a mask.
+    """A piece that may stand for a mask, and how likely it is.
 
     Args:
         piece: as the vocabulary has it.
@@ -28,8 +28,9 @@ class Guess:
     Example:
 
         >>> from clozekit.model.tasks.fill_mask import Guess
-        >>> Guess("##s", 0.25, 15, "s").text
-        's'
+        >>> [[best]] = models.MaskedLM.from_preset("tiny/preset").fill_mask("the [MASK] fox", top_k=1)
+        >>> isinstance(best, Guess), 0 < best.probability < 1
+        (True, True)
     """
 
     piece: str

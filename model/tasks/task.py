@@ -102,6 +102,7 @@ class Task(FunctionalModel):
         raise NotImplementedError
 
     def call(self, inputs: Rows, training: bool | None = None, mask: Tensor | None = None) -> Outputs:
+        """The outputs of the model's inputs, packed or not; as Keras calls it."""
         if is_packed(inputs):
             return self.call_packed(inputs, training)
         return super().call(inputs, training=training, mask=mask)
@@ -186,6 +187,7 @@ class Task(FunctionalModel):
         return _as_arrays(x), _as_arrays(y), _as_arrays(sample_weight)
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """What `compile` takes for "auto": Adam at the task's own rate."""
         return keras.optimizers.Adam(self.default_learning_rate)
 
     def summary(
@@ -238,6 +240,7 @@ class Task(FunctionalModel):
             self._preprocessor.tokenizer.save_assets(inner_path)
 
     def load_assets(self, inner_path: str) -> None:
+        """The other way: the tokenizer's vocabulary, from the files in a `.keras` file."""
         if self._preprocessor is not None:
             self._preprocessor.tokenizer.load_assets(inner_path)
             self.preprocessor = self._preprocessor

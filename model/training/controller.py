@@ -111,6 +111,7 @@ class Run:
         return max(manifest.sequence_length for manifest in self.manifests.values())
 
     def flops_per_token(self, stage: int) -> float:
+        """Floating-point operations of a training step for each token of a stage's rows."""
         config, length = self.config, self.manifests[self.stages[stage].dataset].sequence_length
         slots = config.masking.num_slots or num_predictions(length, config.masking.train_rate)
         return training_flops_per_token(Dimensions.of(self.task.backbone), length, slots / length)
@@ -276,6 +277,7 @@ class Run:
         return shapes
 
     def evaluate(self) -> dict[str, float]:
+        """Loss (nats a masked token), perplexity and accuracy on the validation split, with the weights as they are."""
         return self.evaluator.run()
 
     def _say(self, text: str) -> None:

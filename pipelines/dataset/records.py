@@ -24,7 +24,8 @@ def rows_to_records(
     """The records of consecutive rows, each a serialized tf.train.Example.
 
     Args:
-        token_ids, document_lengths: list<integer> arrays (num_rows,), an entry a row: its ids, and the tokens of each document.
+        token_ids, document_lengths: arrays (num_rows,) of list<int64> or of a smaller integer, an entry a row: its ids, and the
+        tokens of each document.
         first_row: the id of the first row.
         pairs: segment_lengths and pair_labels, arrays of the same kind; None: no sentence pairs.
 

@@ -117,7 +117,7 @@ class PrepareSettings:
     validation_rate: share of the documents that the validation split gets, chosen by the hash of their id; near and exact
         twins only all together, so with deduplication it gets a little less (see split.py).
     seed: decides the split, the order of the rows and what goes into pairs.
-    shard_size_mb: size a shard is planned for; num_shards, when given, overrides it for the train split.
+    shard_size_mb: size a shard is planned for. num_shards: of the train split; when given, it goes before the size.
     group_size: documents packed together; 20,000 gave a fill rate of 0.999 on paragraphs at length 512 and keeps a
         group of full rows near 40 MB.
     long_documents: those longer than a row are cut into full rows ("tokens"), between sentences ("sentences"), or
@@ -215,6 +215,7 @@ class PrepareSettings:
         return (lengths > shortest) & (lengths <= self.sequence_length - self.num_special)
 
     def to_dict(self) -> dict[str, Any]:
+        """What decides the dataset, as JSON has it."""
         # As JSON gives it back.
         return {**dataclasses.asdict(self), "shorter_lengths": list(self.shorter_lengths)}
 

@@ -75,8 +75,8 @@ SEAMS = {
 # What a paper defined. The classes of a family are such too.
 FROM_PAPERS = {
     *("MaskedLM", "MaskedLMPreprocessor", "WordPieceTokenizer", "BytePairTokenizer", "SentencePieceTokenizer"),
-    *("adamw.change", "lamb.change", "learning_rate", "ModelSettings", "MaskingSettings", "OptimizerSettings"),
-    *("FinetuneSettings", "DecontaminateSettings", "DeduplicateSettings", "FilterSettings", "PrepareSettings"),
+    *("adamw.change", "lamb.change", "learning_rate", "MaskingSettings"),
+    *("FinetuneSettings", "DecontaminateSettings", "FilterSettings", "PrepareSettings"),
 }
 
 
@@ -254,6 +254,7 @@ def test_public_methods_say_what_they_do(door: Door) -> None:
         if not name.startswith("_")
         and (inspect.isfunction(member) or inspect.ismethod(member))
         and str(member.__module__).startswith("clozekit.")
+        and "<lambda>" not in member.__qualname__
         and not inspect.getdoc(member)
     ]
     assert mute == []

@@ -37,6 +37,7 @@ class AddedToken(NamedTuple):
     special: bool = False
 
     def has_flags(self) -> bool:
+        """Whether it is found in another way than exactly as it is written."""
         return self.single_word or self.lstrip or self.rstrip
 
 

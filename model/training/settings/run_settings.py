@@ -492,6 +492,7 @@ class RunSettings:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
 
     def to_yaml(self) -> str:
+        """The settings as `load_config` reads them."""
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
 
     def course(self) -> dict[str, Any]:
