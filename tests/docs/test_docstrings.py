@@ -138,8 +138,7 @@ def sections(text: str) -> dict[str, str]:
 def explained(door: Door) -> list[str]:
     """Its own docstring and those to which it sends the reader ("see `Backbone`"), each of a base of it that is a door."""
     texts, sent = [door.text], re.findall(r"see `(\w+)`", door.text)
-    for name in sent:
-        known = BY_NAME[name]
+    for known in (BY_NAME[name] for name in sent if name in BY_NAME):
         if door.is_class and known.is_class and issubclass(door.value, known.value):
             texts += explained(known)
         elif not door.is_class and not known.is_class:

@@ -32,11 +32,22 @@ GLUE_FOLDER = Path(__file__).parents[1] / "recipes" / "glue"
 class DataSettings:
     """The files, and where they hold what. Columns are named, or numbered from 0 where header is false.
 
+    train: the file to learn from. text, text_pair, label: columns; without text_pair each example is one text.
     validation: one file or several (the first decides which weights are best); none: `validation_rate` of the train
-    file. test: files without labels; test_text and test_header where they are laid out otherwise than the train file.
-    labels: the names of the classes in the order of their ids; those of the train file if not given. skip_bad_rows: count
-    and leave out rows that have too few or too many fields. quoting: whether quotation marks enclose fields ("double") or are
-    text ("none"); by default they enclose in CSV and are text in TSV.
+    file. validation_rate: that share, 0 to 1. test: files without labels; test_text, test_header: where they are laid out otherwise than the train file.
+    folder: where the files are, if they are named without it. format: "auto" goes by the suffix. header: whether a file begins
+    with the names of its columns. labels: the names of the classes in the order of their ids; those of the train file if not
+    given. skip_bad_rows: count and leave out rows that have too few or too many fields. quoting: whether quotation marks enclose
+    fields ("double") or are text ("none"); by default they enclose in CSV and are text in TSV.
+
+    Raises:
+        InputError: for an unknown choice, a rate out of its bounds, labels that don't name two or more classes once each.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import DataSettings
+        >>> DataSettings("train.tsv", "sentence", "label", folder="sst2").path("train.tsv")
+        'sst2/train.tsv'
     """
 
     train: str
@@ -69,9 +80,11 @@ class DataSettings:
         return name if "://" in name or os.path.isabs(name) else os.path.join(self.folder, name)
 
     def columns(self) -> Columns:
+        """The columns of the train and validation files."""
         return self._columns(self.text, self.label, self.header)
 
     def test_columns(self) -> Columns:
+        """The columns of the test files."""
         text = self.text if self.test_text is None else self.test_text
         header = self.header if self.test_header is None else self.test_header
         return self._columns(text, None, header)
@@ -82,6 +95,7 @@ class DataSettings:
         return Columns(str(text), pair, named, header, self.format, self.skip_bad_rows, self.quoting)
 
     def label_names(self) -> tuple[str, ...]:
+        """The names of the classes as text."""
         return tuple(map(str, self.labels))
 
 
@@ -90,10 +104,25 @@ class FinetuneSettings:
     """One fine-tuning. The defaults are the middle of what BERT's paper searched for GLUE (Devlin et al. 2018, A.3).
 
     init_from: the preset to start from; directory: where everything goes; preset: where the best classifier goes,
-    `directory`/preset if not given. task: "classification" or "regression" (labels are numbers). metric: what decides
-    which weights are best; accuracy or pearson if not given. evaluate_every_steps: once an epoch if not given. patience:
-    evaluations without a better one after which it stops early. xla: compile the steps; on GPUs alone if not given (on
-    two busy cores a step of 4 layers x 256 took 0.70 s compiled and 0.43 s not).
+    `directory`/preset if not given. data: the files. task: "classification" or "regression" (labels are numbers). metric: what
+    decides which weights are best; accuracy or pearson if not given. seed: of the new head, the order and dropout.
+    sequence_length: the most tokens of an example; the rest of it is cut off. epochs: passes over the train file. batch_size:
+    examples of a step. learning_rate: the peak. warmup_rate: share of the steps until it is there. weight_decay, clip_norm: as
+    in training. evaluate_every_steps: once an epoch if not given. patience: evaluations without a better one after which it
+    stops early. checkpoint_every_steps: between two of them. xla: compile the steps; on GPUs alone if not given (on
+    two busy cores a step of 4 layers x 256 took 0.70 s compiled and 0.43 s not). dtype: float32, mixed_bfloat16 or bfloat16.
+
+    Raises:
+        InputError: for an unknown choice, a number out of its bounds, labels of a regression.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), appendix A.3.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import DataSettings, FinetuneSettings
+        >>> settings = FinetuneSettings("tiny/preset", "tiny/sst2", DataSettings("train.tsv", "sentence", "label"))
+        >>> settings.deciding_metric, settings.learning_rate
+        ('accuracy', 2e-05)
     """
 
     init_from: str
@@ -160,6 +189,7 @@ class FinetuneSettings:
         return {**fields, **{f"data.{name}": value for name, value in data.items()}}
 
     def to_yaml(self) -> str:
+        """The settings as `load_finetune_config` reads them."""
         fields = dataclasses.asdict(self)
         fields["data"] = {k: list(v) if isinstance(v, tuple) else v for k, v in fields["data"].items()}
         return yaml.safe_dump(fields, sort_keys=False)
@@ -168,10 +198,25 @@ class FinetuneSettings:
 def load_finetune_config(
     name: str | None, changes: Sequence[str] = (), values: Mapping[str, Any] | None = None
 ) -> FinetuneSettings:
-    """The configuration in a YAML file, or that of a task of GLUE ("glue/mrpc"), with `changes` such as "epochs=5".
+    """The configuration in a YAML file, or that of a task of GLUE ("glue/mrpc"), with changes on top.
 
-    name: None where the changes are everything; values: dotted key -> value, as it is. Raises InputError naming the key
-    for one that is unknown, missing or of another type.
+    Args:
+        name: the file, or "glue/NAME"; None where the changes are everything.
+        changes: such as "epochs=5".
+        values: dotted key -> value, as it is.
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        InputError: naming the key, for one that is unknown, missing, of another type or out of its bounds.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import load_finetune_config
+        >>> settings = load_finetune_config("glue/mrpc", ["init_from=tiny/preset", "directory=tiny/mrpc", "epochs=5"])
+        >>> settings.epochs, settings.deciding_metric
+        (5.0, ())
     """
     fields = {} if name is None else read_mapping(config_path(name))
     apply_changes(fields, changes)
