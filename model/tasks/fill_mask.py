@@ -28,7 +28,7 @@ class Guess:
     Example:
 
         >>> from clozekit.model.tasks.fill_mask import Guess
-        >>> [[best]] = models.MaskedLM.from_preset("tiny/preset").fill_mask("the [MASK] fox", top_k=1)
+        >>> [[best]] = masked_lm.fill_mask("the [MASK] fox", top_k=1)
         >>> isinstance(best, Guess), 0 < best.probability < 1
         (True, True)
     """

@@ -17,6 +17,7 @@ import pytest
 from documents import ROOT, blocks
 
 import clozekit.model
+from clozekit.tokenizers.common.family_names import FAMILIES
 
 TOKENIZERS = {
     "byte_pair": "BytePairTokenizer",
@@ -228,16 +229,11 @@ def test_a_door_says_which_errors_it_raises(door: Door) -> None:
         assert not re.search("InputError", said(door, ""))
 
 
-@pytest.mark.parametrize(
-    "door",
-    [
-        door
-        for door in DOORS
-        if door.name in FROM_PAPERS
-        or (door.is_class and re.match(r"(Distil)?Bert|XLMR|R?oberta|Roberta|Albert", door.name))
-    ],
-    ids=str,
-)
+def is_from_a_paper(door: Door) -> bool:
+    return door.name in FROM_PAPERS or door.name.startswith(tuple(family.prefix for family in FAMILIES.values()))
+
+
+@pytest.mark.parametrize("door", filter(is_from_a_paper, DOORS), ids=str)
 def test_what_a_paper_defined_names_paper_and_section(door: Door) -> None:
     text = said(door, "Source")
     assert re.search(r"\b\w+(?: et al\.| and \w+)? (?:19|20)\d\d\b", text), text

@@ -216,7 +216,7 @@ def load_finetune_config(
         >>> from clozekit.model.training.settings.finetune_settings import load_finetune_config
         >>> settings = load_finetune_config("glue/mrpc", ["init_from=tiny/preset", "directory=tiny/mrpc", "epochs=5"])
         >>> settings.epochs, settings.deciding_metric
-        (5.0, ())
+        (5.0, 'f1')
     """
     fields = {} if name is None else read_mapping(config_path(name))
     apply_changes(fields, changes)
