@@ -76,10 +76,27 @@ def count_corpus_words(
     show_progress: bool = False,
     corpus: CorpusSettings = AS_READ,
 ) -> tuple[Counter[str], dict[str, int]]:
-    """Word -> count over all documents by `count` (a function of a module, which workers import), and the counts of what was read; `folder` is new, and holds files that
-    `is_count` tells then.
+    """Word -> count over all documents, counted on Beam, and the counts of what was read.
 
-    Raises InputError for inputs or options that break a rule.
+    Args:
+        reading: which files, and how documents are found in them.
+        count: texts -> counts of their words; a function of a module, which workers import.
+        folder: a new one for the counts of the parts, which holds files that `is_count` tells then.
+        runner, num_workers, beam_arguments, show_progress, corpus: see `prepare`.
+
+    Returns:
+        The counts of the words, and those of the documents and records by what became of them.
+
+    Raises:
+        InputError: for inputs or options that break a rule.
+
+    Example:
+
+        >>> from clozekit.pipelines.count_words import count_corpus_words
+        >>> from clozekit.tokenizers.learning.learn_word_pieces import count_lowercased_words
+        >>> word_counts, read_counts = count_corpus_words(read_lines, count_lowercased_words, "tiny/words")
+        >>> word_counts.most_common(2), read_counts["documents_in"]
+        ([('the', 76), ('jumped', 40)], 36)
     """
     check_corpus(corpus)
     skipped = Skipped()

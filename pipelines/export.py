@@ -99,11 +99,33 @@ def export_dataset(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> Manifest:
-    """Exports the dataset in `directory` to the folder `target`; returns its manifest.
+    """Exports a dataset to a folder, in a format that others read.
 
     On a local disk the folder appears when it is complete; in an object store, which can't rename, the files that
-    describe it are written last and what a failed export wrote is removed. Raises InputError when `target` holds an
-    export and `overwrite` is not set, or anything else, or a shard is missing or damaged.
+    describe it are written last and what a failed export wrote is removed.
+
+    Args:
+        directory: the dataset, a path or a URL.
+        target: the folder, a path or a URL.
+        to: "padded", "parquet" or "tfds".
+        overwrite: whether an export that is there is replaced.
+        runner, num_workers, beam_arguments, show_progress: see `prepare`.
+
+    Returns:
+        The manifest of the dataset.
+
+    Raises:
+        InputError: when `target` holds an export and `overwrite` is not set, or anything else, or a shard is missing or
+            damaged.
+
+    Example:
+
+        >>> from clozekit.pipelines.export import export_dataset
+        >>> _ = export_dataset("tiny/dataset", "tiny/parquet", "parquet")
+        >>> import pyarrow.parquet
+        >>> table = pyarrow.parquet.read_table("tiny/parquet/train-00000-of-00001.parquet")
+        >>> table.column_names, table.num_rows
+        (['row_id', 'token_ids', 'document_lengths'], 28)
     """
     check_choice("the format (--to)", to, EXPORT_FORMATS)
     manifest = read_manifest(directory)

@@ -31,9 +31,22 @@ EXPORT_FILE = "_export.json"
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """A format. shard_name: the file of a shard, with {split} and {number} (00000-of-00008) in it. reading_line: (folder,
-    manifest) -> the one line with which a stranger reads it. convert: the rows of a shard -> its file; None: the shard as
-    it is. files: file name -> its JSON, of what describes the folder besides EXPORT_FILE."""
+    """A format that datasets are exported to; an entry of FORMATS.
+
+    Args:
+        shard_name: the file of a shard, with {split} and {number} (00000-of-00008) in it.
+        reading_line: (folder, manifest) -> the one line with which a stranger reads it.
+        convert: the rows of a shard, a record batch with list<int64> columns -> its file as bytes; None: the shard as it is.
+        files: file name -> its JSON from the manifest, of what describes the folder besides EXPORT_FILE.
+
+    Example:
+
+        >>> from clozekit.pipelines.export_formats import ExportFormat
+        >>> def to_json(rows, manifest):
+        ...     return b"".join(json.dumps(row).encode() + b"\\n" for row in rows.to_pylist())
+        >>> ExportFormat("{split}-{number}.jsonl", lambda folder, _: f'open("{folder}/...")', to_json).shard_name
+        '{split}-{number}.jsonl'
+    """
 
     shard_name: str
     reading_line: Callable[[str, Manifest], str]

@@ -144,10 +144,40 @@ def prepare(
     corpus: CorpusSettings = AS_READ,
     only_shown: bool = False,
 ) -> tuple[Manifest, bool]:
-    """Builds the dataset in `directory`; returns its manifest and whether anything had to be done.
+    """Builds the dataset in `directory`: reads, cleans, splits, tokenizes, packs, writes shards and then the manifest.
 
-    A finished dataset of the same build is left as it is; a different one is refused unless `overwrite`. Raises
-    InputError for inputs, a tokenizer or options that break a rule.
+    A finished dataset of the same build is left as it is; a different one is refused unless `overwrite`. What is left of an
+    interrupted build is gone on from.
+
+    Args:
+        reading: which files, and how documents are found in them.
+        options: how documents become rows and rows become shards.
+        tokenizer_directory: a tokenizer or a preset, a path or a URL.
+        directory: where the dataset goes, a path or a URL.
+        runner: of Beam: "DirectRunner", or "DataflowRunner", "FlinkRunner" and so on.
+        num_workers: processes of the local runner.
+        beam_arguments: more options of Beam, as its command line has them.
+        overwrite: whether a different dataset is replaced.
+        show_progress: bars on stderr, with the local runner.
+        corpus: cleaning, rules, decontamination and deduplication; by default none.
+        only_shown: the runner shows the job and runs nothing, so nothing is written to the output either.
+
+    Returns:
+        The manifest of the dataset, and whether anything had to be done.
+
+    Raises:
+        InputError: for inputs, a tokenizer or options that break a rule, and for a different dataset in `directory`.
+
+    Example:
+
+        >>> from clozekit.pipelines.prepare import prepare
+        >>> manifest, built = prepare(
+        ...     read_lines, PrepareSettings(sequence_length=16, validation_rate=0.25), "tiny/tokenizer", "tiny/dataset"
+        ... )
+        >>> built  # it was there already
+        False
+        >>> {name: split.rows for name, split in manifest.splits.items()}
+        {'train': 28, 'validation': 8}
     """
     directories = {directory: options}
     (result,) = prepare_datasets(
@@ -174,10 +204,29 @@ def prepare_lengths(
     directory: str,
     **running: Any,
 ) -> dict[str, tuple[Manifest, bool]]:
-    """Builds a dataset for each sequence length, in one pass over the inputs; each is what a build of that length alone
-    gives. A single one goes into `directory`, several into folders of it that are named by the length.
+    """Builds a dataset for each sequence length, in one pass over the inputs.
 
-    Returns directory -> what `prepare` returns; `running` are its other arguments.
+    Each is what a build of that length alone gives. A single one goes into `directory`, several into folders of it that are
+    named by the length.
+
+    Args:
+        reading, options, tokenizer_directory: see `prepare`; the length in `options` is not used.
+        lengths: tokens of the rows of each dataset.
+        directory: where the folders go.
+
+    Returns:
+        directory -> what `prepare` returns; `running` are its other arguments.
+
+    Raises:
+        InputError: for a length that stands twice, or a dataset in `directory` itself.
+
+    Example:
+
+        >>> from clozekit.pipelines.prepare import prepare_lengths
+        >>> options = PrepareSettings(validation_rate=0.25)
+        >>> built = prepare_lengths(read_lines, options, [12, 24], "tiny/tokenizer", "tiny/lengths")
+        >>> {directory: manifest.splits["train"].rows for directory, (manifest, _) in built.items()}
+        {'tiny/lengths/12': 28, 'tiny/lengths/24': 14}
     """
     each = options_of_lengths(options, lengths)
     if len(each) == 1:

@@ -42,7 +42,32 @@ def num_parts(items: Sequence[WorkItem]) -> int:
 
 
 class SelectDocuments(beam.PTransform):
-    """Reads, thins, cleans, filters, decontaminates, splits, deduplicates and repeats, as far as the options ask for it."""
+    """Reads, thins, cleans, filters, decontaminates, splits, deduplicates and repeats, as far as the options ask for it.
+
+    A transform from the root of a pipeline to `StageOutputs`: documents are Arrow record batches with the columns id and text,
+    strings; `counts` are (name, number), `side_lines` and `dead_letters` what was left out.
+
+    Args:
+        items: what workers read, from `split_files`.
+        reading: how documents are found in files.
+        corpus: what happens to them.
+        seed: decides the split and which documents of a weighted source are taken.
+        validation_rate: share of the documents that the validation split gets, 0 to 1.
+        progress: the bars of a local run, or None.
+        store: where blocks wait between stages; by default they travel with the elements.
+
+    Example:
+
+        >>> import apache_beam as beam
+        >>> from clozekit.pipelines.reading.read_documents import find_sources, split_files
+        >>> from clozekit.pipelines.select_documents import SelectDocuments
+        >>> from clozekit.pipelines.settings.corpus_settings import CleanSettings, CorpusSettings
+        >>> items = split_files(find_sources(read_lines), read_lines)
+        >>> with beam.Pipeline() as root:
+        ...     selected = root | SelectDocuments(items, read_lines, CorpusSettings(CleanSettings(unicode=True)))
+        ...     _ = selected.documents | beam.Map(lambda batch: batch.num_rows) | beam.Map(print)
+        36
+    """
 
     def __init__(
         self,
@@ -64,6 +89,7 @@ class SelectDocuments(beam.PTransform):
         self._store = store
 
     def expand(self, root: Any) -> Any:
+        """Adds the stages that the options ask for; Beam calls it."""
         sources = self._reading.all_sources
         paths = [item.file.path for item in self._items]
         names = [source.name for source in sources]

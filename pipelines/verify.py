@@ -28,7 +28,18 @@ _PART_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is not as it must be: in which file, and what."""
+    """One thing of a dataset that is not as it must be.
+
+    Args:
+        source: the file, or the split.
+        what: what is wrong with it.
+
+    Example:
+
+        >>> from clozekit.pipelines.verify import Problem
+        >>> print(Problem("train-00000-of-00001-3049eace.tfrecord", "missing"))
+        train-00000-of-00001-3049eace.tfrecord: missing
+    """
 
     source: str
     what: str
@@ -39,7 +50,18 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked and what was wrong."""
+    """What `verify_dataset` checked, and what was wrong.
+
+    Args:
+        num_shards, num_rows, num_tokens: as the manifest counts them.
+        problems: empty for a dataset that is as it must be.
+
+    Example:
+
+        >>> from clozekit.pipelines.verify import Verified, verify_dataset
+        >>> verify_dataset("tiny/dataset") == Verified(num_shards=2, num_rows=36, num_tokens=396, problems=())
+        True
+    """
 
     num_shards: int
     num_rows: int
@@ -48,9 +70,22 @@ class Verified:
 
 
 def verify_dataset(directory: str) -> Verified:
-    """Reads every byte of the dataset in `directory` (a local path or any fsspec URL).
+    """Reads every byte of a dataset and says what is not as the manifest and the format have it.
 
-    Raises InputError when it holds no manifest, or a damaged one (its dataset_sha256 is checked with it).
+    Args:
+        directory: a local path or any fsspec URL.
+
+    Returns:
+        What was checked, with a `Problem` for each thing that is wrong.
+
+    Raises:
+        InputError: when it holds no manifest, or a damaged one (its dataset_sha256 is checked with it).
+
+    Example:
+
+        >>> from clozekit.pipelines.verify import verify_dataset
+        >>> verify_dataset("tiny/dataset")
+        Verified(num_shards=2, num_rows=36, num_tokens=396, problems=())
     """
     manifest = read_manifest(directory)
     problems = [*_tokenizer_problems(directory, manifest), *_count_problems(manifest)]

@@ -28,8 +28,21 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Learner:
-    """count: the words of texts, as the settings want them. learn: (settings, counts) -> constructor arguments of the
-    family's tokenizer."""
+    """How the vocabulary of a family is learned; a line of LEARNERS, which `FamilyName.learner` names.
+
+    Args:
+        count: settings -> a function from texts to the counts of their words.
+        learn: (settings, counts) -> constructor arguments of the family's tokenizer.
+
+    Example:
+
+        >>> from clozekit.pipelines.vocabulary import LEARNERS, Learner
+        >>> isinstance(LEARNERS["word_pieces"], Learner)
+        True
+        >>> from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
+        >>> LEARNERS["word_pieces"].count(VocabularySettings())(["The dog. A dog"])
+        Counter({'dog': 2, 'the': 1, '.': 1, 'a': 1})
+    """
 
     count: Callable[[VocabularySettings], Callable[[Sequence[str]], Counter[str]]]
     learn: Callable[[VocabularySettings, Mapping[str, int]], dict[str, Any]]
@@ -74,7 +87,26 @@ def word_counter(options: VocabularySettings) -> Callable[[Sequence[str]], Count
 
 
 def learn(options: VocabularySettings, counts: Mapping[str, int]) -> Tokenizer:
-    """The tokenizer with the vocabulary learned from the counted words."""
+    """The tokenizer with the vocabulary learned from the counted words.
+
+    Args:
+        options: family, size and the like.
+        counts: word -> how often it stands in the corpus, as `word_counter(options)` writes words.
+
+    Returns:
+        The family's tokenizer with at most `vocabulary_size` pieces.
+
+    Raises:
+        InputError: for a vocabulary that the words can't fill or that has no room for their characters.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
+        >>> from clozekit.pipelines.vocabulary import learn, word_counter
+        >>> options = VocabularySettings("bert", vocabulary_size=23)
+        >>> learn(options, word_counter(options)(["the dog and the dog"])).get_vocabulary()[5:]
+        ['a', 'd', 'e', 'g', 'h', 'n', 'o', 't', '##a', '##d', '##e', '##g', '##h', '##n', '##o', '##t', 'do', 'th']
+    """
     make: Callable[..., Tokenizer] = tokenizer_class(options.family)
     return make(**LEARNERS[options.learner].learn(options, counts))
 
@@ -90,10 +122,27 @@ def make_vocabulary(
     show_progress: bool = False,
     corpus: CorpusSettings = AS_READ,
 ) -> tuple[Tokenizer, VocabularyReport, int]:
-    """Learns a vocabulary and saves its tokenizer in `directory`; returns it, what it does to the words it was learned
-    from, and the number of records that could not be read.
+    """Learns a vocabulary from a corpus, words counted on Beam, and saves its tokenizer in `directory`.
 
-    Raises InputError when a tokenizer is there already and `overwrite` is not set, or an input breaks a rule.
+    Args:
+        reading: which files, and how documents are found in them.
+        directory: where the tokenizer goes, a path or a URL.
+        options: family, size and the like.
+        runner, num_workers, beam_arguments, overwrite, show_progress, corpus: see `prepare`.
+
+    Returns:
+        The tokenizer, what it does to the words it was learned from, and the number of records that could not be read.
+
+    Raises:
+        InputError: when a tokenizer is there already and `overwrite` is not set, or an input breaks a rule.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
+        >>> from clozekit.pipelines.vocabulary import make_vocabulary
+        >>> learned, report, num_bad = make_vocabulary(read_lines, "tiny/vocabulary", VocabularySettings(vocabulary_size=60))
+        >>> learned.vocabulary_size(), report.num_words, report.coverage_rate, num_bad
+        (60, 324, 1.0, 0)
     """
     if has_tokenizer(directory) and not overwrite:
         raise InputError(f"{directory} holds a tokenizer already; pass --overwrite to replace it, or another --output")
@@ -114,7 +163,27 @@ def make_vocabulary(
 
 
 def describe_report(report: VocabularyReport) -> list[str]:
-    """Lines that say what the vocabulary does to its corpus, the last what it leaves out if it does."""
+    """Lines that say what the vocabulary does to its corpus, the last what it leaves out if it does.
+
+    Args:
+        report: what `make_vocabulary` gave.
+
+    Returns:
+        The lines, rates in percent.
+
+    Example:
+
+        >>> from clozekit.pipelines.vocabulary import describe_report
+        >>> from clozekit.tokenizers.learning.vocabulary_report import report_vocabulary
+        >>> print("\\n".join(describe_report(report_vocabulary(tokenizer, {"dog": 3, "cat": 1}))))
+        pieces                     16
+        words                       4  (2 different ones)
+        coverage             75.0000%  of the words have no unknown piece
+        unknown rate         25.0000%  of the pieces, 25.0000% of the characters are unknown
+        tokens per word         1.000
+        longest pieces   [MASK] jumped [CLS] [PAD] [SEP] [UNK] brown quick
+        left out                    2  characters (2 times) have no piece: c t
+    """
     lines = [
         f"pieces           {report.vocabulary_size:>12,}",
         f"words            {report.num_words:>12,}  ({report.num_distinct_words:,} different ones)",

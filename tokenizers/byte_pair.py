@@ -63,16 +63,27 @@ class _Compiled(NamedTuple):
 class BytePairTokenizer(Tokenizer):
     """Byte-level BPE as in GPT-2 and RoBERTa: every text has ids, and `decode` gives the text back.
 
-    vocabulary: path of a `vocab.json`, a list of pieces, or a dict piece -> id. merges: path of a `merges.txt` or a list
-    of "left right". A merge may make or use parts that are not in the vocabulary; where such a part is left at the end
-    it becomes `<unk>`, or nothing if the vocabulary has no `<unk>`.
-    drops_unknown: it becomes nothing in any case, as in Hugging Face's library where its model has no `unk_token`.
-    add_prefix_space: put a space before a text that starts with none. unsplittable_tokens: pieces that are found in
-    texts whatever `special_tokens_in_strings` says.
+    A merge may make or use parts that are not in the vocabulary; where such a part is left at the end it becomes `<unk>`, or
+    nothing if the vocabulary has no `<unk>`. What `tokenize` and `encode_batch` give, and the other errors: see `Tokenizer`.
 
-    >>> tokenizer = BytePairTokenizer({"a": 0, "Ġ": 1, "b": 2, "Ġa": 3}, ["Ġ a"])
-    >>> tokenizer.tokenize("a ab").tolist()
-    [0, 3, 2]
+    Args:
+        vocabulary: path of a `vocab.json`, a list of pieces, or a dict piece -> id; None: `load_assets` follows.
+        merges: path of a `merges.txt` or a list of "left right".
+        add_prefix_space: put a space before a text that starts with none.
+        unsplittable_tokens: pieces that are found in texts whatever `special_tokens_in_strings` says.
+        drops_unknown: an unknown part becomes nothing, as in Hugging Face's library where its model has no `unk_token`.
+
+    Raises:
+        InputError: for one of vocabulary and merges without the other, or a vocabulary that lacks a special token.
+
+    Source: Sennrich et al. 2015 (arXiv 1508.07909), section 3.2; on bytes, with GPT-2's words, in its `encoder.py`.
+
+    Example:
+
+        >>> from clozekit.tokenizers.byte_pair import BytePairTokenizer
+        >>> tokenizer = BytePairTokenizer({"a": 0, "Ġ": 1, "b": 2, "Ġa": 3}, ["Ġ a"])
+        >>> tokenizer.tokenize("a ab").tolist()
+        [0, 3, 2]
     """
 
     asset_files: ClassVar[tuple[str, ...]] = (VOCABULARY_FILE, MERGES_FILE)
@@ -107,6 +118,7 @@ class BytePairTokenizer(Tokenizer):
         vocabulary: str | Path | Sequence[str] | Mapping[str, int],
         merges: str | Path | Iterable[str | Sequence[str]],
     ) -> None:
+        """Takes another vocabulary. Raises InputError for one that lacks a special token."""
         pieces, source = pieces_of(vocabulary)
         self._check_pieces(pieces, [*self.special_tokens, *self.unsplittable_tokens], source)
         self._merges = merges_of(merges)

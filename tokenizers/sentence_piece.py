@@ -67,11 +67,24 @@ class _Compiled(NamedTuple):
 class SentencePieceTokenizer(Tokenizer):
     """Pieces of a SentencePiece model, the ids being those of the library (`sentencepiece` 0.2.3).
 
-    proto: path of a `.model` or `.spm` file, or its bytes. The model must be Unigram or WORD.
-    add_bos, add_eos: put the model's begin and end pieces around each text.
+    A piece that the model declares user-defined is found in every text, whatever `special_tokens_in_strings` says: that is
+    part of the model. What `tokenize` and `encode_batch` give, and the other errors: see `Tokenizer`.
 
-    A piece that the model declares user-defined is found in every text, whatever `special_tokens_in_strings` says: that
-    is part of the model.
+    Args:
+        proto: path of a `.model` or `.spm` file, or its bytes; None: `load_assets` follows.
+        add_bos, add_eos: put the model's begin and end pieces around each text.
+
+    Raises:
+        InputError: for a model that is neither Unigram nor WORD, or lacks a special token or the piece of add_bos or add_eos.
+
+    Source: Kudo 2018 (arXiv 1804.10959), section 3.2.
+
+    Example:
+
+        >>> from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
+        >>> tokenizer = SentencePieceTokenizer("tiny/albert/assets/tokenizer/vocabulary.spm", dtype="string")
+        >>> tokenizer.tokenize("The dog")
+        ['▁', 't', 'h', 'e', '▁', 'd', 'o', 'g']
     """
 
     asset_files: ClassVar[tuple[str, ...]] = (VOCABULARY_FILE,)
@@ -96,6 +109,7 @@ class SentencePieceTokenizer(Tokenizer):
             self.set_proto(proto)
 
     def set_proto(self, proto: str | Path | bytes) -> None:
+        """Takes another model, a path or its bytes. Raises InputError for one that can't be read or lacks a special token."""
         data, source = read_proto(proto)
         model = read_model(data, source)
         pieces = self._pieces_of_model(model, source)

@@ -34,7 +34,18 @@ _REBUILT = ("_compiled", "_token_stages", "_without_rules", "_graph")
 class TokenBatch(NamedTuple):
     """The ids of several texts, one after the other.
 
-    token_ids: int32 (num_tokens,); row_lengths: int64 (num_texts,), their sum is num_tokens.
+    Args:
+        token_ids: int32 (num_tokens,).
+        row_lengths: int64 (num_texts,), how many ids each text has; their sum is num_tokens.
+
+    Example:
+
+        >>> batch = tokenizer.encode_batch(["The quick fox.", "dogs"])
+        >>> type(batch).__name__, batch.token_ids.tolist(), batch.row_lengths.tolist()
+        ('TokenBatch', [6, 7, 9, 5, 14, 15], [4, 2])
+        >>> from clozekit.tokenizers.tokenizer import TokenBatch
+        >>> isinstance(batch, TokenBatch)
+        True
     """
 
     token_ids: np.ndarray
@@ -49,20 +60,41 @@ class _Presets:
 
 
 class Tokenizer:
-    """Base of the families' tokenizers. It knows neither Beam nor Keras.
+    """Base of the families' tokenizers: ids of texts and texts of ids. It knows neither Beam nor Keras.
 
-    sequence_length: `tokenize` pads or truncates to it. `encode_batch` never does.
-    special_tokens_in_strings: whether "[MASK]" written in a text is the special token. The rule, for every family:
-        off (the default) it is text like any other; on, special tokens are found exactly as they are written, the
-        leftmost and then the longest first, before anything else happens to the text, and what stands between them is
-        tokenized on its own.
-    dtype: "int32" or "string", what `tokenize` gives.
-    added_tokens: tokens beside the vocabulary's pieces, as Hugging Face's library adds them: `AddedToken`s, or dicts with
-        their fields. They are found in every text; one that the vocabulary lacks has the next id after it. One that is
-        a special token sets how that is found where special tokens are.
+    `encode_batch` takes a list of str or an Arrow string array and gives int32 ids with the length of each text;
+    `tokenize` also takes a str or a `tf.string` tensor and gives int32 (num_tokens,) for one text. No special tokens are put
+    around a text: preprocessors do that.
 
     A subclass sets `special_token_names`, implements `_encode`, `_decode`, `word_starts`, `get_config`, `save_assets`,
     `load_assets`, `_graph_tokenize`, and fills `_pieces` (id -> piece) and `_ids` (piece -> id) through `_set_pieces`.
+
+    Args:
+        sequence_length: tokens that `tokenize` pads or truncates to; None: as they come. `encode_batch` never does.
+        special_tokens_in_strings: whether "[MASK]" written in a text is the special token. The rule, for every family:
+            off (the default) it is text like any other; on, special tokens are found exactly as they are written, the
+            leftmost and then the longest first, before anything else happens to the text, and what stands between them is
+            tokenized on its own.
+        dtype: "int32" or "string", what `tokenize` gives.
+        added_tokens: tokens beside the vocabulary's pieces, as Hugging Face's library adds them: `AddedToken`s, or dicts with
+            their fields. They are found in every text; one that the vocabulary lacks has the next id after it. One that is
+            a special token sets how that is found where special tokens are.
+
+    Raises:
+        InputError: for another dtype, a sequence_length below 1, a vocabulary that lacks a special token, and later for ids
+            outside the vocabulary or when there is no vocabulary yet.
+
+    Example:
+
+        >>> tokenizer = models.Tokenizer.from_preset("tiny/preset", special_tokens_in_strings=True)
+        >>> ids = tokenizer.tokenize("The quick [MASK].")
+        >>> ids.dtype, ids.tolist()
+        (dtype('int32'), [6, 7, 4, 5])
+        >>> tokenizer.detokenize(ids)
+        'the quick [MASK] .'
+        >>> tokenizer.save("tiny/other")
+        >>> models.Tokenizer.from_preset("tiny/other").sha256() == tokenizer.sha256()
+        True
     """
 
     # Attribute -> piece, in the words of the seeds: `cls_token`, `mask_token`, ...
@@ -304,9 +336,11 @@ class Tokenizer:
         return None
 
     def vocabulary_size(self) -> int:
+        """How many ids there are, those of added tokens included."""
         return len(self._check_vocabulary())
 
     def get_vocabulary(self) -> list[str]:
+        """All pieces in the order of their ids, added tokens included."""
         return list(self._check_vocabulary())
 
     def own_pieces(self) -> list[str]:
@@ -315,6 +349,7 @@ class Tokenizer:
         return list(self._own_ids)
 
     def id_to_token(self, token_id: int) -> str:
+        """The piece of an id. Raises InputError for one outside the vocabulary."""
         pieces = self._check_vocabulary()
         return pieces[self._checked(int(token_id))]
 

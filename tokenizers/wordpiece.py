@@ -46,14 +46,29 @@ class _Compiled(NamedTuple):
 class WordPieceTokenizer(Tokenizer):
     """Greedy longest-match-first pieces of words, as in google-research/bert `tokenization.py`.
 
-    vocabulary: path of a `vocab.txt`, a list of pieces (index = id), or a dict piece -> id.
-    lowercase: lower-case the text. strip_accents: decompose it and drop its accents; None does what BERT does, which is
-        what `lowercase` says. split: False takes each text as one word. split_on_cjk: CJK ideographs are words.
-    oov_token: the piece of a word that cannot be made of pieces, or has more than 100 characters.
+    What `tokenize` and `encode_batch` give, and the other errors: see `Tokenizer`.
 
-    >>> tokenizer = WordPieceTokenizer(["[UNK]", "the", "qu", "##ick", "fox", "."], lowercase=True)
-    >>> tokenizer.tokenize("The quick fox.").tolist()
-    [1, 2, 3, 4, 5]
+    Args:
+        vocabulary: path of a `vocab.txt`, a list of pieces (index = id), or a dict piece -> id; None: `load_assets` follows.
+        lowercase: lower-case the text.
+        strip_accents: decompose the text and drop its accents; None does what BERT does, which is what `lowercase` says.
+        split: False takes each text as one word.
+        split_on_cjk: CJK ideographs are words.
+        suffix_indicator: what a piece inside a word begins with.
+        oov_token: the piece of a word that cannot be made of pieces, or has more than 100 characters.
+        special_tokens: more than those of the family.
+
+    Raises:
+        InputError: for an empty suffix_indicator, or a vocabulary without `oov_token` or a special token.
+
+    Source: Wu et al. 2016 (arXiv 1609.08144), section 4.1; the code of BERT, `tokenization.py`.
+
+    Example:
+
+        >>> from clozekit.tokenizers.wordpiece import WordPieceTokenizer
+        >>> tokenizer = WordPieceTokenizer(["[UNK]", "the", "qu", "##ick", "fox", "."], lowercase=True)
+        >>> tokenizer.tokenize("The quick fox.").tolist()
+        [1, 2, 3, 4, 5]
     """
 
     asset_files: ClassVar[tuple[str, ...]] = (VOCABULARY_FILE,)
@@ -89,6 +104,7 @@ class WordPieceTokenizer(Tokenizer):
             self.set_vocabulary(vocabulary)
 
     def set_vocabulary(self, vocabulary: str | Path | Sequence[str] | Mapping[str, int]) -> None:
+        """Takes another vocabulary. Raises InputError for one that lacks a special token."""
         pieces, source = pieces_of(vocabulary)
         self._check_pieces(pieces, [self.oov_token, *self.special_tokens], source)
         self._set_pieces(pieces)

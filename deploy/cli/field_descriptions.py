@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 _PARAGRAPHS = re.compile(r"\n\s*\n")
+# What `help` says of errors, papers and examples.
+_SECTIONS = re.compile(r"^(?:Raises|Source|Example):", re.MULTILINE)
 # Where a sentence begins or behind a semicolon: `field: ...`, `field (aside): ...` or `one_field, another: ...`.
 _NAMES = re.compile(r"(?:^|(?<=[.;] ))(\w+(?:, \w+)*)( \([^)]*\))?: ")
 
@@ -29,8 +31,9 @@ class Paragraph:
 
 
 def paragraphs_of(docstring: str, names: Collection[str]) -> list[Paragraph]:
-    """The paragraphs of a docstring that describes fields called `names`."""
-    return [_paragraph(" ".join(part.split()), names) for part in _PARAGRAPHS.split(docstring)]
+    """The paragraphs of a docstring that describes fields called `names`, before its sections on errors and examples."""
+    text = _SECTIONS.split(docstring, maxsplit=1)[0].strip()
+    return [_paragraph(" ".join(part.split()), names) for part in _PARAGRAPHS.split(text)]
 
 
 def _paragraph(text: str, names: Collection[str]) -> Paragraph:

@@ -31,15 +31,28 @@ class CommandLine:
 
 @dataclass(frozen=True)
 class Backend:
-    """A platform. `command` checks the words behind `--` and gives what the others take as their command, which has
-    `words` and `config`, from which the fingerprint of a job is made.
+    """A platform that `submit` sends jobs to.
 
-    render: what would be sent, as text. find: the newest job of the spec's name, None if there is none. start, refresh,
-    cancel: as their names say. log_reader: a function that returns the lines of the log since it was last called.
+    Args:
+        name: in the command line.
+        command: checks the words behind `--` and gives what the others take as their command, which has `words` and `config`,
+            from which the fingerprint of a job is made.
+        render: what would be sent, as text.
+        find: the newest job of the spec's name, None if there is none.
+        start, refresh, cancel: as their names say.
+        log_reader: gives a function that returns the lines of the log since it was last called.
+        keeps_names: a job that has ended keeps its name until `clear` removes it.
+        has_time_limit: the platform ends a job at the end of its budget.
+        clear: removes a job that has ended.
+        was_taken_away: whether a job that failed lost its machine, where the platform does not start it again by itself.
+        finish: what is done here when a job has succeeded.
 
-    keeps_names: a job that has ended keeps its name until `clear` removes it. has_time_limit: the platform ends a job at
-    the end of its budget. was_taken_away: whether a job that failed lost its machine, where the platform does not start
-    it again by itself. finish: what is done here when a job has succeeded.
+    Example:
+
+        >>> from clozekit.deploy.submit.backend import Backend
+        >>> from clozekit.deploy.submit.slurm_jobs import BACKEND
+        >>> isinstance(BACKEND, Backend), BACKEND.name
+        (True, 'slurm')
     """
 
     name: str

@@ -21,9 +21,31 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class AlbertBackbone(Backbone):
-    """ALBERT's encoder: embeddings of `embedding_dim`, projected, and `num_groups` groups of layers that are repeated.
+    """ALBERT's encoder: small embeddings, projected, and `num_groups` groups of layers that are repeated.
 
-    Gives sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim), as BERT's.
+    Gives a dict: sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim), as BERT's. Inputs, the other arguments
+    and errors: see `Backbone`.
+
+    Args:
+        embedding_dim: values of an embedding, projected to hidden_dim.
+        num_groups: groups of layers with weights of their own; it divides num_layers.
+        num_inner_repetitions: layers in a group.
+        num_segments: rows of the segment table.
+
+    Raises:
+        InputError: when num_layers is no multiple of num_groups.
+
+    Source: Lan et al. 2019 (arXiv 1909.11942), section 3.1.
+
+    Example:
+
+        >>> sizes = {"vocabulary_size": 1000, "num_heads": 2, "embedding_dim": 8, "hidden_dim": 16, "intermediate_dim": 32}
+        >>> once, four_times = (models.AlbertBackbone(num_layers=layers, **sizes) for layers in (1, 4))
+        >>> once.count_params() == four_times.count_params()
+        True
+        >>> rows = {name: np.ones((3, 7), "int32") for name in ("token_ids", "segment_ids", "padding_mask")}
+        >>> tuple(four_times(rows)["pooled_output"].shape)
+        (3, 16)
     """
 
     families: ClassVar[tuple[str, ...]] = ("albert",)
@@ -133,14 +155,44 @@ class AlbertBackbone(Backbone):
 
 
 class AlbertMaskedLMPreprocessor(MaskedLMPreprocessor):
-    """[CLS] a [SEP] b [SEP], segments 0 and 1, then masking."""
+    """ALBERT's masked-LM preprocessor: `[CLS] a [SEP] b [SEP], segments 0 and 1`, then masks.
+
+    What goes in and comes out, arguments and errors: see `MaskedLMPreprocessor`.
+
+    Source: Lan et al. 2019 (arXiv 1909.11942), section 4.1; single tokens here, n-grams there.
+
+    Example:
+
+        >>> tokenizer = models.AlbertTokenizer.from_preset("tiny/albert")
+        >>> preprocessor = models.AlbertMaskedLMPreprocessor(tokenizer, sequence_length=12, seed=1)
+        >>> x, y, sample_weight = preprocessor(("a dog", "a fox"))
+        >>> {key: tuple(value.shape) for key, value in x.items()}
+        {'token_ids': (12,), 'padding_mask': (12,), 'segment_ids': (12,), 'mask_positions': (2,)}
+        >>> y.numpy().tolist(), sample_weight.numpy().tolist()
+        ([5, 5], [1.0, 1.0])
+    """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = AlbertTokenizer
     has_segments = True
 
 
 class AlbertTextClassifierPreprocessor(TextClassifierPreprocessor):
-    """[CLS] a [SEP] b [SEP], segments 0 and 1."""
+    """ALBERT's text-classifier preprocessor: `[CLS] a [SEP] b [SEP], segments 0 and 1`.
+
+    What goes in and comes out, arguments and errors: see `TextClassifierPreprocessor`.
+
+    Source: Lan et al. 2019 (arXiv 1909.11942), section 4.1.
+
+    Example:
+
+        >>> tokenizer = models.AlbertTokenizer.from_preset("tiny/albert")
+        >>> preprocessor = models.AlbertTextClassifierPreprocessor(tokenizer, sequence_length=16)
+        >>> x = preprocessor(("a dog", "a fox"))
+        >>> tokenizer.detokenize(x["token_ids"].numpy())
+        '[CLS] a dog[SEP] a fox[SEP]<pad>'
+        >>> x["segment_ids"].numpy().tolist()
+        [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0]
+    """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = AlbertTokenizer
     has_segments = True
@@ -148,7 +200,19 @@ class AlbertTextClassifierPreprocessor(TextClassifierPreprocessor):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class AlbertMaskedLM(MaskedLM):
-    """ALBERT with its masked-LM head, tied to the token embedding."""
+    """ALBERT with its masked-LM head, tied to the token embedding; sentence order is not predicted.
+
+    Inputs, outputs, arguments and errors: see `MaskedLM`.
+
+    Source: Lan et al. 2019 (arXiv 1909.11942), section 3.1.
+
+    Example:
+
+        >>> masked_lm = models.AlbertMaskedLM(models.AlbertBackbone(1000, embedding_dim=4, **small))
+        >>> rows = {name: np.ones((1, 7), "int32") for name in ("token_ids", "segment_ids", "padding_mask")}
+        >>> tuple(masked_lm({**rows, "mask_positions": np.array([[2, 4]], "int32")}).shape)
+        (1, 2, 1000)
+    """
 
     backbone_cls = AlbertBackbone
     preprocessor_cls = AlbertMaskedLMPreprocessor
@@ -157,7 +221,18 @@ class AlbertMaskedLM(MaskedLM):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class AlbertTextClassifier(TextClassifier):
-    """ALBERT with a dense layer on its pooled output."""
+    """ALBERT with a dense layer on its pooled output.
+
+    Inputs, outputs, arguments and errors: see `TextClassifier`.
+
+    Source: Lan et al. 2019 (arXiv 1909.11942), section 4.1; fine-tuning in appendix A.4.
+
+    Example:
+
+        >>> classifier = models.AlbertTextClassifier(models.AlbertBackbone(1000, embedding_dim=4, **small), num_classes=3)
+        >>> classifier.output_shape
+        (None, 3)
+    """
 
     backbone_cls = AlbertBackbone
     preprocessor_cls = AlbertTextClassifierPreprocessor

@@ -20,11 +20,25 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class BertBackbone(Backbone):
-    """BERT's encoder.
+    """BERT's encoder: embeddings of tokens, positions and segments, then blocks of attention and feed-forward layers.
 
-    Gives sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim), a dense layer with tanh on the first
-    token. `activation` ("gelu_approximate" as in the original code, or "gelu") and `layer_norm_epsilon` are there for
-    checkpoints that were trained with other ones.
+    Gives a dict: sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim), a dense layer with tanh on the first
+    token. `activation` is "gelu_approximate" as in the original code; it and `layer_norm_epsilon` are there for checkpoints
+    that were trained with other ones. Inputs, the other arguments and errors: see `Backbone`.
+
+    Args:
+        num_segments: rows of the segment table.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.
+
+    Example:
+
+        >>> backbone = models.BertBackbone(
+        ...     vocabulary_size=30_522, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32
+        ... )
+        >>> rows = {name: np.ones((3, 7), "int32") for name in ("token_ids", "segment_ids", "padding_mask")}
+        >>> {name: tuple(output.shape) for name, output in backbone(rows).items()}
+        {'sequence_output': (3, 7, 16), 'pooled_output': (3, 16)}
     """
 
     families: ClassVar[tuple[str, ...]] = ("bert",)
@@ -105,14 +119,42 @@ class BertBackbone(Backbone):
 
 
 class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
-    """[CLS] a [SEP] b [SEP], segments 0 and 1, then masking."""
+    """BERT's masked-LM preprocessor: `[CLS] a [SEP] b [SEP], segments 0 and 1`, then masks.
+
+    What goes in and comes out, arguments and errors: see `MaskedLMPreprocessor`.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1.
+
+    Example:
+
+        >>> preprocessor = models.BertMaskedLMPreprocessor(tokenizer, sequence_length=12, seed=1)
+        >>> x, y, sample_weight = preprocessor(("A lazy dog.", "The fox."))
+        >>> {key: tuple(value.shape) for key, value in x.items()}
+        {'token_ids': (12,), 'padding_mask': (12,), 'segment_ids': (12,), 'mask_positions': (2,)}
+        >>> y.numpy().tolist(), sample_weight.numpy().tolist()
+        ([14, 6], [1.0, 1.0])
+    """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = BertTokenizer
     has_segments = True
 
 
 class BertTextClassifierPreprocessor(TextClassifierPreprocessor):
-    """[CLS] a [SEP] b [SEP], segments 0 and 1."""
+    """BERT's text-classifier preprocessor: `[CLS] a [SEP] b [SEP], segments 0 and 1`.
+
+    What goes in and comes out, arguments and errors: see `TextClassifierPreprocessor`.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.
+
+    Example:
+
+        >>> preprocessor = models.BertTextClassifierPreprocessor(tokenizer, sequence_length=12)
+        >>> x = preprocessor(("A lazy dog.", "The fox."))
+        >>> tokenizer.detokenize(x["token_ids"].numpy())
+        '[CLS] a lazy dog . [SEP] the fox . [SEP] [PAD] [PAD]'
+        >>> x["segment_ids"].numpy().tolist()
+        [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0]
+    """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = BertTokenizer
     has_segments = True
@@ -120,7 +162,20 @@ class BertTextClassifierPreprocessor(TextClassifierPreprocessor):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class BertMaskedLM(MaskedLM):
-    """BERT with the masked-LM head of its paper, tied to the token embedding."""
+    """BERT with the masked-LM head of its paper, tied to the token embedding.
+
+    Inputs, outputs, arguments and errors: see `MaskedLM`.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1.
+
+    Example:
+
+        >>> preprocessor = models.BertMaskedLMPreprocessor(tokenizer, sequence_length=16)
+        >>> masked_lm = models.BertMaskedLM(models.BertBackbone(tokenizer.vocabulary_size(), **small), preprocessor)
+        >>> inputs, labels, weights = preprocessor(["The quick brown fox jumped."])
+        >>> tuple(masked_lm(inputs).shape)
+        (1, 3, 16)
+    """
 
     backbone_cls = BertBackbone
     preprocessor_cls = BertMaskedLMPreprocessor
@@ -130,7 +185,21 @@ class BertMaskedLM(MaskedLM):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class BertTextClassifier(TextClassifier):
-    """BERT with a dense layer on its pooled output."""
+    """BERT with a dense layer on its pooled output.
+
+    Inputs, outputs, arguments and errors: see `TextClassifier`.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 4.1.
+
+    Example:
+
+        >>> preprocessor = models.BertTextClassifierPreprocessor(tokenizer, sequence_length=16)
+        >>> backbone = models.BertBackbone(tokenizer.vocabulary_size(), **small)
+        >>> classifier = models.BertTextClassifier(backbone, num_classes=3, preprocessor=preprocessor, activation="softmax")
+        >>> probabilities = classifier(preprocessor(["The quick brown fox."]))
+        >>> tuple(probabilities.shape), round(float(np.sum(probabilities)), 4)
+        ((1, 3), 1.0)
+    """
 
     backbone_cls = BertBackbone
     preprocessor_cls = BertTextClassifierPreprocessor

@@ -20,7 +20,21 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class DistilBertBackbone(PlainEncoder):
-    """DistilBERT's encoder; gives the hidden states (B, T, hidden_dim) alone."""
+    """DistilBERT's encoder: BERT's with half of the blocks, no segments and no pooler.
+
+    Gives the hidden states (B, T, hidden_dim) alone. Inputs, arguments and errors: see `Backbone`.
+
+    Source: Sanh et al. 2019 (arXiv 1910.01108), section 3.
+
+    Example:
+
+        >>> backbone = models.DistilBertBackbone(
+        ...     vocabulary_size=30_522, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32
+        ... )
+        >>> rows = {name: np.ones((3, 7), "int32") for name in ("token_ids", "padding_mask")}
+        >>> tuple(backbone(rows).shape)
+        (3, 7, 16)
+    """
 
     families: ClassVar[tuple[str, ...]] = ("distil_bert",)
     own_setting_defaults: ClassVar[Settings] = {
@@ -61,20 +75,60 @@ class DistilBertBackbone(PlainEncoder):
 
 
 class DistilBertMaskedLMPreprocessor(MaskedLMPreprocessor):
-    """[CLS] a [SEP] b [SEP], then masking."""
+    """DistilBERT's masked-LM preprocessor: `[CLS] a [SEP] b [SEP]`, then masks.
+
+    What goes in and comes out, arguments and errors: see `MaskedLMPreprocessor`.
+
+    Source: Sanh et al. 2019 (arXiv 1910.01108), section 3.
+
+    Example:
+
+        >>> tokenizer = models.DistilBertTokenizer(tokenizer.get_vocabulary(), lowercase=True)
+        >>> preprocessor = models.DistilBertMaskedLMPreprocessor(tokenizer, sequence_length=12, seed=1)
+        >>> x, y, sample_weight = preprocessor(("A lazy dog.", "The fox."))
+        >>> {key: tuple(value.shape) for key, value in x.items()}
+        {'token_ids': (12,), 'padding_mask': (12,), 'mask_positions': (2,)}
+        >>> y.numpy().tolist(), sample_weight.numpy().tolist()
+        ([14, 6], [1.0, 1.0])
+    """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = DistilBertTokenizer
 
 
 class DistilBertTextClassifierPreprocessor(TextClassifierPreprocessor):
-    """[CLS] a [SEP] b [SEP]."""
+    """DistilBERT's text-classifier preprocessor: `[CLS] a [SEP] b [SEP]`.
+
+    What goes in and comes out, arguments and errors: see `TextClassifierPreprocessor`.
+
+    Source: Sanh et al. 2019 (arXiv 1910.01108), section 3.
+
+    Example:
+
+        >>> tokenizer = models.DistilBertTokenizer(tokenizer.get_vocabulary(), lowercase=True)
+        >>> preprocessor = models.DistilBertTextClassifierPreprocessor(tokenizer, sequence_length=12)
+        >>> x = preprocessor(("A lazy dog.", "The fox."))
+        >>> tokenizer.detokenize(x["token_ids"].numpy())
+        '[CLS] a lazy dog . [SEP] the fox . [SEP] [PAD] [PAD]'
+    """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = DistilBertTokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class DistilBertMaskedLM(MaskedLM):
-    """DistilBERT with its masked-LM head, tied to the token embedding."""
+    """DistilBERT with its masked-LM head, tied to the token embedding.
+
+    Inputs, outputs, arguments and errors: see `MaskedLM`.
+
+    Source: Sanh et al. 2019 (arXiv 1910.01108), section 3; distillation is no part of it.
+
+    Example:
+
+        >>> masked_lm = models.DistilBertMaskedLM(models.DistilBertBackbone(1000, **small))
+        >>> rows = {name: np.ones((1, 7), "int32") for name in ("token_ids", "padding_mask")}
+        >>> tuple(masked_lm({**rows, "mask_positions": np.array([[2, 4]], "int32")}).shape)
+        (1, 2, 1000)
+    """
 
     backbone_cls = DistilBertBackbone
     preprocessor_cls = DistilBertMaskedLMPreprocessor
@@ -84,7 +138,22 @@ class DistilBertMaskedLM(MaskedLM):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class DistilBertTextClassifier(FirstTokenClassifier):
-    """DistilBERT with a dense layer with ReLU, dropout and a dense layer on the first token."""
+    """DistilBERT with a dense layer with ReLU, dropout and a dense layer on the first token.
+
+    Inputs, outputs, the other arguments and errors: see `TextClassifier`.
+
+    Args:
+        hidden_dim: values of the first dense layer; None: the backbone's.
+
+    Source: Sanh et al. 2019 (arXiv 1910.01108), section 4; the layers are those of Hugging Face's class.
+
+    Example:
+
+        >>> classifier = models.DistilBertTextClassifier(models.DistilBertBackbone(1000, **small), num_classes=3)
+        >>> rows = {name: np.ones((2, 7), "int32") for name in ("token_ids", "padding_mask")}
+        >>> tuple(classifier(rows).shape)
+        (2, 3)
+    """
 
     backbone_cls = DistilBertBackbone
     preprocessor_cls = DistilBertTextClassifierPreprocessor

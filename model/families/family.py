@@ -59,14 +59,32 @@ def numbered(name: str) -> Callable[[Backbone], list[tuple[str, TransformerEncod
 
 @dataclass(frozen=True)
 class HuggingFaceNames:
-    """What Hugging Face calls the settings and tensors of a family; names of tensors are below `body`, heads' are whole.
+    """What Hugging Face calls the settings and tensors of a family.
 
-    block, blocks: names of a block's parts, and of the blocks of a backbone. dense_parts: attribute of the backbone ->
-    name, of dense layers besides. head_dense, head_norm, head_bias, decoder: of the masked-LM head. classifier: attribute
-    of the text classifier -> name. settings, defaults: as SETTINGS and DEFAULTS. fixed: our settings that have no key
-    there, and what they are. segments: "own" has a table of segments; "folded" a table of one row, which stands in our
-    positions; "none" has none. positions_after_padding: positions count from the id of the padding token on.
-    head_activation: of the masked-LM head; None: the body's. written: keys of config.json that are always the same.
+    Names of tensors are below `body`, the heads' are whole.
+
+    Args:
+        model_type: of config.json.
+        body: what the names of the body's tensors begin with in a model with a head.
+        head_dense, head_norm, head_bias, decoder: tensors of the masked-LM head.
+        classifier: attribute of the text classifier -> name.
+        blocks, block: names of the blocks of a backbone, and of a block's parts.
+        dense_parts: attribute of the backbone -> name, of dense layers besides.
+        pooler: the dense layer on the first token.
+        settings, defaults: as SETTINGS and DEFAULTS.
+        fixed: our settings that have no key there, and what they are.
+        segments: "own" has a table of segments; "folded" a table of one row, which stands in our positions; "none" has none.
+        positions_after_padding: positions count from the id of the padding token on.
+        head_activation: of the masked-LM head; None: the body's.
+        classifier_dropout, default_classifier_dropout: the key of the classifier's rate, and what it is when left out.
+        written: keys of config.json that are always the same.
+
+    Example:
+
+        >>> from clozekit.model.families.family import HuggingFaceNames
+        >>> from clozekit.model.families.roberta import FAMILY
+        >>> isinstance(FAMILY.huggingface, HuggingFaceNames), FAMILY.huggingface.head_dense
+        (True, 'lm_head.dense')
     """
 
     model_type: str
@@ -93,7 +111,20 @@ class HuggingFaceNames:
 
 @dataclass(frozen=True)
 class Family:
-    """A family's name and its classes; the attributes are named after the `kind` of the classes."""
+    """A family's name and its classes; the attributes are named after the `kind` of the classes.
+
+    Args:
+        name: a key of FAMILIES (tokenizers/common/family_names.py).
+        tokenizer, backbone, masked_lm, text_classifier, masked_lm_preprocessor, text_classifier_preprocessor: the classes.
+        huggingface: what Hugging Face calls its settings and tensors.
+
+    Example:
+
+        >>> from clozekit.model.families.bert import FAMILY
+        >>> from clozekit.model.families.family import Family
+        >>> isinstance(FAMILY, Family), FAMILY.name, FAMILY.masked_lm.__name__
+        (True, 'bert', 'BertMaskedLM')
+    """
 
     name: str
     tokenizer: type[Tokenizer]

@@ -18,9 +18,21 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class RobertaBackbone(PlainEncoder):
-    """RoBERTa's encoder: no segments, no pooler; gives the hidden states (B, T, hidden_dim) alone.
+    """RoBERTa's encoder: BERT's without segments and pooler.
 
-    Row t of the position table is position t; fairseq's and Hugging Face's tables have two rows more in front.
+    Gives the hidden states (B, T, hidden_dim) alone. Row t of the position table is position t; fairseq's and Hugging Face's
+    tables have two rows more in front. Inputs, arguments and errors: see `Backbone`.
+
+    Source: Liu et al. 2019 (arXiv 1907.11692), section 2.2.
+
+    Example:
+
+        >>> backbone = models.RobertaBackbone(
+        ...     vocabulary_size=50_265, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32
+        ... )
+        >>> rows = {name: np.ones((3, 7), "int32") for name in ("token_ids", "padding_mask")}
+        >>> tuple(backbone(rows).shape)
+        (3, 7, 16)
     """
 
     families: ClassVar[tuple[str, ...]] = ("roberta", "xlm_roberta")
@@ -62,14 +74,44 @@ class RobertaBackbone(PlainEncoder):
 
 
 class RobertaMaskedLMPreprocessor(MaskedLMPreprocessor):
-    """<s> a </s></s> b </s>, then masking."""
+    """RoBERTa's masked-LM preprocessor: `<s> a </s></s> b </s>`, then masks.
+
+    What goes in and comes out, arguments and errors: see `MaskedLMPreprocessor`.
+
+    Source: Liu et al. 2019 (arXiv 1907.11692), section 4.1 (dynamic masking).
+
+    Example:
+
+        >>> pieces = ["<s>", "<pad>", "</s>", "<unk>", "a", "Ġ", "d", "o", "g", "do", "<mask>"]
+        >>> tokenizer = models.RobertaTokenizer({piece: i for i, piece in enumerate(pieces)}, ["d o"])
+        >>> preprocessor = models.RobertaMaskedLMPreprocessor(tokenizer, sequence_length=12, seed=1)
+        >>> x, y, sample_weight = preprocessor(("a dog", "dog"))
+        >>> {key: tuple(value.shape) for key, value in x.items()}
+        {'token_ids': (12,), 'padding_mask': (12,), 'mask_positions': (2,)}
+        >>> y.numpy().tolist(), sample_weight.numpy().tolist()
+        ([9, 0], [1.0, 0.0])
+    """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = RobertaTokenizer
     num_separators = 2
 
 
 class RobertaTextClassifierPreprocessor(TextClassifierPreprocessor):
-    """<s> a </s></s> b </s>."""
+    """RoBERTa's text-classifier preprocessor: `<s> a </s></s> b </s>`.
+
+    What goes in and comes out, arguments and errors: see `TextClassifierPreprocessor`.
+
+    Source: Liu et al. 2019 (arXiv 1907.11692), section 4.
+
+    Example:
+
+        >>> pieces = ["<s>", "<pad>", "</s>", "<unk>", "a", "Ġ", "d", "o", "g", "do", "<mask>"]
+        >>> tokenizer = models.RobertaTokenizer({piece: i for i, piece in enumerate(pieces)}, ["d o"])
+        >>> preprocessor = models.RobertaTextClassifierPreprocessor(tokenizer, sequence_length=12)
+        >>> x = preprocessor(("a dog", "dog"))
+        >>> tokenizer.detokenize(x["token_ids"].numpy())
+        '<s>a dog</s></s>dog</s><pad><pad>'
+    """
 
     tokenizer_cls: ClassVar[type[Tokenizer]] = RobertaTokenizer
     num_separators = 2
@@ -77,7 +119,19 @@ class RobertaTextClassifierPreprocessor(TextClassifierPreprocessor):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class RobertaMaskedLM(MaskedLM):
-    """RoBERTa with its masked-LM head, tied to the token embedding."""
+    """RoBERTa with its masked-LM head, tied to the token embedding.
+
+    Inputs, outputs, arguments and errors: see `MaskedLM`.
+
+    Source: Liu et al. 2019 (arXiv 1907.11692), section 2.3.
+
+    Example:
+
+        >>> masked_lm = models.RobertaMaskedLM(models.RobertaBackbone(1000, **small))
+        >>> rows = {name: np.ones((1, 7), "int32") for name in ("token_ids", "padding_mask")}
+        >>> tuple(masked_lm({**rows, "mask_positions": np.array([[2, 4]], "int32")}).shape)
+        (1, 2, 1000)
+    """
 
     backbone_cls = RobertaBackbone
     preprocessor_cls = RobertaMaskedLMPreprocessor
@@ -86,7 +140,22 @@ class RobertaMaskedLM(MaskedLM):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class RobertaTextClassifier(FirstTokenClassifier):
-    """RoBERTa with a pooler of its own and a dense layer on the first token."""
+    """RoBERTa with a pooler of its own and a dense layer on the first token.
+
+    Inputs, outputs, the other arguments and errors: see `TextClassifier`.
+
+    Args:
+        hidden_dim: values of the pooler; None: the backbone's.
+
+    Source: Liu et al. 2019 (arXiv 1907.11692), section 5.1.
+
+    Example:
+
+        >>> classifier = models.RobertaTextClassifier(models.RobertaBackbone(1000, **small), num_classes=3)
+        >>> rows = {name: np.ones((2, 7), "int32") for name in ("token_ids", "padding_mask")}
+        >>> tuple(classifier(rows).shape)
+        (2, 3)
+    """
 
     backbone_cls = RobertaBackbone
     preprocessor_cls = RobertaTextClassifierPreprocessor

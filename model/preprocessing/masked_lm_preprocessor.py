@@ -13,16 +13,37 @@ if TYPE_CHECKING:
 
 
 class MaskedLMPreprocessor(Preprocessor):
-    """Base of the families' masked-LM preprocessors.
+    """Base of the families' masked-LM preprocessors: rows of ids, masked anew at every call.
 
-    Gives (x, y, sample_weight): x a dict of token_ids (masked), padding_mask, mask_positions and, where the family has
-    segments, segment_ids; y the original ids at mask_positions; sample_weight 1 for used slots and 0 for the rest.
-    mask_positions, y (int32) and sample_weight (float32) are (B, mask_selection_length).
+    Gives (x, y, sample_weight): x a dict of token_ids (masked), padding_mask and, where the family has segments,
+    segment_ids, each int32 (B, sequence_length), and mask_positions; y the original ids at mask_positions; sample_weight 1
+    for used slots and 0 for the rest. mask_positions, y (int32) and sample_weight (float32) are (B, mask_selection_length).
 
-    Exactly `mask_selection_rate` of the tokens that may be masked are selected, rounded up, at most
-    `mask_selection_length` (None: as many as the rate can ask for). With a `seed` the masks are a function of the seed
-    and the rows, so a run repeats; `fit` then draws others in each epoch, and repeats them in the next run. With
-    `whole_word_masking` words are selected whole, as many as fit into the rate.
+    Exactly `mask_selection_rate` of the tokens that may be masked are selected, rounded up. With a `seed` the masks are a
+    function of the seed and the rows, so a run repeats; `fit` then draws others in each epoch, and repeats them in the next
+    run. What goes in, and the other errors: see `Preprocessor`.
+
+    Args:
+        tokenizer, sequence_length, truncate: as of every preprocessor.
+        mask_selection_rate: share of the tokens that is selected, 0 to 1.
+        mask_selection_length: slots of a row, the most that is selected; None: as many as the rate can ask for.
+        mask_token_rate, random_token_rate: shares of the selected tokens that become the mask token, and another piece.
+        seed: None: other masks in every run.
+        whole_word_masking: words are selected whole, as many as fit into the rate.
+
+    Raises:
+        InputError: for rates outside 0 to 1, no slots, labels beside the text (it makes its own).
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1, "Masked LM".
+
+    Example:
+
+        >>> preprocessor = models.MaskedLMPreprocessor.from_preset("tiny/preset", sequence_length=10, seed=7)
+        >>> x, y, sample_weight = preprocessor(["The quick brown fox jumped.", "A dog."])
+        >>> x["padding_mask"].numpy().tolist()
+        [[1, 1, 1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0, 0, 0, 0, 0]]
+        >>> sample_weight.numpy().tolist()
+        [[1.0, 0.0], [1.0, 0.0]]
     """
 
     kind = "masked_lm_preprocessor"

@@ -23,10 +23,29 @@ Preprocessed = Mapping[str, Tensor] | tuple[object, ...]
 
 
 class Preprocessor:
-    """Base of the families' preprocessors. Only here is TensorFlow needed, whatever the backend of Keras.
+    """Base of the families' preprocessors: raw strings in, rows of ids out, alone, in `tf.data` and in `fit` alike.
 
     Call it on a string, several strings, or a tuple of those (the segments of each example), or map it over a
-    `tf.data.Dataset`. All ids and masks are int32.
+    `tf.data.Dataset`. All ids and masks are int32, (B, sequence_length) for several examples and (sequence_length,) for one.
+    Only here is TensorFlow needed, whatever the backend of Keras.
+
+    Args:
+        tokenizer: of the preprocessor's family.
+        sequence_length: tokens of a row, special tokens and padding included.
+        truncate: how too long examples of several segments lose their ends: "round_robin" takes one token a turn from each
+            segment that still has some, "waterfall" fills the row from the first segment on.
+
+    Raises:
+        InputError: for a tokenizer of another family, rows without room for a pair, another `truncate`, or data that is no
+            text.
+
+    Example:
+
+        >>> preprocessor = models.TextClassifierPreprocessor.from_preset("tiny/preset", sequence_length=8)
+        >>> isinstance(preprocessor, models.Preprocessor)
+        True
+        >>> preprocessor.describe()
+        'BertTextClassifierPreprocessor: rows of 8 tokens, BertTokenizer of 16 pieces'
     """
 
     tokenizer_cls: ClassVar[type[Tokenizer]]

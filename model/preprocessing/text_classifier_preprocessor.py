@@ -11,10 +11,18 @@ if TYPE_CHECKING:
 
 
 class TextClassifierPreprocessor(Preprocessor):
-    """Base of the families' text-classifier preprocessors.
+    """Base of the families' text-classifier preprocessors: rows of ids, labels passed through.
 
     Gives a dict of token_ids, padding_mask and, where the family has segments, segment_ids, each int32
-    (B, sequence_length), or (sequence_length,) for one example.
+    (B, sequence_length), or (sequence_length,) for one example; (x, y) or (x, y, sample_weight) when it is given those.
+    Arguments and errors: see `Preprocessor`.
+
+    Example:
+
+        >>> preprocessor = models.TextClassifierPreprocessor.from_preset("tiny/preset", sequence_length=8)
+        >>> x, y = preprocessor(["A dog.", "The lazy fox."], y=[0, 1])
+        >>> x["token_ids"].numpy().tolist()
+        [[2, 12, 14, 5, 3, 0, 0, 0], [2, 6, 13, 9, 5, 3, 0, 0]]
     """
 
     kind = "text_classifier_preprocessor"

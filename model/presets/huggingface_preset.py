@@ -184,10 +184,26 @@ class HuggingFacePreset:
 
 
 def save_huggingface(task: Task, directory: str | Path) -> None:
-    """Writes a task in Hugging Face's layout, whole or not at all, into a directory or to a URL such as `gs://`.
+    """Writes a task in Hugging Face's layout, whole or not at all: config.json, model.safetensors, the tokenizer's files.
 
-    `transformers.AutoModelForMaskedLM` (or `AutoModelForSequenceClassification`) and `AutoTokenizer` load it. Warns
-    when their class computes something otherwise; raises InputError for what they can't load.
+    `transformers.AutoModelForMaskedLM` (or `AutoModelForSequenceClassification`) and `AutoTokenizer` load it. Weights are
+    float32, of the shapes (rows, columns) that transformers has. Warns when its class computes something otherwise.
+
+    Args:
+        task: a masked LM or a text classifier, with or without a preprocessor.
+        directory: a directory, or a URL such as `gs://`; one that Clozekit wrote is replaced.
+
+    Raises:
+        InputError: for what transformers can't load, or when files are there that Clozekit did not write.
+
+    Example:
+
+        >>> classifier = models.BertTextClassifier(backbone, num_classes=2)
+        >>> models.save_huggingface(classifier, "tiny/for-transformers")
+        >>> sorted(path.name for path in Path("tiny/for-transformers").glob("[!.]*"))
+        ['clozekit.json', 'config.json', 'model.safetensors']
+        >>> models.TextClassifier.from_preset("tiny/for-transformers", preprocessor=None).num_classes
+        2
     """
     family = family_of(task)
     if getattr(task, "hidden_dim", None) not in (None, task.backbone.hidden_dim):

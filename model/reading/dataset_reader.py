@@ -102,14 +102,37 @@ def training_batches(
     num_workers: int = 1,
     options: ReaderSettings = DEFAULTS,
 ) -> tf.data.Dataset:
-    """Endless masked batches of the train split, from row number `start_row` over all epochs on.
+    """Endless masked batches of the train split, in an order that only seed and epoch decide.
 
-    batch_size: of the global batch. Worker w of W takes the w-th of W equal slices of each, so that together they see
-    the same global batches whatever W; the other rows are passed over before they are parsed.
+    Worker w of W takes the w-th of W equal slices of each global batch, so that together they see the same global batches
+    whatever W; the other rows are passed over before they are parsed.
 
-    Each batch: token_ids, document_ids, positions, padding_mask (B, T), mask_positions, mask_ids, mask_weights (B, M),
-    mask_overflow (B,), all of static shape. With length bins also length_bin (B,): the number of the bin, one for the
-    whole global batch, that all of its rows fit into.
+    Args:
+        directory, manifest: the dataset and where it is, a path or a URL.
+        masking: rates, strategy, seed and what the vocabulary says.
+        batch_size: rows of the global batch.
+        seed: of the order.
+        start_row: the number of the first row, counted over all epochs.
+        worker_index, num_workers: w and W.
+        options: how rows are read and shuffled.
+
+    Returns:
+        Dicts of tensors of static shape: token_ids, document_ids, positions, padding_mask int32 (B, T), mask_positions,
+        mask_ids int32 (B, M), mask_weights float32 (B, M), mask_overflow int32 (B,): masks that found no slot. With length
+        bins also length_bin (B,): the number of the bin, one for the whole global batch, that all of its rows fit into.
+
+    Raises:
+        InputError: for a global batch that the workers can't share equally.
+
+    Example:
+
+        >>> from clozekit.model.masking.masking_rule import MaskingRule
+        >>> from clozekit.model.reading.dataset_reader import training_batches
+        >>> from clozekit.pipelines.dataset.manifest import read_manifest
+        >>> masking = MaskingRule(mask_token_id=4, vocabulary_size=16, special_token_ids=(0, 1, 2, 3, 4))
+        >>> batches = training_batches("tiny/dataset", read_manifest("tiny/dataset"), masking, batch_size=4, seed=0)
+        >>> {name: (tensor.dtype.name, tuple(tensor.shape)) for name, tensor in next(iter(batches)).items()}
+        {'token_ids': ('int32', (4, 16)), 'document_ids': ('int32', (4, 16)), 'positions': ('int32', (4, 16)), 'padding_mask': ('int32', (4, 16)), 'mask_positions': ('int32', (4, 3)), 'mask_ids': ('int32', (4, 3)), 'mask_weights': ('float32', (4, 3)), 'mask_overflow': ('int32', (4,))}
     """
     if batch_size % num_workers or not 0 <= worker_index < num_workers:
         raise InputError(
@@ -145,8 +168,32 @@ def validation_batches(
     num_workers: int = 1,
     options: ReaderSettings = DEFAULTS,
 ) -> tf.data.Dataset:
-    """Masked batches of the validation split in file order, the masks the same in every run; the last batch is filled
-    up with rows of weight 0, so that all shapes are static. Workers share each global batch as in training."""
+    """Masked batches of the validation split in file order, the masks the same in every run.
+
+    The last batch is filled up with rows of weight 0, so that all shapes are static. Workers share each global batch as in
+    training.
+
+    Args:
+        directory, manifest: the dataset and where it is, a path or a URL.
+        masking: as `MaskingRule.for_validation` gives it.
+        batch_size: rows of the global batch.
+        max_rows: the most rows; None: all.
+        worker_index, num_workers: whose share of each batch.
+        options: of the reader, where only what is done with damaged rows matters.
+
+    Returns:
+        Dicts of tensors as `training_batches` gives them: int32 (B, T) and (B, M), mask_weights float32.
+
+    Example:
+
+        >>> from clozekit.model.masking.masking_rule import MaskingRule
+        >>> from clozekit.model.reading.dataset_reader import validation_batches
+        >>> from clozekit.pipelines.dataset.manifest import read_manifest
+        >>> masking = MaskingRule(mask_token_id=4, vocabulary_size=16, special_token_ids=(0, 1, 2, 3, 4)).for_validation(0.15)
+        >>> batches = validation_batches("tiny/dataset", read_manifest("tiny/dataset"), masking, batch_size=6)
+        >>> [int(batch["padding_mask"][:, 0].numpy().sum()) for batch in batches]  # 8 rows
+        [6, 2]
+    """
     split = manifest.splits["validation"]
     form, remote = dataset_format(directory, manifest), "://" in directory
     share = batch_size // num_workers

@@ -16,6 +16,15 @@ class ReaderSettings:
     "stop" ends the run with the name of a shard that is not what the manifest says; "skip" leaves its unreadable rows
     empty and counts them. check_shards: compare every byte of the shards with the manifest once before the first step;
     without it only their names and sizes.
+
+    Raises:
+        InputError: for a number below 1, bins that do not rise, another `on_damage`.
+
+    Example:
+
+        >>> from clozekit.model.reading.reader_settings import ReaderSettings
+        >>> ReaderSettings(length_bins=(64, 128, 256)).bins_for(200)
+        (64, 128, 200)
     """
 
     open_shards: int = 8

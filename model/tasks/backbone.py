@@ -59,11 +59,37 @@ class FunctionalModel(keras.Model):
 
 
 class Backbone(FunctionalModel):
-    """Base of the families' encoders.
+    """Base of the families' encoders: ids in, hidden states out, one row or several documents packed into it.
 
-    As a Keras model it takes a dict of int32 (B, T) tensors: token_ids, padding_mask (1 = real) and, where the family
-    has segments, segment_ids. Packed rows add document_ids (1.. per packed document, 0 = padding) and, if they don't
-    restart at each document of the row by themselves, positions: each document then gets what it would have had alone.
+    As a Keras model it takes a dict of int32 (B, T) tensors, rows by tokens: token_ids, padding_mask (1 = real) and, where the
+    family has segments, segment_ids. Packed rows add document_ids (1.. per packed document, 0 = padding) and, if they don't
+    restart at each document of the row by themselves, positions: each document then gets what it would have had alone. It
+    gives hidden states (B, T, hidden_dim) in the compute dtype, float32 unless `dtype` says otherwise.
+
+    Args:
+        settings: what a family's constructor gathered; a program calls that, with the arguments below.
+        vocabulary_size: rows of the token table.
+        num_layers, num_heads: blocks, and attention heads in each.
+        hidden_dim, intermediate_dim: values of a hidden state, and of the layer inside a feed-forward layer.
+        dropout, attention_dropout: rates from 0 to 1; attention_dropout None: as `dropout`.
+        max_sequence_length: rows of the position table, the most tokens that T may be.
+        activation: of the feed-forward layers, "gelu_approximate", "gelu" or another of Keras's that checkpoints have.
+        layer_norm_epsilon: of the normalisations.
+        dtype: a dtype or policy of Keras such as "mixed_bfloat16"; None: Keras's global one.
+        name, trainable: as of every Keras model.
+
+    Raises:
+        InputError: for sizes below 1, a hidden_dim that num_heads does not divide, an unknown activation.
+
+    Example:
+
+        >>> backbone = models.Backbone.from_preset("tiny/preset")
+        >>> backbone
+        <BertBackbone name=bert_backbone, built=True>
+        >>> rows = {name: np.ones((2, 5), "int32") for name in ("token_ids", "segment_ids", "padding_mask")}
+        >>> packed = backbone({**rows, "document_ids": np.array([[1, 1, 2, 2, 0], [1, 1, 1, 1, 1]], "int32")})
+        >>> tuple(packed["sequence_output"].shape)
+        (2, 5, 8)
     """
 
     kind: ClassVar[str] = "backbone"
@@ -107,9 +133,11 @@ class Backbone(FunctionalModel):
 
     @classmethod
     def input_names(cls) -> tuple[str, ...]:
+        """Names of the tensors that the functional model takes."""
         return ("token_ids", "padding_mask")
 
     def encoder_layer(self, name: str, settings: Settings, dtype: DType) -> TransformerEncoder:
+        """A block of the encoder with the settings of the backbone."""
         return TransformerEncoder(
             settings["intermediate_dim"],
             settings["num_heads"],
@@ -155,6 +183,7 @@ class Backbone(FunctionalModel):
         return hidden
 
     def call(self, inputs: Rows, training: bool | None = None, mask: Tensor | None = None) -> Outputs:
+        """The outputs of a dict of int32 (B, T) tensors, packed or not; as Keras calls it."""
         if is_packed(inputs):
             return self.outputs_of(self.encode(**self.known_inputs(inputs), training=training))
         return super().call(inputs, training=training, mask=mask)

@@ -17,7 +17,21 @@ _LENGTH_STEP, _SLOT_STEP, _MAX_ROWS = 32, 4, 32
 
 @dataclass(frozen=True)
 class Guess:
-    """A piece for a mask: its id, its probability (0 to 1), and how it reads."""
+    """A piece that may stand for a mask, and how likely it is.
+
+    Args:
+        piece: as the vocabulary has it.
+        probability: 0 to 1, over the whole vocabulary.
+        token_id: of the piece.
+        text: how it reads.
+
+    Example:
+
+        >>> from clozekit.model.tasks.fill_mask import Guess
+        >>> [[best]] = masked_lm.fill_mask("the [MASK] fox", top_k=1)
+        >>> isinstance(best, Guess), 0 < best.probability < 1
+        (True, True)
+    """
 
     piece: str
     probability: float

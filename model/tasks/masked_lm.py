@@ -19,11 +19,30 @@ if TYPE_CHECKING:
 
 
 class MaskedLM(Task):
-    """Base of the families' masked-LM tasks.
+    """Base of the families' masked-LM tasks: predicts the tokens that were masked.
 
-    As a Keras model it takes the backbone's inputs plus mask_positions (int32, (B, M)) and gives logits
-    (B, M, vocabulary_size) of those positions. `head_activation` and `head_layer_norm_epsilon` are there for checkpoints
-    whose head was trained with other ones than KerasHub's.
+    As a Keras model it takes the backbone's inputs plus mask_positions, int32 (B, M), and gives logits
+    (B, M, vocabulary_size) of those positions, float32 unless the backbone's dtype is another. The head is a dense layer, a
+    normalisation, and the token embedding transposed.
+
+    Args:
+        backbone, preprocessor: of the task's family; preprocessor None: for a model of ids.
+        head_activation, head_layer_norm_epsilon: for checkpoints whose head was trained with other ones than KerasHub's.
+
+    Raises:
+        InputError: for parts of another family, or an activation that is none of Keras's that checkpoints have.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1, "Masked LM".
+
+    Example:
+
+        >>> masked_lm = models.MaskedLM.from_preset("tiny/preset")
+        >>> [guesses] = masked_lm.fill_mask("The quick [MASK] jumped.", top_k=3)
+        >>> len(guesses)
+        3
+        >>> masked_lm.save_to_preset("tiny/copy")
+        >>> models.MaskedLM.from_preset("tiny/copy").fill_mask("The quick [MASK] jumped.", top_k=3) == [guesses]
+        True
     """
 
     kind = "masked_lm"

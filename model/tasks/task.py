@@ -27,11 +27,30 @@ class TaskOptions(ModelOptions, total=False):
 
 
 class Task(FunctionalModel):
-    """A backbone with a head and, if given, a preprocessor that takes raw strings.
+    """Base of the tasks: a backbone with a head and, if given, a preprocessor that takes raw strings.
 
     With a preprocessor, `fit`, `evaluate`, `predict` and their `*_on_batch` twins take strings (lists, arrays or a
     batched `tf.data.Dataset`; a tuple of them is the segments of each example); without one, what the preprocessor
-    would give. In-memory data is shuffled by `fit` unless `shuffle=False`.
+    would give: a dict of int32 (B, T) tensors. In-memory data is shuffled by `fit` unless `shuffle=False`.
+
+    Args:
+        backbone, preprocessor: of the task's family; preprocessor None: for a model of ids.
+        inputs, outputs: of the functional Keras model, from the constructor of a kind of tasks.
+        compile: whether to compile with the defaults at once.
+        name, trainable: as of every Keras model.
+
+    Raises:
+        InputError: for parts of another family or kind, and for a preprocessor whose ids or rows don't fit the backbone.
+
+    Example:
+
+        >>> task = models.MaskedLM.from_preset("tiny/preset")
+        >>> isinstance(task, models.Task)
+        True
+        >>> task.compile(run_eagerly=True)  # nothing is compiled for one step
+        >>> history = task.fit(["The quick brown fox jumped.", "A lazy dog."], batch_size=2, verbose=0)
+        >>> sorted(history.history)
+        ['loss', 'sparse_categorical_accuracy']
     """
 
     backbone_cls: ClassVar[type[Backbone]] = Backbone
@@ -83,6 +102,7 @@ class Task(FunctionalModel):
         raise NotImplementedError
 
     def call(self, inputs: Rows, training: bool | None = None, mask: Tensor | None = None) -> Outputs:
+        """The outputs of the model's inputs, packed or not; as Keras calls it."""
         if is_packed(inputs):
             return self.call_packed(inputs, training)
         return super().call(inputs, training=training, mask=mask)
@@ -167,6 +187,7 @@ class Task(FunctionalModel):
         return _as_arrays(x), _as_arrays(y), _as_arrays(sample_weight)
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """What `compile` takes for "auto": Adam at the task's own rate."""
         return keras.optimizers.Adam(self.default_learning_rate)
 
     def summary(
@@ -219,6 +240,7 @@ class Task(FunctionalModel):
             self._preprocessor.tokenizer.save_assets(inner_path)
 
     def load_assets(self, inner_path: str) -> None:
+        """The other way: the tokenizer's vocabulary, from the files in a `.keras` file."""
         if self._preprocessor is not None:
             self._preprocessor.tokenizer.load_assets(inner_path)
             self.preprocessor = self._preprocessor

@@ -23,8 +23,27 @@ class ClassifierOptions(TaskOptions, total=False):
 class TextClassifier(Task):
     """Base of the families' text classifiers, and the head of those whose backbone has a pooler.
 
-    Gives logits (B, num_classes), or what `activation` ("softmax", ...) makes of them. labels: the names of the classes in
-    the order of their ids, kept in the preset; None where they have none.
+    As a Keras model it takes the backbone's inputs, int32 (B, T), and gives logits (B, num_classes), float32 unless the
+    backbone's dtype is another, or what `activation` makes of them.
+
+    Args:
+        backbone, preprocessor: of the task's family; preprocessor None: for a model of ids.
+        num_classes: how many classes there are; 1 for a regression.
+        activation: "softmax" or another of Keras's, by name or as a function; None: logits.
+        dropout: rate before the last layer, 0 to 1.
+        labels: the names of the classes in the order of their ids, kept in the preset; None where they have none.
+
+    Raises:
+        InputError: for parts of another family, num_classes below 1, labels that don't name each class once, packed rows.
+
+    Example:
+
+        >>> classifier = models.TextClassifier.from_preset("tiny/preset", num_classes=2, labels=("dogs", "foxes"))
+        >>> inputs = classifier.preprocessor(["The quick brown fox.", "A lazy dog.", "A dog."])
+        >>> tuple(classifier(inputs).shape)
+        (3, 2)
+        >>> classifier.labels
+        ('dogs', 'foxes')
     """
 
     kind = "text_classifier"

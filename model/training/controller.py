@@ -29,9 +29,27 @@ from clozekit.model.training.training_run import TrainingRun
 
 
 class Run(TrainingRun[dict[str, float]]):
-    """One run of `clozekit train`; `train` returns the last validation metrics.
+    """One run of `clozekit train`, built and checked; `train` does it and returns the last validation metrics.
 
-    workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+    Everything of the run goes into `config.directory`: checkpoints, the log, the report, the preset. `train` goes on from the
+    newest checkpoint there.
+
+    Args:
+        config: what `load_config` gave.
+        workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+
+    Raises:
+        InputError: for a dataset that is missing, damaged or not the tokenizer's, a directory or a preset that Clozekit did
+            not write, rows or batches that don't fit.
+
+    Example:
+
+        >>> from clozekit.model.training.controller import Run
+        >>> from clozekit.model.training.settings.run_file import load_config
+        >>> sizes = [f"model.{name}={value}" for name, value in small.items() if name != "max_sequence_length"]
+        >>> run = Run(load_config("tiny/config.yaml", [*sizes, "train.steps=2", "train.xla=false"]))
+        >>> run.preset_directory, run.task.backbone.max_sequence_length
+        ('tiny/run/preset', 16)
     """
 
     made_by = TRAIN
@@ -147,6 +165,7 @@ class Run(TrainingRun[dict[str, float]]):
         return shapes
 
     def evaluate(self) -> dict[str, float]:
+        """Loss (nats a masked token), perplexity and accuracy on the validation split, with the weights as they are."""
         return self.evaluator.run()
 
     def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:

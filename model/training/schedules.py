@@ -21,7 +21,28 @@ def warmup_share(config: OptimizerSettings, num_steps: int) -> float:
 
 
 def learning_rate(progress: tf.Tensor, warmup: float, config: OptimizerSettings) -> tf.Tensor:
-    """float32: the rate when a share of `progress` (float32, 0 to 1) of the run is done; `warmup` is that of the peak."""
+    """The learning rate when a share of the run is done.
+
+    Args:
+        progress: float32 scalar or (num_steps,), 0 to 1.
+        warmup: where the peak is, 0 to 1; `warmup_share` gives it.
+        config: the peak and the schedule behind it.
+
+    Returns:
+        float32, of the shape of `progress`.
+
+    Source: linear: Devlin et al. 2018 (arXiv 1810.04805), appendix A.2; warmup_stable_decay with 1 - square root: Haegele et
+    al. 2024 (arXiv 2405.18392); one_cycle: Smith and Topin 2017 (arXiv 1708.07120).
+
+    Example:
+
+        >>> import tensorflow as tf
+        >>> from clozekit.model.training.schedules import learning_rate
+        >>> from clozekit.model.training.settings.run_settings import OptimizerSettings
+        >>> settings = OptimizerSettings(learning_rate=1.0, schedule="linear")
+        >>> learning_rate(tf.constant([0.0, 0.1, 0.2, 0.6, 1.0]), warmup=0.2, config=settings).numpy().round(3).tolist()
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
     progress = tf.clip_by_value(progress, 0.0, 1.0)
     if config.schedule == "one_cycle":
         return config.learning_rate * _one_cycle(progress)

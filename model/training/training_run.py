@@ -181,6 +181,7 @@ class TrainingRun(ABC, Generic[Result]):
         return saved
 
     def flops_per_token(self, stage: int) -> float:
+        """Floating-point operations of a training step for each token of a stage's rows."""
         length, predicted = self.row_length(self.stages[stage])
         return training_flops_per_token(Dimensions.of(self.task.backbone), length, predicted / length)
 

@@ -8,8 +8,27 @@ from clozekit.pipelines.settings.corpus_settings import CLEANING_STEPS, CleanSet
 
 
 def clean_texts(texts: pa.Array, settings: CleanSettings) -> pa.Array:
-    """The cleaned texts: each a function of its own text and of the settings. Raises InputError for a step that needs a
-    package which is not installed, for no texts too."""
+    """The cleaned texts, step after step in the order of the settings; each a function of its own text and of them.
+
+    Args:
+        texts: a string array (num_texts,).
+        settings: which steps, and their bounds.
+
+    Returns:
+        A string array (num_texts,); a text of which nothing is left is empty.
+
+    Raises:
+        InputError: when fix_encoding is asked for and ftfy is not installed.
+
+    Example:
+
+        >>> import pyarrow as pa
+        >>> from clozekit.pipelines.cleaning.clean_text import clean_texts
+        >>> from clozekit.pipelines.settings.corpus_settings import CleanSettings
+        >>> texts = pa.array(["Write to ada@example.org\\r\\nor call."])
+        >>> clean_texts(texts, CleanSettings(unicode=True, mask=("email",))).to_pylist()
+        ['Write to <email>\\nor call.']
+    """
     for name in CLEANING_STEPS:
         if getattr(settings, name):
             texts = importlib.import_module(f"clozekit.pipelines.cleaning.steps.{name}").clean(texts, settings)

@@ -20,7 +20,24 @@ _HISTOGRAM_LINES = 16
 
 
 def describe_manifest(manifest: Manifest, directory: str) -> list[str]:
-    """Lines that say what the dataset in `directory` holds."""
+    """Lines that say what a dataset holds: its splits, what became of the documents, how long they are.
+
+    Args:
+        manifest: of the dataset.
+        directory: where it is, for the first line.
+
+    Returns:
+        The lines, sizes in MB.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.describe import describe_manifest
+        >>> from clozekit.pipelines.dataset.manifest import read_manifest
+        >>> for line in describe_manifest(read_manifest("tiny/dataset"), "tiny/dataset")[2:4]:
+        ...     print(line)
+        tokenizer BertTokenizer, 16 pieces
+        rows      up to 16 tokens
+    """
     lines = [
         f"dataset   {directory}",
         f"sha256    {manifest.dataset_sha256}",
@@ -103,7 +120,23 @@ class DecodedRow:
 def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_rows: int) -> Iterator[DecodedRow]:
     """The first rows of the train split (of validation when there is none), decoded.
 
-    Raises InputError when the tokenizer is not the dataset's, or a shard is missing or damaged.
+    Args:
+        manifest, directory: the dataset and where it is, a path or a URL.
+        tokenizer: the one that made it.
+        num_rows: the most rows.
+
+    Returns:
+        The rows, as they are read.
+
+    Raises:
+        InputError: when the tokenizer is not the dataset's, or a shard is missing or damaged.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.describe import sample_rows
+        >>> from clozekit.pipelines.dataset.manifest import read_manifest
+        >>> next(sample_rows(read_manifest("tiny/dataset"), "tiny/dataset", tokenizer, num_rows=1)).documents
+        ('[CLS] the brown dog jumped over the lazy fox . [SEP]',)
     """
     if tokenizer.sha256() != manifest.tokenizer.sha256:
         raise InputError(
@@ -118,7 +151,26 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
 
 
 def rows_of(manifest: Manifest, directory: str, num_rows: int) -> Iterator[dict[str, list[int]]]:
-    """The first rows of the train split (of validation when there is none). Raises InputError for a missing shard."""
+    """The first rows of the train split (of validation when there is none), as plain numbers.
+
+    Args:
+        manifest, directory: the dataset and where it is, a path or a URL.
+        num_rows: the most rows.
+
+    Returns:
+        For each row a dict of lists: token_ids, document_lengths (tokens of each document), row_id and, of sentence pairs,
+        segment_lengths and pair_labels.
+
+    Raises:
+        InputError: for a shard that is missing or damaged.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.describe import rows_of
+        >>> from clozekit.pipelines.dataset.manifest import read_manifest
+        >>> next(rows_of(read_manifest("tiny/dataset"), "tiny/dataset", num_rows=1))
+        {'token_ids': [2, 6, 8, 14, 10, 11, 6, 13, 9, 5, 3], 'document_lengths': [11], 'row_id': [0]}
+    """
     split = manifest.splits.get("train") or next(iter(manifest.splits.values()))
     left, longest = num_rows, longest_record(manifest.sequence_length)
     for shard in split.shards:

@@ -21,8 +21,22 @@ _MAX_BYTES = 2**29
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One shard: its file name, what it holds (pieces: packed documents or parts of long ones), its fingerprint, and the
-    global number of its first row."""
+    """One shard of a dataset, as the manifest describes it.
+
+    Args:
+        name: of the file in the dataset's directory.
+        rows, tokens: how many it holds.
+        pieces: packed documents or parts of long ones.
+        num_bytes, sha256: of the file.
+        first_row: the number of its first row in the split.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.manifest import ShardInfo, read_manifest
+        >>> shard = read_manifest("tiny/dataset").splits["train"].shards[0]
+        >>> isinstance(shard, ShardInfo), shard.rows, shard.tokens
+        (True, 28, 308)
+    """
 
     name: str
     rows: int
@@ -35,7 +49,20 @@ class ShardInfo:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split. `length_histogram[i]` counts pieces of i * bin_width + 1 to (i + 1) * bin_width tokens."""
+    """One split of a dataset: its shards, and how long its documents are.
+
+    Args:
+        shards: in the order of their rows.
+        length_histogram: entry i counts pieces of i * bin_width + 1 to (i + 1) * bin_width tokens.
+        histogram_bin_width: bin_width, tokens.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.manifest import SplitInfo, read_manifest
+        >>> split = read_manifest("tiny/dataset").splits["train"]
+        >>> isinstance(split, SplitInfo), split.rows, split.tokens, split.pieces
+        (True, 28, 308, 28)
+    """
 
     shards: tuple[ShardInfo, ...]
     length_histogram: tuple[int, ...]
@@ -56,7 +83,21 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class TokenizerInfo:
-    """Which tokenizer made the ids: class name, fingerprint, size, role of a special token (`mask_token`) -> id."""
+    """Which tokenizer made the ids of a dataset.
+
+    Args:
+        class_name: such as "BertTokenizer".
+        sha256: `Tokenizer.sha256()`, over all that decides the ids.
+        vocabulary_size: pieces.
+        special_token_ids: role of a special token (`mask_token`) -> id.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.manifest import TokenizerInfo, read_manifest
+        >>> info = read_manifest("tiny/dataset").tokenizer
+        >>> isinstance(info, TokenizerInfo), info.class_name, info.special_token_ids["mask_token"]
+        (True, 'BertTokenizer', 4)
+    """
 
     class_name: str
     sha256: str
@@ -68,7 +109,24 @@ class TokenizerInfo:
 class Manifest:
     """Everything a reader needs to know about a dataset.
 
-    settings: what decided the bytes; inputs: the files it was made from; counts: what became of every document.
+    Args:
+        build_id: hash of the inputs and settings.
+        sequence_length: the most tokens a row has.
+        settings: what decided the bytes.
+        tokenizer: which one made the ids.
+        inputs: the files it was made from.
+        splits: name ("train", "validation") -> what it holds.
+        counts: what became of every document, by reason.
+        environment: versions of the libraries and the runner.
+        dataset_sha256: over the shards' own.
+        schema_version: of this format.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
+        >>> manifest = read_manifest("tiny/dataset")
+        >>> isinstance(manifest, Manifest), manifest.sequence_length, manifest.fill_rate("train")
+        (True, 16, 0.6875)
     """
 
     build_id: str
@@ -156,9 +214,26 @@ def has_manifest(directory: str) -> bool:
 
 
 def read_manifest(directory: str) -> Manifest:
-    """The manifest of the dataset in `directory` (a local path or any fsspec URL such as gs://).
+    """The manifest of the dataset in a directory.
 
-    Raises InputError when there is none, or it is damaged.
+    Args:
+        directory: a local path or any fsspec URL such as gs://.
+
+    Returns:
+        The manifest, checked against its own hash.
+
+    Raises:
+        InputError: when there is none, or it is damaged or of another version.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.manifest import read_manifest
+        >>> read_manifest("tiny/dataset").counts["documents_in"]
+        36
+        >>> read_manifest("tiny")
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: a dataset directory must hold manifest.json, tiny does not: it is no
+        dataset or its build did not finish; run `clozekit prepare` (again)
     """
     path = manifest_path(directory)
     if not has_manifest(directory):

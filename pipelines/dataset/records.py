@@ -21,8 +21,25 @@ _FEATURE = pa.large_list(pa.int64())
 def rows_to_records(
     token_ids: pa.Array, document_lengths: pa.Array, first_row: int, pairs: Mapping[str, pa.Array] | None = None
 ) -> list[bytes]:
-    """The records of consecutive rows; token_ids, document_lengths, and pairs (segment_lengths, pair_labels): list<integer>
-    arrays, an entry a row; row i gets the id `first_row + i`."""
+    """The records of consecutive rows, each a serialized tf.train.Example.
+
+    Args:
+        token_ids, document_lengths: arrays (num_rows,) of list<int64> or of a smaller integer, an entry a row: its ids, and the
+        tokens of each document.
+        first_row: the id of the first row.
+        pairs: segment_lengths and pair_labels, arrays of the same kind; None: no sentence pairs.
+
+    Returns:
+        The records, the same bytes for the same values always.
+
+    Example:
+
+        >>> import pyarrow as pa
+        >>> from clozekit.pipelines.dataset.records import records_to_rows, rows_to_records
+        >>> records = rows_to_records(pa.array([[2, 7, 3, 2, 8, 3]]), pa.array([[3, 3]]), first_row=5)
+        >>> records_to_rows(records).to_pylist()
+        [{'token_ids': [2, 7, 3, 2, 8, 3], 'document_lengths': [3, 3], 'row_id': [5]}]
+    """
     row_ids = pa.LargeListArray.from_arrays(
         pa.array(range(len(token_ids) + 1), pa.int64()),
         pa.array(range(first_row, first_row + len(token_ids)), pa.int64()),
@@ -66,8 +83,24 @@ def _example(entries: bytes) -> bytes:
 
 
 def records_to_rows(records: list[bytes]) -> pa.RecordBatch:
-    """Inverse of `rows_to_records`: columns token_ids, document_lengths, row_id and, where there are pairs, theirs, each a
-    list<int64>."""
+    """Inverse of `rows_to_records`: a record batch of the rows.
+
+    Args:
+        records: serialized tf.train.Examples.
+
+    Returns:
+        The columns token_ids, document_lengths, row_id and, where there are pairs, theirs, each a list<int64>, (num_rows,).
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.records import records_to_rows
+        >>> from clozekit.pipelines.dataset.tfrecord import read_records
+        >>> path = next(Path("tiny/dataset").glob("train-*.tfrecord"))
+        >>> with open(path, "rb") as stream:
+        ...     rows = records_to_rows(list(read_records(stream, str(path))))
+        >>> rows.num_rows, rows.schema.names, str(rows.schema.field("token_ids").type)
+        (28, ['token_ids', 'document_lengths', 'row_id'], 'large_list<item: int64>')
+    """
     decoded = ExamplesToRecordBatchDecoder(None).DecodeBatch(records)
     pairs = [name for name in (SEGMENT_LENGTHS, PAIR_LABELS) if name in decoded.schema.names]
     return decoded.select([TOKEN_IDS, DOCUMENT_LENGTHS, ROW_ID, *pairs])

@@ -30,12 +30,48 @@ def check_crc_is_fast() -> None:
 
 
 def frame_records(records: Iterable[bytes]) -> bytes:
+    """A TFRecord file of records: each with its length and two checksums.
+
+    Args:
+        records: the content of each.
+
+    Returns:
+        The bytes of the file, 16 more for each record.
+
+    Example:
+
+        >>> import io
+        >>> from clozekit.pipelines.dataset.tfrecord import frame_records, read_records
+        >>> content = frame_records([b"one", b"three"])
+        >>> len(content), list(read_records(io.BytesIO(content), "memory"))
+        (40, [b'one', b'three'])
+    """
     return b"".join(map(frame_record, records))
 
 
 def read_records(stream: IO[bytes], source: str, limit: int | None = None) -> Iterator[bytes]:
-    """The records of a TFRecord stream. Raises InputError naming `source` and the record that is cut or changed, or has
-    more than `limit` bytes."""
+    """The records of a TFRecord stream, checked as they are read.
+
+    Args:
+        stream: a file opened for bytes.
+        source: its name, for the error.
+        limit: the most bytes of a record; None: any number.
+
+    Returns:
+        The content of each record, one after the other.
+
+    Raises:
+        InputError: naming `source` and the record that is cut or changed, or has more than `limit` bytes.
+
+    Example:
+
+        >>> import io
+        >>> from clozekit.pipelines.dataset.tfrecord import frame_records, read_records
+        >>> list(read_records(io.BytesIO(frame_records([b"one"])[:-1]), "one.tfrecord"))
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: a shard must be whole, one.tfrecord is damaged at record 0: its content
+        is cut short; copy it again or run `clozekit prepare --overwrite`
+    """
     advice = "copy it again or run `clozekit prepare --overwrite`"
     for number, record in enumerate(_records(stream, source, limit, "a shard", advice)):
         if record is None:

@@ -18,7 +18,7 @@ def num_copies(identifier: str, weight: float, seed: int) -> int:
     """How often a document of a source of `weight` is taken: a function of its id, whatever else there is.
 
     >>> [num_copies(name, 1.5, seed=0) for name in ("a", "b", "c", "d")]
-    [2, 1, 2, 2]
+    [2, 2, 1, 2]
     """
     whole = math.floor(weight)
     drawn = hash64(b"weight", seed.to_bytes(8, "little"), identifier.encode())

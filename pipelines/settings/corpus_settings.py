@@ -66,6 +66,15 @@ class CleanSettings:
     min_line_words: words that a line of a sentence has at least.
     max_word_characters: characters of the longest word that a line of a sentence may have.
     mask: personal data to replace, by <email>, <ip> or <phone>.
+
+    Raises:
+        InputError: for an unknown kind of `mask`, an empty phrase, a bound below 1.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import CleanSettings
+        >>> CleanSettings().is_on, CleanSettings(mask=("email", "ip")).is_on
+        (False, True)
     """
 
     fix_encoding: bool = False
@@ -112,6 +121,18 @@ class FilterSettings:
     tags: a directory that keeps what the rules look at, so that a run with other bounds need not compute it again.
     bad_words: a file with a word a line, none of which a document may hold (C4's is the "List of Dirty, Naughty, Obscene or
         Otherwise Bad Words" of the language); none is shipped.
+
+    Raises:
+        InputError: for an unknown set, a least above its most, a rule on bad words without their file.
+
+    Source: gopher: Rae et al. 2021 (arXiv 2112.11446), appendix A1.1; c4: Raffel et al. 2020 (arXiv 1910.10683), section 2.2.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import FilterSettings
+        >>> settings = FilterSettings(rule_sets=("gopher",), rules={"num_words": (100, None)})
+        >>> settings.all_rules()["num_words"], settings.all_rules()["mean_word_length"]
+        ((100, None), (3, 10))
     """
 
     rule_sets: tuple[str, ...] = choice((), tuple(RULE_SETS))
@@ -160,6 +181,17 @@ class DecontaminateSettings:
         2005.14165, appendix C). An evaluation text with fewer words is looked for whole, down to `min_words`.
     min_words: words of the shortest text that is looked for.
     action: drop them, or report them in `contaminated/` and keep them.
+
+    Raises:
+        InputError: for a number of words below 1, or another action.
+
+    Source: Brown et al. 2020 (arXiv 2005.14165), appendix C.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import DecontaminateSettings
+        >>> DecontaminateSettings(("glue/*.tsv",), text_key="sentence").ngram_words
+        13
     """
 
     inputs: tuple[str, ...] = ()
@@ -190,6 +222,16 @@ class DeduplicateSettings:
     min_similarity: near: what the bands find is compared, and only documents whose runs have this Jaccard similarity are
         twins; 0 takes all that share a band. At 0.75 the bands begin to find most pairs (they find half at 0.72), so a
         lower one would make twins by luck.
+
+    Raises:
+        InputError: for another kind, a number below 1, a similarity that is not from 0 to 1.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import DeduplicateSettings
+        >>> settings = DeduplicateSettings("near")
+        >>> round(1 - (1 - 0.75**settings.rows_per_band) ** settings.num_bands, 2)  # found at a similarity of 0.75
+        0.77
     """
 
     kind: str = choice("none", DUPLICATE_KINDS)
@@ -211,7 +253,18 @@ class DeduplicateSettings:
 
 @dataclass(frozen=True)
 class CorpusSettings:
-    """Everything that happens to documents between the files and the tokenizer; by default nothing."""
+    """Everything that happens to documents between the files and the tokenizer; by default nothing.
+
+    clean: what is changed in texts. filter: which documents are kept. decontaminate: whose texts training must not hold.
+    deduplicate: which documents count as twins.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.corpus_settings import CleanSettings, CorpusSettings, DeduplicateSettings
+        >>> corpus = CorpusSettings(CleanSettings(unicode=True), deduplicate=DeduplicateSettings("exact"))
+        >>> corpus.to_dict()["deduplicate"]["kind"], corpus.filter.is_on
+        ('exact', False)
+    """
 
     clean: CleanSettings = CleanSettings()
     filter: FilterSettings = FilterSettings()

@@ -24,8 +24,18 @@ PACKINGS = ("best_fit", "none")
 class Source:
     """Some of the inputs under one name: paths, globs or directories, and how often each of their documents is taken.
 
+    name: in the manifest and in counts. inputs: paths, globs or directories, at least one.
     weight: 1 takes every document once, 0.25 a quarter of them, 2.5 each twice and half of them once more. Which ones is
     decided by the hash of the seed and the document's id, so it is the same in every run.
+
+    Raises:
+        InputError: for a source without inputs, or a weight that is not from 0 to 1000.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.prepare_settings import Source
+        >>> ReadSettings(sources=(Source("wiki", ("wiki/*.txt",)), Source("web", ("web/*.txt",), weight=0.25))).input_format
+        'auto'
     """
 
     name: str
@@ -59,6 +69,17 @@ class ReadSettings:
     max_document_mb: a longer record is a bad one: it is set aside before it fills the memory of a worker.
     quoting: whether quotation marks around a cell of a table are no part of it, and may hold line ends (double), or are
         text (none); auto: they quote in CSV and are text in TSV.
+
+    Raises:
+        InputError: for no inputs, two sources of one name, an unknown choice, a rate or size out of its bounds.
+
+    Example:
+
+        >>> ReadSettings(("corpus/*.jsonl",), text_key="body").max_document_bytes
+        33554432
+        >>> ReadSettings(("corpus.txt",), document_kind="page")
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: document_kind must be one of file, line, block, got 'page'
     """
 
     inputs: tuple[str, ...] = ()
@@ -131,6 +152,20 @@ class PrepareSettings(RowRules):
     shorter_lengths: without packing, the shorter rows of the same build; pieces that fit them are not in these.
     longest_length: without packing, the longest rows of the same build: documents are cut for these; `sequence_length` if
         not given.
+
+    Raises:
+        InputError: for a length that is not from 8 to the longest row that the format allows, an unknown choice, a number out
+            of its bounds, max_documents_per_row without packing.
+
+    Source: pairs: Devlin et al. 2018 (arXiv 1810.04805), section 3.1; Lan et al. 2019 (arXiv 1909.11942), section 3.1.
+
+    Example:
+
+        >>> PrepareSettings(sequence_length=128, pairs="order").num_special
+        3
+        >>> PrepareSettings(sequence_length=4)
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: sequence_length must be at least 8, got 4
     """
 
     sequence_length: int = 512
@@ -192,6 +227,7 @@ class PrepareSettings(RowRules):
         return (lengths > shortest) & (lengths <= self.sequence_length - self.num_special)
 
     def to_dict(self) -> dict[str, Any]:
+        """What decides the dataset, as JSON has it."""
         # As JSON gives it back.
         return {**dataclasses.asdict(self), "shorter_lengths": list(self.shorter_lengths)}
 

@@ -23,6 +23,16 @@ class VocabularySettings:
         the corpus has more and there is room.
     character_coverage: share of the text whose characters are pieces, for SentencePiece (albert, xlm_roberta); 0.9995 if
         not given.
+
+    Raises:
+        InputError: for an unknown family, a size out of its bounds, a setting that is another family's.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
+        >>> settings = VocabularySettings("albert", vocabulary_size=30_000)
+        >>> settings.is_lowercase, settings.learner
+        (True, 'albert_pieces')
     """
 
     family: str = choice("bert", tuple(FAMILIES))

@@ -6,11 +6,21 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class FamilyName:
-    """name: in settings, presets and file names. Its classes stand in model/families/NAME.py and
-    tokenizers/families/NAME_tokenizer.py and are called PREFIX and a word (BertBackbone, BertTokenizer).
+    """What settings must know of a family without loading any of its code; a line of FAMILIES.
 
-    learner: how a vocabulary is learned (pipelines/vocabulary.py). lowercase: whether it is, unless it is said.
-    shares_layers: it repeats groups of layers and factorizes its embedding, as ALBERT does.
+    Args:
+        name: in settings, presets and file names. Its classes stand in model/families/NAME.py and
+            tokenizers/families/NAME_tokenizer.py.
+        prefix: of the names of its classes (BertBackbone, BertTokenizer).
+        learner: how a vocabulary is learned, a key of LEARNERS (pipelines/vocabulary.py).
+        lowercase: whether text is lower-cased, unless it is said.
+        shares_layers: it repeats groups of layers and factorizes its embedding, as ALBERT does.
+
+    Example:
+
+        >>> from clozekit.tokenizers.common.family_names import FAMILIES, FamilyName
+        >>> FAMILIES["roberta"] == FamilyName("roberta", "Roberta", "byte_pairs", lowercase=False)
+        True
     """
 
     name: str

@@ -8,7 +8,19 @@ from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 class AlbertTokenizer(SentencePieceTokenizer):
     """ALBERT's SentencePiece tokenizer; its special tokens are pieces of the model.
 
-    Upper and lower case are the model's affair: ALBERT's own normalises with `nmt_nfkc_cf`, which folds case.
+    Upper and lower case are the model's affair: ALBERT's own normalises with `nmt_nfkc_cf`, which folds case. Arguments, ids
+    and errors: see `SentencePieceTokenizer`.
+
+    Source: Lan et al. 2019 (arXiv 1909.11942), section 4.1.
+
+    Example:
+
+        >>> tokenizer = models.AlbertTokenizer("tiny/albert/assets/tokenizer/vocabulary.spm")
+        >>> ids = tokenizer.tokenize("The DOG")
+        >>> tokenizer.detokenize(ids)
+        'the dog'
+        >>> tokenizer.special_token_ids()
+        {'<pad>': 0, '<unk>': 1, '[CLS]': 2, '[SEP]': 3, '[MASK]': 4}
     """
 
     special_token_names: ClassVar[dict[str, str]] = {

@@ -14,7 +14,20 @@ from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokeniz
 
 
 def tokenizer_class(family: str) -> type[Tokenizer]:
-    """The class of a family's tokenizer, by the name of the family: a key of FAMILIES."""
+    """The class of a family's tokenizer, by the name of the family: a key of FAMILIES.
+
+    Args:
+        family: "bert", "distil_bert", "roberta", "albert" or "xlm_roberta".
+
+    Returns:
+        The class, such as `BertTokenizer`; a KeyError or ModuleNotFoundError means another name.
+
+    Example:
+
+        >>> from clozekit.tokenizers.families.load_tokenizer import tokenizer_class
+        >>> tokenizer_class("xlm_roberta").__name__
+        'XLMRobertaTokenizer'
+    """
     module = importlib.import_module(f"clozekit.tokenizers.families.{family}_tokenizer")
     found: type[Tokenizer] = getattr(module, f"{FAMILIES[family].prefix}Tokenizer")
     return found
@@ -29,8 +42,23 @@ def tokenizer_classes() -> dict[str, type[Tokenizer]]:
 def load_tokenizer(directory: str | Path, overrides: dict[str, Any] | None = None) -> Tokenizer:
     """The tokenizer of a directory or URL: one that `Tokenizer.save` wrote, also inside a preset, or files of Hugging Face.
 
-    overrides: constructor arguments that go before the stored settings.
-    Raises InputError when the directory holds none, or one of a class we don't know; TypeError for an unknown override.
+    Args:
+        directory: a local path or any fsspec URL such as gs://.
+        overrides: constructor arguments that go before the stored settings.
+
+    Returns:
+        The tokenizer, of the class that the files name.
+
+    Raises:
+        InputError: when the directory holds none, or one of a class we don't know.
+        TypeError: for an override that the class does not take.
+
+    Example:
+
+        >>> from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
+        >>> loaded = load_tokenizer("tiny/tokenizer", {"sequence_length": 4})
+        >>> loaded.tokenize(["The dogs", "a"]).tolist()
+        [[6, 14, 15, 0], [12, 0, 0, 0]]
     """
     overrides = overrides or {}
     if is_url(directory):

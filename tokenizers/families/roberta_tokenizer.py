@@ -6,7 +6,20 @@ from clozekit.tokenizers.byte_pair import BytePairTokenizer
 
 
 class RobertaTokenizer(BytePairTokenizer):
-    """RoBERTa's byte-level BPE tokenizer with its four special tokens."""
+    """RoBERTa's byte-level BPE tokenizer with its four special tokens.
+
+    Arguments, ids and errors: see `BytePairTokenizer`.
+
+    Source: Liu et al. 2019 (arXiv 1907.11692), section 4.4.
+
+    Example:
+
+        >>> pieces = ["<s>", "<pad>", "</s>", "<unk>", "a", "d", "g", "o", "Ġ", "do", "dog", "Ġdog", "<mask>"]
+        >>> tokenizer = models.RobertaTokenizer(pieces, merges=["d o", "do g", "Ġ dog"])
+        >>> ids = tokenizer.tokenize("a dog")
+        >>> ids.tolist(), tokenizer.detokenize(ids)
+        ([4, 11], 'a dog')
+    """
 
     special_token_names: ClassVar[dict[str, str]] = {
         "start_token": "<s>",

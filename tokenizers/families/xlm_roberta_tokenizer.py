@@ -14,8 +14,24 @@ from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
 class XLMRobertaTokenizer(SentencePieceTokenizer):
     """XLM-RoBERTa's SentencePiece tokenizer, with the ids of fairseq.
 
-    fairseq put `<s> <pad> </s> <unk>` first and `<mask>` last; a piece with id i in the model has id i + 1 here.
-    special_ids: the ids of these five where they are others; the pieces have those that are left, in the model's order.
+    fairseq put `<s> <pad> </s> <unk>` first and `<mask>` last; a piece with id i in the model has id i + 1 here. The other
+    arguments, ids and errors: see `SentencePieceTokenizer`.
+
+    Args:
+        special_ids: the ids of these five where they are others; the pieces have those that are left, in the model's order.
+
+    Raises:
+        InputError: for a model that does not begin with <unk>, <s>, </s>, or special_ids that are taken twice.
+
+    Source: Conneau et al. 2019 (arXiv 1911.02116), section 3.
+
+    Example:
+
+        >>> tokenizer = models.XLMRobertaTokenizer("tiny/xlm_roberta/assets/tokenizer/vocabulary.spm")
+        >>> tokenizer.detokenize(tokenizer.tokenize("The dog"))
+        'The dog'
+        >>> tokenizer.special_token_ids()
+        {'<s>': 0, '<pad>': 1, '</s>': 2, '<unk>': 3, '<mask>': 35}
     """
 
     special_token_names: ClassVar[dict[str, str]] = {

@@ -13,8 +13,20 @@ MAX_CHARACTERS = 1_000
 class AddedToken(NamedTuple):
     """A token as Hugging Face's library adds one.
 
-    single_word: only between what is no letter, digit or mark. lstrip, rstrip: takes the white space before or after it
-    along. normalized: looked for after the normalisation of text and token, not before. special: no word of a language.
+    Args:
+        content: the token as it is written, at most 1,000 characters.
+        single_word: only between what is no letter, digit or mark.
+        lstrip, rstrip: takes the white space before or after it along.
+        normalized: looked for after the normalisation of text and token, not before.
+        special: no word of a language.
+
+    Example:
+
+        >>> from clozekit.tokenizers.formats.added_tokens import AddedToken
+        >>> gene = AddedToken("BRCA1", single_word=True)
+        >>> added = models.BertTokenizer(tokenizer.get_vocabulary(), lowercase=True, added_tokens=[gene])
+        >>> added.tokenize("the BRCA1 dog").tolist(), added.id_to_token(16)
+        ([6, 16, 14], 'BRCA1')
     """
 
     content: str
@@ -25,6 +37,7 @@ class AddedToken(NamedTuple):
     special: bool = False
 
     def has_flags(self) -> bool:
+        """Whether it is found in another way than exactly as it is written."""
         return self.single_word or self.lstrip or self.rstrip
 
 

@@ -50,9 +50,27 @@ class FinetuneResult(TypedDict):
 
 
 class FinetuneRun(TrainingRun[FinetuneResult]):
-    """One run of `clozekit finetune`; `train` returns its result. The files are read and checked before the model is built.
+    """One run of `clozekit finetune`, built and checked, its files first; `train` does it and returns its result.
 
-    workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+    Args:
+        config: what `load_finetune_config` gave.
+        workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+
+    Raises:
+        InputError: for files that can't be read, labels that don't fit, a preset that can't be had, steps that don't fit into
+            memory.
+
+    Example:
+
+        >>> from clozekit.model.training.finetuning.finetune import FinetuneRun
+        >>> from clozekit.model.training.settings.finetune_settings import load_finetune_config
+        >>> table = [f"{animal},{number % 2}" for number, animal in enumerate(["a dog", "the fox"] * 5)]
+        >>> _ = Path("tiny/animals.csv").write_text("text,label\\n" + "\\n".join(table))
+        >>> files = ["data.train=tiny/animals.csv", "data.text=text", "data.label=label", "data.validation_rate=0.3"]
+        >>> places = ["init_from=tiny/preset", "directory=tiny/animals"]
+        >>> run = FinetuneRun(load_finetune_config(None, [*places, *files]))
+        >>> run.task.num_classes, run.preset_directory
+        (2, 'tiny/animals/preset')
     """
 
     made_by = FINETUNE
@@ -185,6 +203,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         return outputs
 
     def metrics(self, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """The measures of outputs, float32 (num_examples, num_classes), against labels (num_examples,)."""
         if self.config.task == "regression":
             return regression_metrics(labels, outputs[:, 0])
         return classification_metrics(labels, outputs)

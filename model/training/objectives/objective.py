@@ -23,8 +23,20 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """sums: task, batch, whether dropout is on -> Sums. is_right_or_wrong: whether `correct` means anything; a number is
-    never right."""
+    """What training minimises: the loss of a batch, as sums.
+
+    Args:
+        sums: (task, batch, whether dropout is on) -> Sums, float32 scalars; batch: name -> int32 (B, T) and what else the
+            task needs.
+        is_right_or_wrong: whether `correct` means anything; a number is never right.
+
+    Example:
+
+        >>> from clozekit.model.training.objectives.objective import Objective, Sums
+        >>> squares = Objective(lambda task, batch, training: Sums(6.0, 3.0, 0.0), is_right_or_wrong=False)
+        >>> squares.measures(*squares.sums(None, {}, True))
+        {'loss': 2.0}
+    """
 
     sums: Callable[[Any, Batch, bool], Sums]
     is_right_or_wrong: bool = True
@@ -38,5 +50,18 @@ class Objective:
 
 
 def objective_named(name: str) -> Objective:
-    """`OBJECTIVE` of the file NAME_objective.py beside this one."""
+    """The objective of a file beside this one.
+
+    Args:
+        name: of NAME_objective.py.
+
+    Returns:
+        The `OBJECTIVE` that it defines.
+
+    Example:
+
+        >>> from clozekit.model.training.objectives.objective import objective_named
+        >>> objective_named("regression").is_right_or_wrong
+        False
+    """
     return cast(Objective, importlib.import_module(f"clozekit.model.training.objectives.{name}_objective").OBJECTIVE)

@@ -22,6 +22,32 @@ def change(
     decays: bool,
     config: OptimizerSettings,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """As AdamW's; norms and biases get no factor, as in the code of LAMB's authors."""
+    """LAMB: AdamW's change of each variable, scaled to the norm of its weights.
+
+    Norms and biases get no factor, as in the code of LAMB's authors.
+
+    Args:
+        value, gradient, first, second: the variable, its clipped gradient and its two moments, float32, of the variable's shape.
+        step: a float32 scalar, 1 for the first update.
+        decays: whether weights shrink and get the factor.
+        config: betas, epsilon and weight decay.
+
+    Returns:
+        (change, first, second), float32, of the variable's shape.
+
+    Source: You et al. 2019 (arXiv 1904.00962), algorithm 2.
+
+    Example:
+
+        >>> import tensorflow as tf
+        >>> from clozekit.model.training.optimizers.lamb import change
+        >>> from clozekit.model.training.settings.run_settings import OptimizerSettings
+        >>> value, zeros = tf.constant([3.0, 4.0]), tf.zeros([2])
+        >>> moved, first, second = change(
+        ...     value, tf.constant([1.0, 0.0]), zeros, zeros, tf.constant(1.0), decays=True, config=OptimizerSettings()
+        ... )
+        >>> round(float(tf.norm(moved)), 3)  # the norm of the weights
+        5.0
+    """
     whole, first, second = adamw.change(value, gradient, first, second, step, decays, config)
     return whole * trust_ratio(value, whole) if decays else whole, first, second

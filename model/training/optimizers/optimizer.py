@@ -19,8 +19,28 @@ def has_weight_decay(name: str) -> bool:
 
 
 class Optimizer(tf.Module):
-    """The rule that the configuration names (`change` in the file of that name beside this one), with the moments of a list
-    of Keras variables and the number of updates they had."""
+    """The rule that the configuration names (`change` in the file of that name beside this one), with its moments.
+
+    Keeps two moments of each variable and the number of updates they had. `apply` takes gradients, float32, each of the
+    variable's shape, and a float32 scalar learning rate.
+
+    Args:
+        variables: of Keras, float32; norms and biases neither decay nor get LAMB's factor.
+        config: name, betas, epsilon, weight decay, and the global norm that gradients are clipped to.
+        xla: whether the update is compiled.
+
+    Example:
+
+        >>> import tensorflow as tf
+        >>> from clozekit.model.training.optimizers.optimizer import Optimizer
+        >>> from clozekit.model.training.settings.run_settings import OptimizerSettings
+        >>> variable = keras.Variable([1.0, 1.0], name="kernel")
+        >>> optimizer = Optimizer([variable], OptimizerSettings(weight_decay=0.0), xla=False)
+        >>> float(optimizer.apply([tf.constant([3.0, 4.0])], tf.constant(0.1)))  # the norm before clipping
+        5.0
+        >>> bool(np.allclose(variable, [0.9, 0.9], atol=1e-4)), int(optimizer.updates)
+        (True, 1)
+    """
 
     def __init__(self, variables: list[keras.Variable], config: OptimizerSettings, xla: bool) -> None:
         super().__init__()

@@ -8,7 +8,20 @@ from clozekit.tokenizers.settings.settings_files import check
 
 @dataclass(frozen=True)
 class EvaluatePresetSettings:
-    """How a preset is measured. The masks are those that training measures itself on: 15%, the same in every run."""
+    """How a preset is measured. The masks are those that training measures itself on: 15%, the same in every run.
+
+    batch_size: rows at once. max_rows: the most rows; None: all. mask_rate: share of the tokens that is masked. xla: compile the
+    model.
+
+    Raises:
+        InputError: for a number below 1, or a rate that is not above 0 and at most 1.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
+        >>> EvaluatePresetSettings(max_rows=1000).mask_rate
+        0.15
+    """
 
     batch_size: int = 32
     max_rows: int | None = None

@@ -44,11 +44,22 @@ GLUE_FOLDER = Path(__file__).parents[1] / "recipes" / "glue"
 class DataSettings:
     """The files, and where they hold what. Columns are named, or numbered from 0 where header is false.
 
+    train: the file to learn from. text, text_pair, label: columns; without text_pair each example is one text.
     validation: one file or several (the first decides which weights are best); none: `validation_rate` of the train
-    file. test: files without labels; test_text and test_header where they are laid out otherwise than the train file.
-    labels: the names of the classes in the order of their ids; those of the train file if not given. skip_bad_rows: count
-    and leave out rows that have too few or too many fields. quoting: whether quotation marks enclose fields ("double") or are
-    text ("none"); by default they enclose in CSV and are text in TSV.
+    file. validation_rate: that share, 0 to 1. test: files without labels; test_text, test_header: where they are laid out otherwise than the train file.
+    folder: where the files are, if they are named without it. format: "auto" goes by the suffix. header: whether a file begins
+    with the names of its columns. labels: the names of the classes in the order of their ids; those of the train file if not
+    given. skip_bad_rows: count and leave out rows that have too few or too many fields. quoting: whether quotation marks enclose
+    fields ("double") or are text ("none"); by default they enclose in CSV and are text in TSV.
+
+    Raises:
+        InputError: for an unknown choice, a rate out of its bounds, labels that don't name two or more classes once each.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import DataSettings
+        >>> DataSettings("train.tsv", "sentence", "label", folder="sst2").path("train.tsv")
+        'sst2/train.tsv'
     """
 
     train: str
@@ -81,9 +92,11 @@ class DataSettings:
         return name if "://" in name or os.path.isabs(name) else os.path.join(self.folder, name)
 
     def columns(self) -> Columns:
+        """The columns of the train and validation files."""
         return self._columns(self.text, self.label, self.header)
 
     def test_columns(self) -> Columns:
+        """The columns of the test files."""
         text = self.text if self.test_text is None else self.test_text
         header = self.header if self.test_header is None else self.test_header
         return self._columns(text, None, header)
@@ -94,6 +107,7 @@ class DataSettings:
         return Columns(str(text), pair, named, header, self.format, self.skip_bad_rows, self.quoting)
 
     def label_names(self) -> tuple[str, ...]:
+        """The names of the classes as text."""
         return tuple(map(str, self.labels))
 
 
@@ -101,10 +115,20 @@ class DataSettings:
 class FinetuneTrainSettings:
     """How long and in which portions, under the names of a pretraining's `train`.
 
-    epochs: passes over the training file; the steps follow from it. xla: compile the steps; on GPUs alone if not given (on
+    epochs: passes over the training file; the steps follow from it. global_batch_size: examples of a step, on all devices
+    together. steps_per_loop: steps between two looks of the controller at the device. xla: compile the steps; on GPUs alone if not given (on
     two busy cores a step of 4 layers x 256 took 0.70 s compiled and 0.43 s not). micro_batch_size: rows that a replica
     computes at once. hours: ends the run, with the learning rate at its end, when it has trained that long. precision:
     float32, mixed_bfloat16 (weights stay float32) or bfloat16.
+
+    Raises:
+        InputError: for a number below 1, micro-batches that don't divide the batch, another precision.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import FinetuneTrainSettings
+        >>> FinetuneTrainSettings(epochs=5, global_batch_size=16).precision
+        'float32'
     """
 
     epochs: float = 3.0
@@ -124,7 +148,17 @@ class FinetuneTrainSettings:
 
 @dataclass(frozen=True)
 class FinetuneOptimizerSettings(OptimizerSettings):
-    """AdamW as BERT was fine-tuned with (Devlin et al. 2018, A.3): beta_2 0.999, where pretraining here has 0.98."""
+    """AdamW as BERT was fine-tuned with (Devlin et al. 2018, A.3): beta_2 0.999, where pretraining here has 0.98.
+
+    Raises:
+        InputError: for an unknown rule or schedule, or a number out of its bounds.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import FinetuneOptimizerSettings
+        >>> FinetuneOptimizerSettings(learning_rate=5e-5).beta_2
+        0.999
+    """
 
     learning_rate: float = 2e-5
     beta_2: float = 0.999
@@ -133,14 +167,36 @@ class FinetuneOptimizerSettings(OptimizerSettings):
 
 @dataclass(frozen=True)
 class FinetuneCheckpointSettings(CheckpointSettings):
-    """As in pretraining; the best weights are kept as the preset, so that no checkpoint of them is."""
+    """As in pretraining; the best weights are kept as the preset, so that no checkpoint of them is.
+
+    Raises:
+        InputError: for a number below 1, or another `resume`.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import FinetuneCheckpointSettings
+        >>> FinetuneCheckpointSettings(every_steps=100).keep_best
+        False
+    """
 
     keep_best: bool = False
 
 
 @dataclass(frozen=True)
 class FinetuneEvaluateSettings:
-    """How often the validation files are measured: once an epoch if not given."""
+    """How often the validation files are measured.
+
+    every_steps: between two measurements; once an epoch if not given.
+
+    Raises:
+        InputError: for a number below 1.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import FinetuneEvaluateSettings
+        >>> FinetuneEvaluateSettings().every_steps is None
+        True
+    """
 
     every_steps: int | None = None
 
@@ -151,7 +207,17 @@ class FinetuneEvaluateSettings:
 
 @dataclass(frozen=True)
 class FinetuneDivergenceSettings(DivergenceSettings):
-    """As in pretraining, but for the loss: on a small file it falls to nearly nothing, and a multiple of that is no harm."""
+    """As in pretraining, but for the loss: on a small file it falls to nearly nothing, and a multiple of that is no harm.
+
+    Raises:
+        InputError: for a number below 1, a factor that is not above 1, another action.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import FinetuneDivergenceSettings
+        >>> FinetuneDivergenceSettings().loss_factor is None
+        True
+    """
 
     loss_factor: float | None = None
 
@@ -161,9 +227,23 @@ class FinetuneSettings:
     """One fine-tuning. The defaults are the middle of what BERT's paper searched for GLUE (Devlin et al. 2018, A.3).
 
     init_from: the preset to start from; directory: where everything goes; preset: where the best classifier goes,
-    `directory`/preset if not given. task: "classification" or "regression" (labels are numbers). metric: what decides
-    which weights are best; accuracy or pearson if not given. patience: evaluations without a better one after which it
-    stops early.
+    `directory`/preset if not given. data: the files. task: "classification" or "regression" (labels are numbers). metric: what
+    decides which weights are best; accuracy or pearson if not given. seed: of the new head, the order and dropout.
+    sequence_length: the most tokens of an example; the rest of it is cut off; 128 or the model's positions if not given.
+    patience: evaluations without a better one after which it stops early. train, optimizer, checkpoint, evaluate,
+    divergence, cluster, log: groups of settings, with the names of a pretraining's.
+
+    Raises:
+        InputError: for an unknown choice, a number out of its bounds, labels of a regression.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), appendix A.3.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import DataSettings, FinetuneSettings
+        >>> settings = FinetuneSettings("tiny/preset", "tiny/sst2", DataSettings("train.tsv", "sentence", "label"))
+        >>> settings.deciding_metric, settings.optimizer.learning_rate
+        ('accuracy', 2e-05)
     """
 
     init_from: str
@@ -226,6 +306,7 @@ class FinetuneSettings:
         }
 
     def to_yaml(self) -> str:
+        """The settings as `load_finetune_config` reads them."""
         fields = dataclasses.asdict(self)
         fields["data"] = {k: list(v) if isinstance(v, tuple) else v for k, v in fields["data"].items()}
         return yaml.safe_dump(fields, sort_keys=False)
@@ -254,10 +335,25 @@ RENAMED = {
 def load_finetune_config(
     name: str | None, changes: Sequence[str] = (), values: Mapping[str, Any] | None = None
 ) -> FinetuneSettings:
-    """The configuration in a YAML file, or that of a task of GLUE ("glue/mrpc"), with `changes` such as "train.epochs=5".
+    """The configuration in a YAML file, or that of a task of GLUE ("glue/mrpc"), with changes on top.
 
-    name: None where the changes are everything; values: dotted key -> value, as it is. Raises InputError naming the key
-    for one that is unknown, missing or of another type.
+    Args:
+        name: the file, or "glue/NAME"; None where the changes are everything.
+        changes: such as "train.epochs=5".
+        values: dotted key -> value, as it is.
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        InputError: naming the key, for one that is unknown, missing, of another type or out of its bounds.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import load_finetune_config
+        >>> settings = load_finetune_config("glue/mrpc", ["init_from=tiny/preset", "directory=tiny/mrpc", "train.epochs=5"])
+        >>> settings.train.epochs, settings.deciding_metric
+        (5.0, 'f1')
     """
     fields = {} if name is None else read_mapping(config_path(name))
     apply_changes(fields, changes)

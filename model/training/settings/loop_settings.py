@@ -27,9 +27,21 @@ SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle
 class OptimizerSettings:
     """AdamW or LAMB. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases.
 
+    name: adamw or lamb. learning_rate: the peak. beta_1, beta_2, epsilon, weight_decay: of the rule. clip_norm: the global
+    norm that gradients are clipped to.
     schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
     line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
-    1 - square root (warmup_stable_decay). one_cycle has its own rise.
+    1 - square root (warmup_stable_decay). one_cycle has its own rise. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
+    decay_power: of the polynomial.
+
+    Raises:
+        InputError: for an unknown rule or schedule, or a number out of its bounds.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.loop_settings import OptimizerSettings
+        >>> OptimizerSettings("lamb", schedule="warmup_stable_decay").beta_2
+        0.98
     """
 
     name: str = "adamw"
@@ -61,10 +73,20 @@ class OptimizerSettings:
 class CheckpointSettings:
     """How often a checkpoint is written, how many are kept, whether a run goes on from them.
 
+    every_steps: between two of them.
     keep: the newest ones; keep_best: also the one with the lowest validation loss, written whenever an evaluation is
     the best so far. background: files are written while training goes on, for a copy of the state in host memory.
     resume: auto goes on from the newest checkpoint of `directory` if there is one, required refuses to begin anew,
     never refuses to touch a directory that has checkpoints.
+
+    Raises:
+        InputError: for a number below 1, or another `resume`.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.loop_settings import CheckpointSettings
+        >>> CheckpointSettings(every_steps=100, keep=1).keep_best
+        True
     """
 
     every_steps: int = 500
@@ -83,10 +105,19 @@ class CheckpointSettings:
 class DivergenceSettings:
     """When training has gone wrong, and what is done then.
 
-    It has when every step of num_bad_steps in a row was skipped for a gradient that is no number, or when the mean loss
-    of the last window_steps is above loss_factor times the lowest such mean of the run (None: never). action: stop
-    names the last good checkpoint; go_back returns to it and goes on behind the rows that were read since, at most
-    max_returns times.
+    num_bad_steps: it has when so many steps in a row were skipped for a gradient that is no number. loss_factor: or when the mean
+    loss of the last window_steps is above this many times the lowest such mean of the run (None: never). window_steps: steps of
+    such a mean. action: stop names the last good checkpoint; go_back returns to it and goes on behind the rows that were read
+    since. max_returns: how often at most.
+
+    Raises:
+        InputError: for a number below 1, a factor that is not above 1, another action.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.loop_settings import DivergenceSettings
+        >>> DivergenceSettings(loss_factor=None, action="go_back").max_returns
+        3
     """
 
     num_bad_steps: int = 20
@@ -107,9 +138,19 @@ class DivergenceSettings:
 class ClusterSettings:
     """On which devices and workers a run trains; normally the environment says it all.
 
-    strategy: one_device, mirrored (all GPUs, or num_cpu_devices logical CPUs), multi_worker, tpu. environment: whose
+    strategy: one_device, mirrored (all GPUs, or num_cpu_devices logical CPUs), multi_worker, tpu. num_cpu_devices: logical CPUs.
+    environment: whose
     variables to believe; none is a process alone. port: where workers listen, where the environment leaves it open.
     num_workers: where the environment does not say how many there are (an Indexed Job).
+
+    Raises:
+        InputError: for an unknown choice, or a number out of its bounds.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.loop_settings import ClusterSettings
+        >>> ClusterSettings("mirrored", num_cpu_devices=2).environment
+        'auto'
     """
 
     strategy: str = "auto"
@@ -138,8 +179,20 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class LogSettings:
-    """What the log needs to know of the machine. peak_teraflops: of one device, at the precision it trains in, for
-    MFU; price_per_hour: of all workers together, in any currency."""
+    """What the log needs to know of the machine.
+
+    peak_teraflops: of one device, at the precision it trains in, for
+    MFU; price_per_hour: of all workers together, in any currency.
+
+    Raises:
+        InputError: for a number that is not above 0.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.loop_settings import LogSettings
+        >>> LogSettings(peak_teraflops=989).price_per_hour is None
+        True
+    """
 
     peak_teraflops: float | None = None
     price_per_hour: float | None = None

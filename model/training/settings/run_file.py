@@ -12,9 +12,24 @@ from clozekit.tokenizers.settings.settings_files import apply_changes, make_sett
 
 
 def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunSettings:
-    """The configuration in the YAML file `path` with `changes` such as "train.steps=200" on top.
+    """The configuration of `clozekit train` in a YAML file, with changes on top.
 
-    Raises InputError naming the key for one that is unknown, missing or of another type.
+    Args:
+        path: of the file.
+        changes: such as "train.steps=200".
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        InputError: naming the key, for one that is unknown, missing, of another type or out of its bounds.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_file import load_config
+        >>> config = load_config("tiny/config.yaml", ["train.steps=200", "model.family=roberta"])
+        >>> config.train.steps, config.model.family, config.optimizer.learning_rate
+        (200, 'roberta', 0.001)
     """
     fields = read_mapping(path)
     apply_changes(fields, changes)

@@ -30,10 +30,22 @@ MAX_RAMP_SIZES = 256
 class ModelSettings:
     """Family and dimensions; the defaults are BERT small's (Turc et al. 2019, arXiv 1908.08962) with 256 hidden.
 
-    embedding_dim (128 if not given), num_groups and num_inner_repetitions are ALBERT's alone. preset: the name of a
-    built-in preset, in a configuration file, stands for its family and dimensions, which may be changed beside it; no
-    weights come with it (see `init_from`). vocabulary_multiple: the vocabulary is filled up to a multiple of it inside
-    the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when the preset is saved.
+    family: whose backbone. preset: the name of a built-in preset, in a configuration file, stands for its family and
+    dimensions, which may be changed beside it; no weights come with it (see `init_from`). vocabulary_multiple: the vocabulary is
+    filled up to a multiple of it inside the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when the preset
+    is saved. num_layers, num_heads: blocks, and attention heads in each. hidden_dim, intermediate_dim: values of a hidden state,
+    and of the layer inside a feed-forward layer. dropout: a rate. embedding_dim, num_groups, num_inner_repetitions: ALBERT's
+    alone; embedding_dim is 128 if not given.
+
+    Raises:
+        InputError: for an unknown family or preset, a number below 1, a hidden_dim that num_heads does not divide, ALBERT's
+            settings for another family.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import ModelSettings
+        >>> ModelSettings("albert", hidden_dim=128).dimensions()["embedding_dim"]
+        128
     """
 
     family: str = "bert"
@@ -84,7 +96,19 @@ class MaskingSettings:
 
     strategy: what is masked in training: single tokens, whole_word, span (SpanBERT's) or ngram (ALBERT's); evaluation
     masks single tokens always, so that runs compare. num_slots: predictions a row has room for; as many as the rate can
-    ask for if not given. What finds no room is counted in the log.
+    ask for if not given. What finds no room is counted in the log. train_rate, validation_rate: shares of a row's tokens that
+    are selected. mask_token_rate, random_token_rate: shares of those that become the mask token, and a random one.
+
+    Raises:
+        InputError: for a rate out of its bounds, another strategy, shares that add up to more than 1.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1; Wettig et al. 2022 (arXiv 2202.08005) for the 30%.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import MaskingSettings
+        >>> MaskingSettings(strategy="whole_word").train_rate
+        0.3
     """
 
     strategy: str = "token"
@@ -109,7 +133,17 @@ class MaskingSettings:
 class PhaseSettings:
     """A part of a run with a dataset of its own, such as one of rows of 128 tokens before one of 512.
 
-    What is not given is the run's own.
+    steps: how long it is. dataset, global_batch_size, micro_batch_size: what is not given is the run's own.
+
+    Raises:
+        InputError: for a phase without a step.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import PhaseSettings, TrainSettings
+        >>> phases = (PhaseSettings(900, "rows-128"), PhaseSettings(100, "rows-512", global_batch_size=16))
+        >>> TrainSettings(steps=1000, phases=phases).phases[1].dataset
+        'rows-512'
     """
 
     steps: int
@@ -123,8 +157,19 @@ class PhaseSettings:
 
 @dataclass(frozen=True)
 class BatchRampSettings:
-    """Small batches first: from `first_batch_size` rows to the full batch in `num_sizes` equal steps of growth, over the
-    first `steps` steps. Each size is compiled anew, so a few are enough."""
+    """Small batches first, growing to the full batch in equal steps. Each size is compiled anew, so a few are enough.
+
+    first_batch_size: rows of the first batches. steps: how long it takes. num_sizes: sizes on the way.
+
+    Raises:
+        InputError: for a number below 1, or more sizes than steps.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import BatchRampSettings, TrainSettings
+        >>> TrainSettings(batch_ramp=BatchRampSettings(first_batch_size=16, steps=100)).batch_ramp.num_sizes
+        4
+    """
 
     first_batch_size: int
     steps: int
@@ -141,12 +186,25 @@ class BatchRampSettings:
 class TrainSettings:
     """How long and in which portions.
 
+    steps: updates of the weights. global_batch_size: rows of a step, on all devices together.
+    micro_batch_size: rows that a replica computes at once. steps_per_loop: steps between two looks of the controller at the
+    device.
     xla: compile forward, backward and update. On the CPU too: 2.4 s of CPU time a step where the plain graph took 2.9 (the
     default model, 32 rows of 128, no dropout, 2 cores).
-    steps_per_loop: steps between two looks of the controller at the device. micro_batch_size: rows that a replica
-    computes at once. hours: ends the run, with the learning rate at its end, when it has trained that long, counted over
-    all its starts; `steps` is then the most it may do. phases: their steps add up to `steps`. precision: float32 or
-    mixed_bfloat16 (weights and the optimizer's state stay float32).
+    precision: float32 or mixed_bfloat16 (weights and the optimizer's state stay float32).
+    hours: ends the run, with the learning rate at its end, when it has trained that long, counted over
+    all its starts; `steps` is then the most it may do. batch_ramp: small batches first. phases: their steps add up to `steps`.
+
+    Raises:
+        InputError: for a number out of its bounds, a batch that micro_batch_size does not divide, phases that don't add up.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import TrainSettings
+        >>> TrainSettings(global_batch_size=256, micro_batch_size=100)
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: train.global_batch_size must be a multiple of train.micro_batch_size, got
+        256 and 100
     """
 
     steps: int = 1000
@@ -171,7 +229,19 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """How often, and on how many rows, the validation split is looked at."""
+    """How often, and on how many rows, the validation split is looked at.
+
+    every_steps: between two looks. max_rows: the first so many rows of the split.
+
+    Raises:
+        InputError: for a number below 1.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import EvaluateSettings
+        >>> EvaluateSettings(every_steps=50).max_rows
+        1024
+    """
 
     every_steps: int = 200
     max_rows: int = 1024
@@ -183,11 +253,23 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """One run. dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
+    """One run of `clozekit train`.
 
+    dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
     tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
     `directory`/preset when not given. init_from: a preset or a checkpoint of another run, whose weights this one begins
-    with; a run that has checkpoints of its own goes on from them and does not look at it.
+    with; a run that has checkpoints of its own goes on from them and does not look at it. seed: of weights, order, masks and
+    dropout. model, reader, masking, train, optimizer, checkpoint, evaluate, divergence, cluster, log: groups of settings.
+
+    Raises:
+        InputError: for a seed that is not from 0 to 2**32 - 1.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.run_settings import RunSettings, TrainSettings
+        >>> settings = RunSettings("tiny/dataset", "tiny/run", train=TrainSettings(steps=200))
+        >>> settings.course()["train.steps"]
+        200
     """
 
     dataset: str
@@ -211,9 +293,11 @@ class RunSettings:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
 
     def to_yaml(self) -> str:
+        """The settings as `load_config` reads them."""
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
 
     def loop(self) -> LoopSettings:
+        """What the loop and its step go by."""
         return LoopSettings(
             steps=self.train.steps,
             seed=self.seed,
