@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
         "clozekit finetune glue/mrpc init_from=bert_base_en_uncased data.folder=MRPC directory=runs/mrpc\n"
         "  clozekit finetune --init-from run/preset --train train.csv --validation dev.csv --text review --label stars"
         " --directory runs/reviews epochs=5",
+        needs=("training",),
     )
     parser.add_argument(
         "config", nargs="?", metavar="CONFIG.YAML", help="a file or glue/NAME; none where the options say it all"

@@ -39,6 +39,7 @@ def add(commands: Any) -> None:
         # The list of every option would fill the screen before the first word of help.
         "clozekit prepare RECIPE.YAML [KEY=VALUE ...] [OPTIONS] [-- BEAM OPTIONS]\n"
         "       clozekit prepare --input PATH ... --tokenizer DIRECTORY --output DIRECTORY [OPTIONS] [-- BEAM OPTIONS]",
+        needs=("pipelines",),
     )
     parser.add_argument(
         "recipe",

@@ -14,6 +14,7 @@ def add(commands: Any) -> None:
         "train",
         "Train a model; run again, it goes on where it stopped.",
         "clozekit train config.yaml train.steps=2000 optimizer.learning_rate=5e-4",
+        needs=("training",),
     )
     parser.add_argument("config", metavar="CONFIG.YAML")
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")

@@ -16,6 +16,7 @@ def add(commands: Any) -> None:
         "Learn a vocabulary from text.",
         "clozekit vocab --input 'docs/*.jsonl' --output tokenizer --vocabulary-size 16000",
         "clozekit vocab --input PATH ... --output DIRECTORY [OPTIONS] [-- BEAM OPTIONS]",
+        needs=("pipelines",),
     )
     add_reading_options(parser)
     add_selecting_options(parser)

@@ -21,6 +21,7 @@ from clozekit.deploy.submit.submit_errors import (
     one_line,
 )
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import require_extras
 
 JOBSET_GROUP, JOBSET_VERSION = "jobset.x-k8s.io", "v1alpha2"
 # The replicated job of a JobSet, and so a part of its pods' names.
@@ -255,13 +256,9 @@ def _message(error: Any) -> str:
 
 def _connect(job: Job) -> Any:
     """Kubernetes' client for the context of the job. Raises CredentialsError when the kubeconfig has none."""
-    try:
-        import kubernetes
-    except ImportError as error:
-        raise UnavailableError(
-            "a job for gke needs Kubernetes' Python client, it is not installed; run: pip install 'clozekit[gke]', or"
-            " send the output of --dry-run to `kubectl apply -f -`"
-        ) from error
+    require_extras("a job for gke", "gke", instead=", or send the output of --dry-run to `kubectl apply -f -`")
+    import kubernetes
+
     try:
         return kubernetes.config.new_client_from_config(context=job.kubernetes.context)
     except kubernetes.config.ConfigException as error:

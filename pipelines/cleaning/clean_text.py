@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from clozekit.pipelines.cleaning.normalize_unicode import normalize_unicode
 from clozekit.pipelines.settings.corpus_settings import CleanSettings
-from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import require_extras
 
 # Characters that say nothing in a plain text: control codes but tab and line feed, invisible spaces, direction marks,
 # byte order marks. The joiners U+200C and U+200D stay: Persian, Indian scripts and emoji need them.
@@ -59,13 +59,10 @@ def clean_unicode(texts: pa.Array) -> pa.Array:
 
 
 def load_ftfy() -> Any:
-    """The module ftfy. Raises InputError when it is not installed."""
-    try:
-        import ftfy
-    except ImportError as error:
-        raise InputError(
-            f"mojibake needs the extra 'clean', it is not installed ({error}); run: pip install 'clozekit[clean]'"
-        ) from error
+    """The module ftfy. Raises MissingExtraError when it is not installed."""
+    require_extras("repairing mojibake", "clean")
+    import ftfy
+
     return ftfy
 
 

@@ -34,7 +34,7 @@ class HuggingFaceFiles(RemoteFiles):
             raise InputError(f"a Hugging Face handle must be hf://owner/model[@revision], got {uri!r}; mend it")
         super().__init__(uri, self._repository.split("/")[1])
         self._revision = revision or "main"
-        self._client = client_library("huggingface_hub", "huggingface", "hf://")
+        self._client = client_library("huggingface", "hf://")
 
     def names(self) -> list[str]:
         return self._commit_and_names[1]

@@ -35,7 +35,7 @@ class KaggleFiles(RemoteFiles):
             )
         super().__init__(uri, parts[3])
         self._handle = "/".join(parts)
-        self._client = client_library("kagglehub", "kaggle", "kaggle://")
+        self._client = client_library("kaggle", "kaggle://")
 
     def local_directory(self) -> Path:
         with self._named_errors("the snapshot"), self._locked():
