@@ -77,7 +77,7 @@ def _command(parser: argparse.ArgumentParser) -> list[str]:
         if group.description:
             lines += ["", plain(group.description)]
         if actions:
-            lines += ["", "| | |", "|---|---|"]
+            lines += ["", "| option | meaning |", "|---|---|"]
             lines += [f"| `{_name(action)}` | {_help(parser, action)} |" for action in actions]
     # The examples, indented as argparse shows them.
     examples = (parser.epilog or "").strip()

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 
 from clozekit.tokenizers.common.errors import InputError
 
@@ -29,11 +30,15 @@ def require_extras(what: str, *extras: str, instead: str = "") -> None:
     missing = {name: [module for module in EXTRAS[name] if not _is_installed(module)] for name in extras}
     lacking = [name for name in extras if missing[name]]
     if lacking:
-        modules = ", ".join(module for name in lacking for module in missing[name])
-        raise MissingExtraError(
-            f"{what} must have its packages installed, {modules} is missing; run: pip install"
-            f" 'clozekit[{','.join(lacking)}]'{instead}"
-        )
+        modules = [module for name in lacking for module in missing[name]]
+        raise missing_extras(what, modules, lacking, instead)
+
+
+def missing_extras(what: str, modules: Sequence[str], extras: Sequence[str], instead: str = "") -> MissingExtraError:
+    return MissingExtraError(
+        f"{what} needs packages that are not installed ({', '.join(modules)}); run: pip install"
+        f" 'clozekit[{','.join(extras)}]'{instead}"
+    )
 
 
 def extra_of(module: str) -> str | None:

@@ -111,5 +111,5 @@ def test_a_name_that_is_no_preset(preset: str, rule: str) -> None:
 
 def test_a_missing_client_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    with pytest.raises(MissingExtraError, match=r"kagglehub is missing; run: pip install 'clozekit\[kaggle\]'"):
+    with pytest.raises(MissingExtraError, match=r"not installed \(kagglehub\); run: pip install 'clozekit\[kaggle\]'"):
         download_errors.client_library("kaggle", "kaggle://")
