@@ -28,7 +28,7 @@ PEAK_TERAFLOPS = {
 class CostSettings:
     """What is asked for. corpus_gb: uncompressed text; utilization: share of the peak that the model's own FLOPs reach
     (MFU); overhead: CPU of a pipeline beyond what was measured: cleaning, shuffling between machines, idle cores. Prices
-    are of an hour; None: not reckoned."""
+    are of an hour; None: not estimated."""
 
     corpus_gb: float
     model: str = "bert_base_en_uncased"
@@ -69,7 +69,7 @@ class Costs:
     train_price: float | None
 
 
-def reckon(options: CostSettings) -> Costs:
+def estimate(options: CostSettings) -> Costs:
     """
     vCPU hours = MB x CPU-seconds a MB x overhead / 3600
     accelerator hours = bytes x tokens a byte x epochs x FLOPs a token / (peak FLOPs a second x utilization) / 3600

@@ -94,20 +94,20 @@ def add_selecting_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keep-tags", metavar="DIRECTORY", help="keep what the rules look at, so that other bounds take no new look"
     )
-    twins = parser.add_argument_group("duplicates and evaluation texts")
-    twins.add_argument(
+    duplicates = parser.add_argument_group("duplicates and evaluation texts")
+    duplicates.add_argument(
         "--deduplicate",
         choices=DUPLICATE_KINDS,
         help="exact: but for case and white space; near: MinHash too (default: none); see duplicates/",
     )
-    twins.add_argument(
+    duplicates.add_argument(
         "--min-similarity",
         type=float,
         metavar="RATE",
-        help="near: the Jaccard similarity of runs of 5 words that twins have, compared exactly; 0: all that MinHash finds"
+        help="near: the Jaccard similarity from which documents are duplicates, of runs of 5 words, compared exactly; 0: all that MinHash finds"
         " (default: 0.75)",
     )
-    twins.add_argument(
+    duplicates.add_argument(
         "--decontaminate",
         nargs="+",
         metavar="PATH",

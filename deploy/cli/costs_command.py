@@ -11,7 +11,7 @@ def add(commands: Any) -> None:
     parser = command(
         commands,
         "costs",
-        "Reckon the machine hours of preparing a corpus and pretraining on it, by formula (deploy/COSTS.md).",
+        "Estimate the machine hours of preparing a corpus and pretraining on it, by formula (deploy/COSTS.md).",
         "clozekit costs --corpus-gb 100 --model bert_base_en_uncased --epochs 10 --accelerator a100 --num-accelerators 8",
     )
     parser.add_argument("--corpus-gb", type=float, required=True, metavar="X", help="uncompressed text, in GB")
@@ -35,8 +35,8 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from clozekit.deploy.costs import CostSettings, describe, reckon
+    from clozekit.deploy.costs import CostSettings, describe, estimate
 
     names = [field.name for field in dataclasses.fields(CostSettings)]
     options = CostSettings(**{name: value for name in names if (value := getattr(arguments, name)) is not None})
-    print("\n".join(describe(options, reckon(options))))
+    print("\n".join(describe(options, estimate(options))))

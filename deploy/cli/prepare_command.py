@@ -65,7 +65,7 @@ def add(commands: Any) -> None:
         "--validation-rate",
         type=float,
         default=None,
-        help=f"share of documents kept for validation, twins only all together (default: {PrepareSettings.validation_rate})",
+        help=f"share of documents kept for validation, duplicates only all together (default: {PrepareSettings.validation_rate})",
     )
     rows.add_argument(
         "--seed", type=int, default=None, help=f"decides the order of the rows (default: {PrepareSettings.seed})"

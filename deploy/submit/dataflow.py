@@ -193,7 +193,7 @@ def check_bucket(job: Job) -> None:
             bucket = storage.Client(project=job.project).get_bucket(name, timeout=30)
         except exceptions.NotFound as error:
             raise BucketError(
-                f"dataflow.temp_location must be in a bucket that is there, gs://{name} is not; create it or mend the name"
+                f"dataflow.temp_location must be in a bucket that is there, gs://{name} is not; create it or correct the name"
             ) from error
     location = str(bucket.location or "").lower()
     # Of a region; the others (eu, us, eur4) are spread over several.

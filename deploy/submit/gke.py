@@ -71,7 +71,7 @@ def manifests(job: Job, command: RemoteCommand) -> list[dict[str, Any]]:
             "failurePolicy": {
                 "maxRestarts": job.max_restarts,
                 "rules": [
-                    # The input is wrong or the time is over: no restart mends that.
+                    # The input is wrong or the time is over: no restart helps.
                     {
                         "name": "endForGood",
                         "action": "FailJobSet",
@@ -240,7 +240,7 @@ def _kubernetes_errors(job: Job) -> Iterator[None]:
             ) from error
         if error.status >= 500:
             raise UnavailableError(f"{place} must be reachable, it answered {reason}; run it again") from error
-        raise RefusedError(f"{place} refused {job.name}: {reason}; mend the job and submit it again") from error
+        raise RefusedError(f"{place} refused {job.name}: {reason}; change the job and submit it again") from error
     except HTTPError as error:
         raise UnavailableError(
             f"{place} must be reachable, it is not ({one_line(error)}); check the network"

@@ -48,7 +48,7 @@ def cut_examples(stream: IO[bytes], limit: int, text_key: str, id_key: str, sour
                 content = {name: row[name][0] for name in (text_key, id_key) if row.get(name)}
             except Exception as error:
                 # tfx-bsl raises whatever its C++ raised.
-                content = InputError(f"a record must be a tf.train.Example, this one is not ({error}); mend it")
+                content = InputError(f"a record must be a tf.train.Example, this one is not ({error}); correct it")
         yield Piece(number, number + 1, content)
 
 

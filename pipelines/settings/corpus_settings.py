@@ -161,14 +161,14 @@ class DecontaminateSettings:
 
 @dataclass(frozen=True)
 class DeduplicateSettings:
-    """Which documents count as twins: those with the same text but for case and white space ("exact"), and also those
+    """Which documents count as duplicates: those with the same text but for case and white space ("exact"), and also those
     that share most of their words' runs ("near").
 
     14 bands of 8 permutations over runs of 5 words, as FineWeb used them (Penedo et al. 2024, arXiv 2406.17557): of two
     documents with the Jaccard similarity 0.75, 77% are found; at 0.6 21%, at 0.85 99%.
-    min_similarity: what the bands find is compared, and only documents whose runs have this Jaccard similarity are twins;
+    min_similarity: what the bands find is compared, and only documents whose runs have this Jaccard similarity are duplicates;
     0 takes all that share a band. By default 0.75: there the bands begin to find most pairs (they find half at 0.72), so a
-    lower one would make twins by luck.
+    lower one would make duplicates by luck.
     """
 
     kind: str = "none"

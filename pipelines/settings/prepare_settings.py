@@ -92,7 +92,7 @@ class PrepareSettings:
     """How documents become rows and rows become shards.
 
     validation_rate: share of the documents that the validation split gets, chosen by the hash of their id; near and exact
-        twins only all together, so with deduplication it gets a little less (see split.py).
+        duplicates only all together, so with deduplication it gets a little less (see split.py).
     shard_size_mb: size a shard is planned for; num_shards, when given, overrides it for the train split.
     group_size: documents packed together; 20,000 gave a fill rate of 0.999 on paragraphs at length 512 and keeps a
         group of full rows near 40 MB.

@@ -108,7 +108,7 @@ def _to_kaggle(uri: str, local: Path) -> None:
 def _to_hugging_face(uri: str, local: Path, has_card: bool) -> None:
     repository = uri.removeprefix("hf://")
     if len(repository.split("/")) != 2 or "@" in repository:
-        raise InputError(f"a preset is published at hf://owner/model, got {uri!r}; mend it")
+        raise InputError(f"a preset is published at hf://owner/model, got {uri!r}; correct it")
     client = client_library("huggingface", "hf://")
     api = client.HfApi(library_name="clozekit")
     with named_upload_errors(uri):

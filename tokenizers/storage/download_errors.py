@@ -103,7 +103,7 @@ def cause_of(error: BaseException) -> str:
     if kind == ABSENT:
         return "there is no such file or preset (404)"
     if kind == REFUSED:
-        return f"no permission ({status or first_line}): log in, accept the preset's terms, or mend the handle"
+        return f"no permission ({status or first_line}): log in, accept the preset's terms, or correct the handle"
     if kind == NO_CREDENTIALS:
         return f"no credentials ({first_line})"
     if kind == NO_NETWORK:

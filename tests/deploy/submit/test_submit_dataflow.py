@@ -363,7 +363,7 @@ def test_a_job_that_is_waited_for_ends_with_its_dataset_looked_at(
             78,
             "Dataflow in my-project, us-central1 refused",
         ),
-        ([], (400, "Machine type n2-highmem-8 is not offered"), 65, "mend the job and submit it again"),
+        ([], (400, "Machine type n2-highmem-8 is not offered"), 65, "change the job and submit it again"),
     ],
 )
 def test_what_is_refused_is_one_line_with_a_status_of_its_own(
