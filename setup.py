@@ -50,6 +50,7 @@ setup(
     package_dir={"clozekit": "."},
     package_data={
         "clozekit.deploy.flex_template": ["metadata.json"],
+        "clozekit.deploy.submit": ["dataflow_requirements.txt"],
         "clozekit.model.training": ["recipes/*.yaml", "recipes/glue/*.yaml"],
         "clozekit.pipelines": ["recipes/*.yaml"],
     },
