@@ -155,7 +155,7 @@ def configuration_reference() -> str:
         "## The recipe of prepare",
         "",
         "The file of `clozekit prepare RECIPE.YAML`, and of `clozekit vocab --config`: the two keys `tokenizer` (a directory)",
-        "and `output` (where the dataset goes), and a section for each heading below. Options of the command come before it.",
+        "and `output` (where the dataset goes), and a section for each heading below. Options of the command take precedence.",
         "",
     ]
     for name, section in (

@@ -59,7 +59,7 @@ def add_selecting_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--config",
         metavar="FILE.YAML",
-        help="sources, read, clean, filter, decontaminate and deduplicate in full; options here come before it",
+        help="sources, read, clean, filter, decontaminate and deduplicate in full; options here take precedence",
     )
     group.add_argument(
         "--clean",

@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
         "recipe",
         nargs="*",
         metavar="RECIPE.YAML KEY=VALUE",
-        help="a file that says all of it, or a ready one (`clozekit recipes`), and changes to it; options come before both",
+        help="a file that says all of it, or a ready one (`clozekit recipes`), and changes to it; options take precedence over both",
     )
     parser.set_defaults(rest="recipe")
     parser.add_argument("--tokenizer", metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made")
