@@ -68,7 +68,9 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
         )
     check_described(manifest, tokenizer, directory)
     for row in rows_of(manifest, directory, num_rows):
-        yield f"row {row[ROW_ID][0]}: {len(row[TOKEN_IDS])} tokens, {len(row[DOCUMENT_LENGTHS])} documents"
+        num_documents = len(row[DOCUMENT_LENGTHS])
+        documents = f"{num_documents} document{'s' if num_documents > 1 else ''}"
+        yield f"row {row[ROW_ID][0]}: {len(row[TOKEN_IDS])} tokens, {documents}"
         start = 0
         for length in row[DOCUMENT_LENGTHS]:
             text = tokenizer.decode(row[TOKEN_IDS][start : start + length])
