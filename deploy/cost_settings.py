@@ -30,7 +30,7 @@ class CostSettings:
     utilization: share of the peak that the model's own FLOPs reach (MFU).
     num_vcpus: vCPUs of all workers together.
     overhead: CPU of a pipeline beyond what was measured: cleaning, shuffling between machines, idle cores.
-    vcpu_price: of a vCPU hour, its memory included; without it no money is reckoned.
+    vcpu_price: of a vCPU hour, its memory included; without it no money is estimated.
     accelerator_price: of an accelerator hour, its host included.
     """
 

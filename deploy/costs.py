@@ -13,7 +13,7 @@ TOKENS_PER_BYTE = 0.316
 PREDICTED_SHARE = 0.15
 
 
-def reckon(options: CostSettings) -> Costs:
+def estimate(options: CostSettings) -> Costs:
     """
     vCPU hours = MB x CPU-seconds a MB x overhead / 3600
     accelerator hours = bytes x tokens a byte x epochs x FLOPs a token / (peak FLOPs a second x utilization) / 3600

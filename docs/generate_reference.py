@@ -78,7 +78,7 @@ def _command(parser: argparse.ArgumentParser) -> list[str]:
         if group.description:
             lines += ["", plain(group.description)]
         if actions:
-            lines += ["", "| | |", "|---|---|"]
+            lines += ["", "| option | meaning |", "|---|---|"]
             lines += [f"| `{_name(action)}` | {_help(parser, action)} |" for action in actions]
     # The examples, indented as argparse shows them.
     examples = (parser.epilog or "").strip()
@@ -156,7 +156,7 @@ def configuration_reference() -> str:
         "## The recipe of prepare",
         "",
         "The file of `clozekit prepare RECIPE.YAML`, and of `clozekit vocab --config`: the two keys `tokenizer` (a directory)",
-        "and `output` (where the dataset goes), and a section for each heading below. Options of the command come before it.",
+        "and `output` (where the dataset goes), and a section for each heading below. Options of the command take precedence.",
         "",
     ]
     notes = {

@@ -1,12 +1,16 @@
 """How every verb of the command is set up: its summary, its usage, its example."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 PRESET_HELP = "a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
 
 
-def command(commands: Any, name: str, summary: str, example: str, usage: str | None = None) -> argparse.ArgumentParser:
+def command(
+    commands: Any, name: str, summary: str, example: str, usage: str | None = None, needs: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """needs: the extras without which it is refused."""
     parser = commands.add_parser(
         name,
         usage=usage,
@@ -17,4 +21,5 @@ def command(commands: Any, name: str, summary: str, example: str, usage: str | N
     )
     # `clozekit vocab --debug` as well as `clozekit --debug vocab`.
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.set_defaults(needs=needs)
     return parser

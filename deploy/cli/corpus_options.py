@@ -123,7 +123,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE.YAML",
-        help="sources, read, clean, filter, decontaminate and deduplicate in full; options here come before it",
+        help="sources, read, clean, filter, decontaminate and deduplicate in full; options here take precedence",
     )
 
 

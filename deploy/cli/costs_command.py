@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     parser = command(
         commands,
         "costs",
-        "Reckon the machine hours of preparing a corpus and pretraining on it, by formula (deploy/COSTS.md).",
+        "Estimate the machine hours of preparing a corpus and pretraining on it, by formula (deploy/COSTS.md).",
         "clozekit costs --corpus-gb 100 --model bert_base_en_uncased --epochs 10 --accelerator a100 --num-accelerators 8",
     )
     COSTS.add_to(parser)
@@ -26,10 +26,10 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from clozekit.deploy.costs import describe, reckon
+    from clozekit.deploy.costs import describe, estimate
 
     options = COSTS.settings_from(arguments)
-    costs = reckon(options)
+    costs = estimate(options)
     if arguments.json:
         ANSWER.show(settings=dataclasses.asdict(options), **dataclasses.asdict(costs))
     else:

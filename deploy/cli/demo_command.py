@@ -9,7 +9,11 @@ from clozekit.deploy.cli.command import command
 
 def add(commands: Any) -> None:
     parser = command(
-        commands, "demo", "Corpus, vocabulary, dataset, training, filled masks: everything once.", "clozekit demo"
+        commands,
+        "demo",
+        "Corpus, vocabulary, dataset, training, filled masks: everything once.",
+        "clozekit demo",
+        needs=("pipelines", "training"),
     )
     parser.add_argument("--directory", default="clozekit-demo", help="where everything goes (default: %(default)s)")
     parser.add_argument(

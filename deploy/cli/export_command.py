@@ -18,6 +18,7 @@ def add(commands: Any) -> None:
         "Write a dataset in another format: padded TFRecords, Parquet, a folder for TensorFlow Datasets.",
         "clozekit export dataset padded --to padded",
         "clozekit export DATASET DST --to FORMAT [OPTIONS] [-- BEAM OPTIONS]",
+        needs=("pipelines",),
     )
     parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("output", metavar="DST", help="a folder of its own, which appears when it is complete")

@@ -24,10 +24,11 @@ def add(commands: Any) -> None:
     parser = command(
         commands,
         "finetune",
-        "Fine-tune a text classifier on labelled texts or pairs of texts; run again, it goes on where it stopped.",
+        "Fine-tune a text classifier on labelled texts or pairs of texts; if interrupted, run it again to resume.",
         "clozekit finetune glue/mrpc init_from=bert_base_en_uncased data.folder=MRPC directory=runs/mrpc\n"
         "  clozekit finetune --init-from run/preset --train train.csv --validation dev.csv --text review --label stars"
         " --directory runs/reviews train.epochs=5",
+        needs=("training",),
     )
     parser.add_argument(
         "config", nargs="?", metavar="CONFIG.YAML", help="a file or glue/NAME; none where the options say it all"

@@ -12,7 +12,9 @@ ANSWER = JsonAnswer((*DATASET_KEYS, "sample"))
 
 
 def add(commands: Any) -> None:
-    parser = command(commands, "inspect", "Say what a dataset holds.", "clozekit inspect dataset --rows 2")
+    parser = command(
+        commands, "inspect", "Say what a dataset holds.", "clozekit inspect dataset --rows 2", needs=("pipelines",)
+    )
     parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("--rows", type=int, default=3, help="rows to show decoded (default: %(default)s)")
     parser.add_argument(

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from clozekit.deploy.cli.interruption import Interruption
 from clozekit.deploy.cli.parser import parse
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import MissingExtraError, extra_of, missing_extras, require_extras
 from clozekit.tokenizers.common.quiet_libraries import DEBUG
 
-EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_MISSING_EXTRA, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,6 +53,7 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
     if arguments.debug:
         os.environ[DEBUG] = "1"
     try:
+        require_extras("the command", *arguments.needs)
         arguments.run(arguments)
     except KeyboardInterrupt:
         return f"{name}: interrupted; run it again to go on", EXIT_INTERRUPTED
@@ -70,8 +72,12 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
 
 def _line_of(error: Exception) -> tuple[str | None, int]:
     """What an error is to a user, in one line, and the exit status; no line where only a traceback says it."""
+    if isinstance(error, MissingExtraError):
+        return str(error), EXIT_MISSING_EXTRA
     if isinstance(error, InputError):
         return str(error), EXIT_INPUT
+    if isinstance(error, ModuleNotFoundError) and (extra := extra_of(error.name or "")):
+        return str(missing_extras("the command", [str(error.name)], [extra])), EXIT_MISSING_EXTRA
     # An EarlyEndError of the trainer, which is not loaded for every command.
     status = getattr(error, "exit_status", None)
     if isinstance(error, RuntimeError) and status is not None:

@@ -51,7 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clozekit",
         description="From raw text to a pretrained masked language model.",
-        epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which); 130 interrupted by"
+        epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which);"
+        " 3 an extra of Clozekit is not installed; 130 interrupted by"
         " Ctrl-C, 143 stopped by SIGTERM; 75 `train` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
         " lost another worker: in all these cases the same command goes on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
         " 1 any other failure.",

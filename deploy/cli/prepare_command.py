@@ -43,12 +43,13 @@ def add(commands: Any) -> None:
         # The list of every option would fill the screen before the first word of help.
         "clozekit prepare RECIPE.YAML [KEY=VALUE ...] [OPTIONS] [-- BEAM OPTIONS]\n"
         "       clozekit prepare --input PATH ... --tokenizer DIRECTORY --output DIRECTORY [OPTIONS] [-- BEAM OPTIONS]",
+        needs=("pipelines",),
     )
     parser.add_argument(
         "recipe",
         nargs="*",
         metavar="RECIPE.YAML KEY=VALUE",
-        help="a file that says all of it, or a ready one (`clozekit recipes`), and changes to it; options come before both",
+        help="a file that says all of it, or a ready one (`clozekit recipes`), and changes to it; options take precedence over both",
     )
     parser.set_defaults(rest="recipe")
     parser.add_argument("--tokenizer", metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made")

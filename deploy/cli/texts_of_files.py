@@ -45,7 +45,7 @@ def _column_texts(path: str, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
         found = read_labelled_texts(path, Columns(keys[0], text_pair=keys[1] if len(keys) == 2 else None))
     except InputError as error:
         # Its advice names the keys of finetune's configuration.
-        text = str(error).split("; name the columns in data.")[0].split("; mend the row, or set data.")[0]
+        text = str(error).split("; name the columns in data.")[0].split("; correct the row, or set data.")[0]
         advice = "; name it with --text-key" if "must have the column" in text or "must have the key" in text else ""
         raise InputError(text.replace("labelled texts", "texts") + advice) from error
     return list(zip(found.texts, found.pairs, strict=True)) if found.pairs else [(text,) for text in found.texts]

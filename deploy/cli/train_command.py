@@ -1,4 +1,4 @@
-"""`clozekit train`: pretrains a model, and goes on where it stopped."""
+"""`clozekit train`: pretrains a model, and resumes where it stopped."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ def add(commands: Any) -> None:
     parser = command(
         commands,
         "train",
-        "Train a model; run again, it goes on where it stopped.",
+        "Train a model; if it is interrupted, run it again to resume.",
         "clozekit train config.yaml train.steps=2000 optimizer.learning_rate=5e-4",
+        needs=("training",),
     )
     parser.add_argument("config", metavar="CONFIG.YAML")
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")

@@ -17,6 +17,7 @@ def add(commands: Any) -> None:
         "verify",
         "Check every byte of a dataset: hashes, counts, records, ids, lengths; a line for each problem.",
         "clozekit verify gs://bucket/dataset",
+        needs=("pipelines",),
     )
     parser.add_argument("dataset", metavar="DATASET", help="a directory or any fsspec URL")
     ANSWER.add_to(parser)

@@ -21,6 +21,7 @@ def add(commands: Any) -> None:
         "Learn a vocabulary from text.",
         "clozekit vocab --input 'docs/*.jsonl' --output tokenizer --vocabulary-size 16000",
         "clozekit vocab --input PATH ... --output DIRECTORY [OPTIONS] [-- BEAM OPTIONS]",
+        needs=("pipelines",),
     )
     parser.add_argument("--output", required=True, metavar="DIRECTORY", help="where the tokenizer goes")
     VOCABULARY.add_to(parser.add_argument_group("which vocabulary"))

@@ -15,7 +15,7 @@ COPY deploy ./deploy
 COPY model ./model
 COPY pipelines ./pipelines
 COPY tokenizers ./tokenizers
-RUN pip install --constraint constraints.txt '.[clean,warc]' \
+RUN pip install --constraint constraints.txt '.[pipelines,gcs,clean,warc]' \
     # Beam must stay the one of the image, and checksums in Python would take more time than all else.
     && python -c "import apache_beam, google_crc32c; assert apache_beam.__version__ == '2.77.0'; assert google_crc32c.implementation == 'c'" \
     && test -x /opt/apache/beam/boot \

@@ -14,12 +14,12 @@ COPY pipelines ./pipelines
 COPY tokenizers ./tokenizers
 
 FROM source AS build-cpu
-RUN pip install --constraint constraints.txt . \
+RUN pip install --constraint constraints.txt '.[training,gcs]' \
     && cp constraints.txt /opt/clozekit/constraints.txt
 
 # The CUDA libraries come as wheels in the versions that TensorFlow asks for; the host brings the driver alone.
 FROM source AS build-gpu
-RUN pip install --constraint constraints.txt . 'tensorflow[and-cuda]' \
+RUN pip install --constraint constraints.txt '.[training,gcs]' 'tensorflow[and-cuda]' \
     && cp constraints.txt /opt/clozekit/constraints.txt
 
 # What runs: Python and the environment, without what built it.

@@ -49,7 +49,7 @@ def examine(checks: Sequence[tuple[str, Check]]) -> Iterable[Finding]:
 def _found_and_advice(line: str) -> tuple[str, str]:
     """The two halves of an InputError's line: what is wrong, what to do."""
     found, separator, advice = line.rpartition("; ")
-    return (found, advice) if separator else (line, "mend it")
+    return (found, advice) if separator else (line, "correct it")
 
 
 def to_json(findings: Sequence[Finding]) -> str:

@@ -21,6 +21,7 @@ from clozekit.tokenizers.storage.file_systems import read_text
 
 # Of this name Beam has one, and we have two that do not wait.
 RUNNER = "DataflowRunner"
+WORKER_REQUIREMENTS = Path(__file__).with_name("dataflow_requirements.txt")
 DISK_TYPE = "compute.googleapis.com/projects//zones//diskTypes/"
 PHASES = {
     "JOB_STATE_PENDING": WAITING,
@@ -116,6 +117,9 @@ def beam_arguments(job: Job, fingerprint: str) -> list[str]:
         # The image has Beam inside: nothing to stage.
         "sdk_location": None if job.image is None else "container",
         "setup_file": settings.setup_file,
+        # Workers install the package of a setup.py without its extras.
+        "requirements_file": None if settings.setup_file is None else str(WORKER_REQUIREMENTS),
+        "requirements_cache": None if settings.setup_file is None else "skip",
         "machine_type": job.machine,
         "num_workers": job.num_workers,
         "max_num_workers": settings.max_workers,
@@ -192,7 +196,7 @@ def check_bucket(job: Job) -> None:
             bucket = storage.Client(project=job.project).get_bucket(name, timeout=30)
         except exceptions.NotFound as error:
             raise BucketError(
-                f"dataflow.temp_location must be in a bucket that is there, gs://{name} is not; create it or mend the name"
+                f"dataflow.temp_location must be in a bucket that is there, gs://{name} is not; create it or correct the name"
             ) from error
     location = str(bucket.location or "").lower()
     # Of a region; the others (eu, us, eur4) are spread over several.

@@ -21,6 +21,7 @@ from clozekit.deploy.submit.submit_errors import (
     one_line,
 )
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import require_extras
 
 JOBSET_GROUP, JOBSET_VERSION = "jobset.x-k8s.io", "v1alpha2"
 # The replicated job of a JobSet, and so a part of its pods' names.
@@ -70,7 +71,7 @@ def manifests(job: Job, command: RemoteCommand) -> list[dict[str, Any]]:
             "failurePolicy": {
                 "maxRestarts": job.max_restarts,
                 "rules": [
-                    # The input is wrong or the time is over: no restart mends that.
+                    # The input is wrong or the time is over: no restart helps.
                     {
                         "name": "endForGood",
                         "action": "FailJobSet",
@@ -239,7 +240,7 @@ def _kubernetes_errors(job: Job) -> Iterator[None]:
             ) from error
         if error.status >= 500:
             raise UnavailableError(f"{place} must be reachable, it answered {reason}; run it again") from error
-        raise RefusedError(f"{place} refused {job.name}: {reason}; mend the job and submit it again") from error
+        raise RefusedError(f"{place} refused {job.name}: {reason}; change the job and submit it again") from error
     except HTTPError as error:
         raise UnavailableError(
             f"{place} must be reachable, it is not ({one_line(error)}); check the network"
@@ -255,13 +256,9 @@ def _message(error: Any) -> str:
 
 def _connect(job: Job) -> Any:
     """Kubernetes' client for the context of the job. Raises CredentialsError when the kubeconfig has none."""
-    try:
-        import kubernetes
-    except ImportError as error:
-        raise UnavailableError(
-            "a job for gke needs Kubernetes' Python client, it is not installed; run: pip install 'clozekit[gke]', or"
-            " send the output of --dry-run to `kubectl apply -f -`"
-        ) from error
+    require_extras("a job for gke", "gke", instead=", or send the output of --dry-run to `kubectl apply -f -`")
+    import kubernetes
+
     try:
         return kubernetes.config.new_client_from_config(context=job.kubernetes.context)
     except kubernetes.config.ConfigException as error:

@@ -24,7 +24,7 @@ from clozekit.deploy.submit.submit_errors import (
 # What the tools write to standard error, and what it means; the first that is found counts.
 MEANINGS: tuple[tuple[str, type[SubmitError], str], ...] = (
     (r"ALREADY_EXISTS|already exists", NameTakenError, "choose another name"),
-    (r"RESOURCE_EXHAUSTED|[Qq]uota", RefusedError, "mend the job and submit it again"),
+    (r"RESOURCE_EXHAUSTED|[Qq]uota", RefusedError, "change the job and submit it again"),
     (
         r"active account|credentials|reauth|UNAUTHENTICATED|gcloud auth login|PERMISSION_DENIED|[Pp]ermission|"
         r"Access/permission denied|Invalid account",
@@ -60,7 +60,7 @@ def run_tool(words: Sequence[str], given: str | None = None, show: bool = True) 
     for pattern, kind, advice in MEANINGS:
         if re.search(pattern, said):
             raise kind(f"{words[0]} refused: {one_line(said)}; {advice}")
-    raise RefusedError(f"{words[0]} refused: {one_line(said)}; mend the job and submit it again")
+    raise RefusedError(f"{words[0]} refused: {one_line(said)}; change the job and submit it again")
 
 
 def _run(words: Sequence[str], given: str | None) -> tuple[int, str, str]:

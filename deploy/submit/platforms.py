@@ -4,17 +4,21 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clozekit.tokenizers.common.extras import require_extras
+
 if TYPE_CHECKING:
     from clozekit.deploy.submit.backend import Backend
 
 
 @dataclass(frozen=True)
 class Platform:
-    """module: the file in this folder whose BACKEND it is; example: what stands behind `clozekit submit NAME job.yaml`."""
+    """module: the file in this folder whose BACKEND it is; example: what stands behind `clozekit submit NAME job.yaml`;
+    extras: what it needs of Clozekit's, a dry run too."""
 
     module: str
     summary: str
     example: str
+    extras: tuple[str, ...] = ()
 
 
 PLATFORMS = {
@@ -22,11 +26,13 @@ PLATFORMS = {
         "dataflow",
         "Prepare on Dataflow",
         "-- prepare --input 'gs://bucket/docs/*' --tokenizer gs://bucket/tokenizer --output gs://bucket/dataset",
+        ("pipelines", "gcs", "dataflow"),
     ),
     "vertex": Platform(
         "vertex",
         "Train as a CustomJob of Vertex AI",
         "num_workers=4 --dry-run -- train config.yaml train.steps=5000",
+        ("vertex",),
     ),
     "gke": Platform("gke", "Train on a Kubernetes cluster: a JobSet, or an Indexed Job", "--wait -- train config.yaml"),
     "tpu": Platform("tpu", "Train on a TPU VM, as a queued resource", "--wait -- train config.yaml"),
@@ -35,7 +41,8 @@ PLATFORMS = {
 
 
 def load_backend(name: str) -> "Backend":
-    """The backend of a name in PLATFORMS."""
+    """The backend of a name in PLATFORMS. Raises MissingExtraError when what it needs is not installed."""
+    require_extras(f"a job for {name}", *PLATFORMS[name].extras)
     module = importlib.import_module(f"clozekit.deploy.submit.{PLATFORMS[name].module}")
     backend: Backend = module.BACKEND
     return backend

@@ -95,4 +95,4 @@ def google_errors(job: str, place: str) -> Iterator[None]:
     except exceptions.GoogleAPICallError as error:
         wrong_place = any(word in one_line(error).lower() for word in ("location", "region", "zone"))
         kind = PlaceError if wrong_place else RefusedError
-        raise kind(f"{place} refused {job}: {one_line(error)}; mend the job and submit it again") from error
+        raise kind(f"{place} refused {job}: {one_line(error)}; change the job and submit it again") from error

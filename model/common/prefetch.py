@@ -6,7 +6,7 @@ import tensorflow as tf
 BATCHES_AHEAD = 8
 
 
-def read_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
+def prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
     """The same batches, up to BATCHES_AHEAD of them made before they are asked for."""
     return without_autotuning(batches.prefetch(BATCHES_AHEAD))
 

@@ -39,7 +39,7 @@ def check_blocks(settings: Settings, named: str) -> None:
     if max(blocks, applied) > _MOST_BLOCKS:
         raise InputError(
             f"{named} must describe a model of at most {_MOST_BLOCKS:,} blocks, it describes one of"
-            f" {max(blocks, applied):,}; mend it, or copy the preset again"
+            f" {max(blocks, applied):,}; correct it, or copy the preset again"
         )
 
 
@@ -62,7 +62,7 @@ def check_fits_memory(parameters: int, named: str) -> None:
     if 4 * parameters > memory:
         raise InputError(
             f"{named} must describe a model that fits the memory, it describes one of at least {parameters:,} parameters,"
-            f" {4 * parameters / 1e9:,.0f} GB, and there are {memory / 1e9:,.0f} GB; take a larger machine, or mend it"
+            f" {4 * parameters / 1e9:,.0f} GB, and there are {memory / 1e9:,.0f} GB; take a larger machine, or correct it"
         )
 
 

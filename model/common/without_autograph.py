@@ -8,7 +8,7 @@ import tensorflow as tf
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def as_written(function: Function) -> Function:
+def without_autograph(function: Function) -> Function:
     """`function` and all that it calls in a graph without AutoGraph's translation of Python's `if` and `for`.
 
     Nothing here needs it, and translating every function took a third of the time in which a run starts.

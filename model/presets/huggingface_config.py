@@ -72,7 +72,7 @@ def position_offset(config: Settings, names: HuggingFaceNames) -> int:
         return 0
     pad_token_id = int(_number(config, "pad_token_id", 1, int, "config.json"))
     if pad_token_id < 0:
-        raise InputError(f"pad_token_id must not be negative, config.json says {pad_token_id}; mend it")
+        raise InputError(f"pad_token_id must not be negative, config.json says {pad_token_id}; correct it")
     return pad_token_id + 1
 
 
@@ -134,7 +134,7 @@ def _number(config: Settings, name: str, default: float | None, kind: type[Numbe
         or (kind is int and not float(value).is_integer())
     ):
         expected = "a whole number" if kind is int else "a number"
-        raise InputError(f"{name} must be {expected}, {source} says {value!r}; mend it")
+        raise InputError(f"{name} must be {expected}, {source} says {value!r}; correct it")
     return kind(value)
 
 
@@ -167,11 +167,11 @@ def _check_labels(config: Settings, source: str) -> None:
     labels = config.get("id2label")
     for name in ("id2label", "label2id"):
         if not isinstance(config.get(name), dict | None):
-            raise InputError(f"{name} must be an object, {source} says {config[name]!r:.80}; mend it")
+            raise InputError(f"{name} must be an object, {source} says {config[name]!r:.80}; correct it")
     ids = {str(index) for index in range(len(labels or ()))}
     if labels and (set(labels) != ids or not all(isinstance(label, str) for label in labels.values())):
         raise InputError(
-            f"id2label must give the classes 0 to {len(ids) - 1} a name each, {source} says {labels!r:.200}; mend it"
+            f"id2label must give the classes 0 to {len(ids) - 1} a name each, {source} says {labels!r:.200}; correct it"
         )
 
 
@@ -250,7 +250,7 @@ def kind_of(config: Settings) -> str | None:
     if architectures is None or architectures == []:
         return None
     if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
-        raise InputError(f"architectures in config.json must be a list of names, got {architectures!r:.80}; mend it")
+        raise InputError(f"architectures in config.json must be a list of names, got {architectures!r:.80}; correct it")
     names = architectures
     if any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names):
         return "masked_lm"

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from clozekit.model.common.prefetch import read_ahead, without_autotuning
-from clozekit.model.common.without_autograph import as_written
+from clozekit.model.common.prefetch import prefetch, without_autotuning
+from clozekit.model.common.without_autograph import without_autograph
 from clozekit.model.masking.mask_rows import mask_rows
 from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.reading.reader_settings import ReaderSettings
@@ -60,14 +60,16 @@ def shuffled_rows(
             (tf.gather(tf.constant(paths), shards), tf.gather(tf.constant(rows_of_shard, tf.int64), shards), done)
         )
         return parts.interleave(
-            as_written(lambda path, rows, rows_done: shard_records(path, rows, rows_done, options.on_damage, remote)),
+            without_autograph(
+                lambda path, rows, rows_done: shard_records(path, rows, rows_done, options.on_damage, remote)
+            ),
             cycle_length=options.open_shards,
             block_length=1,
             num_parallel_calls=None,
         )
 
     def shuffled(records: tf.data.Dataset, epoch: tf.Tensor, block_from: int) -> tf.data.Dataset:
-        @as_written
+        @without_autograph
         def shuffle_block(block: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             block += block_from
             begin = epoch * split.rows + block * block_size
@@ -79,7 +81,7 @@ def shuffled_rows(
 
         return records.batch(block_size).enumerate().map(shuffle_block).unbatch()
 
-    @as_written
+    @without_autograph
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         order = shard_order(len(paths), seed, epoch)
         return shuffled(records_of(order, tf.zeros_like(order, tf.int64)), epoch, 0)
@@ -144,7 +146,7 @@ def training_batches(
     bins = options.bins_for(manifest.sequence_length)
     share = batch_size // num_workers
 
-    @as_written
+    @without_autograph
     def own_batch(records: tf.Tensor, epochs: tf.Tensor) -> dict[str, tf.Tensor]:
         own = slice(worker_index * share, (worker_index + 1) * share)
         batch = masked_batch(records[own], epochs[own], form, masking)
@@ -155,7 +157,7 @@ def training_batches(
 
     rows = shuffled_rows(directory, split, seed, start_row, options, bins, batch_size)
     batches = rows.batch(batch_size, drop_remainder=True).map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return _unsharded(read_ahead(batches))
+    return _unsharded(prefetch(batches))
 
 
 def validation_batches(
@@ -200,12 +202,12 @@ def validation_batches(
     counts = tf.constant([shard.rows for shard in split.shards], tf.int64)
     none_done = tf.constant(0, tf.int64)
     records = tf.data.Dataset.from_tensor_slices((shard_paths(directory, split), counts)).flat_map(
-        as_written(lambda path, rows: shard_records(path, rows, none_done, options.on_damage, remote))
+        without_autograph(lambda path, rows: shard_records(path, rows, none_done, options.on_damage, remote))
     )
     if max_rows is not None:
         records = records.take(max_rows)
 
-    @as_written
+    @without_autograph
     def own_batch(records: tf.Tensor) -> dict[str, tf.Tensor]:
         filled = tf.pad(records, [[0, batch_size - tf.size(records)]], constant_values=BLANK_RECORD)
         own = tf.ensure_shape(filled, [batch_size])[worker_index * share : (worker_index + 1) * share]

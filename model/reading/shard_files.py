@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-from clozekit.model.common.without_autograph import as_written
+from clozekit.model.common.without_autograph import without_autograph
 from clozekit.pipelines.dataset.manifest import Manifest, SplitInfo
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.progress_bar import progress_bar
@@ -99,12 +99,12 @@ def shard_records(
     records = tf.data.TFRecordDataset(path, buffer_size=REMOTE_BUFFER_BYTES if remote else None)
     if on_damage == "stop":
         # TFRecordDataset jumps over records by their headers: 160,000 of them took 0.07 seconds.
-        whole = records.skip(rows_done).concatenate(tf.data.Dataset.from_tensors(path).map(as_written(_too_few)))
+        whole = records.skip(rows_done).concatenate(tf.data.Dataset.from_tensors(path).map(without_autograph(_too_few)))
         rest = whole.take(num_rows - rows_done)
     else:
         # A missing file would be tried again and again; a damaged one ends at the damage.
         present = tf.data.Dataset.from_tensor_slices(tf.io.matching_files(path))
-        readable = present.flat_map(as_written(lambda _: records.ignore_errors()))
+        readable = present.flat_map(without_autograph(lambda _: records.ignore_errors()))
         blanks = tf.data.Dataset.from_tensors(tf.constant(BLANK_RECORD)).repeat()
         # Not skipped by headers: a damaged record must end the shard as it did the first time.
         rest = readable.concatenate(blanks).take(num_rows).skip(rows_done)

@@ -31,7 +31,9 @@ def _dtype_policy(described: Settings) -> keras.DTypePolicy:
     name = described.get("class_name")
     known = isinstance(name, str) and name.endswith(("DTypePolicy", "DTypePolicyMap"))
     if not known or not hasattr(keras.dtype_policies, str(name)) or described.get("registered_name") is not None:
-        raise InputError(f"dtype must be a policy of Keras, the description of a backbone says {name!r:.80}; mend it")
+        raise InputError(
+            f"dtype must be a policy of Keras, the description of a backbone says {name!r:.80}; correct it"
+        )
     return keras.dtype_policies.deserialize(described)
 
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clozekit.model.common.prefetch import read_ahead
-from clozekit.model.common.without_autograph import as_written
+from clozekit.model.common.prefetch import prefetch
+from clozekit.model.common.without_autograph import without_autograph
 from clozekit.model.preprocessing.preprocessor import Preprocessor, as_strings
 from clozekit.tokenizers.common.errors import InputError
 
@@ -29,7 +29,7 @@ def dataset(
     """
     batches = _batches(x, y, sample_weight, batch_size, shuffle)
 
-    @as_written
+    @without_autograph
     def preprocess(draw: tf.Tensor, element: object) -> object:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(element)
         return preprocessor.preprocess(x, y, sample_weight, draw)
@@ -41,7 +41,7 @@ def dataset(
     else:
         draws = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).repeat()
     zipped = tf.data.Dataset.zip((draws, batches))
-    return read_ahead(zipped.map(preprocess, num_parallel_calls=tf.data.AUTOTUNE))
+    return prefetch(zipped.map(preprocess, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def _batches(x: object, y: object, sample_weight: object, batch_size: int | None, shuffle: bool) -> tf.data.Dataset:

@@ -29,7 +29,7 @@ class TaskOptions(ModelOptions, total=False):
 class Task(FunctionalModel):
     """Base of the tasks: a backbone with a head and, if given, a preprocessor that takes raw strings.
 
-    With a preprocessor, `fit`, `evaluate`, `predict` and their `*_on_batch` twins take strings (lists, arrays or a
+    With a preprocessor, `fit`, `evaluate`, `predict` and their `*_on_batch` forms take strings (lists, arrays or a
     batched `tf.data.Dataset`; a tuple of them is the segments of each example); without one, what the preprocessor
     would give: a dict of int32 (B, T) tensors. In-memory data is shuffled by `fit` unless `shuffle=False`.
 

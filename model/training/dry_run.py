@@ -48,9 +48,10 @@ def describe_dataset(manifest: Manifest, config: RunSettings) -> Iterator[str]:
     tokenizer = manifest.tokenizer
     yield f"tokenizer        {tokenizer.class_name} of {tokenizer.vocabulary_size:,} pieces, sha256 {tokenizer.sha256[:12]}"
     for name, split in manifest.splits.items():
+        num_shards = len(split.shards)
         yield (
-            f"{name:<16} {split.rows:,} rows of up to {manifest.sequence_length} tokens in {len(split.shards)} shards,"
-            f" {split.tokens:,} tokens, {manifest.fill_rate(name):.2%} of the places"
+            f"{name:<16} {split.rows:,} rows of up to {manifest.sequence_length} tokens in {num_shards}"
+            f" shard{'s' if num_shards > 1 else ''}, {split.tokens:,} tokens, fill rate {manifest.fill_rate(name):.2%}"
         )
     epochs = config.train.steps * config.train.global_batch_size / manifest.splits["train"].rows
     yield (

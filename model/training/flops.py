@@ -1,8 +1,11 @@
 """FLOPs a token and memory of a training step, by formula, from a backbone's dimensions alone."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from clozekit.model.tasks.backbone import Backbone
+if TYPE_CHECKING:
+    # `costs` asks for formulas alone.
+    from clozekit.model.tasks.backbone import Backbone
 
 # Kaplan et al. 2020 (arXiv 2001.08361, section 2.1): a product of (m, k) and (k, n) is 2mkn FLOPs, backward is twice
 # forward. Chowdhery et al. 2022 (arXiv 2204.02311, appendix B): attention's own products count, recomputation does not.
@@ -39,7 +42,7 @@ class Dimensions:
     dropout: float
 
     @classmethod
-    def of(cls, backbone: Backbone) -> "Dimensions":
+    def of(cls, backbone: "Backbone") -> "Dimensions":
         settings = backbone.settings()
         # ALBERT repeats its layers, `num_inner_repetitions` of them at each of num_layers places.
         return cls(

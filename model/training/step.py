@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from clozekit.model.common.without_autograph import as_written
+from clozekit.model.common.without_autograph import without_autograph
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.workers import first_of
 from clozekit.model.training.objectives.objective import Objective, Sums
@@ -195,7 +195,7 @@ class TrainStep:
         zero, none = tf.constant(0.0), tf.constant(0, tf.int64)
         counts = Counts(none, none, none, none, none)
         total = LoopResult(Sums(zero, zero, zero), counts, tf.constant(0), zero, zero, tf.constant(0.0, tf.float64))
-        replica_step = as_written(functools.partial(self._replica_step, stage=stage))
+        replica_step = without_autograph(functools.partial(self._replica_step, stage=stage))
 
         def one_step(index: tf.Tensor, total: LoopResult) -> tuple[tf.Tensor, LoopResult]:
             batch, seconds = self._next_batch(batches, total.gradient_norm)

@@ -18,7 +18,7 @@ def clean_texts(texts: pa.Array, settings: CleanSettings) -> pa.Array:
         A string array (num_texts,); a text of which nothing is left is empty.
 
     Raises:
-        InputError: when fix_encoding is asked for and ftfy is not installed.
+        MissingExtraError: when fix_encoding is asked for and ftfy is not installed.
 
     Example:
 

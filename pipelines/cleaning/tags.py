@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from clozekit.pipelines.cleaning import quality_kernels as kernels
 from clozekit.pipelines.text_files.open_input import open_input
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import require_extras
 from clozekit.tokenizers.common.text_batch import as_text_batch
 from clozekit.tokenizers.kernels.unicode_tables import unicode_tables
 
@@ -137,12 +138,9 @@ def _ngram_tags(texts: pa.Array, names: list[str]) -> dict[str, np.ndarray]:
 
 @functools.cache
 def _identifier() -> Any:
-    try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-    except ImportError as error:
-        raise InputError(
-            f"languages need the extra 'clean', it is not installed ({error}); run: pip install 'clozekit[clean]'"
-        ) from error
+    require_extras("telling languages apart", "clean")
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 

@@ -69,7 +69,7 @@ def _validation_line(manifest: Manifest) -> list[str]:
     if asked is None or not drawn + train:
         return []
     return [
-        f"Validation holds {drawn / (drawn + train):.3%} of the kept documents; {asked:.3%} were asked for. Twins go there"
+        f"Validation holds {drawn / (drawn + train):.3%} of the kept documents; {asked:.3%} were asked for. Duplicates go there"
         " only all together.",
         "",
     ]

@@ -111,7 +111,8 @@ class DecodedRow:
     texts: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
-        yield f"row {self.row_id}: {self.num_tokens} tokens, {len(self.texts)} documents"
+        documents = f"{len(self.texts)} document{'s' if len(self.texts) > 1 else ''}"
+        yield f"row {self.row_id}: {self.num_tokens} tokens, {documents}"
         for text in self.texts:
             # A document is one line here; byte-level BPE keeps the breaks of its text.
             yield "  | " + text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")

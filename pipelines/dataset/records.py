@@ -1,9 +1,11 @@
-"""The record: what one row of a dataset is called and looks like in bytes, and how shards are named. No Beam."""
+"""The record: what one row of a dataset is called and looks like in bytes, and how shards are named. No Beam.
+
+tfx-bsl, which brings Beam along, is loaded only where records are made or read; the trainer takes the names alone.
+"""
 
 from collections.abc import Mapping
 
 import pyarrow as pa
-from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder, RecordBatchToExamplesEncoder
 
 TOKEN_IDS = "token_ids"
 DOCUMENT_LENGTHS = "document_lengths"
@@ -60,6 +62,8 @@ def encode_examples(columns: Mapping[str, pa.Array]) -> list[bytes]:
 
 def _map_entries(name: str, column: pa.Array) -> list[bytes]:
     """The one entry of `Features.feature` in each Example of a single feature."""
+    from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
     examples = RecordBatchToExamplesEncoder(None).encode(pa.RecordBatch.from_arrays([column], names=[name]))
     return [example[1 + _varint_length(example, 1) :] for example in examples]
 
@@ -101,6 +105,8 @@ def records_to_rows(records: list[bytes]) -> pa.RecordBatch:
         >>> rows.num_rows, rows.schema.names, str(rows.schema.field("token_ids").type)
         (28, ['token_ids', 'document_lengths', 'row_id'], 'large_list<item: int64>')
     """
+    from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
     decoded = ExamplesToRecordBatchDecoder(None).DecodeBatch(records)
     pairs = [name for name in (SEGMENT_LENGTHS, PAIR_LABELS) if name in decoded.schema.names]
     return decoded.select([TOKEN_IDS, DOCUMENT_LENGTHS, ROW_ID, *pairs])

@@ -87,7 +87,7 @@ class _Apply(beam.DoFn):
 
 
 class Deduplicate(beam.PTransform):
-    """Batches of documents (with a column `validation`) -> one document of each cluster of twins.
+    """Batches of documents (with a column `validation`) -> one document of each cluster of duplicates.
 
     The one with the smallest (source, id) is kept, and it is validation only when its whole cluster is. Texts cross the
     workers once, by batch, and so do the shingles that near ones are compared by (4 bytes a word); everything else works

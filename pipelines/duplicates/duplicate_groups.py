@@ -105,7 +105,7 @@ def group_rows(rows: pa.RecordBatch, by: tuple[str, ...]) -> Groups:
 
 
 def group_verdicts(groups: Groups, is_first: np.ndarray) -> dict[int, list[Verdict]]:
-    """Batch -> verdicts on its documents that have twins; is_first: row -> whether only near ones precede it."""
+    """Batch -> verdicts on its documents that have duplicates; is_first: row -> whether only near ones precede it."""
     found: dict[int, list[Verdict]] = {}
     own = groups.rows.column("validation").to_numpy(zero_copy_only=False)
     validation = groups.validation()
@@ -159,7 +159,7 @@ def label_members(members: pa.RecordBatch, found: Found) -> pa.RecordBatch:
     """The members that a component or a crowded band has, with their label and similarity.
 
     A document of a crowded band never is validation. There not every pair is compared, so a new document may come
-    between two that were twins before; if one of them could be validation, what was trained on would come back as that.
+    between two that were duplicates before; if one of them could be validation, what was trained on would come back as that.
     """
     numbers = members.column("number").to_numpy()
     is_crowded = np.isin(numbers, found.crowded)

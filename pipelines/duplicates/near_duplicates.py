@@ -35,7 +35,7 @@ class _FindMembers(beam.DoFn):
 
 
 class _JoinBands(beam.DoFn):
-    """(part, bands) -> edges: every document of a band is a twin of the others."""
+    """(part, bands) -> edges: every document of a band is a duplicate of the others."""
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[Edges]:
         edges = near_pairs.star_edges(concatenate(list(element[1])))

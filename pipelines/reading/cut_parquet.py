@@ -105,7 +105,7 @@ def _cell(column: pa.Array, place: int) -> Any:
     try:
         return column[place].as_py()
     except (ValueError, OverflowError) as error:
-        return InputError(f"a cell must be a value that can be read, this one is not ({error}); mend it")
+        return InputError(f"a cell must be a value that can be read, this one is not ({error}); correct it")
 
 
 def _content(cells: dict[str, Any], text_key: str, limit: int) -> Any:

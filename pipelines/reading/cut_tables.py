@@ -9,6 +9,7 @@ from clozekit.pipelines.text_files.content_kinds import compression_found
 from clozekit.pipelines.text_files.cut_text import Piece
 from clozekit.pipelines.text_files.delimited import TOO_LONG, column_place, read_rows
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import require_extras
 
 # What the first line of an archive has.
 _WARC_HEAD_BYTES = len(b"WARC/1.0\r\n")
@@ -47,19 +48,13 @@ def cut_examples(stream: IO[bytes], limit: int, text_key: str, id_key: str, sour
                 content = {name: row[name][0] for name in (text_key, id_key) if row.get(name)}
             except Exception as error:
                 # tfx-bsl raises whatever its C++ raised.
-                content = InputError(f"a record must be a tf.train.Example, this one is not ({error}); mend it")
+                content = InputError(f"a record must be a tf.train.Example, this one is not ({error}); correct it")
         yield Piece(number, number + 1, content)
 
 
 def check_web() -> None:
-    """Raises InputError when the extra that reads web archives is not installed."""
-    try:
-        import fastwarc  # noqa: F401
-        import resiliparse  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"WARC files need the extra 'warc', it is not installed ({error}); run: pip install 'clozekit[warc]'"
-        ) from error
+    """Raises MissingExtraError when the extra that reads web archives is not installed."""
+    require_extras("reading WARC files", "warc")
 
 
 class _Counted:

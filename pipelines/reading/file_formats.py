@@ -130,7 +130,9 @@ def parse_json(line: bytes, text_key: str, id_key: str) -> Document:
     text = fields.get(text_key)
     if not isinstance(text, str):
         got = f"has a {type(text).__name__} there" if text_key in fields else f"has the keys {sorted(fields)}"
-        raise InputError(f"a JSON line must hold text under {text_key!r}, this one {got}; mend it or pass --text-key")
+        raise InputError(
+            f"a JSON line must hold text under {text_key!r}, this one {got}; correct it or pass --text-key"
+        )
     key = name_of(line, fields, id_key) if id_key in fields else None
     return Document(None if key is None else str(key), text)
 
@@ -142,7 +144,7 @@ def document_of_fields(fields: Any, text_key: str, id_key: str) -> Document:
     text, key = fields.get(text_key), fields.get(id_key)
     if not isinstance(text, str | bytes):
         raise InputError(
-            f"a record must hold text under {text_key!r}, this one has {type(text).__name__} there; mend it"
+            f"a record must hold text under {text_key!r}, this one has {type(text).__name__} there; correct it"
         )
     return Document(None if key is None or key == "" else _checked(key), _checked(text))
 

@@ -168,7 +168,7 @@ def write_commit(
 ) -> None:
     """Writes the tokenizer beside the shards, then the manifest, which makes a dataset of them.
 
-    Each file is written only if it is still as it was `seen`, so of several builds of one output one wins, whole. Raises
+    Each file is written only if it is still as it was `seen`, so if several builds write one output, exactly one wins. Raises
     InputError in the others.
     """
     if is_lost(directory, manifest.build_id, seen):

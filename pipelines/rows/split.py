@@ -3,10 +3,10 @@
 What holds, and what can't:
 - Every id is drawn for validation with exactly the asked rate, by itself: no other document, file or worker moves it, and a
   higher rate takes the same ones and more.
-- A cluster of twins is validation only when all its k different ids are drawn, which happens at rate ** k. So documents
-  without twins keep the rate, and of those with twins fewer are validation than asked. (Equal texts without a key have one
+- A cluster of duplicates is validation only when all its k different ids are drawn, which happens at rate ** k. So documents
+  without duplicates keep the rate, and of those with some fewer are validation than asked. (Equal texts without a key have one
   id, so k counts them once.)
-- A document that was train never becomes validation when others are added, nor does a twin of it.
+- A document that was train never becomes validation when others are added, nor does a duplicate of it.
 The second follows from the third: by it a cluster of two may be validation only where each of the two alone would be. Were
 that as often as one alone, each of any two documents would be drawn whenever the other is: all or none.
 """
@@ -36,7 +36,7 @@ class SplitDocuments(beam.PTransform):
     """Batches of documents -> the same with a column `validation`.
 
     `Deduplicate` behind it lowers the column over a cluster: one document of a cluster in train keeps all of it out of
-    validation. So a text that was trained on never comes back as validation, not even as the twin of a new document.
+    validation. So a text that was trained on never comes back as validation, not even as a duplicate of a new document.
     """
 
     def __init__(self, seed: int, validation_rate: float) -> None:

@@ -1,4 +1,4 @@
-"""Blocks between stages: on local runs they wait in files and only their places travel, so memory stays bounded.
+"""Blocks between stages: on local runs they are spilled to disk and only their places travel, so memory stays bounded.
 
 Beam's local runner keeps everything between two stages in memory, in its own process and once more in a worker's. Other
 runners spill by themselves: there the blocks travel.

@@ -209,7 +209,7 @@ class DecontaminateSettings:
 
 @dataclass(frozen=True)
 class DeduplicateSettings:
-    """Which documents count as twins, of which one is kept: see duplicates/.
+    """Which documents count as duplicates, of which one is kept: see duplicates/.
 
     14 bands of 8 permutations over runs of 5 words, as FineWeb used them (Penedo et al. 2024, arXiv 2406.17557): of two
     documents with the Jaccard similarity 0.75, 77% are found; at 0.6 21%, at 0.85 99%.
@@ -220,8 +220,8 @@ class DeduplicateSettings:
     num_bands: bands of MinHash; documents that share one are compared.
     rows_per_band: permutations of a band.
     min_similarity: near: what the bands find is compared, and only documents whose runs have this Jaccard similarity are
-        twins; 0 takes all that share a band. At 0.75 the bands begin to find most pairs (they find half at 0.72), so a
-        lower one would make twins by luck.
+        duplicates; 0 takes all that share a band. At 0.75 the bands begin to find most pairs (they find half at 0.72), so a
+        lower one would make duplicates by luck.
 
     Raises:
         InputError: for another kind, a number below 1, a similarity that is not from 0 to 1.
@@ -256,7 +256,7 @@ class CorpusSettings:
     """Everything that happens to documents between the files and the tokenizer; by default nothing.
 
     clean: what is changed in texts. filter: which documents are kept. decontaminate: whose texts training must not hold.
-    deduplicate: which documents count as twins.
+    deduplicate: which documents count as duplicates.
 
     Example:
 

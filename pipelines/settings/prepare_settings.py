@@ -118,7 +118,7 @@ class RowRules:
 
     sequence_length: tokens a row holds.
     validation_rate: share of the documents that the validation split gets, chosen by the hash of their id; near and exact
-        twins only all together, so with deduplication it gets a little less.
+        duplicates only all together, so with deduplication it gets a little less.
     seed: decides the order of the rows.
     shard_size_mb: size that a shard is planned for.
     num_shards: shards of the train split, in place of `shard_size_mb`.

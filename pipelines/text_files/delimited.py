@@ -52,7 +52,7 @@ def read_rows(
     yield first
     for row in rows:
         if not row.problem and len(row.cells) != len(first.cells):
-            problem = f"a row must have the {len(first.cells)} columns of the first line, this one has {len(row.cells)}; mend it"
+            problem = f"a row must have the {len(first.cells)} columns of the first line, this one has {len(row.cells)}; correct it"
             yield row._replace(problem=problem)
         elif not (header and row.is_joint and row.cells == first.cells):
             yield row

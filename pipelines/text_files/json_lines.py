@@ -35,9 +35,9 @@ def parse_object(line: bytes) -> dict[str, Any]:
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise InputError(f"a line must be one JSON object, this one is not ({error}); mend it") from error
+        raise InputError(f"a line must be one JSON object, this one is not ({error}); correct it") from error
     if not isinstance(fields, dict):
-        raise InputError(f"a line must be one JSON object, this one is a {type(fields).__name__}; mend it")
+        raise InputError(f"a line must be one JSON object, this one is a {type(fields).__name__}; correct it")
     return fields
 
 

@@ -75,7 +75,7 @@ def _parse(text: str, dialect: Any) -> tuple[int, list[str], str]:
     try:
         cells = next(reader)
     except csv.Error as error:
-        return _BAD, [], f"a row must be valid CSV, this one is not ({error}); mend it"
+        return _BAD, [], f"a row must be valid CSV, this one is not ({error}); correct it"
     return (_CLOSED if reader.line_num == 1 else _OPEN), cells, ""
 
 

@@ -1,15 +1,15 @@
-"""The reckoning of costs: by hand for one case, in proportion to what it must be, refusals, the screen."""
+"""The estimate of costs: by hand for one case, in proportion to what it must be, refusals, the screen."""
 
 import pytest
 
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.cost_settings import CostSettings
-from clozekit.deploy.costs import BUILTIN_PRESETS, dimensions_of, reckon
+from clozekit.deploy.costs import BUILTIN_PRESETS, dimensions_of, estimate
 from clozekit.tokenizers.common.errors import InputError
 
 
 def test_the_formula_by_hand() -> None:
-    costs = reckon(CostSettings(10.0, epochs=2.0, num_accelerators=4, vcpu_price=0.05, accelerator_price=3.0))
+    costs = estimate(CostSettings(10.0, epochs=2.0, num_accelerators=4, vcpu_price=0.05, accelerator_price=3.0))
     # 10,000 MB x 0.091 x 2 / 3600, on 16 vCPUs.
     assert costs.vcpu_hours == pytest.approx(0.50556, rel=1e-4)
     assert costs.prepare_hours == pytest.approx(0.031597, rel=1e-4)
@@ -22,8 +22,8 @@ def test_the_formula_by_hand() -> None:
     assert costs.train_price == pytest.approx(hours * 3)
 
 
-def test_every_built_in_model_can_be_reckoned() -> None:
-    flops = {name: reckon(CostSettings(1.0, name)).flops_per_token for name in BUILTIN_PRESETS}
+def test_every_built_in_model_can_be_estimated() -> None:
+    flops = {name: estimate(CostSettings(1.0, name)).flops_per_token for name in BUILTIN_PRESETS}
     assert flops["bert_tiny_en_uncased"] == min(flops.values())
     # ALBERT shares its weights, not its work.
     assert dimensions_of("albert_base_en_uncased").embedding_dim == 128
@@ -40,7 +40,7 @@ def test_every_built_in_model_can_be_reckoned() -> None:
         ({"accelerator": "abacus"}, "accelerator must be one of t4, .*, got 'abacus'"),
     ],
 )
-def test_what_can_not_be_reckoned_is_refused(change: dict[str, object], message: str) -> None:
+def test_what_can_not_be_estimated_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         CostSettings(**{"corpus_gb": 1.0, **change})  # type: ignore[arg-type]
 

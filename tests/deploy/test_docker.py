@@ -64,7 +64,7 @@ def test_trainers_run_the_command_as_nobody() -> None:
     for target in ("cpu", "gpu"):
         assert found[target] == [f"COPY --from=build-{target} /opt/clozekit /opt/clozekit", "USER 65532"]
         (install,) = found[f"build-{target}"]
-        assert install.startswith("RUN pip install --constraint constraints.txt .")
+        assert install.startswith("RUN pip install --constraint constraints.txt '.[training,gcs]'")
         assert ("tensorflow[and-cuda]" in install) == (target == "gpu")
     assert 'ENTRYPOINT ["clozekit"]' in found["runtime"]
 

@@ -171,7 +171,7 @@ def test_a_tuple_is_a_pair_in_ours_and_loses_its_second_half_in_theirs(name: str
     ours, theirs = both(name, presets["masked_lm"], "text_classifier", sequence_length=32)
     pair = (families.TEXTS, SECOND)
     assert_same_arrays(ours(pair), theirs(x=pair))
-    # KerasHub 0.32 takes the tuple for (x, y): when this fails, it was mended there, and the docs say too much.
+    # KerasHub 0.32 takes the tuple for (x, y): when this fails, it was fixed there, and the docs say too much.
     assert_same_arrays(theirs(pair)[0], ours(families.TEXTS))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from tqdm import tqdm
 
 LINE_EVERY_SECONDS = 10.0
-_LINE = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}{unit} in {elapsed}, {rate_fmt}{postfix}"
-_LINE_WITHOUT_TOTAL = "{desc}: {n_fmt}{unit} in {elapsed}, {rate_fmt}{postfix}"
+_LINE = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}{unit} in {elapsed}, {rate_noinv_fmt}{postfix}"
+_LINE_WITHOUT_TOTAL = "{desc}: {n_fmt}{unit} in {elapsed}, {rate_noinv_fmt}{postfix}"
 
 
 class _Lines(tqdm):

@@ -46,7 +46,7 @@ def added_tokens_of(rows: Iterable[AddedToken | Mapping[str, Any]] | None, sourc
     if rows is None:
         return ()
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
-        raise InputError(f"added tokens must be a list, {source} has {rows!r:.80}; mend it")
+        raise InputError(f"added tokens must be a list, {source} has {rows!r:.80}; correct it")
     tokens = tuple(row if isinstance(row, AddedToken) else added_token_of(row, source) for row in rows)
     seen: set[str] = set()
     for token in tokens:
@@ -75,7 +75,7 @@ def added_token_of(row: Any, source: str) -> AddedToken:
     flags = {flag: row[flag] for flag in AddedToken._fields[1:] if flag in row}
     for flag, value in flags.items():
         if not isinstance(value, bool):
-            raise InputError(f"{flag} of {content!r:.80} must be true or false, {source} has {value!r:.80}; mend it")
+            raise InputError(f"{flag} of {content!r:.80} must be true or false, {source} has {value!r:.80}; correct it")
     return AddedToken(content, **flags)
 
 

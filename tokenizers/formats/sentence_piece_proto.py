@@ -102,7 +102,7 @@ def write_model(pieces: Sequence[tuple[str, float, int]], precompiled_charsmap: 
     parts = []
     for number, (piece, score, kind) in enumerate(pieces):
         if not abs(score) <= _LARGEST_SCORE:
-            raise InputError(f"the score of a piece must be within 1e9 of 0, piece {number} has {score}; mend it")
+            raise InputError(f"the score of a piece must be within 1e9 of 0, piece {number} has {score}; correct it")
         described = (
             field(1, piece_bytes(piece, f"piece {number}")) + bytes([2 << 3 | _FIXED32]) + struct.pack("<f", score)
         )
@@ -140,10 +140,10 @@ def _check(model: SentencePieceModel, source: str) -> None:
         if not abs(score) <= _LARGEST_SCORE:
             raise InputError(f"the score of a piece must be within 1e9 of 0, piece {token_id} of {source} has {score}")
         if not NORMAL <= kind <= BYTE:
-            raise InputError(f"the type of a piece must be 1 to 6, piece {token_id} of {source} has {kind}; mend it")
+            raise InputError(f"the type of a piece must be 1 to 6, piece {token_id} of {source} has {kind}; correct it")
         if kind == BYTE and piece not in _BYTE_PIECES:
             raise InputError(
-                f"a byte piece must be one of <0x00> to <0xFF>, piece {token_id} of {source} is {piece!r:.200}; mend it"
+                f"a byte piece must be one of <0x00> to <0xFF>, piece {token_id} of {source} is {piece!r:.200}; correct it"
             )
     if model.types.count(UNKNOWN) != 1:
         raise InputError(

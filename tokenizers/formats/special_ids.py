@@ -13,7 +13,7 @@ def with_special_ids(pieces: Sequence[str], special_ids: Mapping[str, int], spec
     if not whole or set(special_ids) != set(special_tokens) or len(set(ids)) < len(ids):
         raise InputError(
             f"special_ids must give each of {', '.join(special_tokens)} another id below {size}, got"
-            f" {dict(special_ids)!r:.200}; mend it"
+            f" {dict(special_ids)!r:.200}; correct it"
         )
     special = {number: piece for piece, number in special_ids.items()}
     ordinary = iter(pieces)

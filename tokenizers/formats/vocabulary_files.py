@@ -72,7 +72,7 @@ def piece_bytes(piece: str, place: str) -> bytes:
         return piece.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"a piece must be text that UTF-8 can write, {place} is {piece!r:.200} with half a surrogate pair; mend it"
+            f"a piece must be text that UTF-8 can write, {place} is {piece!r:.200} with half a surrogate pair; correct it"
         ) from error
 
 
@@ -101,7 +101,7 @@ def _by_id(vocabulary: Mapping[str, int], source: str) -> list[str]:
     for piece, token_id in vocabulary.items():
         if isinstance(token_id, bool) or not isinstance(token_id, int):
             raise InputError(
-                f"the id of a piece must be an integer, {source} has {token_id!r:.200} for {piece!r:.200}; mend it"
+                f"the id of a piece must be an integer, {source} has {token_id!r:.200} for {piece!r:.200}; correct it"
             )
     pieces = sorted(vocabulary, key=lambda piece: vocabulary[piece])
     for expected, piece in enumerate(pieces):
@@ -157,7 +157,7 @@ def merges_of(merges: str | Path | Iterable[str | Sequence[str]]) -> list[tuple[
         parts = line.split(" ") if isinstance(line, str) else list(line) if isinstance(line, Sequence) else []
         if len(parts) != 2 or not all(isinstance(part, str) and part and not _BREAKS & set(part) for part in parts):
             raise InputError(
-                f"a merge must be two parts with one space between, {source} {number} is {line!r:.200}; mend it"
+                f"a merge must be two parts with one space between, {source} {number} is {line!r:.200}; correct it"
             )
         for part in parts:
             if not part.isascii():

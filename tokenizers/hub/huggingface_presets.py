@@ -31,10 +31,10 @@ class HuggingFaceFiles(RemoteFiles):
     def __init__(self, uri: str) -> None:
         self._repository, _, revision = uri.removeprefix("hf://").partition("@")
         if not re.fullmatch(r"[^/]+/[^/]+", self._repository):
-            raise InputError(f"a Hugging Face handle must be hf://owner/model[@revision], got {uri!r}; mend it")
+            raise InputError(f"a Hugging Face handle must be hf://owner/model[@revision], got {uri!r}; correct it")
         super().__init__(uri, self._repository.split("/")[1])
         self._revision = revision or "main"
-        self._client = client_library("huggingface_hub", "huggingface", "hf://")
+        self._client = client_library("huggingface", "hf://")
 
     def names(self) -> list[str]:
         return self._commit_and_names[1]

@@ -31,11 +31,11 @@ class KaggleFiles(RemoteFiles):
         parts = uri.removeprefix("kaggle://").split("/")
         if len(parts) not in (4, 5) or not all(parts) or (len(parts) == 5 and not parts[4].isdigit()):
             raise InputError(
-                f"a Kaggle handle must be kaggle://owner/model/framework/variation or .../version, got {uri!r}; mend it"
+                f"a Kaggle handle must be kaggle://owner/model/framework/variation or .../version, got {uri!r}; correct it"
             )
         super().__init__(uri, parts[3])
         self._handle = "/".join(parts)
-        self._client = client_library("kagglehub", "kaggle", "kaggle://")
+        self._client = client_library("kaggle", "kaggle://")
 
     def local_directory(self) -> Path:
         with self._named_errors("the snapshot"), self._locked():

@@ -28,7 +28,7 @@ def open_preset(preset: str | Path) -> PresetFiles:
         return LocalFiles(text)
     name = text.rstrip("/")
     if "://" in name and ".." in name.split("/"):
-        raise InputError(f"a preset's handle must not have '..' among its parts, got {text!r}; mend it")
+        raise InputError(f"a preset's handle must not have '..' among its parts, got {text!r}; correct it")
     handle = BUILTIN_PRESETS[name].handle if name in BUILTIN_PRESETS else name
     for candidate in _candidates(name, handle):
         if candidate.is_dir():

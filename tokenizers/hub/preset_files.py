@@ -74,9 +74,11 @@ def check_name(name: str) -> None:
     """Raises InputError for a name that could lead out of the preset."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0] or not name.isprintable():
-        raise InputError(f"the name of a preset's file must stay inside the preset, got {name!r:.200}; mend it")
+        raise InputError(f"the name of a preset's file must stay inside the preset, got {name!r:.200}; correct it")
     if max(len(part.encode("utf-8", "surrogatepass")) for part in parts) > 255 or len(name) > 1000:
-        raise InputError(f"the name of a preset's file must be one that file systems take, got {name!r:.200}; mend it")
+        raise InputError(
+            f"the name of a preset's file must be one that file systems take, got {name!r:.200}; correct it"
+        )
 
 
 def root_of(path: Path, name: str) -> Path:

@@ -100,7 +100,7 @@ def _to_kaggle(uri: str, local: Path) -> None:
         raise InputError(
             f"a preset is published at kaggle://owner/model/framework/variation, got {uri!r}; Kaggle counts versions"
         )
-    client = client_library("kagglehub", "kaggle", "kaggle://")
+    client = client_library("kaggle", "kaggle://")
     with named_upload_errors(uri):
         client.model_upload(handle, str(local))
 
@@ -108,8 +108,8 @@ def _to_kaggle(uri: str, local: Path) -> None:
 def _to_hugging_face(uri: str, local: Path, has_card: bool) -> None:
     repository = uri.removeprefix("hf://")
     if len(repository.split("/")) != 2 or "@" in repository:
-        raise InputError(f"a preset is published at hf://owner/model, got {uri!r}; mend it")
-    client = client_library("huggingface_hub", "huggingface", "hf://")
+        raise InputError(f"a preset is published at hf://owner/model, got {uri!r}; correct it")
+    client = client_library("huggingface", "hf://")
     api = client.HfApi(library_name="clozekit")
     with named_upload_errors(uri):
         api.create_repo(repository, exist_ok=True)

@@ -49,7 +49,9 @@ def check_arguments(cls: type, settings: Mapping[str, Any], named: str) -> None:
     for name, value in settings.items():
         problem = problem_of(name, value, parameters[name])
         if problem is not None:
-            raise InputError(f"{named}: {name} must be {problem}, got {value!r:.80}; copy the file again, or mend it")
+            raise InputError(
+                f"{named}: {name} must be {problem}, got {value!r:.80}; copy the file again, or correct it"
+            )
 
 
 def constructor_parameters(cls: type) -> dict[str, Any]:

@@ -85,9 +85,9 @@ def _check_values(value: Any, may_hold_surrogates: bool, is_finite: bool, named:
             elif isinstance(one, list):
                 inner.extend(one)
             elif is_finite and isinstance(one, float) and not math.isfinite(one):
-                raise InputError(f"the numbers of {named} must be finite, it has {one}; mend it")
+                raise InputError(f"the numbers of {named} must be finite, it has {one}; correct it")
             elif may_hold_surrogates and isinstance(one, str) and any("\ud800" <= c <= "\udfff" for c in one):
-                raise InputError(f"{named} must hold text, it has half of a character ({one[:40]!a}); mend it")
+                raise InputError(f"{named} must hold text, it has half of a character ({one[:40]!a}); correct it")
         if not inner:
             return
         level = inner

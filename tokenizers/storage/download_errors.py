@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import EXTRAS, require_extras
 
 PATH_VARIABLE = "CLOZEKIT_PRESET_PATH"
 ABSENT, REFUSED, NO_CREDENTIALS, NO_NETWORK, CHECKSUM, OTHER = (
@@ -102,7 +103,7 @@ def cause_of(error: BaseException) -> str:
     if kind == ABSENT:
         return "there is no such file or preset (404)"
     if kind == REFUSED:
-        return f"no permission ({status or first_line}): log in, accept the preset's terms, or mend the handle"
+        return f"no permission ({status or first_line}): log in, accept the preset's terms, or correct the handle"
     if kind == NO_CREDENTIALS:
         return f"no credentials ({first_line})"
     if kind == NO_NETWORK:
@@ -130,13 +131,7 @@ def named_upload_errors(target: str) -> Iterator[None]:
         raise InputError(f"the preset must be written to {target}, it was not: {cause_of(error)}; try again") from error
 
 
-def client_library(module: str, extra: str, scheme: str) -> Any:
-    """The client of a hub. Raises InputError with the extra to install when it is not there."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise InputError(
-            f"presets at {scheme} need the package {module}, it is not installed; run: pip install 'clozekit[{extra}]'"
-        ) from error
+def client_library(extra: str, scheme: str) -> Any:
+    """The client of a hub. Raises MissingExtraError when it is not there."""
+    require_extras(f"a preset at {scheme}", extra)
+    return importlib.import_module(EXTRAS[extra][0])

@@ -11,6 +11,7 @@ from typing import IO, Any
 import fsspec
 
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import require_extras
 from clozekit.tokenizers.storage.download_errors import ABSENT, NO_CREDENTIALS, NO_NETWORK, cause_of, kind_of, status_of
 
 
@@ -28,6 +29,8 @@ def open_file_system(url: str) -> tuple[Any, str]:
     options: dict[str, Any] = {"use_listings_cache": False} if is_url(url) else {}
     if url.startswith(("file://", "local://")):
         options = {"auto_mkdir": True}
+    if url.startswith(("gs://", "gcs://")):
+        require_extras("a path at gs://", "gcs")
     try:
         if not is_url(url):
             # fsspec would take "a::b.txt" for a file inside another.

@@ -87,7 +87,7 @@ def list_files(directory: str | Path) -> list[str]:
     def refuse(error: OSError) -> None:
         raise InputError(
             f"what is in an output folder must be seen before anything is written, {error.filename} can't be read"
-            f" ({reason_of(error)}); mend its permissions, or choose another folder"
+            f" ({reason_of(error)}); fix its permissions, or choose another folder"
         )
 
     listed: list[str] = []

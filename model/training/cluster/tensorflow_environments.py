@@ -20,7 +20,7 @@ def _cluster_and_task(name: str, text: str) -> tuple[dict[str, list[str]], str, 
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(
             f'{name} must be JSON like {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": "worker",'
-            f' "index": 0}}}}, it is {shown(text)}; mend it or unset it'
+            f' "index": 0}}}}, it is {shown(text)}; correct it or unset it'
         ) from error
     return groups, kind, index
 
@@ -38,7 +38,7 @@ def _flat(source: str, groups: dict[str, list[str]], order: tuple[str, ...], kin
     if not 0 <= index < len(groups.get(kind, [])):
         raise InputError(
             f"the index of a task must be below their number, {source} says {kind} {index} of"
-            f" {len(groups.get(kind, []))}; mend it"
+            f" {len(groups.get(kind, []))}; correct it"
         )
     before = order[: order.index(kind)]
     place = sum(len(groups.get(group, [])) for group in before) + index

@@ -24,13 +24,13 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if len(set(self.addresses)) != len(self.addresses):
             raise InputError(
-                f"every worker must have its own address, {self.source} gives {', '.join(self.addresses)}; mend it or"
+                f"every worker must have its own address, {self.source} gives {', '.join(self.addresses)}; correct it or"
                 " set cluster.port"
             )
         if not 0 <= self.task_index < self.num_workers:
             raise InputError(
                 f"the index of a worker must be below their number, {self.source} says worker {self.task_index} of"
-                f" {self.num_workers}; mend the variables it is read from"
+                f" {self.num_workers}; correct the variables it is read from"
             )
 
     @property
@@ -51,5 +51,5 @@ def whole_number(name: str, text: str, least: int = 0, most: int = 2**63) -> int
     # 20 digits: longer ones are no number of anything, and Python reads none of thousands.
     if not text.strip().isdecimal() or len(text.strip()) > 20 or not least <= int(text) <= most:
         rule = f"of at least {least}" if most == 2**63 else f"from {least} to {most:,}"
-        raise InputError(f"{name} must be a whole number {rule}, it is {text!r:.100}; mend it or unset it")
+        raise InputError(f"{name} must be a whole number {rule}, it is {text!r:.100}; correct it or unset it")
     return int(text)

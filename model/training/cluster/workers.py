@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from clozekit.model.common.without_autograph import as_written
+from clozekit.model.common.without_autograph import without_autograph
 from clozekit.model.training.cluster.endings import WorkerLostError
 from clozekit.model.training.cluster.find_cluster import choose_strategy, resolve_cluster
 from clozekit.model.training.cluster.worker_addresses import ClusterSpec
@@ -68,7 +68,7 @@ class Workers:
             shares = whole
             if replicas > 1:
                 shares = whole.map(
-                    as_written(
+                    without_autograph(
                         lambda batch: {name: tf.reshape(v, [replicas, -1, *v.shape[1:]]) for name, v in batch.items()}
                     )
                 ).unbatch()

@@ -81,7 +81,7 @@ def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
     for line, row in _rows(content, path, columns):
         if isinstance(row, str):
             if not columns.skip_bad_rows:
-                raise InputError(f"{path}, line {line}: {row}; mend the row, or set data.skip_bad_rows=true")
+                raise InputError(f"{path}, line {line}: {row}; correct the row, or set data.skip_bad_rows=true")
             num_skipped += 1
         else:
             rows.append((line, row))
@@ -185,7 +185,7 @@ def _json_rows(content: bytes, columns: Columns) -> Iterator[tuple[int, list[Cel
                 name_of(line, fields, name) if name in fields else None for name in columns.used()
             ]
         except InputError as error:
-            yield number, str(error).removesuffix("; mend it")
+            yield number, str(error).removesuffix("; correct it")
             continue
         missing = [name for name in columns.used() if name not in fields]
         if missing:
@@ -266,7 +266,7 @@ def label_ids(examples: LabelledTexts, names: Sequence[str], source: str) -> np.
         if label not in ids:
             raise InputError(
                 f"{examples.source}, line {line}: a label must be one of {', '.join(map(repr, names))} as in {source},"
-                f" got {label!r}; mend the file, or name all labels in data.labels"
+                f" got {label!r}; correct the file, or name all labels in data.labels"
             )
     return np.array([ids[label] for label in examples.labels], np.int32)
 

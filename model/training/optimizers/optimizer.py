@@ -1,7 +1,7 @@
 """Applying an optimizer to the variables of a run: clipping, the finite check, the moments, the update.
 
-The arithmetic of each optimizer stands in its own file; it is a pure function that XLA fuses; the assignments stay outside of it, because XLA can't assign to the
-variables of several replicas.
+The arithmetic of each optimizer stands in its own file: a pure function that XLA fuses. The assignments stay outside of it,
+because XLA can't assign to the variables of several replicas.
 """
 
 import importlib

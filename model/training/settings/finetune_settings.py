@@ -25,6 +25,7 @@ from clozekit.model.training.settings.loop_settings import (
 )
 from clozekit.pipelines.text_files.delimited import QUOTING
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.settings.ready_files import find_ready_file, ready_files
 from clozekit.tokenizers.settings.settings_files import (
     apply_changes,
     check,
@@ -355,7 +356,7 @@ def load_finetune_config(
         >>> settings.train.epochs, settings.deciding_metric
         (5.0, 'f1')
     """
-    fields = {} if name is None else read_mapping(config_path(name))
+    fields = {} if name is None else read_mapping(ready_file(name))
     apply_changes(fields, changes)
     for key, value in (values or {}).items():
         set_key(fields, key, value)
@@ -365,15 +366,9 @@ def load_finetune_config(
     return typing.cast(FinetuneSettings, make_settings(FinetuneSettings, fields, source, one_is_a_list=True))
 
 
-def config_path(name: str) -> Path:
-    """The file of this name, or the ready configuration "glue/NAME". Raises InputError where there is neither."""
-    folder, slash, task = name.partition("/")
-    if folder == "glue" and slash and not Path(name).exists():
-        known = sorted(path.stem for path in GLUE_FOLDER.glob("*.yaml"))
-        if task not in known:
-            raise InputError(f"the ready configurations are {', '.join(f'glue/{task}' for task in known)}, got {name}")
-        return GLUE_FOLDER / f"{task}.yaml"
-    return Path(name)
+def ready_file(name: str) -> str:
+    """The file of this name, a path or a URL, or the ready configuration "glue/NAME"."""
+    return find_ready_file(name, ready_files(GLUE_FOLDER, "glue/"), "the ready configurations")
 
 
 def check_metric(name: str, task: str) -> None:

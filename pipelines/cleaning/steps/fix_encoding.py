@@ -1,16 +1,19 @@
 """Cleaning: texts that were decoded with the wrong charset."""
 
-from typing import Any
-
 import pyarrow as pa
 
 from clozekit.pipelines.settings.corpus_settings import CleanSettings
-from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import require_extras
 
 
 def clean(texts: pa.Array, settings: CleanSettings) -> pa.Array:
-    """Text that was decoded with the wrong charset ("cafÃ©") as it was meant, by ftfy; ASCII has nothing to fix."""
-    ftfy = _load_ftfy()
+    """Text that was decoded with the wrong charset ("cafÃ©") as it was meant, by ftfy; ASCII has nothing to fix.
+
+    Raises MissingExtraError when it is not installed.
+    """
+    require_extras("repairing mojibake", "clean")
+    import ftfy
+
     config = ftfy.TextFixerConfig(
         unescape_html=False,
         uncurl_quotes=False,
@@ -24,14 +27,3 @@ def clean(texts: pa.Array, settings: CleanSettings) -> pa.Array:
     )
     fixed = [text if text.isascii() else ftfy.fix_text(text, config) for text in texts.to_pylist()]
     return pa.array(fixed, texts.type)
-
-
-def _load_ftfy() -> Any:
-    """The module ftfy. Raises InputError when it is not installed."""
-    try:
-        import ftfy
-    except ImportError as error:
-        raise InputError(
-            f"mojibake needs the extra 'clean', it is not installed ({error}); run: pip install 'clozekit[clean]'"
-        ) from error
-    return ftfy

@@ -63,7 +63,7 @@ def test_a_cluster_whose_workers_nobody_knows_is_red(monkeypatch: pytest.MonkeyP
     )
     monkeypatch.setenv("TF_CONFIG", "{broken")
     (finding,) = examine([("cluster", cluster)])
-    assert (finding.name, finding.status, finding.advice) == ("cluster", RED, "mend it or unset it")
+    assert (finding.name, finding.status, finding.advice) == ("cluster", RED, "correct it or unset it")
 
 
 def test_a_full_disk_is_red(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from clozekit.deploy.submit import submit_job as submit
 from clozekit.deploy.submit.job_spec import FINGERPRINT
 from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
+from clozekit.tokenizers.common.extras import EXTRAS
 
 REPOSITORY = Path(__file__).parents[3]
 JOBS = "/v1b3/projects/my-project/locations/us-central1/jobs"
@@ -205,9 +206,15 @@ def test_without_an_image_the_code_goes_along(
     (job,) = dataflow[0].jobs.values()
     (pool,) = job["environment"]["workerPools"]
     packages = {entry["name"]: entry["location"] for entry in pool["packages"]}
-    assert "workflow.tar.gz" in packages
+    assert {"workflow.tar.gz", "requirements.txt"} <= set(packages)
     files = gcsfs.GCSFileSystem(token="anon", project="my-project")
     files.invalidate_cache()
+    # Workers install it without its extras; those come from a list beside it.
+    listed_packages = files.cat_file(packages["requirements.txt"].removeprefix("storage.googleapis.com/")).decode()
+    names = {line.replace("-", "_").replace("_cloud_", ".cloud.") for line in listed_packages.split("\n")[1:] if line}
+    assert names == {module for extra in ("pipelines", "gcs", "clean", "warc") for module in EXTRAS[extra]} - {
+        "apache_beam"
+    }
     content = files.cat_file(packages["workflow.tar.gz"].removeprefix("storage.googleapis.com/"))
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -363,7 +370,7 @@ def test_a_job_that_is_waited_for_ends_with_its_dataset_looked_at(
             78,
             "Dataflow in my-project, us-central1 refused",
         ),
-        ([], (400, "Machine type n2-highmem-8 is not offered"), 65, "mend the job and submit it again"),
+        ([], (400, "Machine type n2-highmem-8 is not offered"), 65, "change the job and submit it again"),
     ],
 )
 def test_what_is_refused_is_one_line_with_a_status_of_its_own(

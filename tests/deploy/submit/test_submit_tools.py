@@ -108,7 +108,7 @@ case "$*" in *" describe "*) if [ -e resource.json ]; then
         ("You do not currently have an active account selected.", 77, "log in (gcloud auth login)"),
         ("PERMISSION_DENIED: Permission 'tpu.nodes.get' denied", 77, "Permission 'tpu.nodes.get' denied"),
         ("Invalid zone europe-west9-z", 78, "check project, zone and partition"),
-        ("RESOURCE_EXHAUSTED: quota TPUV5sLitepodPerProject", 65, "mend the job and submit it again"),
+        ("RESOURCE_EXHAUSTED: quota TPUV5sLitepodPerProject", 65, "change the job and submit it again"),
         ("UNAVAILABLE: could not be reached", 69, "check the network"),
     ],
 )

@@ -55,7 +55,7 @@ def test_what_a_tool_is_given_and_says_comes_through(tmp_path: Path, monkeypatch
     assert run_tool(["gcloud", "a b", "c"], given="text", show=False) == "a b c\ntext"
     assert run_tool(["gcloud"], show=False) == "\n"
     monkeypatch.setenv("GIVEN", "3")
-    with pytest.raises(Exception, match="gcloud refused: quota; mend the job"):
+    with pytest.raises(Exception, match="gcloud refused: quota; change the job"):
         run_tool(["gcloud"], show=False)
 
 

@@ -287,7 +287,7 @@ def test_a_document_of_a_crowded_band_is_kept_but_never_validation() -> None:
         "first": pa.array([True] * 4),
     }
     nothing = np.zeros(0, np.uint64)
-    # b and c are twins, a and b and d crowded: a was compared with nobody it is like.
+    # b and c are duplicates, a and b and d crowded: a was compared with nobody it is like.
     found = Found(
         (np.array([5, 6], np.uint64), np.array([5, 5], np.uint64)),
         (np.array([5, 6], np.uint64), np.array([0.8, 0.8])),

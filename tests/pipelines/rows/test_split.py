@@ -1,4 +1,4 @@
-"""Splitting: the asked rate for documents without twins, the power of it for clusters, and nobody moves back."""
+"""Splitting: the asked rate for documents without duplicates, the power of it for clusters, and nobody moves back."""
 
 import numpy as np
 import pyarrow as pa

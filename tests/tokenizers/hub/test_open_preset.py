@@ -1,10 +1,12 @@
 """Which files a preset's name means: directories, ids, handles; what is wrong with a name is said in one line."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import MissingExtraError
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.hub.kaggle_presets import KaggleFiles
 from clozekit.tokenizers.hub.open_preset import open_preset
@@ -107,6 +109,7 @@ def test_a_name_that_is_no_preset(preset: str, rule: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_client_names_the_extra() -> None:
-    with pytest.raises(InputError, match=r"need the package no_such_client.*pip install 'clozekit\[kaggle\]'"):
-        download_errors.client_library("no_such_client", "kaggle", "kaggle://")
+def test_a_missing_client_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    with pytest.raises(MissingExtraError, match=r"not installed \(kagglehub\); run: pip install 'clozekit\[kaggle\]'"):
+        download_errors.client_library("kaggle", "kaggle://")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from clozekit.model.training.finetuning.finetune_data import read_finetune_data
-from clozekit.model.training.settings.finetune_settings import GLUE_FOLDER, config_path, load_finetune_config
+from clozekit.model.training.settings.finetune_settings import GLUE_FOLDER, load_finetune_config, ready_file
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -237,13 +237,14 @@ def test_every_task_has_a_configuration_and_the_package_lists_them() -> None:
 def test_a_file_of_ones_own_comes_before_the_ready_configurations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert config_path("glue/rte") == GLUE_FOLDER / "rte.yaml"
+    assert ready_file("glue/rte") == str(GLUE_FOLDER / "rte.yaml")
     with pytest.raises(InputError, match="the ready configurations are glue/cola, .* got glue/squad"):
-        config_path("glue/squad")
+        ready_file("glue/squad")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "glue").mkdir()
     (tmp_path / "glue" / "rte").write_text("{}", encoding="utf-8")
-    assert config_path("glue/rte") == Path("glue/rte")
+    assert ready_file("glue/rte") == "glue/rte"
+    assert ready_file("gs://bucket/mine.yaml") == "gs://bucket/mine.yaml"
 
 
 @pytest.mark.parametrize(
