@@ -39,7 +39,7 @@ def test_every_built_in_model_can_be_reckoned() -> None:
         ({"accelerator": "abacus"}, "accelerator must be one of t4, .*, got 'abacus'"),
     ],
 )
-def test_what_can_not_be_reckoned_is_refused(change: dict[str, object], message: str) -> None:
+def test_costs_that_can_not_be_reckoned_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         CostSettings(**{"corpus_gb": 1.0, **change})  # type: ignore[arg-type]
 
