@@ -14,11 +14,12 @@ NEEDED_MB := 5000
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1/|/kubernetes/aio/' $(VENV)/lib $(TYPED) || true
 
-.PHONY: help setup demo docs test fuzz check typing test-parity bench-doors bench-tokenizers bench-models bench-training bench-pipeline
+.PHONY: help setup demo docs test test-fast fuzz check typing test-parity bench-doors bench-tokenizers bench-models bench-training bench-pipeline
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about three and a half minutes on a quiet machine with two cores)"
 	@echo "make test    checks and tests"
+	@echo "make test-fast  the quick tests with few of their cases, some of every folder, while you work"
 	@echo "make fuzz    what reads files, against damaged ones, for an hour (make test runs a minute of it)"
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
@@ -61,6 +62,10 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 
 test: check
 	$(PYTEST) --ignore tests/parity
+
+# No processes, pipelines or whole runs (tests/conftest.py): for a change that is being made. `make test` is the whole check.
+test-fast: setup
+	CLOZEKIT_FAST=1 $(PYTEST) --ignore tests/parity
 
 # All fuzzes together for an hour, instead of the few cases that `make test` runs. FUZZ_SECONDS=600: for ten minutes.
 FUZZ_SECONDS ?= 3600

@@ -8,12 +8,14 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 import contextlib
+import inspect
 import json
 import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # TensorFlow and triton, which PyTorch brings, hold LLVM both: loaded after TensorFlow, triton takes TensorFlow's, and crashes.
@@ -24,7 +26,6 @@ import hypothesis
 import pytest
 
 from clozekit.pipelines.dataset.manifest import Manifest
-from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
@@ -32,9 +33,16 @@ from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 HELPERS = Path(__file__).parent / "helpers"
 sys.path.append(str(HELPERS))
 
+# `make test-fast`: the quick tests alone, with few of their cases.
+FAST = os.environ.get("CLOZEKIT_FAST") == "1"
+
 # No time limits: a first call compiles. The same examples in every run.
 hypothesis.settings.register_profile(
-    "clozekit", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "clozekit",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    max_examples=10 if FAST else 100,
 )
 hypothesis.settings.load_profile("clozekit")
 
@@ -120,6 +128,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dataset(corpus: Path, tokenizer_directory: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Manifest]:
     """The corpus as rows of 32 tokens in 3 train shards."""
+    # Here, so that tests that need no Beam load none.
+    from clozekit.pipelines.prepare import prepare
+
     directory = str(tmp_path_factory.mktemp("dataset"))
     options = PrepareSettings(sequence_length=32, validation_rate=0.1, num_shards=3)
     manifest, _ = prepare(ReadSettings((str(corpus),)), options, tokenizer_directory, directory)
@@ -140,6 +151,7 @@ LONG_FILES = (
 )
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object, error: object | None) -> None:
     """Ends the run when one of its processes crashed: xdist would wait for the rest of that process's file, for ever."""
     if error:
@@ -148,7 +160,63 @@ def pytest_testnodedown(node: object, error: object | None) -> None:
         )
 
 
+# What takes seconds: processes, pipelines on Beam, whole runs, commands on models.
+SLOW_NAMES = {
+    "subprocess",
+    "started",
+    "prepare",
+    "make_vocabulary",
+    "open_pipeline",
+    "Run",
+    "finetune",
+    "fit",
+    "run_command",
+}
+
+
+def calls_slow(function: Callable[..., object], seen: set[object]) -> bool:
+    """Does a function of the tests name something slow, itself or in a function of the tests that it calls?"""
+    function = inspect.unwrap(function)
+    if function in seen or not isinstance(function, types.FunctionType):
+        return False
+    seen.add(function)
+    codes = [function.__code__]
+    # Functions inside functions stand among the constants.
+    for code in codes:
+        codes += [inner for inner in code.co_consts if isinstance(inner, types.CodeType)]
+    names = {name for code in codes for name in code.co_names}
+    values = [function.__globals__.get(name) for name in names]
+    tests = [
+        value for value in values if "/tests/" in str(getattr(getattr(value, "__code__", None), "co_filename", ""))
+    ]
+    return bool(names & SLOW_NAMES) or any(calls_slow(value, seen) for value in tests)
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Is it marked so, or is it, or a fixture of it, built on what takes seconds? The dataset that all share is made once."""
+    if item.get_closest_marker("slow"):
+        return True
+    fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    made = [found[-1].func for name, found in fixtures.items() if name != "dataset"]
+    seen: set[object] = set()
+    return any(calls_slow(function, seen) for function in (item.function, *made))  # type: ignore[attr-defined]
+
+
+def fast_items(items: list[pytest.Item]) -> list[pytest.Item]:
+    """What `make test-fast` runs: of every quick test its first case, and of every folder at least one test."""
+    first = {(item.path, item.originalname): item for item in reversed(items)}.values()  # type: ignore[attr-defined]
+    fast = [item for item in reversed(first) if not is_slow(item)]
+    missing = sorted({str(item.path.parent) for item in items} - {str(item.path.parent) for item in fast})
+    if missing:
+        raise pytest.UsageError(
+            f"every folder of tests must hold a quick test for make test-fast, none is in {missing}"
+        )
+    return fast
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if FAST:
+        items[:] = fast_items(items)
     items.sort(key=lambda item: item.path.name not in LONG_FILES)
     if FUZZ_SECONDS:
         items[:] = [item for item in items if item.name.startswith("test_fuzz")]

@@ -16,6 +16,8 @@ from clozekit.model import Backbone, MaskedLM
 from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.tokenizers.common.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 def same_weights(a: Any, b: Any) -> bool:
     return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))

@@ -40,7 +40,7 @@ def test_every_built_in_model_can_be_estimated() -> None:
         ({"accelerator": "abacus"}, "accelerator must be one of t4, .*, got 'abacus'"),
     ],
 )
-def test_what_can_not_be_estimated_is_refused(change: dict[str, object], message: str) -> None:
+def test_costs_that_can_not_be_estimated_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         CostSettings(**{"corpus_gb": 1.0, **change})  # type: ignore[arg-type]
 

@@ -26,6 +26,8 @@ from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
 from clozekit.pipelines.rows import commit
 from clozekit.pipelines.verify import verify_dataset
 
+pytestmark = pytest.mark.slow
+
 STEPS = 50
 CONFIG = """\
 dataset: gs://ours/dataset

@@ -50,6 +50,7 @@ def test_the_rows_of_a_recipe_have_every_setting_that_is_not_worked_out() -> Non
     assert RowSettings().options() == PrepareSettings()
 
 
+@pytest.mark.slow
 def test_a_recipe_gives_the_dataset_that_its_options_give(
     corpus: Path, tokenizer_directory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

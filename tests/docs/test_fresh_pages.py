@@ -22,7 +22,7 @@ def test_the_command_reference_has_every_verb() -> None:
     assert [verb for verb in verbs if f"\n## clozekit {verb}\n" not in page] == []
 
 
-def test_one_time_for_the_demo() -> None:
+def test_the_time_of_the_demo_is_the_same_in_every_document() -> None:
     """Who names a time on two cores names this one; the time on a busy machine is eleven minutes."""
     for document in (*GUIDES, "BENCHMARKS.md", "CHANGELOG.md", "Makefile", "deploy/demo/run_demo.py"):
         text = re.sub(r"\s+", " ", read(document))
@@ -33,7 +33,7 @@ def test_one_time_for_the_demo() -> None:
     assert all(DEMO_TIME in re.sub(r"\s+", " ", read(name)) for name in ("README.md", "docs/index.md", "Makefile"))
 
 
-def test_one_result_for_the_demo() -> None:
+def test_the_result_of_the_demo_is_the_same_in_every_document() -> None:
     for document in ("README.md", "docs/index.md", "docs/benchmarks.md", "BENCHMARKS.md"):
         text = read(document)
         for number in ("3.644", "35.0%", "6.4%"):

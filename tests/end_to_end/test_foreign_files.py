@@ -140,6 +140,7 @@ def test_where_no_folder_can_be_is_refused_in_one_line(
     assert contents(tmp_path) == {"file": b"mine"} and contents(given) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_foreign_byte_is_there_after_the_command_and_after_it_ran_again(
     verb: str, given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -209,6 +210,7 @@ def kept_by(verb: str, out: Path) -> set[str]:
     return set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["prepare", "vocab", "export", "convert"])
 def test_every_foreign_object_of_a_store_is_there(verb: str, given: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store, again = fsspec.filesystem("memory"), ["--overwrite"] if verb in REPLACE else []

@@ -59,7 +59,7 @@ def test_where_a_token_is_found(name: str, token: AddedToken, text: str, found: 
 
 
 @pytest.mark.parametrize("name", small.NAMES)
-def test_what_stands_between_is_encoded_alone(name: str) -> None:
+def test_text_between_added_tokens_is_encoded_alone(name: str) -> None:
     tokenizer, own = with_tokens(name, AddedToken("<new>")), small.tokenizer(name)
     parts = [own.encode_batch([part]).token_ids.tolist() for part in ("the dog", " lazy fox")]
     new = own.vocabulary_size()
@@ -143,7 +143,7 @@ def test_keras_hub_has_nothing_for_them(name: str) -> None:
         ([{"content": "a"}, {"content": "a"}], "adds 'a' twice"),
     ],
 )
-def test_what_is_no_token_gets_one_line(rows: Any, message: str) -> None:
+def test_added_tokens_that_are_none_are_refused_in_one_line(rows: Any, message: str) -> None:
     own = small.tokenizer("bert")
     with pytest.raises(InputError, match=message) as caught:
         type(own)(own.get_vocabulary(), lowercase=True, added_tokens=rows)

@@ -52,7 +52,7 @@ def test_pieces_in_a_graph() -> None:
     assert tokenizer.tokenize(tf.constant(["a b"])).to_list() == [[b"a", "Ġ".encode(), b"b"]]
 
 
-def test_other_tensors_are_refused() -> None:
+def test_tensors_of_numbers_or_of_rank_2_are_refused() -> None:
     for wrong in (tf.constant([1]), tf.constant([["a"]])):
         with pytest.raises(InputError, match="rank 0 or 1"):
             families()[0].tokenize(wrong)

@@ -35,13 +35,13 @@ def both(request: pytest.FixtureRequest) -> tuple[Tokenizer, Tokenizer]:
     "texts",
     [[b"a b"], [b"a\xff b", "\ud800a"], [b"\xf0\x9f", b""], pa.array(["a b", ""]), pa.array([], pa.string()), ["a  b"]],
 )
-def test_both_give_the_same_ids(both: tuple[Tokenizer, Tokenizer], texts: Any) -> None:
+def test_with_and_without_tensorflow_texts_have_the_same_ids(both: tuple[Tokenizer, Tokenizer], texts: Any) -> None:
     off, on = (tokenizer.encode_batch(texts) for tokenizer in both)
     assert (off.token_ids.tolist(), off.row_lengths.tolist()) == (on.token_ids.tolist(), on.row_lengths.tolist())
 
 
 @pytest.mark.parametrize("texts", [None, 5, [None], [5], ["a", None], pa.array(["a", None]), pa.array([1]), object()])
-def test_both_refuse_what_is_no_text(both: tuple[Tokenizer, Tokenizer], texts: Any) -> None:
+def test_with_and_without_tensorflow_what_is_no_text_is_refused(both: tuple[Tokenizer, Tokenizer], texts: Any) -> None:
     lines = []
     for tokenizer in both:
         with pytest.raises(InputError, match="text") as caught:

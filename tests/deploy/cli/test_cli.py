@@ -116,6 +116,7 @@ def test_the_commands_refuse_what_is_no_dataset_preset_or_configuration(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_prepare_selects_as_its_options_and_its_file_say(
     tokenizer_directory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

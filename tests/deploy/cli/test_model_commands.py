@@ -49,6 +49,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_evaluate_prints_and_writes_json(
     preset: str, dataset: tuple[str, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +68,7 @@ def test_evaluate_prints_and_writes_json(
     assert "must hold manifest.json" in last_line(capsys)
 
 
+@pytest.mark.slow
 def test_finetune_and_predict(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f"{text}\t{label}" for text, label in (("the red cat", "yes"), ("the old dog", "no"))] * 8
     (tmp_path / "train.tsv").write_text("\n".join(["text here\tanswer", *rows]) + "\n", encoding="utf-8")
@@ -165,6 +167,7 @@ def test_pairs_come_two_by_two(tmp_path: Path) -> None:
         texts_to_classify(parse(["predict", "p", "--pairs", "--file", str(path)]))
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_it_all_and_writes_nothing(
     dataset: tuple[str, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

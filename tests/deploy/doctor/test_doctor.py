@@ -30,7 +30,7 @@ def test_a_sound_machine_has_nothing_red(
     assert files().find("ours/folder") == []
 
 
-def test_what_is_red_says_what_to_do_and_fails(
+def test_a_red_line_of_the_doctor_says_what_to_do_and_fails(
     storage: Storage, dataset: tuple[str, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "dataset"

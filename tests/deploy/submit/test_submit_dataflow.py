@@ -28,6 +28,8 @@ from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
 from clozekit.tokenizers.common.extras import EXTRAS
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[3]
 JOBS = "/v1b3/projects/my-project/locations/us-central1/jobs"
 IMAGE = "us-docker.pkg.dev/my-project/clozekit/pipelines:0.1.0"

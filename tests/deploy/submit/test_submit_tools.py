@@ -122,6 +122,7 @@ def test_what_gcloud_refuses_is_one_line_with_a_status_of_its_own(
     assert not any(" create " in call for call in calls(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
 def test_the_real_gcloud_takes_the_words_and_asks_for_a_login(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -216,7 +216,9 @@ def test_a_missing_pooler_is_named_where_it_matters(tmp_path: Path) -> None:
         ({"tie_word_embeddings": False}, "must hold cls.predictions.decoder.weight"),
     ],
 )
-def test_what_ours_is_not_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_settings_of_hugging_face_that_ours_lacks_are_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     _, preset = saved(tmp_path)
     change_config(preset, **changes)
     with pytest.raises(InputError, match=message):
@@ -288,7 +290,7 @@ def test_damaged_and_missing_weights_are_named(tmp_path: Path) -> None:
     assert MaskedLM.from_preset(str(preset), load_weights=False).backbone.num_layers == 1
 
 
-def test_what_can_not_be_saved_leaves_nothing(tmp_path: Path) -> None:
+def test_a_model_that_hugging_face_cannot_hold_leaves_no_files(tmp_path: Path) -> None:
     wide = small.text_classifier("roberta", hidden_dim=8)
     with pytest.raises(InputError, match="hidden_dim must be the backbone's 16"):
         save_huggingface(wide, tmp_path / "preset")

@@ -201,7 +201,7 @@ def test_code_in_a_preset_is_refused(task: BertMaskedLM, tmp_path: Path) -> None
         TextClassifier.from_preset(str(preset), preprocessor=None)
 
 
-def test_what_does_not_belong_is_named(task: BertMaskedLM, tmp_path: Path) -> None:
+def test_a_preset_of_another_class_and_wrong_settings_are_named(task: BertMaskedLM, tmp_path: Path) -> None:
     preset = str(tmp_path / "preset")
     task.save_to_preset(preset)
     with pytest.raises(

@@ -6,7 +6,7 @@ import tensorflow as tf
 from clozekit.model.reading.row_records import RecordFormat, derive, parse_rows
 
 
-def test_what_is_derived_from_the_lengths() -> None:
+def test_ids_positions_and_padding_follow_from_the_lengths_of_documents() -> None:
     derived = derive(tf.ragged.constant([[2, 3], [6], [1, 1, 1]], dtype=tf.int64), 6)
     assert derived["document_ids"].numpy().tolist() == [[1, 1, 2, 2, 2, 0], [1] * 6, [1, 2, 3, 0, 0, 0]]
     assert derived["positions"].numpy().tolist() == [[0, 1, 0, 1, 2, 0], [0, 1, 2, 3, 4, 5], [0, 0, 0, 0, 0, 0]]

@@ -71,7 +71,11 @@ def cut_back(directory: Path, step: int) -> None:
 
 
 COURSES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "phases": ({"phases": (PhaseSettings(7, "short", 16, 4), PhaseSettings(5))}, {}),
+    # Its first phase has a batch of its own, which grows.
+    "phases": (
+        {"phases": (PhaseSettings(7, "short", 16, 4), PhaseSettings(5)), "batch_ramp": BatchRampSettings(4, 3, 1)},
+        {},
+    ),
     "ramp": ({"batch_ramp": BatchRampSettings(4, 6, 2), "global_batch_size": 12, "micro_batch_size": 4}, {}),
     "bins": ({}, {"reader": ReaderSettings(open_shards=2, shuffle_block_rows=64, length_bins=(12, 24))}),
     "lamb on spans": (
@@ -94,8 +98,14 @@ def test_gone_on_anywhere_it_is_as_if_never_stopped(
         first = dataclasses.replace(train["phases"][0], dataset=short_dataset)
         train = {**train, "phases": (first, *train["phases"][1:])}
     config = config_for(dataset[0], tmp_path / "whole", train, **changes)
-    Run(config).train()
+    run = Run(config)
+    run.train()
     whole = curve(tmp_path / "whole")
+    if name == "phases":
+        # Rows of 16 tokens, 4 of them and then 16, and rows of 32; a stage ends a loop, as a checkpoint does.
+        rows = [(entry["step"], entry["rows_seen"]) for entry in whole if entry["kind"] == "train"]
+        assert rows == [(2, 8), (3, 12), (4, 28), (6, 60), (7, 76), (8, 84), (10, 100), (12, 116)]
+        assert run.task.backbone.max_sequence_length == 32
     expected = MaskedLM.from_preset(str(tmp_path / "whole" / "preset")).get_weights()
     # From before the end of the first phase, and from behind it.
     for step in (4, 8) if FULL else (4,):
@@ -106,26 +116,6 @@ def test_gone_on_anywhere_it_is_as_if_never_stopped(
         assert curve(directory) == whole
         weights = MaskedLM.from_preset(str(directory / "preset")).get_weights()
         assert all((a == b).all() for a, b in zip(weights, expected, strict=True))
-
-
-def test_the_rows_of_phases_and_of_a_growing_batch(
-    dataset: tuple[str, Manifest], short_dataset: str, tmp_path: Path
-) -> None:
-    phases = (PhaseSettings(6, short_dataset), PhaseSettings(6))
-    train = {"phases": phases, "batch_ramp": BatchRampSettings(4, 4, 1), "steps_per_loop": 3}
-    run = Run(config_for(dataset[0], tmp_path / "run", train))
-    run.train()
-    entries = [entry for entry in read_metrics(tmp_path / "run" / METRICS_FILE) if entry["kind"] == "train"]
-    # Rows of 16 and then of 32 tokens, at first 4 of them and then 8; a stage ends a loop, as a checkpoint does.
-    assert [(entry["step"], entry["rows_seen"]) for entry in entries] == [
-        (3, 12),
-        (4, 16),
-        (6, 32),
-        (8, 48),
-        (9, 56),
-        (12, 80),
-    ]
-    assert run.task.backbone.max_sequence_length == 32
 
 
 def test_a_run_ends_in_its_time_with_the_schedule_at_its_end(
@@ -157,14 +147,21 @@ def test_a_run_ends_in_its_time_with_the_schedule_at_its_end(
     assert read_metrics(directory / METRICS_FILE) == entries
 
 
-def test_the_vocabulary_is_filled_up_inside_and_cut_when_it_is_saved(
-    dataset: tuple[str, Manifest], tmp_path: Path
-) -> None:
-    run = Run(config_for(dataset[0], tmp_path / "run", {"steps": 4}))
-    size = dataset[1].tokenizer.vocabulary_size
-    assert run.task.backbone.vocabulary_size == 64 * -(-size // 64) > size
+@pytest.fixture(scope="module")
+def run_of_few_slots(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Four steps with too few slots for predictions."""
+    directory = tmp_path_factory.mktemp("slots") / "run"
+    run = Run(config_for(dataset[0], directory, {"steps": 4}, masking=MaskingSettings(num_slots=3)))
     run.train()
-    saved = MaskedLM.from_preset(str(tmp_path / "run" / "preset"))
+    return run
+
+
+def test_the_vocabulary_is_filled_up_inside_and_cut_when_it_is_saved(
+    dataset: tuple[str, Manifest], run_of_few_slots: Run
+) -> None:
+    run, size = run_of_few_slots, dataset[1].tokenizer.vocabulary_size
+    assert run.task.backbone.vocabulary_size == 64 * -(-size // 64) > size
+    saved = MaskedLM.from_preset(run.preset_directory)
     assert saved.backbone.vocabulary_size == size
     batch = {name: value for name, value in next(iter(run.evaluator._batches)).items() if name != "mask_overflow"}
     padded, cut = run.task.masked_logits(batch), saved.masked_logits(batch)
@@ -204,9 +201,9 @@ def test_a_damaged_shard_is_left_out_and_counted_when_the_configuration_says_so(
     assert shard.rows - 7 <= lost <= shard.rows
 
 
-def test_slots_that_are_too_few_show_in_the_log(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
-    Run(config_for(dataset[0], tmp_path / "run", {"steps": 4}, masking=MaskingSettings(num_slots=3))).train()
-    entries = [entry for entry in read_metrics(tmp_path / "run" / METRICS_FILE) if entry["kind"] == "train"]
+def test_slots_that_are_too_few_show_in_the_log(run_of_few_slots: Run) -> None:
+    path = Path(run_of_few_slots.config.directory) / METRICS_FILE
+    entries = [entry for entry in read_metrics(path) if entry["kind"] == "train"]
     assert all(entry["slot_overflow"] > 0 and entry["slot_use"] > 0.9 for entry in entries)
 
 

@@ -64,7 +64,7 @@ def test_pseudo_perplexity_of_all_texts_weighs_every_token_alike(start_preset: s
     )
 
 
-def test_what_does_not_belong_together_is_refused(
+def test_a_preset_and_a_dataset_that_do_not_belong_together_are_refused(
     start_preset: str, dataset: tuple[str, Manifest], corpus: Path, tokenizer_directory: str, tmp_path: Path
 ) -> None:
     options = EvaluatePresetSettings(xla=False)

@@ -36,7 +36,7 @@ def fits(tmp_path: Any, *changes: str) -> None:
         ("train.global_batch_size=8192", "train.micro_batch_size=32"),
     ],
 )
-def test_what_is_trained_fits(changes: tuple[str, ...], tmp_path: Any) -> None:
+def test_a_model_that_is_trained_fits_into_memory(changes: tuple[str, ...], tmp_path: Any) -> None:
     fits(tmp_path, *changes)
 
 
@@ -60,7 +60,7 @@ def test_what_is_trained_fits(changes: tuple[str, ...], tmp_path: Any) -> None:
         (["cluster.num_workers=1000000"], "cluster.num_workers must be at most 10,000"),
     ],
 )  # fmt: skip
-def test_what_no_machine_holds_is_refused(changes: list[str], message: str, tmp_path: Any) -> None:
+def test_a_model_that_no_machine_holds_is_refused(changes: list[str], message: str, tmp_path: Any) -> None:
     with pytest.raises(InputError) as caught:
         fits(tmp_path, *changes)
     assert message in str(caught.value)

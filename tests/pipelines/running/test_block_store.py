@@ -27,7 +27,7 @@ def test_blocks_come_back_as_they_were(in_files: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"text": "the cat sat"}\n', "{cut\n"])
-def test_nothing_of_them_is_left_behind(text: str, tokenizer_directory: str, tmp_path: Path) -> None:
+def test_no_block_is_left_behind(text: str, tokenizer_directory: str, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
     out = tmp_path / "out"
     # Of a run that was killed, by the list beside it.

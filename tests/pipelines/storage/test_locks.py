@@ -127,7 +127,7 @@ def test_the_lock_is_taken_by_one_of_many_threads_at_a_time(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_locked_stays_open(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_locked_stays_open(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with lock_directories([str(tmp_path / "file" / "below"), "memory://bucket/out"]):
         pass

@@ -10,7 +10,7 @@ import pytest
 from clozekit.tokenizers.common.import_hooks import around_import
 
 
-def test_it_is_called_once_around_the_first_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hook_is_called_once_around_the_first_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "waited_for.py").write_text("order.append('runs')\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "waited_for", raising=False)

@@ -92,7 +92,7 @@ def test_written_models_are_read_again() -> None:
         ({"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}, r"load the SentencePiece \*.model"),
     ],
 )
-def test_other_tokenizers_are_refused(content: dict, message: str, tmp_path: Path) -> None:
+def test_tokenizers_that_no_family_has_are_refused(content: dict, message: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
         load_tokenizer(tmp_path)

@@ -31,7 +31,9 @@ def cached_names() -> list[str]:
     return [name.split("/files/")[1] for name in relative_names(cache_directory()) if "/files/" in name]
 
 
-def test_it_is_of_the_class_that_was_asked_for(tokenizer: BertTokenizer, tokenizer_directory: str) -> None:
+def test_a_loaded_tokenizer_is_of_the_class_that_was_asked_for(
+    tokenizer: BertTokenizer, tokenizer_directory: str
+) -> None:
     for cls in (BertTokenizer, Tokenizer):
         found = cls.from_preset(tokenizer_directory)
         assert isinstance(found, BertTokenizer) and found.sha256() == tokenizer.sha256()

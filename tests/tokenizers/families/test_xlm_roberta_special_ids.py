@@ -25,7 +25,7 @@ def test_the_pieces_have_the_ids_that_are_left() -> None:
 
 
 @pytest.mark.parametrize("layout", ["ours", "Hugging Face"])
-def test_they_are_kept(layout: str, tmp_path: Path) -> None:
+def test_other_ids_of_special_tokens_are_kept(layout: str, tmp_path: Path) -> None:
     tokenizer = with_ids()
     if layout == "ours":
         tokenizer.save(tmp_path)

@@ -64,7 +64,7 @@ def test_every_word_of_the_counts_can_be_written() -> None:
     assert tokenizer.token_to_id("[UNK]") not in ids
 
 
-def test_other_processes_and_orders_learn_the_same() -> None:
+def test_word_pieces_are_the_same_from_every_process_and_order() -> None:
     program = (
         "import random, sys; from clozekit.tokenizers.learning.learn_word_pieces import learn_wordpiece;"
         "words = [a + b + c for a in 'abcdef' for b in 'ghijkl' for c in 'mnopqr'];"
@@ -81,7 +81,7 @@ def test_other_processes_and_orders_learn_the_same() -> None:
 @pytest.mark.parametrize(
     ("counts", "size", "message"), [({}, 100, "the input has none"), (COUNTS, 20, "must be at least 25")]
 )
-def test_too_little_is_refused(counts: dict[str, int], size: int, message: str) -> None:
+def test_a_vocabulary_of_too_few_words_or_pieces_is_refused(counts: dict[str, int], size: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         learn_wordpiece(counts, size)
 

@@ -43,7 +43,7 @@ def test_learned_models_have_the_size_asked_for() -> None:
     assert library.encode(TEXT) == albert.tokenize(TEXT).tolist() and library.pad_id() == 0
 
 
-def test_other_processes_learn_the_same() -> None:
+def test_byte_pairs_and_sentence_pieces_are_the_same_from_every_process() -> None:
     program = (
         "import hashlib, random, sys\n"
         "from clozekit.tokenizers.learning.learn_byte_pairs import learn_byte_pairs\n"

@@ -93,7 +93,7 @@ def test_values_are_of_their_types(change: str, name: str, value: object) -> Non
         ('name="\\ud800"', "name must be text without a null character, got '\\ud800'"),
     ],
 )
-def test_what_is_wrong_is_named(change: str, message: str) -> None:
+def test_a_wrong_key_or_value_of_settings_is_named(change: str, message: str) -> None:
     fields = {"name": "n"}
     with pytest.raises(InputError) as caught:
         apply_changes(fields, [change])

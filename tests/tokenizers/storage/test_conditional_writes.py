@@ -30,7 +30,7 @@ def test_a_file_is_written_where_nothing_or_what_was_seen_is(folder: str) -> Non
     assert list_names(folder) == ["manifest.json"]
 
 
-def test_what_another_has_written_stays(folder: str) -> None:
+def test_a_file_that_another_has_written_stays(folder: str) -> None:
     path = f"{folder}/manifest.json"
     write_bytes_whole(path, b"of another")
     with pytest.raises(ChangedMeanwhileError, match=r"manifest\.json"):

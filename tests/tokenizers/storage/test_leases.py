@@ -69,7 +69,7 @@ def test_a_killed_owner_of_this_machine_is_replaced_at_once(path: str, monkeypat
         assert record(path)["owner"] != "somebody"
 
 
-def test_one_that_was_replaced_is_told_and_leaves_the_record_of_the_other(path: str) -> None:
+def test_a_lease_that_was_replaced_is_told_and_leaves_the_record_of_the_other(path: str) -> None:
     with lease(path) as held:
         forge(path, owner="another")
         held._thread.join(timeout=30)

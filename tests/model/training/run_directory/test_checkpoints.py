@@ -40,7 +40,7 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_what_was_saved_comes_back(directory: str, background: bool) -> None:
+def test_a_saved_checkpoint_comes_back(directory: str, background: bool) -> None:
     checkpoints, variable = make(directory, 3.0, background=background)
     watch = Watch(((2, 0.1 + 0.2, 7.0), (3, 1 / 3, 1.0)), 0.7, 5)
     position = Position(7, 56, 1234, 8, 1, watch=watch)
@@ -66,7 +66,7 @@ def test_the_newest_and_the_best_are_kept(directory: str) -> None:
     assert saved_steps(plain) == [6, 7]
 
 
-def test_one_that_was_not_finished_does_not_count_and_goes(directory: str) -> None:
+def test_an_unfinished_checkpoint_does_not_count_and_goes(directory: str) -> None:
     checkpoints, _ = make(directory, 1.0)
     checkpoints.save(Position(1))
     checkpoints.save(Position(2))

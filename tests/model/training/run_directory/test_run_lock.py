@@ -33,7 +33,7 @@ def refusal(place: object) -> str:
         (("a", "p"), ("b", "q"), None),
     ],
 )
-def test_what_two_runs_share_is_refused(
+def test_a_directory_or_preset_of_two_runs_is_refused(
     first: tuple[str, str], second: tuple[str, str], place: str | None, tmp_path: Path
 ) -> None:
     (tmp_path / "b").mkdir()

@@ -61,7 +61,7 @@ def test_the_fingerprint_is_of_what_decides_the_run() -> None:
         (["masking.train_rate=0"], "masking.train_rate must be above 0 and at most 1, got 0"),
     ],
 )
-def test_what_is_wrong_is_named(path: Path, changes: list[str], message: str) -> None:
+def test_a_wrong_setting_of_a_run_is_named(path: Path, changes: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_config(path, changes)
 
