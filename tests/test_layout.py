@@ -65,7 +65,7 @@ ARROWS = {
     " tokenizers/storage",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",
-    "deploy": "model/families model/preprocessing model/presets model/tasks model/training tokenizers"
+    "deploy": "model/common model/families model/preprocessing model/presets model/tasks model/training tokenizers"
     " tokenizers/hub tokenizers/settings tokenizers/storage",
     "deploy/doctor": "deploy model model/reading model/training/cluster model/training/settings pipelines/dataset"
     " tokenizers/families tokenizers/storage",

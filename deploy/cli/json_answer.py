@@ -1,4 +1,4 @@
-"""`--json` of every verb with an answer: one JSON document on standard output and nothing else there, its keys in the help."""
+"""`--json` of every verb with an answer: one JSON document on standard output, its keys in the help."""
 
 import argparse
 import contextlib

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from clozekit.model.common.freed_memory import keep_freed_memory
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.endings import WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
@@ -89,6 +90,7 @@ class TrainingRun(ABC, Generic[Result]):
         Raises an EarlyEndError when it ends before with nothing lost: a signal came, or another worker is gone. Raises
         InputError when another run is at work in its directory.
         """
+        keep_freed_memory()
         with ExitStack() as held:
             self._lock = self._take_lock(held)
             return self._train_locked()

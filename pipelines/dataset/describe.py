@@ -136,7 +136,7 @@ def sample_rows(manifest: Manifest, directory: str, tokenizer: Tokenizer, num_ro
 
         >>> from clozekit.pipelines.dataset.describe import sample_rows
         >>> from clozekit.pipelines.dataset.manifest import read_manifest
-        >>> next(sample_rows(read_manifest("tiny/dataset"), "tiny/dataset", tokenizer, num_rows=1)).documents
+        >>> next(sample_rows(read_manifest("tiny/dataset"), "tiny/dataset", tokenizer, num_rows=1)).texts
         ('[CLS] the brown dog jumped over the lazy fox . [SEP]',)
     """
     if tokenizer.sha256() != manifest.tokenizer.sha256:

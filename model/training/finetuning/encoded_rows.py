@@ -14,6 +14,8 @@ from clozekit.model.training.finetuning.labelled_texts import LabelledTexts
 # Texts that are tokenized together.
 _CHUNK_TEXTS = 4096
 SHORTEST_BATCH = 32
+# To see which lengths a run needs; a batch beyond them that needs another one takes the next longer.
+_MOST_BATCHES_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,6 @@ class EncodedRows:
     def num_full(self) -> int:
         """Rows without any room left: those that were cut, and those that just fit."""
         return int((self.lengths == self.sequence_length).sum())
-
-    def lengths_of_batches(self) -> tuple[int, ...]:
-        """Those of `batch_lengths` that a batch of these rows can have, the shortest first."""
-        lengths = batch_lengths(self.sequence_length)
-        return tuple(lengths[number] for number in np.unique(np.searchsorted(lengths, self.lengths)))
 
     def batch(self, rows: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
         """The model's inputs, each int32 (B, length), for the rows of these numbers; length: the smallest of
@@ -98,9 +95,23 @@ def training_rows(num_rows: int, seed: int, first: int, batch_size: int) -> np.n
     return rows[begin : begin + batch_size]
 
 
+def lengths_of_run(rows: EncodedRows, seed: int, batch_size: int, num_batches: int) -> tuple[int, ...]:
+    """Those of `batch_lengths` that the batches of a run are computed in, the shortest first: those that its first ones
+    need, and the one that holds every row."""
+    lengths = batch_lengths(rows.sequence_length)
+    of_rows = rows.lengths
+    needed = {
+        int(of_rows[training_rows(len(rows), seed, number * batch_size, batch_size)].max())
+        for number in range(min(num_batches, _MOST_BATCHES_LOOKED_AT))
+    }
+    places = np.searchsorted(lengths, sorted(needed | {int(of_rows.max())}))
+    return tuple(lengths[place] for place in sorted(set(places.tolist())))
+
+
 def training_batches(
     rows: EncodedRows,
     labels: np.ndarray,
+    lengths: tuple[int, ...],
     seed: int,
     first: int,
     batch_size: int,
@@ -108,9 +119,8 @@ def training_batches(
     num_workers: int = 1,
 ) -> tf.data.Dataset:
     """What one worker reads of the global batches from row number `first` on, without end: the model's inputs, int32
-    (B, T), labels (B,), and length_bin, int32 (B,): the number of the length in `rows.lengths_of_batches()` that the
-    whole batch needs, the same for all workers; T is the longest of these."""
-    lengths = rows.lengths_of_batches()
+    (B, T), labels (B,), and length_bin, int32 (B,): the number of the shortest of `lengths` that holds the whole batch, the
+    same for all workers; T is the longest of these."""
     share = batch_size // num_workers
 
     def batches() -> Iterator[dict[str, np.ndarray]]:

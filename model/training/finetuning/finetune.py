@@ -15,7 +15,7 @@ from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
 from clozekit.model.tasks.text_classifier import TextClassifier
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.finetuning.encoded_rows import EncodedRows, encode_rows, training_batches
+from clozekit.model.training.finetuning.encoded_rows import EncodedRows, encode_rows, lengths_of_run, training_batches
 from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_finetune_data
 from clozekit.model.training.finetuning.task_metrics import classification_metrics, regression_metrics
 from clozekit.model.training.flops import Dimensions
@@ -105,8 +105,8 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         self._validation_rows = [encode_rows(split.examples, preprocessor) for split in self.data.validation]
         self._test_rows = [encode_rows(examples, preprocessor) for examples in self.data.test]
         self.objective = objective_named(config.task)
-        lengths = self._train_rows.lengths_of_batches()
-        sizes = BatchSizes(lambda _: lengths, lambda _: 0)
+        self._lengths = lengths_of_run(self._train_rows, config.seed, batch_size, self.settings.steps)
+        sizes = BatchSizes(lambda _: self._lengths, lambda _: 0)
         self.step = TrainStep(self.task, self.objective, self._optimizer, self.settings, self.stages, sizes, strategy)
         self._logits = tf.function(self._batch_logits, jit_compile=self.settings.xla, autograph=False)
         self.checkpoints = Checkpoints(
@@ -142,12 +142,13 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         self._look_at(evaluations(log.entries))
 
     def row_length(self, stage: Stage) -> tuple[int, int]:
-        return self._train_rows.lengths_of_batches()[-1], 0
+        return self._lengths[-1], 0
 
     def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
         return training_batches(
             self._train_rows,
             self.data.train.labels,
+            self._lengths,
             self.config.seed,
             row,
             stage.global_batch_size,

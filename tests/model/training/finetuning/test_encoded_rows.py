@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from clozekit.model import BertTextClassifierPreprocessor
-from clozekit.model.training.finetuning.encoded_rows import batch_lengths, encode_rows, training_rows
+from clozekit.model.training.finetuning.encoded_rows import (
+    EncodedRows,
+    batch_lengths,
+    encode_rows,
+    lengths_of_run,
+    training_batches,
+    training_rows,
+)
 from clozekit.model.training.finetuning.labelled_texts import LabelledTexts
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
@@ -47,3 +54,44 @@ def test_every_epoch_holds_every_row_once_in_its_own_order() -> None:
     assert np.bincount(training_rows(3, 0, 7, 7)).sum() == 7
     # numpy.random.default_rng([7, 0]).permutation(10): a change of it changes every run.
     assert first.tolist() == [8, 0, 7, 1, 3, 6, 2, 4, 5, 9]
+
+
+def rows_of(lengths: list[int], sequence_length: int) -> EncodedRows:
+    ids = np.concatenate([np.full(length, number + 1) for number, length in enumerate(lengths)])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return EncodedRows(ids, np.zeros_like(ids), starts, 0, sequence_length, ("token_ids", "padding_mask"))
+
+
+def test_a_run_computes_only_in_lengths_that_its_batches_need() -> None:
+    # Four long rows and many short ones: by seed 0 the batches of 4 need these lengths.
+    rows = rows_of([5] * 36 + [40, 70, 200, 250], 300)
+    needed = {int(rows.lengths[training_rows(40, 0, first, 4)].max()) for first in range(0, 40, 4)}
+    assert needed == {5, 40, 200, 250}
+    assert lengths_of_run(rows, 0, 4, 10) == (32, 64, 256)
+    # Of a run that sees none of the long rows, the one that would hold them is there all the same.
+    assert lengths_of_run(rows, 0, 1, 1) == (32, 256)
+    assert lengths_of_run(rows_of([5] * 9, 300), 0, 4, 10) == (32,)
+
+
+def test_workers_share_batches_whose_length_the_whole_batch_decides() -> None:
+    rows = rows_of([5] * 36 + [40, 70, 200, 250], 300)
+    labels = np.arange(40, dtype=np.int32)
+    lengths = lengths_of_run(rows, 0, 4, 10)
+
+    def batches(worker: int, num_workers: int) -> list[dict[str, np.ndarray]]:
+        read = training_batches(rows, labels, lengths, 0, 8, 4, worker, num_workers)
+        return list(read.take(8).as_numpy_iterator())
+
+    whole, shares = batches(0, 1), [batches(worker, 2) for worker in range(2)]
+    for number, batch in enumerate(whole):
+        chosen = training_rows(40, 0, 8 + 4 * number, 4)
+        assert batch["labels"].tolist() == chosen.tolist()
+        assert batch["padding_mask"].sum(axis=1).tolist() == rows.lengths[chosen].tolist()
+        assert batch["token_ids"].max(axis=1).tolist() == (chosen + 1).tolist()
+        assert batch["token_ids"].shape == (4, 256)
+        needed = rows.lengths[chosen].max()
+        place = batch["length_bin"][0]
+        assert lengths[place] >= needed and (place == 0 or lengths[place - 1] < needed)
+        for name, values in batch.items():
+            halves = [share[number][name] for share in shares]
+            assert np.concatenate(halves).tolist() == values.tolist(), name
