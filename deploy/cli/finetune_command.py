@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from clozekit.deploy.cli.command import PRESET_HELP, command
+from clozekit.deploy.cli.json_answer import JsonAnswer, kept_free
 from clozekit.deploy.quiet_loading import load_tensorflow
 
+ANSWER = JsonAnswer(("best_step", "metric", "metrics", "preset", "report"))
 # Option -> key of the configuration.
 FINETUNE_KEYS = {
     "init_from": "init_from",
@@ -49,6 +51,7 @@ def add(commands: Any) -> None:
     group.add_argument("--text", metavar="COLUMN", help="the column of the texts: its name, or its number from 0")
     group.add_argument("--text-pair", metavar="COLUMN", help="the column of the second text, for pairs")
     group.add_argument("--label", metavar="COLUMN", help="the column of the labels")
+    ANSWER.add_to(parser)
     parser.set_defaults(run=run)
 
 
@@ -71,14 +74,18 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.reports.finetune_report import write_finetune_report
 
     run = FinetuneRun(config, workers)
-    if workers.is_chief:
-        if run.data.num_skipped:
-            print(f"{run.data.num_skipped:,} bad rows were left out (data.skip_bad_rows)")
-        print(run.summary)
-    result = run.train()
+    with kept_free(arguments.json):
+        if workers.is_chief:
+            if run.data.num_skipped:
+                print(f"{run.data.num_skipped:,} bad rows were left out (data.skip_bad_rows)")
+            print(run.summary)
+        result = run.train()
     if not workers.is_chief:
         return
     report = write_finetune_report(run, result)
+    if arguments.json:
+        ANSWER.show(**result, preset=run.preset_directory, report=report)
+        return
     for split, metrics in result["metrics"].items():
         print(f"{split}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     print(f"best step {result['best_step']:,}\npreset {run.preset_directory}\nreport {report}")

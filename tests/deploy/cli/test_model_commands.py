@@ -88,6 +88,11 @@ def test_finetune_and_predict(preset: str, tmp_path: Path, capsys: pytest.Captur
     out = capsys.readouterr().out
     assert f"preset {directory}/preset\nreport {directory}/report.html" in out
     assert "14 examples of up to 32 tokens" in out
+    # Run again, it says the same in JSON.
+    assert main([*arguments, "--json"]) == 0
+    written = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
+    places = {"preset": f"{directory}/preset", "report": f"{directory}/report.html"}
+    assert json.loads(capsys.readouterr().out) == written | places
     assert "files sha256" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
     assert main(["predict", f"{directory}/preset", "--json", "the red cat", "the old dog"]) == 0
