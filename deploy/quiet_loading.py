@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from clozekit.model.common.freed_memory import keep_freed_memory
 from clozekit.tokenizers.common.quiet_libraries import is_debugging, quiet_stderr
 
 
 def load_tensorflow(first: Callable[[], Any] | None = None) -> Any:
     """Returns what `first` gives, which is called before TensorFlow looks for its devices."""
+    # No verb loads what belongs to models before it is asked to.
+    from clozekit.model.common.freed_memory import keep_freed_memory
+
     keep_freed_memory()
     with quiet_stderr():
         import keras  # noqa: F401

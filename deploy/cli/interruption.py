@@ -74,7 +74,7 @@ class Interruption:
             what = "interrupted" if self.received == signal.SIGINT else f"stopped by {self.received.name}"
             # A progress bar on a terminal stands on the line that is begun.
             line = "\n" if os.isatty(self._screen) else ""
-            os.write(self._screen, f"{line}{self.command}: {what}; run it again to go on\n".encode())
+            os.write(self._screen, f"{line}{self.command}: {what}; run it again to resume\n".encode())
         return self.status
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:

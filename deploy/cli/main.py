@@ -56,7 +56,7 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
         require_extras("the command", *arguments.needs)
         arguments.run(arguments)
     except KeyboardInterrupt:
-        return f"{name}: interrupted; run it again to go on", EXIT_INTERRUPTED
+        return f"{name}: interrupted; run it again to resume", EXIT_INTERRUPTED
     except Exception as error:
         line, status = _line_of(error)
         if line is None:

@@ -21,7 +21,7 @@ from clozekit.pipelines.running.runners import open_pipeline, runner_options
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found through /proc")
 
-INTERRUPTED, STOPPED = "interrupted; run it again to go on", "stopped by SIGTERM; run it again to go on"
+INTERRUPTED, STOPPED = "interrupted; run it again to resume", "stopped by SIGTERM; run it again to resume"
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_a_signal_saves_and_ends_with_75(dataset: tuple[str, Manifest], uninterr
             # One line, in the words of what happened.
             line = child.output().strip().splitlines()[-1]
             assert line == (
-                f"clozekit train: stopped by {number.name}, saved at step {step} of {STEPS}; run it again to go on"
+                f"clozekit train: stopped by {number.name}, saved at step {step} of {STEPS}; run it again to resume"
             )
     with started("-m", "clozekit.deploy.cli", "train", config) as child:
         finished(child)
