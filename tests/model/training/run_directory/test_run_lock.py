@@ -99,6 +99,6 @@ class Sums:
 def test_all_workers_end_when_the_chief_is_refused(is_chief: bool, message: str, tmp_path: Path) -> None:
     run: Any = Run.__new__(Run)
     run.workers, run.directory, run._lock = Sums(is_chief), str(tmp_path), None
-    run.config = type("Config", (), {"preset": None})()
+    run.preset_directory = f"{tmp_path}/preset"
     with locked(str(tmp_path / "_lock")), pytest.raises(InputError, match=message):
         run.train()
