@@ -1,7 +1,6 @@
 """The parser of the command: every verb with its options, in the order in which `--help` lists them."""
 
 import argparse
-import importlib.metadata
 import sys
 from collections.abc import Sequence
 
@@ -47,13 +46,23 @@ VERBS = (
 )
 
 
+class _ShowVersion(argparse.Action):
+    """Looks the version up when it is asked for: that takes as long as all of Python's start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import importlib.metadata
+
+        print(f"clozekit {importlib.metadata.version('clozekit')}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clozekit",
         description="From raw text to a pretrained masked language model.",
         epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which);"
         " 3 an extra of Clozekit is not installed; 130 interrupted by"
-        " Ctrl-C, 143 stopped by SIGTERM; 75 `train` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
+        " Ctrl-C, 143 stopped by SIGTERM; 75 `train` or `finetune` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
         " lost another worker: in all these cases the same command goes on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
         " 1 any other failure.",
     )
@@ -62,8 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--version",
-        action="version",
-        version=f"clozekit {importlib.metadata.version('clozekit')}",
+        action=_ShowVersion,
+        nargs=0,
+        default=argparse.SUPPRESS,
         help="say the version",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
