@@ -24,7 +24,7 @@ from clozekit.tokenizers.common.errors import InputError
 
 # Verbs whose answer is a list, a line a text, or no document at all but a file, a job or a run that others watch.
 LISTS = {"doctor": ("name", "status", "found", "advice"), "fill": ("text", "masks"), "predict": ("text", "label")}
-WITHOUT = {"demo", "finetune", "submit"}
+WITHOUT = {"demo", "submit"}
 
 
 def help_of(*words: str) -> str:
