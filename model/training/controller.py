@@ -1,7 +1,8 @@
 """Pretraining: builds a run from its configuration and its dataset, and saves its preset."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import tensorflow as tf
 
@@ -18,13 +19,12 @@ from clozekit.model.training.datasets import check_all_shards, read_datasets
 from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
-from clozekit.model.training.run_directory.checkpoints import Checkpoints, training_variables
 from clozekit.model.training.run_directory.run_files import TRAIN, check_run_directory
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage, stages_of
-from clozekit.model.training.step import BatchSizes, LoopResult, TrainStep
+from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun
 
 
@@ -86,14 +86,8 @@ class Run(TrainingRun[dict[str, float]]):
         self.objective = masked_lm_objective.OBJECTIVE
         self.step = pretraining_step(self.task, self._optimizer, config, strategy)
         self._masking = masking_options(config, self.manifest, self.tokenizer)
-        self.checkpoints = Checkpoints(
-            f"{self.directory}/checkpoints",
-            training_variables(self.task, self._optimizer),
-            {**config.course(), "dataset_sha256": "+".join(m.dataset_sha256 for m in self.manifests.values())},
-            config.checkpoint.keep,
-            config.checkpoint.keep_best,
-            config.checkpoint.background,
-        )
+        sha256 = "+".join(manifest.dataset_sha256 for manifest in self.manifests.values())
+        self.checkpoints = self.open_checkpoints(self._optimizer, {**config.course(), "dataset_sha256": sha256})
         batches = validation_batches(
             config.dataset,
             self.manifest,
@@ -136,17 +130,8 @@ class Run(TrainingRun[dict[str, float]]):
             self.config.reader,
         )
 
-    def run_loop(
-        self,
-        batches: Iterator[dict[str, tf.Tensor]],
-        first_step: int,
-        num_steps: int,
-        stage: int,
-        time_share: tuple[float, float],
-    ) -> LoopResult:
-        dataset = self.stages[stage].dataset
-        with damage_named(dataset, self.manifests[dataset]):
-            return super().run_loop(batches, first_step, num_steps, stage, time_share)
+    def reading(self, stage: Stage) -> AbstractContextManager[None]:
+        return damage_named(stage.dataset, self.manifests[stage.dataset])
 
     def try_step(self) -> dict[str, tf.TensorSpec]:
         """One step of the first stage on rows of padding: compiles what training compiles. What it changes is saved

@@ -3,7 +3,7 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -16,8 +16,9 @@ from clozekit.model.training.cluster.endings import WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.objectives.objective import Objective
-from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved
-from clozekit.model.training.run_directory.run_files import CONFIG_FILE, claim_run_directory
+from clozekit.model.training.optimizers.optimizer import Optimizer
+from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, training_variables
+from clozekit.model.training.run_directory.run_files import CHECKPOINTS, CONFIG_FILE, claim_run_directory
 from clozekit.model.training.run_directory.run_lock import RunLock, lock_run
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_directory.small_files import write_text
@@ -83,6 +84,22 @@ class TrainingRun(ABC, Generic[Result]):
     @abstractmethod
     def finish(self, metrics: dict[str, float]) -> Result:
         """What is done behind the last step; metrics: of the last evaluation."""
+
+    def reading(self, stage: Stage) -> AbstractContextManager[None]:
+        """Entered while rows of a stage are read: names what is wrong with them."""
+        return nullcontext()
+
+    def open_checkpoints(self, optimizer: Optimizer, identity: Mapping[str, object]) -> Checkpoints:
+        """Those of this run. identity: what has to be the same for it to go on."""
+        settings = self.settings.checkpoint
+        return Checkpoints(
+            f"{self.directory}/{CHECKPOINTS}",
+            training_variables(self.task, optimizer),
+            identity,
+            settings.keep,
+            settings.keep_best,
+            settings.background,
+        )
 
     def train(self) -> Result:
         """Trains to the end, going on from the newest checkpoint.
@@ -201,9 +218,10 @@ class TrainingRun(ABC, Generic[Result]):
     ) -> LoopResult:
         """Runs steps of one stage; time_share: of `train.hours`, what is used before them, and what each will use."""
         self._lock.check()
-        return self.step.run_loop(
-            batches, tf.constant(first_step), tf.constant(num_steps), *map(tf.constant, time_share), stage=stage
-        )
+        with self.reading(self.stages[stage]):
+            return self.step.run_loop(
+                batches, tf.constant(first_step), tf.constant(num_steps), *map(tf.constant, time_share), stage=stage
+            )
 
     def say(self, text: str) -> None:
         """A line on the screen, of the chief alone."""

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import tensorflow as tf
@@ -32,8 +32,9 @@ class EncodedRows:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
+        """Tokens of each row (N,)."""
         return np.diff(self.starts)
 
     def num_full(self) -> int:
@@ -99,13 +100,11 @@ def lengths_of_run(rows: EncodedRows, seed: int, batch_size: int, num_batches: i
     """Those of `batch_lengths` that the batches of a run are computed in, the shortest first: those that its first ones
     need, and the one that holds every row."""
     lengths = batch_lengths(rows.sequence_length)
-    of_rows = rows.lengths
-    needed = {
-        int(of_rows[training_rows(len(rows), seed, number * batch_size, batch_size)].max())
+    needed = [
+        rows.lengths[training_rows(len(rows), seed, number * batch_size, batch_size)].max()
         for number in range(min(num_batches, _MOST_BATCHES_LOOKED_AT))
-    }
-    places = np.searchsorted(lengths, sorted(needed | {int(of_rows.max())}))
-    return tuple(lengths[place] for place in sorted(set(places.tolist())))
+    ]
+    return tuple(lengths[place] for place in np.unique(np.searchsorted(lengths, [*needed, rows.lengths.max()])))
 
 
 def training_batches(

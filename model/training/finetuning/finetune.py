@@ -22,7 +22,6 @@ from clozekit.model.training.flops import Dimensions
 from clozekit.model.training.memory_limits import check_step_fits
 from clozekit.model.training.objectives.objective import objective_named
 from clozekit.model.training.optimizers.optimizer import Optimizer
-from clozekit.model.training.run_directory.checkpoints import Checkpoints, training_variables
 from clozekit.model.training.run_directory.run_files import (
     FINETUNE,
     PREDICTIONS,
@@ -109,14 +108,8 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         sizes = BatchSizes(lambda _: self._lengths, lambda _: 0)
         self.step = TrainStep(self.task, self.objective, self._optimizer, self.settings, self.stages, sizes, strategy)
         self._logits = tf.function(self._batch_logits, jit_compile=self.settings.xla, autograph=False)
-        self.checkpoints = Checkpoints(
-            f"{self.directory}/checkpoints",
-            training_variables(self.task, self._optimizer),
-            {**config.course(), "dataset_sha256": self.data.sha256},
-            config.checkpoint.keep,
-            config.checkpoint.keep_best,
-            config.checkpoint.background,
-        )
+        identity = {**config.course(), "dataset_sha256": self.data.sha256}
+        self.checkpoints = self.open_checkpoints(self._optimizer, identity)
 
     def _prediction_files(self) -> tuple[str, ...]:
         names = [split.name for split in self.data.validation] + [Path(one.source).stem for one in self.data.test]

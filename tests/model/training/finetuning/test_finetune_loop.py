@@ -1,7 +1,6 @@
 """What fine-tuning has of the common loop: it ends on signals, goes back, trains on several devices, takes old names."""
 
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 from finetune_runs import curve, run_of, settings_of
 from helper_folder import HELPERS
 from long_variants import FULL
+from poisoned_runs import poisoned
 from processes import finished, free_ports, started
 
 from clozekit.model import TextClassifier
@@ -119,31 +119,12 @@ def test_two_workers_fine_tune_as_one(start_preset: str, labelled: Path, whole: 
     assert_same_course(tmp_path, whole)
 
 
-class PoisonedRun(FinetuneRun):
-    """A run whose rows from 200 to 260 give no finite gradient, as far as the loop can tell."""
-
-    def batches_from(self, stage_index: int, row: int) -> Any:
-        self.next_row = row
-        return super().batches_from(stage_index, row)
-
-    def run_loop(
-        self, batches: Any, first_step: int, num_steps: int, stage: int, time_share: tuple[float, float]
-    ) -> Any:
-        result = super().run_loop(batches, first_step, num_steps, stage, time_share)
-        rows = range(self.next_row, self.next_row + 16 * num_steps)
-        self.next_row = rows.stop
-        if rows.start < 260 and rows.stop > 200:
-            sums = result.sums._replace(loss=0.0, count=0.0, correct=0.0)
-            result = result._replace(sums=sums, skipped=num_steps, gradient_norm=math.inf)
-        return result
-
-
 def test_fine_tuning_goes_back_and_on_behind_the_bad_rows(start_preset: str, labelled: Path, tmp_path: Path) -> None:
     config = settings_of(
         *(start_preset, labelled, tmp_path, "train.steps_per_loop=2", "checkpoint.every_steps=4", "train.epochs=4"),
         *("divergence.num_bad_steps=4", "divergence.action=go_back", "evaluate.every_steps=20"),
     )
-    run = PoisonedRun(config)
+    run = poisoned(FinetuneRun, range(200, 260))(config)
     run.train()
     events = [entry for entry in curve(tmp_path) if entry["kind"] == "event"]
     # Steps 13 to 16 were the first that were skipped; then the last of the bad rows were gone.

@@ -1,12 +1,12 @@
 """A loss that goes wrong stops the run with its last good checkpoint named, or sends it back."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from poisoned_runs import poisoned
 
 from clozekit.model.training.controller import Run
 from clozekit.model.training.objectives.divergence import Watch, watch_loop
@@ -122,25 +122,6 @@ def test_going_back_leaves_out_the_rows_and_gives_up_in_the_end(dataset: tuple[s
     assert steps == sorted(set(steps))
 
 
-class PoisonedRun(Run):
-    """A run whose rows from 100 to 150 give no finite gradient, as far as the loop can tell."""
-
-    def batches_from(self, stage_index: int, row: int) -> Any:
-        self.next_row = row
-        return super().batches_from(stage_index, row)
-
-    def run_loop(
-        self, batches: Any, first_step: int, num_steps: int, stage: int, time_share: tuple[float, float]
-    ) -> Any:
-        result = super().run_loop(batches, first_step, num_steps, stage, time_share)
-        rows = range(self.next_row, self.next_row + 8 * num_steps)
-        self.next_row = rows.stop
-        if rows.start < 150 and rows.stop > 100:
-            sums = result.sums._replace(loss=0.0, count=0.0, correct=0.0)
-            result = result._replace(sums=sums, skipped=num_steps, gradient_norm=math.inf)
-        return result
-
-
 def test_behind_the_bad_rows_training_goes_on(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
     config = config_for(
         dataset[0],
@@ -149,7 +130,7 @@ def test_behind_the_bad_rows_training_goes_on(dataset: tuple[str, Manifest], tmp
         train=TrainSettings(steps=30, global_batch_size=8, steps_per_loop=2, xla=False),
         divergence=DivergenceSettings(num_bad_steps=4, action="go_back"),
     )
-    run = PoisonedRun(config)
+    run = poisoned(Run, range(100, 150))(config)
     log = MetricsLog(tmp_path, 0)
     loop = TrainingLoop(run, Position(), log, StopSignals())
     loop.train()
