@@ -14,6 +14,9 @@ NEEDED_MB := 5000
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1/|/kubernetes/aio/' $(VENV)/lib $(TYPED) || true
 
+# Else pytest rewrites every test, and Python compiles every file of ours, in each process anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo docs test test-fast fuzz check typing test-parity bench-doors bench-tokenizers bench-models bench-training bench-pipeline
 
 help:

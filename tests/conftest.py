@@ -10,6 +10,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 import contextlib
 import inspect
 import json
+import multiprocessing.util
 import random
 import shutil
 import sys
@@ -87,6 +88,8 @@ def sentences(seed: int, count: int) -> list[str]:
 @pytest.fixture(scope="session", autouse=True)
 def temporary_files() -> Iterator[None]:
     """Beam and PyTorch leave directories in the system's folder for temporary files: here they go with the tests."""
+    # What forks processes keeps its socket here until Python ends, after the tests.
+    multiprocessing.util.get_temp_dir()
     # Not below pytest's own folder: paths of sockets may have 107 characters.
     directory = tempfile.mkdtemp(prefix="clozekit-tests-")
     patch = pytest.MonkeyPatch()

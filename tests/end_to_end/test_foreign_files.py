@@ -6,8 +6,6 @@ CLOZEKIT_FULL=1 tries ten times as many folders and moments of a kill.
 import json
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import yaml
 from dies import KILLED
 from helper_folder import HELPERS
 from long_variants import FULL
+from processes import ran
 
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.demo import demo_corpus
@@ -185,9 +184,8 @@ def test_every_foreign_byte_is_there_when_the_command_is_killed_and_run_again(
         out = root / "out"
         planted = plant(root, ["precious.txt", *BESIDE])
         command = commands(given, out)[verb]
-        runner = [sys.executable, str(HELPERS / "dies.py"), str(moment), *command]
-        status = subprocess.run(runner, capture_output=True, check=False).returncode
-        assert status in (0, KILLED)
+        status, output = ran(str(HELPERS / "dies.py"), str(moment), *command)
+        assert status in (0, KILLED), output
         check_untouched(root, planted)
         assert main(command) == 0
         check_untouched(root, planted)

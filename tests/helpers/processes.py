@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from forked_python import ForkedPython
+
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
 
 TIMEOUT_SECONDS = 300
@@ -27,7 +29,7 @@ def free_ports(count: int) -> list[int]:
 class Child:
     """A running Python process and what it says."""
 
-    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | ForkedPython, output: Path) -> None:
         self.process = process
         self._output = output
 
@@ -46,22 +48,29 @@ class Child:
 
 @contextmanager
 def started(*arguments: str, inside: Sequence[str] = (), **variables: str) -> Iterator[Child]:
-    """A Python process that does not outlive the block. variables: added to the environment; inside: words before the
-    command, which must end by becoming it."""
+    """`python ARGUMENTS` as a process that does not outlive the block. variables: added to the environment; inside: words
+    before the command, which must end by becoming it: then Python is started anew, and forked otherwise."""
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "output"
-        with output.open("wb") as stream:
-            process = subprocess.Popen(
-                [*inside, sys.executable, *arguments],
-                env={**os.environ, **variables},
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
-        child = Child(process, output)
+        output.touch()
+        environment = {**os.environ, **variables}
+        if inside:
+            with output.open("wb") as stream:
+                command = [*inside, sys.executable, *arguments]
+                process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+            child = Child(process, output)
+        else:
+            child = Child(ForkedPython(arguments, environment, output), output)
         try:
             yield child
         finally:
             child.kill()
+
+
+def ran(*arguments: str) -> tuple[int, str]:
+    """The exit status and the output of `python ARGUMENTS`, forked."""
+    with started(*arguments) as child:
+        return child.ended(), child.output()
 
 
 def finished(*children: Child) -> None:

@@ -1,9 +1,7 @@
 """`fit` on two replicas takes what the preprocessors give. TensorFlow's devices are set before it starts: a process."""
 
-import subprocess
-import sys
-
 from helper_folder import HELPERS
+from processes import ran
 
 SCRIPT = """
 import sys
@@ -35,7 +33,6 @@ print("fitted")
 
 
 def test_fit_under_mirrored_strategy() -> None:
-    command = [sys.executable, "-c", SCRIPT, str(HELPERS)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    assert ran.stdout.split() == ["fitted"]
+    status, output = ran("-c", SCRIPT, str(HELPERS))
+    assert status == 0, output[-3000:]
+    assert output.split()[-1] == "fitted"

@@ -3,9 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import pytest
 import tensorflow as tf
 from helper_folder import HELPERS
 from long_variants import FULL
+from processes import started, wait_for_step
 
 from clozekit.model import MaskedLM
 from clozekit.model.training.controller import Run
@@ -99,19 +97,10 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped_compiled_too(
     """Without XLA, and at random places: see test_kills.py."""
     at_step = 6
     directory = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, f"{Path(__file__).parent}:{HELPERS}", dataset[0], str(directory), str(at_step)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        # It waits by itself after `at_step`, so that the kill always finds it in the middle.
-        while max((entry["step"] for entry in read_metrics(directory / METRICS_FILE)), default=0) < at_step:
-            assert process.poll() is None
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.wait()
+    # It waits by itself after `at_step`, so that the kill always finds it in the middle.
+    with started("-c", KILLED, f"{Path(__file__).parent}:{HELPERS}", dataset[0], str(directory), str(at_step)) as child:
+        wait_for_step(directory, at_step, child)
+        child.kill()
     assert not (directory / "preset").exists()
     uninterrupted = tmp_path / "whole"
     Run(config_for(dataset[0], uninterrupted, xla=True)).train()

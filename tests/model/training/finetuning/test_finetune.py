@@ -1,9 +1,6 @@
 """Fine-tuning: it learns, keeps the best weights, stops early, goes on after a kill, and refuses what does not fit."""
 
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 from finetune_runs import curve, run_of
 from helper_folder import HELPERS
 from long_variants import DISTINCT, FULL
+from processes import started, wait_for_step
 
 from clozekit.model import TextClassifier
 from clozekit.model.tasks.classify_texts import classify_texts
@@ -80,23 +78,9 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
     at_step: int, start_preset: str, labelled: Path, tmp_path: Path
 ) -> None:
     directory = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-c",
-        KILLED,
-        str(HELPERS),
-        start_preset,
-        str(labelled),
-        str(directory),
-    ]
-    process = subprocess.Popen([*command, str(at_step)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while max((entry["step"] for entry in curve(directory)), default=0) < at_step:
-            assert process.poll() is None
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.wait()
+    with started("-c", KILLED, str(HELPERS), start_preset, str(labelled), str(directory), str(at_step)) as child:
+        wait_for_step(directory, at_step, child)
+        child.kill()
     changes = ("data.test=test.tsv", "checkpoint.every_steps=15")
     result = run_of(start_preset, labelled, directory, *changes).train()
     whole = tmp_path / "whole"

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +102,8 @@ def test_begun_on_one_device_fine_tuning_goes_on_on_two(
             run_of(start_preset, labelled, tmp_path, *CHANGES).train()
     # TensorFlow's devices can't change once it is running.
     command = on_devices(start_preset, labelled, tmp_path, "cluster.num_cpu_devices=2", "cluster.strategy=mirrored")
-    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    with started(*command) as child:
+        finished(child)
     assert_same_course(tmp_path, whole)
 
 

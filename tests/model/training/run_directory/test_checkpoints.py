@@ -1,10 +1,10 @@
 """Checkpoints: whole or not there, the newest and the best kept, damage passed over, on disks and at URLs."""
 
 import json
+import re
 import resource
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helper_folder import HELPERS
+from processes import started
 
 from clozekit.model.training.objectives.divergence import Watch
 from clozekit.model.training.run_directory.checkpoints import STATE_FILE, Checkpoints, Position
@@ -195,23 +196,16 @@ for step in range(1, 1_000_000):
 
 def test_killed_while_writing_there_is_always_a_whole_one(tmp_path: Path) -> None:
     dice = np.random.default_rng(0)
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, f"{Path(__file__).parent}:{HELPERS}", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        for _ in range(3 + int(dice.integers(20))):
-            line = process.stdout.readline()
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    last = 3 + int(dice.integers(20))
+    with started("-c", KILLED, f"{Path(__file__).parent}:{HELPERS}", str(tmp_path)) as child:
+        while len(said := re.findall(r"(?m)^\d+$", child.output())) < last:
+            assert child.process.poll() is None, child.output()
+            time.sleep(0.001)
+        child.kill()
     checkpoints, _ = make(str(tmp_path), size=200_000)
     saved, values, _ = checkpoints.newest()
     assert saved is not None
-    assert saved.step >= int(line)
+    assert saved.step >= int(said[-1])
     assert (values["model/a"] == float(saved.step)).all()
     state = json.loads((Path(saved.path) / STATE_FILE).read_text(encoding="utf-8"))
     assert state["run"] == IDENTITY

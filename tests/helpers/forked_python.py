@@ -1,0 +1,79 @@
+"""Python processes forked from one that has imported TensorFlow: each saves the eight CPU-seconds that importing takes.
+
+What a process does before its first import of ours can't be seen in them; tests of that start Python itself.
+"""
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+# Imported, and nothing more: TensorFlow's runtime starts in each process by itself, so devices can still be set.
+_CONTEXT.set_forkserver_preload(
+    ["clozekit.deploy.cli.main", "clozekit.model.training.controller", "clozekit.model.training.finetuning.finetune"]
+)
+
+
+def _run(arguments: tuple[str, ...], environment: dict[str, str], directory: str, output: str) -> None:
+    """What `python ARGUMENTS` does, in this process."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(directory)
+    with Path(output).open("wb") as stream:
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
+    try:
+        if arguments[0] == "-m":
+            sys.argv = list(arguments[1:])
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        elif arguments[0] == "-c":
+            sys.argv = ["-c", *arguments[2:]]
+            sys.modules["__main__"] = main = types.ModuleType("__main__")
+            exec(compile(arguments[1], "<string>", "exec"), main.__dict__)
+        else:
+            sys.argv = list(arguments)
+            sys.path.insert(0, str(Path(arguments[0]).parent))
+            runpy.run_path(arguments[0], run_name="__main__")
+    finally:
+        # A forked process ends without them.
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+
+
+class ForkedPython:
+    """`python ARGUMENTS` with the methods of subprocess.Popen that tests use; what it says goes to a file."""
+
+    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str], output: Path) -> None:
+        job = (arguments, dict(environment), str(Path.cwd()), str(output))
+        self._process = _CONTEXT.Process(target=_run, args=job)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        status = self._process.exitcode
+        if status is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        # One that has ended may have lost its number to another process.
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
