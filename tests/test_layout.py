@@ -48,7 +48,9 @@ ARROWS = {
     "model/preprocessing": "model/common model/masking tokenizers tokenizers/hub",
     "model/tasks": "model/common model/layers model/preprocessing tokenizers tokenizers/hub tokenizers/settings",
     "model/families": "model/common model/layers model/preprocessing model/tasks tokenizers tokenizers/families",
-    "model/presets": "model/common model/families model/layers model/preprocessing model/tasks tokenizers"
+    # A checkpoint of a run is a model too.
+    "model/presets": "model/common model/families model/layers model/preprocessing model/tasks"
+    " model/training/run_directory tokenizers"
     " tokenizers/families tokenizers/hub tokenizers/settings tokenizers/storage",
     # The public names, loaded when they are asked for.
     "model": "model/families model/preprocessing model/presets model/tasks tokenizers",

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from clozekit.model.common.freed_memory import keep_freed_memory
+from clozekit.model.presets.load_presets import save_description
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.endings import WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
@@ -18,7 +19,7 @@ from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.objectives.objective import Objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, training_variables
-from clozekit.model.training.run_directory.run_files import CHECKPOINTS, CONFIG_FILE, claim_run_directory
+from clozekit.model.training.run_directory.run_files import CHECKPOINTS, CONFIG_FILE, MODEL, claim_run_directory
 from clozekit.model.training.run_directory.run_lock import RunLock, lock_run
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_directory.small_files import write_text
@@ -56,6 +57,11 @@ class TrainingRun(ABC, Generic[Result]):
     @abstractmethod
     def to_yaml(self) -> str:
         """The whole configuration."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the vocabulary in the preset of the run."""
+        return int(self.task.backbone.vocabulary_size)
 
     @abstractmethod
     def begin_anew(self) -> None:
@@ -154,6 +160,8 @@ class TrainingRun(ABC, Generic[Result]):
             tf.io.gfile.makedirs(self.directory)
             claim_run_directory(self.directory, self.made_by, self.more_files)
             write_text(f"{self.directory}/{CONFIG_FILE}", self.to_yaml())
+            # With it a checkpoint is a model, whenever the run ends.
+            save_description(f"{self.directory}/{MODEL}", self.task, self.vocabulary_size)
         log = MetricsLog(self.directory, position.global_step) if chief else NoLog()
         try:
             self.go_on(log)

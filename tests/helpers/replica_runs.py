@@ -16,6 +16,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.training.architecture import from_scratch
 from clozekit.model.training.build_task import build_task
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.controller import pretraining_step
@@ -60,7 +61,7 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         optimizer=OptimizerSettings(learning_rate=0.01, clip_norm=0.5),
     )
     with workers.strategy.scope():
-        task = build_task(config, vocabulary_size=40, sequence_length=LENGTH)
+        task = build_task(config, from_scratch(config.model, 40, LENGTH))
         optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
     step = pretraining_step(task, optimizer, config, workers.strategy)
     variables = [*(weight.value for weight in task.weights), *optimizer.first, *optimizer.second, optimizer.updates]

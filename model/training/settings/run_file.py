@@ -43,6 +43,7 @@ def _with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:
     preset = BUILTIN_PRESETS.get(str(fields.get("preset")))
     if preset is None:
         return dict(fields)
-    names = {entry.name for entry in dataclasses.fields(ModelSettings)}
+    # Positions are as many as the rows need.
+    names = {entry.name for entry in dataclasses.fields(ModelSettings)} - {"max_sequence_length"}
     dimensions = {name: value for name, value in preset.config.items() if name in names}
     return {"family": preset.family, **dimensions, **fields}
