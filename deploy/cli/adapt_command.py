@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
         "  clozekit adapt adapt.yaml train.steps=2000 rows.sequence_length=256",
         needs=("pipelines", "training"),
     )
-    parser.add_argument("preset", metavar="PRESET", help=f"{PRESET_HELP}; a run or a checkpoint; or a RECIPE.YAML")
+    parser.add_argument("preset", metavar="PRESET", help=f"{PRESET_HELP}; or a RECIPE.YAML")
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the recipe")
     parser.set_defaults(rest="changes")
     parser.add_argument(

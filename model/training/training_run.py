@@ -53,6 +53,7 @@ class TrainingRun(ABC, Generic[Result]):
     step: TrainStep
     has_stopped: bool = False
     _lock: RunLock
+    _optimizer: Optimizer
 
     @abstractmethod
     def to_yaml(self) -> str:
@@ -100,7 +101,7 @@ class TrainingRun(ABC, Generic[Result]):
         settings = self.settings.checkpoint
         return Checkpoints(
             f"{self.directory}/{CHECKPOINTS}",
-            training_variables(self.task, optimizer),
+            training_variables(self.task, optimizer, optimizer.averages_by_path()),
             identity,
             settings.keep,
             settings.keep_best,
@@ -168,6 +169,7 @@ class TrainingRun(ABC, Generic[Result]):
             metrics = TrainingLoop(self, position, log, signals).train()
         finally:
             log.close()
+        self._optimizer.use_averages()
         return self.finish(metrics)
 
     def _begin(self) -> Position:
@@ -187,6 +189,7 @@ class TrainingRun(ABC, Generic[Result]):
                 " `directory`, or leave checkpoint.resume out to begin anew"
             )
         self.begin_anew()
+        self._optimizer.begin_averages()
         return Position()
 
     def restore(self, at_most_step: int | None = None) -> Saved | None:
@@ -206,6 +209,10 @@ class TrainingRun(ABC, Generic[Result]):
             saved, values = self.checkpoints.at(step)
         self.checkpoints.assign(values)
         return saved
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While entered, the task has the running averages of its weights, where they are kept: what is measured and saved."""
+        return self._optimizer.averaged()
 
     def flops_per_token(self, stage: int) -> float:
         """Floating-point operations of a training step for each token of a stage's rows."""

@@ -308,8 +308,8 @@ def _check_files(saved: Saved) -> None:
 def read_weights(
     saved: Saved, shapes: Mapping[str, tuple[int, ...]], filled_up: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
-    """The weights of a model in a checkpoint, float32, by their paths. filled_up: those that may have more rows there, of
-    the vocabulary that a run fills up; they are cut.
+    """The weights of a model in a checkpoint, float32, by their paths: their running averages where the run keeps them.
+    filled_up: those that may have more rows there, of the vocabulary that a run fills up; they are cut.
 
     Raises DamagedCheckpointError when one is not there, not whole or of another shape.
     """
@@ -319,23 +319,27 @@ def read_weights(
     except (tf.errors.OpError, ValueError) as error:
         text = " ".join(str(error).split())
         raise DamagedCheckpointError(f"{saved.path}: it is not what was written ({text[:200]})") from error
+    names = {path: f"average/{path}" if f"average/{path}" in there else f"model/{path}" for path in shapes}
     kinds: dict[str, Kind] = {}
     for path, shape in shapes.items():
-        found = tuple(there.get(f"model/{path}", shape))
+        found = tuple(there.get(names[path], shape))
         is_longer = path in filled_up and found[1:] == shape[1:] and found[0] >= shape[0]
-        kinds[f"model/{path}"] = (found if is_longer else shape, tf.float32)
+        kinds[names[path]] = (found if is_longer else shape, tf.float32)
     values = read_values(saved, kinds)
     return {
-        path: values[f"model/{path}"][: shape[0]] if path in filled_up else values[f"model/{path}"]
+        path: values[names[path]][: shape[0]] if path in filled_up else values[names[path]]
         for path, shape in shapes.items()
     }
 
 
-def training_variables(task: keras.Model, optimizer: tf.Module) -> dict[str, tf.Variable]:
-    """What a checkpoint holds: the weights by their paths, the optimizer's state by its order."""
+def training_variables(
+    task: keras.Model, optimizer: tf.Module, averages: Mapping[str, tf.Variable]
+) -> dict[str, tf.Variable]:
+    """What a checkpoint holds: the weights by their paths, their running averages too, the optimizer's state by its order."""
     weights = {f"model/{weight.path}": weight.value for weight in task.weights}
     if len(weights) != len(task.weights):
         raise ValueError("two weights of the model have one path")
-    of_model = {id(weight.value) for weight in task.weights}
+    named = {**weights, **{f"average/{path}": average for path, average in averages.items()}}
+    of_model = {id(variable) for variable in named.values()}
     states = [variable for variable in optimizer.variables if id(variable) not in of_model]
-    return {**weights, **{f"optimizer/{index:04d}": variable for index, variable in enumerate(states)}}
+    return {**named, **{f"optimizer/{index:04d}": variable for index, variable in enumerate(states)}}
