@@ -22,8 +22,8 @@ OF_TRAIN = (
     *("checkpoint", "evaluate", "divergence", "cluster", "log"),
 )
 OWN = ("init_from", "output", "add_tokens", "epochs")
-# 15% of masks and three warm-up hundredths more than none: Gururangan et al. 2020 (arXiv 2004.10964), table 13; the learning
-# rate is a tenth of theirs, for batches of 32 rows instead of 2,048: it is what `run_mlm.py` of transformers has.
+# Masks, warm-up and schedule: Gururangan et al. 2020 (arXiv 2004.10964), table 13. Their learning rate is ten times this one,
+# for batches of 2,048 rows; three epochs and 5e-5 are what transformers' run_mlm.py has. None of it was tuned here.
 DEFAULTS: dict[str, Any] = {
     "epochs": 3.0,
     "rows": {"validation_rate": 0.05},
@@ -38,9 +38,11 @@ _LONGEST_ROW = 512
 _HEAD = """\
 # Continued pretraining of a model on texts of one's own (Gururangan et al. 2020, arXiv 2004.10964). Run it, and run it again
 # if it is interrupted: clozekit adapt THIS_FILE
-# Keys of `clozekit prepare` ({prepare}) and of `clozekit train`
-# ({train}) stand side by side. Without train.steps,
-# `epochs` says how often each row is read. The architecture, the tokenizer and the positions are those of init_from.
+# The architecture, the tokenizer and the positions are those of init_from. Keys of `clozekit prepare` and of `clozekit train`
+# stand side by side:
+#   {prepare}
+#   {train}
+# Without train.steps, `epochs` says how often each row is read.
 """
 
 

@@ -3,8 +3,6 @@
 import re
 from dataclasses import dataclass
 
-import tensorflow as tf
-
 from clozekit.model.training.run_directory.checkpoints import (
     DamagedCheckpointError,
     Saved,
@@ -14,6 +12,7 @@ from clozekit.model.training.run_directory.checkpoints import (
 )
 from clozekit.model.training.run_directory.run_files import CHECKPOINTS, FINETUNE, MODEL, PRESET
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.storage.file_systems import open_file_system
 from clozekit.tokenizers.storage.owned_files import read_owned
 
 _STEP = re.compile(r"step-(\d{1,8})")
@@ -37,15 +36,15 @@ def find_run_model(path: str) -> RunModel | None:
     """
     run, name = _split(path.rstrip("/"))
     folder = f"{run}/{CHECKPOINTS}"
-    if not tf.io.gfile.isdir(folder):
+    if not _is_there(folder, "isdir"):
         return None
     finished = f"{run}/{PRESET}"
     by_metric = name == "best" and getattr(read_owned(run), "made_by", None) == FINETUNE
-    if (name == "" or by_metric) and tf.io.gfile.exists(f"{finished}/{_CONFIG_FILE}"):
+    if (name == "" or by_metric) and _is_there(f"{finished}/{_CONFIG_FILE}"):
         return RunModel(finished)
     saved = _checkpoint(folder, name)
     described = f"{run}/{MODEL}"
-    if not tf.io.gfile.exists(f"{described}/{_CONFIG_FILE}"):
+    if not _is_there(f"{described}/{_CONFIG_FILE}"):
         raise InputError(
             f"a run must say what its model is, {described} has no {_CONFIG_FILE}; an earlier version made it: run it"
             " again for some steps, which writes that, or take its preset"
@@ -55,8 +54,13 @@ def find_run_model(path: str) -> RunModel | None:
 
 def is_begun(run: str) -> bool:
     """Whether a run has a checkpoint and says what its model is."""
-    described = tf.io.gfile.exists(f"{run}/{MODEL}/{_CONFIG_FILE}")
-    return described and bool(found_checkpoints(f"{run}/{CHECKPOINTS}"))
+    return _is_there(f"{run}/{MODEL}/{_CONFIG_FILE}") and bool(found_checkpoints(f"{run}/{CHECKPOINTS}"))
+
+
+def _is_there(path: str, ask: str = "isfile") -> bool:
+    # Not TensorFlow: what presets are read with has said that this one is none, and knows more kinds of places.
+    filesystem, name = open_file_system(path)
+    return bool(getattr(filesystem, ask)(name))
 
 
 def _split(path: str) -> tuple[str, str]:
