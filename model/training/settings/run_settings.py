@@ -32,11 +32,12 @@ class ModelSettings:
 
     Of `init_from` only dropout may be another: with anything else its weights would be those of another function.
 
-    family: whose backbone. preset: the name of a built-in preset, in a configuration file, stands for its family and
-    dimensions, which may be changed beside it; no weights come with it (see `init_from`). vocabulary_multiple: the vocabulary is
-    filled up to a multiple of it inside the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when the preset
-    is saved. num_layers, num_heads: blocks, and attention heads in each. hidden_dim, intermediate_dim: values of a hidden state,
-    and of the layer inside a feed-forward layer. dropout: a rate. embedding_dim, num_groups, num_inner_repetitions: ALBERT's
+    family: whose backbone; from scratch bert. preset: the name of a built-in preset, in a configuration file, stands for its
+    family and dimensions, which may be changed beside it; no weights come with it (see `init_from`). vocabulary_multiple: the
+    vocabulary is filled up to a multiple of it inside the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when
+    the preset is saved. num_layers, num_heads: blocks, and attention heads in each; from scratch 4 and 4. hidden_dim,
+    intermediate_dim: values of a hidden state, and of the layer inside a feed-forward layer; from scratch 256 and 1024. dropout: a
+    rate; from scratch 0.1, and one for all where it is given. embedding_dim, num_groups, num_inner_repetitions: ALBERT's
     alone; embedding_dim is 128 if not given. activation: of the feed-forward layers, gelu, gelu_approximate, relu, silu or tanh.
     layer_norm_epsilon: of the normalisations; both are the family's own if not given. max_sequence_length: rows of the position
     table, as many as the longest row has tokens if not given; rows may be shorter. extend_positions: repeat makes the table of
@@ -46,7 +47,8 @@ class ModelSettings:
         InputError: for an unknown family, preset or activation, a number below 1, a hidden_dim that num_heads does not divide,
             ALBERT's settings for another family.
 
-    Source: BERT small: Turc et al. 2019 (arXiv 1908.08962); extend_positions: Beltagy et al. 2020 (arXiv 2004.05150), section 5, "Position Embeddings".
+    Source: BERT small: Turc et al. 2019 (arXiv 1908.08962); extend_positions: Beltagy et al. 2020 (arXiv 2004.05150),
+        section 5, "Position Embeddings".
 
     Example:
 
