@@ -1,6 +1,7 @@
 """`clozekit convert`: a preset from one library's layout into another's, or into a SavedModel."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from clozekit.deploy.preset_formats import PRESET_FORMATS
 from clozekit.model.families.family_table import family_of
 from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.model.presets.load_presets import open_source, save_preset
+from clozekit.model.presets.mean_of_presets import mean_of_presets
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
@@ -27,17 +29,17 @@ class Converted:
     load_with: str
 
 
-def convert(source: str, target: str, to: str) -> Converted:
-    """Writes the preset `source` to `target` in the layout `to`, whole or not at all.
+def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Converted:
+    """Writes the preset `source`, or the mean of it and `more`, to `target` in the layout `to`, whole or not at all.
 
     Raises InputError for a preset that can't be had, or that the other library can't compute.
     """
     if to not in PRESET_FORMATS:
         raise InputError(f"a preset is converted to one of {', '.join(PRESET_FORMATS)}, got {to!r}")
-    check_preset_target(target, source)
+    check_preset_target(target, source, *more)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        task, backbone, preprocessor = _load(source)
+        task, backbone, preprocessor = _load(source, more)
         if task is None and to in ("huggingface", "saved_model"):
             raise InputError(f"a preset must hold a masked LM or a text classifier for {to}, {source} has neither head")
         notes = keras_hub_differences(task, backbone) if to == "keras_hub" else []
@@ -55,8 +57,11 @@ def convert(source: str, target: str, to: str) -> Converted:
     return Converted(what, notes, _load_with(part, target, to))
 
 
-def _load(source: str) -> tuple[Any, Any, Any]:
-    """(task or None, backbone, preprocessor) of a preset, the task being the one whose head it has."""
+def _load(source: str, more: Sequence[str]) -> tuple[Any, Any, Any]:
+    """(task or None, backbone, preprocessor) of a preset, the task being the one whose head it has; of the mean with more."""
+    if more:
+        mean = mean_of_presets([source, *more])
+        return mean, mean.backbone, mean.preprocessor
     opened = open_source(source)
     for kind in ("masked_lm", "text_classifier"):
         if opened.head_settings(kind) is not None:

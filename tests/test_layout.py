@@ -47,8 +47,11 @@ ARROWS = {
     "model/reading": "model/common model/masking pipelines/dataset",
     "model/preprocessing": "model/common model/masking tokenizers tokenizers/hub",
     "model/tasks": "model/common model/layers model/preprocessing tokenizers tokenizers/hub tokenizers/settings",
-    "model/families": "model/common model/layers model/preprocessing model/tasks tokenizers tokenizers/families",
-    "model/presets": "model/common model/families model/layers model/preprocessing model/tasks tokenizers"
+    "model/families": "model/common model/layers model/preprocessing model/tasks tokenizers tokenizers/families"
+    " tokenizers/formats",
+    # A checkpoint of a run is a model too.
+    "model/presets": "model/common model/families model/layers model/preprocessing model/tasks"
+    " model/training/run_directory tokenizers"
     " tokenizers/families tokenizers/hub tokenizers/settings tokenizers/storage",
     # The public names, loaded when they are asked for.
     "model": "model/families model/preprocessing model/presets model/tasks tokenizers",
@@ -69,13 +72,16 @@ ARROWS = {
     " tokenizers/hub tokenizers/settings tokenizers/storage",
     "deploy/doctor": "deploy model model/reading model/training/cluster model/training/settings pipelines/dataset"
     " tokenizers/families tokenizers/storage",
+    "deploy/adapt": "model/families model/presets model/tasks model/training model/training/reports"
+    " model/training/run_directory model/training/settings pipelines pipelines/settings tokenizers/settings"
+    " tokenizers/storage",
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"
     " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers"
     " tokenizers/families tokenizers/settings tokenizers/storage",
     "deploy/submit": "deploy model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
     " pipelines/storage tokenizers/settings tokenizers/storage",
     # Nothing imports the command but the template that runs it.
-    "deploy/cli": "deploy deploy/demo deploy/doctor deploy/submit model/presets model/tasks model/training"
+    "deploy/cli": "deploy deploy/adapt deploy/demo deploy/doctor deploy/submit model/presets model/tasks model/training"
     " model/training/cluster model/training/finetuning model/training/reports model/training/settings"
     " pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
     " pipelines/text_files tokenizers/families tokenizers/storage",

@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-PRESET_HELP = "a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
+PRESET_HELP = (
+    "a directory, a run (run, run/best, run/step-500), a built-in name (bert_base_en) or a handle (hf://org/model)"
+)
 
 
 def command(

@@ -18,9 +18,15 @@ def add(commands: Any) -> None:
         commands,
         "convert",
         "Turn a preset into another library's, or into a SavedModel.",
-        "clozekit convert hf://google-bert/bert-base-uncased bert-base --to clozekit",
+        "clozekit convert hf://google-bert/bert-base-uncased bert-base --to clozekit\n"
+        "  clozekit convert run/step-800 run/step-900 run/step-1000 averaged --to clozekit",
     )
-    parser.add_argument("source", metavar="SRC", help=PRESET_HELP)
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SRC",
+        help=f"{PRESET_HELP}; several of one model: the mean of their weights",
+    )
     parser.add_argument("target", metavar="DST", help="where it goes: a new directory, an old preset, or a URL (gs://)")
     parser.add_argument(
         "--to",
@@ -36,10 +42,11 @@ def run(arguments: argparse.Namespace) -> None:
     load_tensorflow()
     from clozekit.deploy.convert import convert as convert_preset
 
-    converted = convert_preset(arguments.source, arguments.target, arguments.to)
+    source, *more = arguments.sources
+    converted = convert_preset(source, arguments.target, arguments.to, more)
     if arguments.json:
         ANSWER.show(target=arguments.target, format=arguments.to, **dataclasses.asdict(converted))
         return
     for note in converted.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(f"{converted.what}, from {arguments.source} to {arguments.target}\n{converted.load_with}")
+    print(f"{converted.what}, from {', '.join(arguments.sources)} to {arguments.target}\n{converted.load_with}")

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from typing import Any
 
-from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.command import PRESET_HELP, command
 from clozekit.deploy.guesses import show_guesses
 from clozekit.deploy.quiet_loading import load_tensorflow
 
@@ -14,9 +14,7 @@ def add(commands: Any) -> None:
     parser = command(
         commands, "fill", "Fill the masks of a text.", 'clozekit fill clozekit-demo/preset "The [MASK] of the list."'
     )
-    parser.add_argument(
-        "preset", metavar="PRESET", help="a directory, a built-in name (bert_base_en) or a handle (hf://org/model)"
-    )
+    parser.add_argument("preset", metavar="PRESET", help=PRESET_HELP)
     parser.add_argument(
         "texts", nargs="*", metavar="TEXT", help="text with one or more mask tokens of the preset in it"
     )

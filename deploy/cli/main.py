@@ -43,7 +43,7 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
     name = interruption.command = f"clozekit {arguments.command}"
     interruption.debug = arguments.debug
     interruption.has_workers = getattr(arguments, "num_workers", None) not in (None, 1)
-    if arguments.command in ("train", "finetune"):
+    if arguments.command in ("train", "finetune", "adapt"):
         interruption.handle(signal.SIGUSR1)
     if not arguments.debug:
         # Before gRPC is loaded, by Beam too.

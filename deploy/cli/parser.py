@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from clozekit.deploy.cli import (
+    adapt_command,
     convert_command,
     costs_command,
     demo_command,
@@ -34,6 +35,7 @@ VERBS = (
     verify_command,
     export_command,
     train_command,
+    adapt_command,
     convert_command,
     fill_command,
     evaluate_command,
@@ -62,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="From raw text to a pretrained masked language model.",
         epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which);"
         " 3 an extra of Clozekit is not installed; 130 interrupted by"
-        " Ctrl-C, 143 stopped by SIGTERM; 75 `train` or `finetune` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
+        " Ctrl-C, 143 stopped by SIGTERM; 75 `train`, `finetune` or `adapt` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
         " lost another worker: in all these cases the same command goes on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
         " 1 any other failure.",
     )

@@ -243,15 +243,35 @@ def write_preset(
     max_shard_size: float | None = 10,
 ) -> None:
     """Writes the files of a preset into an existing directory; the bytes depend on nothing but the arguments."""
+    write_description(directory, backbone, preprocessor, task)
+    if backbone is not None:
+        _save_backbone_weights(backbone, directory, max_shard_size)
+    if task is not None:
+        with h5py.File(directory / TASK_WEIGHTS_FILE, "w") as file:
+            for name, variable in task.head_variables().items():
+                file.create_dataset(name, data=keras.ops.convert_to_numpy(variable))
+            # A fresh optimizer, as Keras lays one out: without it KerasHub warns. Ours never reads it.
+            file.create_dataset("optimizer/vars/0", data=np.int64(0))
+            file.create_dataset("optimizer/vars/1", data=np.float32(task.default_learning_rate))
+
+
+def write_description(
+    directory: Path,
+    backbone: Backbone | None,
+    preprocessor: Preprocessor | None,
+    task: Task | None = None,
+    changes: Settings | None = None,
+) -> None:
+    """The files of a preset but for the weights. changes: to the settings of the backbone as they are written."""
     own: Settings = {}
     described_backbone = described_preprocessor = None
     if backbone is not None:
         described_backbone = describe_backbone(backbone)
+        described_backbone["config"] |= changes or {}
         defaults = backbone.own_setting_defaults
         own["backbone"] = {k: v for k, v in backbone.settings().items() if k in defaults and v != defaults[k]}
         _write_json(directory / CONFIG_FILE, described_backbone)
         _write_json(directory / METADATA_FILE, _metadata(backbone))
-        _save_backbone_weights(backbone, directory, max_shard_size)
     if preprocessor is not None:
         preprocessor.tokenizer.save(directory)
         described_preprocessor = _describe_preprocessor(preprocessor, directory)
@@ -263,12 +283,6 @@ def write_preset(
         _write_json(directory / TASK_FILE, _described(task, config, "keras_hub.src.models.task"))
         defaults = getattr(task, "head_defaults", {})
         own["task"] = {k: v for k, v in task.head_settings().items() if v != defaults.get(k)}
-        with h5py.File(directory / TASK_WEIGHTS_FILE, "w") as file:
-            for name, variable in task.head_variables().items():
-                file.create_dataset(name, data=keras.ops.convert_to_numpy(variable))
-            # A fresh optimizer, as Keras lays one out: without it KerasHub warns. Ours never reads it.
-            file.create_dataset("optimizer/vars/0", data=np.int64(0))
-            file.create_dataset("optimizer/vars/1", data=np.float32(task.default_learning_rate))
     own = {part: options for part, options in own.items() if options}
     if own:
         _write_json(directory / OWN_FILE, own)

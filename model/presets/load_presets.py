@@ -16,6 +16,7 @@ from clozekit.model.presets.keras_preset import (
     KerasPreset,
     parts_of,
     read_json,
+    write_description,
     write_preset,
 )
 from clozekit.model.presets.preset_targets import add_to_preset, write_whole_preset
@@ -50,10 +51,18 @@ def builtin_presets_of(cls: type) -> dict[str, BuiltinPreset]:
 
 
 def open_source(preset: str | Path) -> PresetSource:
-    """The preset behind a name, handle, URL or directory, in whichever layout it is."""
+    """The preset behind a name, handle, URL or directory, in whichever layout it is, or behind a path into a run."""
+    # `run/best` is no folder, and a run's folder is no preset.
+    may_be_of_run = "://" not in str(preset) and not Path(preset).is_dir() and Path(preset).parent.is_dir()
+    found = _source_of_run(str(preset)) if may_be_of_run else None
+    if found is not None:
+        return found
     files = open_preset(preset)
     path = files.path(CONFIG_FILE, required=False)
     if path is None:
+        found = _source_of_run(str(preset))
+        if found is not None:
+            return found
         raise InputError(f"a preset must hold {CONFIG_FILE}, {files.source} does not; check the path")
     config = read_json(path, f"{files.source}: {CONFIG_FILE}", described=False)
     if "registered_name" in config or "class_name" in config:
@@ -67,14 +76,31 @@ def open_source(preset: str | Path) -> PresetSource:
     )
 
 
+def _source_of_run(path: str) -> PresetSource | None:
+    """The model that a path into a run names; None where it names none."""
+    if path.startswith(("hf://", "kaggle://")):
+        return None
+    # Here, and TensorFlow with it, for paths that are no preset alone.
+    from clozekit.model.presets.checkpoint_preset import CheckpointPreset
+    from clozekit.model.training.run_directory.run_models import find_run_model
+
+    found = find_run_model(path)
+    if found is None or found.saved is None:
+        return None if found is None else open_source(found.preset)
+    files = open_preset(found.preset)
+    config = read_json(files.required_path(CONFIG_FILE), f"{files.source}: {CONFIG_FILE}")
+    return CheckpointPreset(files, config, found.saved)
+
+
 def build_backbone(
     source: PresetSource, dtype: DType = None, load_weights: bool = True, num_classes: int = 0
 ) -> Backbone:
     """The backbone of a preset; it is held against the size of the weights, or of the memory, before it is built."""
     settings, named = source.backbone_settings(), f"{source.source}: {CONFIG_FILE}"
     parameters = least_parameters(settings, num_classes)
-    if load_weights:
-        check_fits_weights(parameters, source.weight_files(), named)
+    files = source.weight_files() if load_weights else []
+    if files:
+        check_fits_weights(parameters, files, named)
     check_fits_memory(parameters, named)
     check_blocks(settings, named)
     try:
@@ -164,6 +190,17 @@ def _check_arguments(cls: type, arguments: Settings, taken: set[str], more: Iter
             f"{cls.__name__}.from_preset takes {', '.join(sorted(known))}; it was given {', '.join(unknown)} too."
             " Settings of the preprocessor belong to its own from_preset (sequence_length=...)"
         )
+
+
+def save_description(preset_dir: str | Path, task: Task, vocabulary_size: int) -> None:
+    """Writes a preset without its weights, whole or not at all: what a checkpoint lacks to be a model.
+
+    vocabulary_size: of the model as it will be saved, where the task's is filled up.
+    """
+    changes = {"vocabulary_size": vocabulary_size}
+    write_whole_preset(
+        preset_dir, lambda into: write_description(into, task.backbone, task.preprocessor, task, changes)
+    )
 
 
 def save_preset(

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import keras
 
-from clozekit.model.families.family_table import family_named
 from clozekit.model.families.vocabulary_padding import close_padding, padded_size
 from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
-from clozekit.model.training.settings.run_settings import RunSettings
+from clozekit.model.training.architecture import Architecture
+from clozekit.model.training.settings.run_settings import MaskingSettings, RunSettings
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.dataset.manifest_schema import check_described
 from clozekit.tokenizers.common.errors import InputError
@@ -34,31 +34,29 @@ def load_run_tokenizer(config: RunSettings, manifest: Manifest) -> Tokenizer:
     return tokenizer
 
 
-def build_task(config: RunSettings, vocabulary_size: int, sequence_length: int) -> MaskedLM:
-    """A task with fresh weights that (config.seed, config.model) decide, its vocabulary filled up."""
+def build_task(config: RunSettings, architecture: Architecture) -> MaskedLM:
+    """A task with fresh weights that config.seed decides, its vocabulary filled up."""
     keras.utils.set_random_seed(config.seed)
-    family = family_named(config.model.family)
-    make_backbone: Callable[..., Backbone] = family.backbone
-    backbone = make_backbone(
-        vocabulary_size=padded_size(vocabulary_size, config.model.vocabulary_multiple),
-        max_sequence_length=sequence_length,
-        dtype=config.train.precision,
-        **config.model.dimensions(),
-    )
-    task = family.masked_lm(backbone, compile=False)
+    vocabulary_size = architecture.backbone["vocabulary_size"]
+    filled_up = padded_size(vocabulary_size, config.model.vocabulary_multiple)
+    make_backbone: Callable[..., Backbone] = architecture.family.backbone
+    backbone = make_backbone(**{**architecture.backbone, "vocabulary_size": filled_up}, dtype=config.train.precision)
+    task = architecture.family.masked_lm(backbone, compile=False, **architecture.head)
     close_padding(task, vocabulary_size)
     return task
 
 
-def give_preprocessor(task: MaskedLM, tokenizer: Tokenizer, config: RunSettings) -> None:
-    """Makes the trained task one that takes raw text: masks as in evaluation, rows as long as the dataset's."""
-    family = family_named(config.model.family)
+def give_preprocessor(
+    task: MaskedLM, tokenizer: Tokenizer, architecture: Architecture, masking: MaskingSettings
+) -> None:
+    """Makes the trained task one that takes raw text: masks as in evaluation."""
+    family = architecture.family
     task.preprocessor = family.masked_lm_preprocessor(
         of_class(family.tokenizer, tokenizer),
-        sequence_length=task.backbone.max_sequence_length,
-        mask_selection_rate=config.masking.validation_rate,
-        mask_token_rate=config.masking.mask_token_rate,
-        random_token_rate=config.masking.random_token_rate,
+        sequence_length=architecture.sequence_length,
+        mask_selection_rate=masking.validation_rate,
+        mask_token_rate=masking.mask_token_rate,
+        random_token_rate=masking.random_token_rate,
     )
 
 

@@ -12,14 +12,15 @@ from clozekit.model.presets.load_presets import save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
 from clozekit.model.reading.dataset_reader import damage_named, training_batches, validation_batches
 from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.datasets import check_all_shards, read_datasets
+from clozekit.model.training.datasets import check_all_shards, check_family, read_datasets
 from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
-from clozekit.model.training.run_directory.run_files import TRAIN, check_run_directory
+from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.settings.run_settings import RunSettings
@@ -63,25 +64,29 @@ class Run(TrainingRun[dict[str, float]]):
         self.preset_directory = config.preset or f"{self.directory}/preset"
         check_run_directory(self.directory, TRAIN)
         check_preset_target(self.preset_directory, config.init_from, config.tokenizer)
+        check_preset_target(f"{self.directory}/{MODEL}", config.init_from, config.tokenizer)
         self.stages = stages_of(config)
         self.manifests = read_datasets(config, self.stages)
         self.manifest = self.manifests[config.dataset]
         self.tokenizer = load_run_tokenizer(config, self.manifest)
+        self.architecture = architecture_of(config, self.tokenizer, self._longest_row())
+        check_family(self.architecture.family, self.tokenizer)
+        self.config = config = spelled_out(config, self.architecture)
         self.workers = start_workers(config.cluster) if workers is None else workers
         if self.workers.is_chief:
             check_all_shards(config, self.manifests)
         strategy = self.workers.strategy
         check_run_fits(
             config,
-            self.manifest.tokenizer.vocabulary_size,
+            self.architecture.backbone,
             self._longest_row(),
             self.stages,
             self.workers.num_replicas,
             self.workers.spec.num_workers,
         )
         with strategy.scope():
-            self.task = build_task(config, self.manifest.tokenizer.vocabulary_size, self._longest_row())
-            give_preprocessor(self.task, self.tokenizer, config)
+            self.task = build_task(config, self.architecture)
+            give_preprocessor(self.task, self.tokenizer, self.architecture, config.masking)
             self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer, config.train.xla)
         self.objective = masked_lm_objective.OBJECTIVE
         self.step = pretraining_step(self.task, self._optimizer, config, strategy)
@@ -102,12 +107,16 @@ class Run(TrainingRun[dict[str, float]]):
     def _longest_row(self) -> int:
         return max(manifest.sequence_length for manifest in self.manifests.values())
 
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self.architecture.backbone["vocabulary_size"])
+
     def to_yaml(self) -> str:
         return self.config.to_yaml()
 
     def begin_anew(self) -> None:
-        if self.config.init_from is not None:
-            begin_from(self.task, self.config.init_from, self.config.model.vocabulary_multiple)
+        if self.config.init_from is not None and self.architecture.source is not None:
+            begin_from(self.task, self.config.init_from, self.architecture.source)
 
     def go_on(self, log: MetricsLog | NoLog) -> None:
         """Nothing: all is in the checkpoints."""
@@ -165,8 +174,8 @@ class Run(TrainingRun[dict[str, float]]):
         return metrics
 
     def finished_task(self) -> MaskedLM:
-        """The task as it is saved: its vocabulary cut to the tokenizer's, its weights and arithmetic in float32."""
-        return with_vocabulary(self.task, self.manifest.tokenizer.vocabulary_size)
+        """The task as it is saved: its vocabulary no longer filled up, its weights and arithmetic in float32."""
+        return with_vocabulary(self.task, self.vocabulary_size)
 
 
 def pretraining_step(

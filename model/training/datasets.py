@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 
 from tqdm import tqdm
 
-from clozekit.model.families.family_table import family_named
+from clozekit.model.families.family import Family
 from clozekit.model.reading.dataset_reader import check_shards, shard_problems
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage
 from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.families.preset_tokenizer import of_class
+from clozekit.tokenizers.tokenizer import Tokenizer
 
 
 def check_splits(manifest: Manifest, dataset: str, needed: tuple[str, ...] = ("train", "validation")) -> None:
@@ -22,13 +24,13 @@ def check_splits(manifest: Manifest, dataset: str, needed: tuple[str, ...] = ("t
             )
 
 
-def check_family(family: str, manifest: Manifest) -> None:
-    """Raises InputError when the ids of the dataset are not those of the model's family."""
-    needed = family_named(family).tokenizer.__name__
-    if manifest.tokenizer.class_name != needed:
+def check_family(family: Family, tokenizer: Tokenizer) -> None:
+    """Raises InputError when the ids of the dataset, made by `tokenizer`, are not those of the model's family."""
+    needed = family.tokenizer
+    if not isinstance(of_class(needed, tokenizer), needed):
         raise InputError(
-            f"a model of the family {family} needs a dataset of {needed}, this one was prepared with"
-            f" {manifest.tokenizer.class_name}; prepare it with a tokenizer of `clozekit vocab --family {family}`"
+            f"a model of the family {family.name} needs a dataset of {needed.__name__}, this one was prepared with"
+            f" {type(tokenizer).__name__}; prepare it with a tokenizer of `clozekit vocab --family {family.name}`"
         )
 
 
@@ -39,7 +41,6 @@ def read_datasets(config: RunSettings, stages: Iterable[Stage]) -> dict[str, Man
     """
     first = read_manifest(config.dataset)
     check_splits(first, config.dataset)
-    check_family(config.model.family, first)
     manifests = {config.dataset: first}
     for stage in stages:
         if stage.dataset not in manifests:

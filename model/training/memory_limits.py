@@ -6,13 +6,13 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from clozekit.model.common.tensors import Settings
 from clozekit.model.families.vocabulary_padding import padded_size
 from clozekit.model.masking.masking_rule import num_predictions
 from clozekit.model.training.flops import Dimensions, training_memory
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.common.family_names import FAMILIES
 
 # Of the largest accelerator there is (288 GB), with room for the next one.
 _ACCELERATOR_BYTES = 512 * 10**9
@@ -42,30 +42,36 @@ def num_parameters(sizes: Dimensions, num_layers: int, num_positions: int) -> in
 
 
 def check_run_fits(
-    config: RunSettings, vocabulary_size: int, row_length: int, stages: Sequence[Stage], num_replicas: int, workers: int
+    config: RunSettings,
+    backbone: Settings,
+    row_length: int,
+    stages: Sequence[Stage],
+    num_replicas: int,
+    workers: int,
 ) -> None:
-    """Raises InputError, with the numbers, for a run that can't fit. Estimates too low pass: it is no promise."""
-    model, masking = config.model, config.masking
+    """Raises InputError, with the numbers, for a run that can't fit. Estimates too low pass: it is no promise. backbone:
+    its constructor arguments."""
+    masking = config.masking
     slots = masking.num_slots or num_predictions(row_length, masking.train_rate)
     if slots > row_length:
         raise InputError(
             f"masking.num_slots must be at most the tokens of a row, got {slots} for rows of {row_length}; leave it out for"
             " as many as masking.train_rate can ask for"
         )
-    shares_layers = FAMILIES[model.family].shares_layers
-    distinct = model.num_groups * model.num_inner_repetitions if shares_layers else model.num_layers
-    repeated = model.num_layers * (model.num_inner_repetitions if shares_layers else 1)
+    # ALBERT's alone.
+    groups, repetitions = backbone.get("num_groups"), backbone.get("num_inner_repetitions", 1)
+    distinct = backbone["num_layers"] if groups is None else groups * repetitions
     sizes = Dimensions(
-        repeated,
-        model.num_heads,
-        model.hidden_dim,
-        model.intermediate_dim,
-        (model.embedding_dim or 128) if shares_layers else model.hidden_dim,
-        padded_size(vocabulary_size, model.vocabulary_multiple),
-        model.dropout,
+        backbone["num_layers"] * repetitions,
+        backbone["num_heads"],
+        backbone["hidden_dim"],
+        backbone["intermediate_dim"],
+        backbone["embedding_dim"] if "embedding_dim" in backbone else backbone["hidden_dim"],
+        padded_size(backbone["vocabulary_size"], config.model.vocabulary_multiple),
+        backbone["dropout"],
     )
     _check(
-        num_parameters(sizes, distinct, row_length) * 16,
+        num_parameters(sizes, distinct, backbone["max_sequence_length"]) * 16,
         device_bytes(),
         "a model must fit into memory: its weights, gradients and the optimizer's state need",
         "lower model.num_layers, hidden_dim, intermediate_dim or vocabulary_multiple",

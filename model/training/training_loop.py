@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import tensorflow as tf
@@ -44,6 +45,7 @@ class Trained(Protocol):
         stage: int,
         time_share: tuple[float, float],
     ) -> LoopResult: ...
+    def averaged(self) -> AbstractContextManager[None]: ...
     def evaluate(self) -> dict[str, float]: ...
     def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str: ...
     def restore(self, at_most_step: int | None = None) -> Saved | None: ...
@@ -85,7 +87,10 @@ class TrainingLoop:
                 bar.update(self._position.global_step - bar.n)
                 if self._log.entries:
                     bar.set_postfix_str(_described(self._log.entries), refresh=False)
-        return self._metrics or self._run.evaluate()
+        if self._metrics:
+            return self._metrics
+        with self._run.averaged():
+            return self._run.evaluate()
 
     def _is_over(self) -> bool:
         ended = self._position.global_step == self._settings.steps or self._budget.is_over
@@ -158,6 +163,10 @@ class TrainingLoop:
         return values
 
     def _evaluate(self) -> tuple[dict[str, float], Trouble | None]:
+        with self._run.averaged():
+            return self._evaluate_weights()
+
+    def _evaluate_weights(self) -> tuple[dict[str, float], Trouble | None]:
         metrics, step = self._run.evaluate(), self._position.global_step
         self._log.write("validation", step, metrics)
         if not math.isfinite(metrics["loss"]):

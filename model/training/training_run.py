@@ -11,6 +11,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from clozekit.model.common.freed_memory import keep_freed_memory
+from clozekit.model.presets.load_presets import save_description
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.endings import WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
@@ -18,7 +19,7 @@ from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.objectives.objective import Objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, training_variables
-from clozekit.model.training.run_directory.run_files import CHECKPOINTS, CONFIG_FILE, claim_run_directory
+from clozekit.model.training.run_directory.run_files import CHECKPOINTS, CONFIG_FILE, MODEL, claim_run_directory
 from clozekit.model.training.run_directory.run_lock import RunLock, lock_run
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_directory.small_files import write_text
@@ -52,10 +53,16 @@ class TrainingRun(ABC, Generic[Result]):
     step: TrainStep
     has_stopped: bool = False
     _lock: RunLock
+    _optimizer: Optimizer
 
     @abstractmethod
     def to_yaml(self) -> str:
         """The whole configuration."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the vocabulary in the preset of the run."""
+        return int(self.task.backbone.vocabulary_size)
 
     @abstractmethod
     def begin_anew(self) -> None:
@@ -94,7 +101,7 @@ class TrainingRun(ABC, Generic[Result]):
         settings = self.settings.checkpoint
         return Checkpoints(
             f"{self.directory}/{CHECKPOINTS}",
-            training_variables(self.task, optimizer),
+            training_variables(self.task, optimizer, optimizer.averages_by_path()),
             identity,
             settings.keep,
             settings.keep_best,
@@ -154,12 +161,15 @@ class TrainingRun(ABC, Generic[Result]):
             tf.io.gfile.makedirs(self.directory)
             claim_run_directory(self.directory, self.made_by, self.more_files)
             write_text(f"{self.directory}/{CONFIG_FILE}", self.to_yaml())
+            # With it a checkpoint is a model, whenever the run ends.
+            save_description(f"{self.directory}/{MODEL}", self.task, self.vocabulary_size)
         log = MetricsLog(self.directory, position.global_step) if chief else NoLog()
         try:
             self.go_on(log)
             metrics = TrainingLoop(self, position, log, signals).train()
         finally:
             log.close()
+        self._optimizer.use_averages()
         return self.finish(metrics)
 
     def _begin(self) -> Position:
@@ -179,6 +189,7 @@ class TrainingRun(ABC, Generic[Result]):
                 " `directory`, or leave checkpoint.resume out to begin anew"
             )
         self.begin_anew()
+        self._optimizer.begin_averages()
         return Position()
 
     def restore(self, at_most_step: int | None = None) -> Saved | None:
@@ -198,6 +209,10 @@ class TrainingRun(ABC, Generic[Result]):
             saved, values = self.checkpoints.at(step)
         self.checkpoints.assign(values)
         return saved
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While entered, the task has the running averages of its weights, where they are kept: what is measured and saved."""
+        return self._optimizer.averaged()
 
     def flops_per_token(self, stage: int) -> float:
         """Floating-point operations of a training step for each token of a stage's rows."""

@@ -1,7 +1,9 @@
 """The recipe of a dataset, in one YAML file: inputs, cleaning, rows, seed, packing, where it goes."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from clozekit.pipelines.settings.corpus_file import OF_A_DATASET, SECTIONS, build_options, lay_over, take_sections
@@ -46,7 +48,13 @@ def load_recipe(path: str | None, changes: Sequence[str], given: Mapping[str, Ma
     """
     fields = {} if path is None else read_mapping(path, of="sections")
     apply_changes(fields, changes, example="rows.seed=1")
-    source = path or "the command line"
+    return dataclasses.replace(make_recipe(fields, path or "the command line", given), file=path)
+
+
+def make_recipe(
+    fields: dict[str, Any], source: str, given: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> Recipe:
+    """The recipe that the keys of its file make; source: whose they are, in an error. See `load_recipe`."""
     _check_keys(fields, source)
     places = {name: fields.pop(name) for name in _PLACES if name in fields}
     rows = fields.pop("rows", None)
@@ -63,7 +71,7 @@ def load_recipe(path: str | None, changes: Sequence[str], given: Mapping[str, Ma
             raise InputError(
                 f"--{name} is needed, or the key {name} in a recipe, {source} has neither; add one of them"
             )
-    return Recipe(made.tokenizer, made.output, reading, corpus, made_rows, path)
+    return Recipe(made.tokenizer, made.output, reading, corpus, made_rows)
 
 
 def _check_keys(fields: Mapping[str, Any], source: str) -> None:

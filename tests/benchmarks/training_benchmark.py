@@ -50,6 +50,7 @@ def prepare_all(corpus: Path, vocabulary: Path, work: Path, megabytes: float) ->
     import numpy as np
 
     from clozekit.model.presets.huggingface_preset import save_huggingface
+    from clozekit.model.training.architecture import from_scratch
     from clozekit.model.training.build_task import build_task, give_preprocessor
     from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings
     from clozekit.pipelines.prepare import prepare
@@ -67,8 +68,9 @@ def prepare_all(corpus: Path, vocabulary: Path, work: Path, megabytes: float) ->
         prepare(reading, options, str(work / "tokenizer"), str(work / f"rows{length}"))
     model = ModelSettings(vocabulary_multiple=1)
     config = RunSettings("data", "run", model=model)
-    task = build_task(config, tokenizer.vocabulary_size(), PARAGRAPH_LENGTH)
-    give_preprocessor(task, tokenizer, config)
+    architecture = from_scratch(config.model, tokenizer.vocabulary_size(), PARAGRAPH_LENGTH)
+    task = build_task(config, architecture)
+    give_preprocessor(task, tokenizer, architecture, config.masking)
     task.save_to_preset(str(work / "preset"))
     save_huggingface(task, work / "huggingface")
     batches = fixed_batches(work)

@@ -67,6 +67,8 @@ SETTINGS = {
 SEAMS = {
     "deploy.submit.backend": "Backend",
     "model.families.family": "Family HuggingFaceNames",
+    "model.families.grow_vocabulary": "with_added_tokens",
+    "model.presets.mean_of_presets": "mean_of_presets",
     "model.training.objectives.objective": "Objective objective_named",
     "model.training.optimizers.adamw": "change",
     "model.training.optimizers.lamb": "change",

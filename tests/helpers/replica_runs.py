@@ -16,6 +16,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.training.architecture import from_scratch
 from clozekit.model.training.build_task import build_task
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.controller import pretraining_step
@@ -57,13 +58,14 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         model=model,
         train=TrainSettings(steps=STEPS, global_batch_size=ROWS, micro_batch_size=micro_batch_size, xla=xla),
         # A norm that most steps exceed: where it is measured matters.
-        optimizer=OptimizerSettings(learning_rate=0.01, clip_norm=0.5),
+        optimizer=OptimizerSettings(learning_rate=0.01, clip_norm=0.5, ema_decay=0.5),
     )
     with workers.strategy.scope():
-        task = build_task(config, vocabulary_size=40, sequence_length=LENGTH)
+        task = build_task(config, from_scratch(config.model, 40, LENGTH))
         optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
     step = pretraining_step(task, optimizer, config, workers.strategy)
-    variables = [*(weight.value for weight in task.weights), *optimizer.first, *optimizer.second, optimizer.updates]
+    variables = [*(weight.value for weight in task.weights), *optimizer.first, *optimizer.second]
+    variables += [*optimizer.averages, optimizer.updates]
     initial = [variable.numpy() for variable in variables]
     results = {}
     for name in ("sound", "overflow"):
@@ -80,6 +82,8 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         numbers = {key: np.asarray(getattr(result, key)) for key in ("skipped", "gradient_norm")}
         numbers |= {key: np.asarray(getattr(result.counts, key)) for key in ("tokens", "places")}
         weights = {f"w{index:02d}": np.asarray(value) for index, value in enumerate(task.get_weights())}
+        with optimizer.averaged():
+            weights |= {f"a{index:02d}": np.asarray(value) for index, value in enumerate(task.get_weights())}
         sums = {key: np.asarray(value) for key, value in result.sums._asdict().items()}
         results[name] = {**weights, **sums, **numbers, "updates": optimizer.updates.numpy()}
     return results

@@ -132,8 +132,8 @@ def check_own_folder(
     return names
 
 
-# Outputs that others may stand in: a run holds its preset, the demo all of its own.
-_HOLDERS = ("train", "finetune", "demo", "submit")
+# Outputs that others may stand in: a run holds its preset, the demo and `adapt` all of their own.
+_HOLDERS = ("train", "finetune", "demo", "adapt", "submit")
 
 
 def check_outside(what: str, directory: str | Path, choose: str, allowed: str | Path | None = None) -> None:

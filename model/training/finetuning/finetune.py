@@ -24,6 +24,7 @@ from clozekit.model.training.objectives.objective import objective_named
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.run_directory.run_files import (
     FINETUNE,
+    MODEL,
     PREDICTIONS,
     RESULT_FILE,
     check_run_directory,
@@ -84,6 +85,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         self.more_files = self._prediction_files()
         check_run_directory(self.directory, FINETUNE, self.more_files)
         check_preset_target(self.preset_directory, config.init_from)
+        check_preset_target(f"{self.directory}/{MODEL}", config.init_from)
         self.workers = start_workers(config.cluster) if workers is None else workers
         self.settings = config.loop(len(self.data.train.labels), bool(tf.config.list_physical_devices("GPU")))
         batch_size, micro = config.train.global_batch_size, config.train.micro_batch_size

@@ -5,6 +5,8 @@ because XLA can't assign to the variables of several replicas.
 """
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 import tensorflow as tf
@@ -21,7 +23,8 @@ def has_weight_decay(name: str) -> bool:
 class Optimizer(tf.Module):
     """The rule that the configuration names (`change` in the file of that name beside this one), with its moments.
 
-    Keeps two moments of each variable and the number of updates they had. `apply` takes gradients, float32, each of the
+    Keeps two moments of each variable, the number of updates they had and, where the configuration asks for it, a running
+    average of each. `apply` takes gradients, float32, each of the
     variable's shape, and a float32 scalar learning rate.
 
     Args:
@@ -49,9 +52,12 @@ class Optimizer(tf.Module):
         # Norms and biases neither decay nor get LAMB's factor, as in the code of its authors.
         self._decays = [has_weight_decay(variable.path) for variable in variables]
         self._variables = [variable.value for variable in variables]
+        self._paths = [variable.path for variable in variables]
         self.first = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
         self.second = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._averaged = [] if config.ema_decay is None else self._variables
+        self.averages = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._averaged]
         self._compute = tf.function(self._new_values, jit_compile=xla, autograph=False)
 
     def _new_values(
@@ -92,6 +98,43 @@ class Optimizer(tf.Module):
             group[index] for index in range(len(results)) for group in (self._variables, self.first, self.second)
         ]
         assign_everywhere(targets, [part for result in results for part in result])
+        if self.averages:
+            assign_everywhere(self.averages, self._new_averages([new for new, *_ in results], norm))
         updates = self.updates.read_value() + tf.cast(tf.math.is_finite(norm), tf.int64)
         assign_everywhere([self.updates], [updates])
         return norm
+
+    def _new_averages(self, values: list[tf.Tensor], norm: tf.Tensor) -> list[tf.Tensor]:
+        """The running averages with the values of this update; as they were when it changed nothing."""
+        done = tf.cast(self.updates.read_value(), tf.float32)
+        # Else the first weights would be most of it for long: the rule of TensorFlow's ExponentialMovingAverage(num_updates).
+        decay = tf.minimum(self._config.ema_decay or 0.0, done / (done + 9.0))
+        kept = tf.where(tf.math.is_finite(norm), decay, 1.0)
+        averages = [average.read_value() for average in self.averages]
+        return [average + (1.0 - kept) * (value - average) for value, average in zip(values, averages, strict=True)]
+
+    def begin_averages(self) -> None:
+        """Takes the variables as they are before the first update for their averages."""
+        for average, variable in zip(self.averages, self._averaged, strict=True):
+            average.assign(variable.numpy())
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While entered, the variables have their averages, where these are kept; then bit for bit what they had."""
+        before = [variable.numpy() for variable in self._averaged]
+        self.use_averages()
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._averaged, before, strict=True):
+                variable.assign(value)
+
+    def use_averages(self) -> None:
+        """Gives the variables their averages, where these are kept: for what is saved at the end."""
+        for variable, average in zip(self._averaged, self.averages, strict=True):
+            variable.assign(average.numpy())
+
+    def averages_by_path(self) -> dict[str, tf.Variable]:
+        """Path of a variable -> its average; empty where none are kept."""
+        paths = self._paths if self.averages else []
+        return dict(zip(paths, self.averages, strict=True))

@@ -209,7 +209,7 @@ def write_run_report(run: Run, metrics: dict[str, float]) -> str:
     baseline = run.evaluator.commonest_token_accuracy()[1]
     model = run.config.model
     summary = (
-        f"{model.family.upper()}, {model.num_layers} layers of {model.hidden_dim}, {run.task.count_params():,} parameters,"
+        f"{str(model.family).upper()}, {model.num_layers} layers of {model.hidden_dim}, {run.task.count_params():,} parameters,"
         f" {run.config.train.steps:,} steps of {run.config.train.global_batch_size} rows"
     )
     report = Report(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,34 +150,14 @@ class Checkpoints:
                 remove_checkpoint(one.path)
 
     def _names(self) -> list[str]:
-        """Names of the folders of checkpoints, finished or not, the oldest first."""
-        if not tf.io.gfile.isdir(self.directory):
-            return []
-        names = (name.rstrip("/") for name in tf.io.gfile.listdir(self.directory))
-        return sorted(name for name in names if _NAME.fullmatch(name))
+        return names_of_checkpoints(self.directory)
 
     def found(self) -> list[Saved]:
         """The finished checkpoints whose state can be read, the oldest first."""
-        found = []
-        for name in self._names():
-            try:
-                found.append(self._state(name))
-            except DamagedCheckpointError:
-                continue
-        return found
+        return found_checkpoints(self.directory)
 
     def _state(self, name: str) -> Saved:
-        path = f"{self.directory}/{name}"
-        try:
-            saved = Saved(path, state_from_json(read_text(f"{path}/{STATE_FILE}")))
-            if saved.position.global_step != int(name.removeprefix("step-")):
-                raise ValueError(f"it is of step {saved.step}")
-        except tf.errors.NotFoundError as error:
-            raise DamagedCheckpointError(f"{name}: it was not finished") from error
-        except (tf.errors.OpError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise DamagedCheckpointError(f"{name}: {STATE_FILE} can't be read ({reason:.300})") from error
-        return saved
+        return read_state(f"{self.directory}/{name}")
 
     def newest(self, at_most_step: int | None = None) -> tuple[Saved | None, dict[str, np.ndarray], list[str]]:
         """The newest whole checkpoint, its values, and what is wrong with newer ones.
@@ -242,6 +222,40 @@ class Checkpoints:
                 remove_checkpoint(saved.path)
 
 
+def names_of_checkpoints(directory: str) -> list[str]:
+    """Names of the folders of checkpoints, finished or not, the oldest first."""
+    if not tf.io.gfile.isdir(directory):
+        return []
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(directory))
+    return sorted(name for name in names if _NAME.fullmatch(name))
+
+
+def found_checkpoints(directory: str) -> list[Saved]:
+    """The finished checkpoints in a folder of them whose state can be read, the oldest first."""
+    found = []
+    for name in names_of_checkpoints(directory):
+        try:
+            found.append(read_state(f"{directory}/{name}"))
+        except DamagedCheckpointError:
+            continue
+    return found
+
+
+def read_state(path: str) -> Saved:
+    """The checkpoint in the folder `path`. Raises DamagedCheckpointError for one that was not finished, or was changed."""
+    name = path.rsplit("/", 1)[-1]
+    try:
+        saved = Saved(path, state_from_json(read_text(f"{path}/{STATE_FILE}")))
+        if saved.position.global_step != int(name.removeprefix("step-")):
+            raise ValueError(f"it is of step {saved.step}")
+    except tf.errors.NotFoundError as error:
+        raise DamagedCheckpointError(f"{name}: it was not finished") from error
+    except (tf.errors.OpError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DamagedCheckpointError(f"{name}: {STATE_FILE} can't be read ({reason:.300})") from error
+    return saved
+
+
 def best_of(saved: list[Saved]) -> Saved | None:
     """The one with the lowest validation loss, the older one of two alike."""
     measured = [one for one in saved if one.validation_loss is not None]
@@ -259,12 +273,8 @@ def variable_kind(variable: keras.Variable | tf.Variable) -> Kind:
 def read_values(saved: Saved, kinds: Mapping[str, Kind]) -> dict[str, np.ndarray]:
     """The variables of a checkpoint by name. Raises DamagedCheckpointError when one is not there or not whole."""
     name = saved.path.rsplit("/", 1)[-1]
+    _check_files(saved)
     try:
-        for file, size in saved.state["files"].items():
-            if not tf.io.gfile.exists(f"{saved.path}/{file}"):
-                raise DamagedCheckpointError(f"{name}: {file} is missing")
-            if tf.io.gfile.stat(f"{saved.path}/{file}").length != size:
-                raise DamagedCheckpointError(f"{name}: {file} is cut off")
         # TensorFlow compares each tensor with its CRC.
         tensors = tf.raw_ops.RestoreV2(
             prefix=f"{saved.path}/{_VARIABLES}",
@@ -282,11 +292,54 @@ def read_values(saved: Saved, kinds: Mapping[str, Kind]) -> dict[str, np.ndarray
     return values
 
 
-def training_variables(task: keras.Model, optimizer: tf.Module) -> dict[str, tf.Variable]:
-    """What a checkpoint holds: the weights by their paths, the optimizer's state by its order."""
+def _check_files(saved: Saved) -> None:
+    name = saved.path.rsplit("/", 1)[-1]
+    try:
+        for file, size in saved.state["files"].items():
+            if not tf.io.gfile.exists(f"{saved.path}/{file}"):
+                raise DamagedCheckpointError(f"{name}: {file} is missing")
+            if tf.io.gfile.stat(f"{saved.path}/{file}").length != size:
+                raise DamagedCheckpointError(f"{name}: {file} is cut off")
+    except (tf.errors.OpError, AttributeError, KeyError) as error:
+        text = " ".join(str(getattr(error, "message", error)).split())
+        raise DamagedCheckpointError(f"{name}: it is not what was written ({text[:200]})") from error
+
+
+def read_weights(
+    saved: Saved, shapes: Mapping[str, tuple[int, ...]], filled_up: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """The weights of a model in a checkpoint, float32, by their paths: their running averages where the run keeps them.
+    filled_up: those that may have more rows there, of the vocabulary that a run fills up; they are cut.
+
+    Raises DamagedCheckpointError when one is not there, not whole or of another shape.
+    """
+    _check_files(saved)
+    try:
+        there = tf.train.load_checkpoint(f"{saved.path}/{_VARIABLES}").get_variable_to_shape_map()
+    except (tf.errors.OpError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise DamagedCheckpointError(f"{saved.path}: it is not what was written ({text[:200]})") from error
+    names = {path: f"average/{path}" if f"average/{path}" in there else f"model/{path}" for path in shapes}
+    kinds: dict[str, Kind] = {}
+    for path, shape in shapes.items():
+        found = tuple(there.get(names[path], shape))
+        is_longer = path in filled_up and found[1:] == shape[1:] and found[0] >= shape[0]
+        kinds[names[path]] = (found if is_longer else shape, tf.float32)
+    values = read_values(saved, kinds)
+    return {
+        path: values[names[path]][: shape[0]] if path in filled_up else values[names[path]]
+        for path, shape in shapes.items()
+    }
+
+
+def training_variables(
+    task: keras.Model, optimizer: tf.Module, averages: Mapping[str, tf.Variable]
+) -> dict[str, tf.Variable]:
+    """What a checkpoint holds: the weights by their paths, their running averages too, the optimizer's state by its order."""
     weights = {f"model/{weight.path}": weight.value for weight in task.weights}
     if len(weights) != len(task.weights):
         raise ValueError("two weights of the model have one path")
-    of_model = {id(weight.value) for weight in task.weights}
+    named = {**weights, **{f"average/{path}": average for path, average in averages.items()}}
+    of_model = {id(variable) for variable in named.values()}
     states = [variable for variable in optimizer.variables if id(variable) not in of_model]
-    return {**weights, **{f"optimizer/{index:04d}": variable for index, variable in enumerate(states)}}
+    return {**named, **{f"optimizer/{index:04d}": variable for index, variable in enumerate(states)}}

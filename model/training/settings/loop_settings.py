@@ -32,10 +32,14 @@ class OptimizerSettings:
     schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
     line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
     1 - square root (warmup_stable_decay). one_cycle has its own rise. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
-    decay_power: of the polynomial.
+    decay_power: of the polynomial. ema_decay: keeps a running average of the weights, to which each update adds 1 - ema_decay of
+    the new ones (more at first: with n updates behind it keeps at most n / (n + 9)); evaluations, the preset and whoever
+    loads a checkpoint have the average then, training goes on from the weights themselves. None: no average.
 
     Raises:
         InputError: for an unknown rule or schedule, or a number out of its bounds.
+
+    Source: ema_decay: Polyak and Juditsky 1992; Izmailov et al. 2018 (arXiv 1803.05407) for averages of neural networks.
 
     Example:
 
@@ -56,6 +60,7 @@ class OptimizerSettings:
     decay_power: float = 2.0
     decay_rate: float = 0.1
     final_rate: float = 0.0
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("optimizer.name", self.name, OPTIMIZERS)
@@ -65,6 +70,8 @@ class OptimizerSettings:
         check("optimizer.weight_decay must be at least 0", self.weight_decay >= 0, self.weight_decay)
         for name in ("warmup_rate", "decay_rate", "final_rate"):
             check(f"optimizer.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
+        decay = self.ema_decay
+        check("optimizer.ema_decay must be above 0 and below 1", decay is None or 0 < decay < 1, decay)
         for name in ("beta_1", "beta_2"):
             check(f"optimizer.{name} must be in [0, 1)", 0 <= getattr(self, name) < 1, getattr(self, name))
 

@@ -33,9 +33,14 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunSettings:
     """
     fields = read_mapping(path)
     apply_changes(fields, changes)
+    return make_config(fields, str(path))
+
+
+def make_config(fields: dict[str, Any], source: str) -> RunSettings:
+    """The configuration that the keys of its file make; source: whose they are, in an error. See `load_config`."""
     if isinstance(fields.get("model"), Mapping):
         fields["model"] = _with_preset(fields["model"])
-    return typing.cast(RunSettings, make_settings(RunSettings, fields, str(path), one_is_a_list=True))
+    return typing.cast(RunSettings, make_settings(RunSettings, fields, source, one_is_a_list=True))
 
 
 def _with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +48,7 @@ def _with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:
     preset = BUILTIN_PRESETS.get(str(fields.get("preset")))
     if preset is None:
         return dict(fields)
-    names = {entry.name for entry in dataclasses.fields(ModelSettings)}
+    # Positions are as many as the rows need.
+    names = {entry.name for entry in dataclasses.fields(ModelSettings)} - {"max_sequence_length"}
     dimensions = {name: value for name, value in preset.config.items() if name in names}
     return {"family": preset.family, **dimensions, **fields}

@@ -28,18 +28,27 @@ MAX_RAMP_SIZES = 256
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Family and dimensions; the defaults are BERT small's (Turc et al. 2019, arXiv 1908.08962) with 256 hidden.
+    """Family and dimensions: those of `init_from`, or BERT small's with 256 hidden, where they are not given.
 
-    family: whose backbone. preset: the name of a built-in preset, in a configuration file, stands for its family and
-    dimensions, which may be changed beside it; no weights come with it (see `init_from`). vocabulary_multiple: the vocabulary is
-    filled up to a multiple of it inside the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when the preset
-    is saved. num_layers, num_heads: blocks, and attention heads in each. hidden_dim, intermediate_dim: values of a hidden state,
-    and of the layer inside a feed-forward layer. dropout: a rate. embedding_dim, num_groups, num_inner_repetitions: ALBERT's
-    alone; embedding_dim is 128 if not given.
+    Of `init_from` only dropout may be another: with anything else its weights would be those of another function.
+
+    family: whose backbone; from scratch bert. preset: the name of a built-in preset, in a configuration file, stands for its
+    family and dimensions, which may be changed beside it; no weights come with it (see `init_from`). vocabulary_multiple: the
+    vocabulary is filled up to a multiple of it inside the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when
+    the preset is saved. num_layers, num_heads: blocks, and attention heads in each; from scratch 4 and 4. hidden_dim,
+    intermediate_dim: values of a hidden state, and of the layer inside a feed-forward layer; from scratch 256 and 1024. dropout: a
+    rate; from scratch 0.1, and one for all where it is given. embedding_dim, num_groups, num_inner_repetitions: ALBERT's
+    alone; embedding_dim is 128 if not given. activation: of the feed-forward layers, gelu, gelu_approximate, relu, silu or tanh.
+    layer_norm_epsilon: of the normalisations; both are the family's own if not given. max_sequence_length: rows of the position
+    table, as many as the longest row has tokens if not given; rows may be shorter. extend_positions: repeat makes the table of
+    `init_from` longer, for longer rows: row i of the new table is row i modulo n of the old one, which had n.
 
     Raises:
-        InputError: for an unknown family or preset, a number below 1, a hidden_dim that num_heads does not divide, ALBERT's
-            settings for another family.
+        InputError: for an unknown family, preset or activation, a number below 1, a hidden_dim that num_heads does not divide,
+            ALBERT's settings for another family.
+
+    Source: BERT small: Turc et al. 2019 (arXiv 1908.08962); extend_positions: Beltagy et al. 2020 (arXiv 2004.05150),
+        section 5, "Position Embeddings".
 
     Example:
 
@@ -48,46 +57,85 @@ class ModelSettings:
         128
     """
 
-    family: str = "bert"
+    family: str | None = None
     preset: str | None = None
     vocabulary_multiple: int = 64
-    num_layers: int = 4
-    num_heads: int = 4
-    hidden_dim: int = 256
-    intermediate_dim: int = 1024
-    dropout: float = 0.1
+    num_layers: int | None = None
+    num_heads: int | None = None
+    hidden_dim: int | None = None
+    intermediate_dim: int | None = None
+    dropout: float | None = None
     embedding_dim: int | None = None
-    num_groups: int = 1
-    num_inner_repetitions: int = 1
+    num_groups: int | None = None
+    num_inner_repetitions: int | None = None
+    activation: str | None = None
+    layer_norm_epsilon: float | None = None
+    max_sequence_length: int | None = None
+    extend_positions: str | None = None
 
     def __post_init__(self) -> None:
-        check_choice("model.family", self.family, tuple(FAMILIES))
-        shares = FAMILIES[self.family].shares_layers
-        alone = (self.embedding_dim, self.num_groups, self.num_inner_repetitions)
-        rule = "model.embedding_dim, num_groups and num_inner_repetitions belong to the family albert"
-        check(rule, shares or alone == (None, 1, 1), alone, self.family)
+        family = self.family
+        if family is not None:
+            check_choice("model.family", family, tuple(FAMILIES))
+            alone = (self.embedding_dim, self.num_groups, self.num_inner_repetitions)
+            rule = "model.embedding_dim, num_groups and num_inner_repetitions belong to the family albert"
+            shares = FAMILIES[family].shares_layers or (alone[0] is None and set(alone[1:]) <= {None, 1})
+            check(rule, shares, alone, family)
         if self.preset is not None:
             check_choice("model.preset", self.preset, tuple(BUILTIN_PRESETS))
-            family = BUILTIN_PRESETS[self.preset].family
-            check(f"model.family must be {family} for the preset {self.preset}", self.family == family, self.family)
+            of_preset = BUILTIN_PRESETS[self.preset].family
+            check(f"model.family must be {of_preset} for the preset {self.preset}", family == of_preset, family)
+        if self.activation is not None:
+            check_choice("model.activation", self.activation, ACTIVATIONS)
+        if self.extend_positions is not None:
+            check_choice("model.extend_positions", self.extend_positions, ("repeat",))
         for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "vocabulary_multiple"):
-            check(f"model.{name} must be at least 1", getattr(self, name) >= 1, getattr(self, name))
-        divides = self.hidden_dim % self.num_heads == 0
-        check("model.hidden_dim must be a multiple of model.num_heads", divides, self.hidden_dim, self.num_heads)
-        check("model.dropout must be a rate from 0 to 1", 0 <= self.dropout < 1, self.dropout)
+            self._check_least(name, 1)
+        self._check_least("max_sequence_length", 8)
+        hidden, heads = self.hidden_dim, self.num_heads
+        if hidden is not None and heads is not None:
+            check("model.hidden_dim must be a multiple of model.num_heads", hidden % heads == 0, hidden, heads)
+        dropout, epsilon = self.dropout, self.layer_norm_epsilon
+        check("model.dropout must be a rate from 0 to 1", dropout is None or 0 <= dropout < 1, dropout)
+        check("model.layer_norm_epsilon must be above 0 and below 1", epsilon is None or 0 < epsilon < 1, epsilon)
+
+    def _check_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        check(f"model.{name} must be at least {least}", value is None or value >= least, value)
+
+    def from_scratch(self) -> "ModelSettings":
+        """With the dimensions of a model from scratch where none are given; checked once more."""
+        missing = {name: value for name, value in _FROM_SCRATCH.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)
 
     def dimensions(self) -> dict[str, Any]:
-        """Constructor arguments of the family's backbone."""
+        """Constructor arguments of the backbone of a model from scratch, but for those of its vocabulary and positions."""
+        model = self.from_scratch()
         names = ["num_layers", "num_heads", "hidden_dim", "intermediate_dim", "dropout"]
-        shared = {name: getattr(self, name) for name in names}
-        if not FAMILIES[self.family].shares_layers:
+        names += [name for name in ("activation", "layer_norm_epsilon") if getattr(self, name) is not None]
+        shared = {name: getattr(model, name) for name in names}
+        if not FAMILIES[str(model.family)].shares_layers:
             return shared
         return {
             **shared,
             "embedding_dim": 128 if self.embedding_dim is None else self.embedding_dim,
-            "num_groups": self.num_groups,
-            "num_inner_repetitions": self.num_inner_repetitions,
+            "num_groups": model.num_groups,
+            "num_inner_repetitions": model.num_inner_repetitions,
         }
+
+
+# What a backbone may have; it imports Keras, which settings do without.
+ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
+_FROM_SCRATCH: dict[str, Any] = {
+    "family": "bert",
+    "num_layers": 4,
+    "num_heads": 4,
+    "hidden_dim": 256,
+    "intermediate_dim": 1024,
+    "dropout": 0.1,
+    "num_groups": 1,
+    "num_inner_repetitions": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -257,8 +305,9 @@ class RunSettings:
 
     dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
     tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
-    `directory`/preset when not given. init_from: a preset or a checkpoint of another run, whose weights this one begins
-    with; a run that has checkpoints of its own goes on from them and does not look at it. seed: of weights, order, masks and
+    `directory`/preset when not given. init_from: a preset, or a run or a checkpoint of it, whose model this one begins with:
+    its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
+    from them and does not look at it. seed: of weights, order, masks and
     dropout. model, reader, masking, train, optimizer, checkpoint, evaluate, divergence, cluster, log: groups of settings.
 
     Raises:
@@ -291,6 +340,10 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
+        if self.init_from is None:
+            extends = self.model.extend_positions
+            check("model.extend_positions is for the positions of init_from", extends is None, extends)
+            object.__setattr__(self, "model", self.model.from_scratch())
 
     def to_yaml(self) -> str:
         """The settings as `load_config` reads them."""

@@ -20,6 +20,7 @@ COMMANDS = [
     "verify",
     "export",
     "train",
+    "adapt",
     "fill",
     "evaluate",
     "finetune",

@@ -34,7 +34,20 @@ with contextlib.redirect_stdout(io.StringIO()):
 """
 DATASET = ["--input", "a", "--tokenizer", "b", "--output", "c"]
 VERBS = (
-    *("demo", "vocab", "prepare", "inspect", "verify", "export", "train", "convert", "fill", "evaluate", "finetune"),
+    *(
+        "demo",
+        "vocab",
+        "prepare",
+        "inspect",
+        "verify",
+        "export",
+        "train",
+        "adapt",
+        "convert",
+        "fill",
+        "evaluate",
+        "finetune",
+    ),
     *("predict", "submit", "doctor", "costs"),
 )
 RUN = "{dataset: ds, model: {num_layers: 1}, train: {steps: 4, global_batch_size: 4}}"
@@ -66,6 +79,7 @@ def test_what_is_wrong_with_settings_is_said_before_anything_heavy_is_loaded(tmp
         ["finetune", "nonsense=1"],
         ["finetune", "broken.yaml"],
         ["finetune", "init_from=p", "directory=d", "optimizer.learning_rate=-1"],
+        ["adapt", "p", "--input", "a", "--output", "d", "optimizer.learning_rate=-1"],
         ["prepare", *DATASET, "--sequence-length", "3"],
         ["prepare", *DATASET, "--pairs", "never"],
         ["prepare", *DATASET, "--config", "broken.yaml"],

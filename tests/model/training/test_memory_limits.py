@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from clozekit.model.training import memory_limits
+from clozekit.model.training.architecture import from_scratch
 from clozekit.model.training.cluster.kubernetes import indexed_job_cluster
 from clozekit.model.training.cluster.slurm_cluster import expand_nodelist, expand_tasks_per_node
 from clozekit.model.training.memory_limits import check_run_fits
@@ -23,7 +24,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def fits(tmp_path: Any, *changes: str) -> None:
     (tmp_path / "x.yaml").write_text("dataset: d\ndirectory: r\n", encoding="utf-8")
     config = load_config(tmp_path / "x.yaml", changes)
-    check_run_fits(config, 30_522, 512, stages_of(config), 1, 1)
+    check_run_fits(config, from_scratch(config.model, 30_522, 512).backbone, 512, stages_of(config), 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import tensorflow as tf
 from long_variants import FULL
 
 from clozekit.model.reading.reader_settings import ReaderSettings
+from clozekit.model.training.architecture import from_scratch
 from clozekit.model.training.build_task import build_task
 from clozekit.model.training.controller import pretraining_step
 from clozekit.model.training.optimizers.optimizer import Optimizer, has_weight_decay
@@ -41,7 +42,7 @@ def trained(steps: int, micro_batch_size: int | None = None, xla: bool = False) 
         model=MODEL,
         train=TrainSettings(steps=steps, global_batch_size=8, micro_batch_size=micro_batch_size, xla=xla),
     )
-    task = build_task(config, vocabulary_size=40, sequence_length=12)
+    task = build_task(config, from_scratch(config.model, 40, 12))
     optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
     step = pretraining_step(task, optimizer, config, tf.distribute.get_strategy())
     result = step.run_loop(iter(batches(steps)), tf.constant(0), tf.constant(steps))
@@ -146,7 +147,7 @@ def test_a_gradient_that_is_no_number_changes_nothing(bad: float, xla: bool) -> 
 
 def test_norms_and_biases_do_not_decay() -> None:
     config = RunSettings("data", "run", model=MODEL)
-    task = build_task(config, vocabulary_size=40, sequence_length=12)
+    task = build_task(config, from_scratch(config.model, 40, 12))
     kept = sorted({v.path.rsplit("/", 1)[-1] for v in task.trainable_variables if not has_weight_decay(v.path)})
     decayed = sorted({v.path.rsplit("/", 1)[-1] for v in task.trainable_variables if has_weight_decay(v.path)})
     assert kept == ["beta", "bias", "gamma", "output_bias"]
@@ -158,7 +159,7 @@ def test_rows_in_a_short_bin_give_the_update_they_give_padded() -> None:
         reader = ReaderSettings(length_bins=bins)
         train, masking = TrainSettings(steps=2, global_batch_size=8, xla=False), MaskingSettings(train_rate=0.5)
         config = RunSettings("data", "run", model=MODEL, train=train, reader=reader, masking=masking)
-        task = build_task(config, vocabulary_size=40, sequence_length=12)
+        task = build_task(config, from_scratch(config.model, 40, 12))
         optimizer = Optimizer(task.trainable_variables, config.optimizer, False)
         step = pretraining_step(task, optimizer, config, tf.distribute.get_strategy())
         dice = np.random.default_rng(0)
@@ -192,7 +193,7 @@ def test_bfloat16_keeps_weights_and_moments_in_float32() -> None:
         model=MODEL,
         train=TrainSettings(steps=4, global_batch_size=8, xla=FULL, precision="mixed_bfloat16"),
     )
-    task = build_task(config, vocabulary_size=40, sequence_length=12)
+    task = build_task(config, from_scratch(config.model, 40, 12))
     assert task.backbone.token_embedding.compute_dtype == "bfloat16"
     optimizer = Optimizer(task.trainable_variables, config.optimizer, FULL)
     step = pretraining_step(task, optimizer, config, tf.distribute.get_strategy())

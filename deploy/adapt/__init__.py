@@ -1,0 +1,1 @@
+"""`clozekit adapt`: its recipe and its steps."""

@@ -1,0 +1,139 @@
+"""What model a run trains: as its configuration says, or as the preset, run or checkpoint of `init_from` is."""
+
+import dataclasses
+import inspect
+from dataclasses import dataclass
+
+from clozekit.model.common.tensors import Settings
+from clozekit.model.families.family import Family
+from clozekit.model.families.family_table import family_named
+from clozekit.model.presets.load_presets import DEFAULT_SEQUENCE_LENGTH, PresetSource, open_source
+from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.training.run_directory.run_files import MODEL
+from clozekit.model.training.run_directory.run_models import is_begun
+from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.families.preset_tokenizer import of_class
+from clozekit.tokenizers.settings.settings_files import check
+from clozekit.tokenizers.tokenizer import Tokenizer
+
+# What may be said of a model that begins with the weights of another, if it is true.
+_SAID = (
+    "num_layers",
+    "num_heads",
+    "hidden_dim",
+    "intermediate_dim",
+    "embedding_dim",
+    "num_groups",
+    "num_inner_repetitions",
+    "activation",
+    "layer_norm_epsilon",
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """backbone: constructor arguments, the vocabulary not filled up; head: those of the masked LM besides. sequence_length: of
+    the rows that its preprocessor makes of texts. source: of `init_from`, None for a model from scratch."""
+
+    family: Family
+    backbone: Settings
+    head: Settings
+    sequence_length: int
+    source: PresetSource | None = None
+
+
+def architecture_of(config: RunSettings, tokenizer: Tokenizer, longest_row: int) -> Architecture:
+    """The model of a run; tokenizer: the dataset's; longest_row: tokens of it.
+
+    Raises InputError where the configuration, the dataset and `init_from` contradict one another.
+    """
+    if config.init_from is None:
+        return from_scratch(config.model, tokenizer.vocabulary_size(), longest_row)
+    # A run that goes on needs nothing of where it began.
+    directory = config.directory.rstrip("/")
+    source = open_source(f"{directory}/{MODEL}" if is_begun(directory) else config.init_from)
+    check_tokenizer(source, tokenizer, config.dataset)
+    return of_source(source, config.model, longest_row)
+
+
+def from_scratch(model: ModelSettings, vocabulary_size: int, longest_row: int) -> Architecture:
+    """That of a model with fresh weights."""
+    positions = model.max_sequence_length or longest_row
+    rule = f"model.max_sequence_length must be at least the {longest_row} tokens of a row"
+    check(rule, positions >= longest_row, positions)
+    sizes = {"vocabulary_size": vocabulary_size, "max_sequence_length": positions}
+    return Architecture(family_named(str(model.family)), {**sizes, **model.dimensions()}, {}, longest_row)
+
+
+def check_tokenizer(source: PresetSource, tokenizer: Tokenizer, dataset: str) -> None:
+    """Raises InputError when the ids of a dataset are not those of the preset's own tokenizer."""
+    own = source.tokenizer()
+    if of_class(source.family.tokenizer, tokenizer).sha256() != own.sha256():
+        raise InputError(
+            f"the dataset must be prepared with the tokenizer of init_from, {source.source} has a"
+            f" {type(own).__name__} of {own.vocabulary_size()} pieces (sha256 {own.sha256()[:12]}), {dataset} was made by"
+            f" a {type(tokenizer).__name__} of {tokenizer.vocabulary_size()} ({tokenizer.sha256()[:12]}); prepare it with"
+            f" --tokenizer {source.source}"
+        )
+
+
+def of_source(source: PresetSource, said: ModelSettings, longest_row: int) -> Architecture:
+    """The model of a run that begins with that of `source`; said: what the configuration says of it."""
+    family = source.family
+    backbone = {**_defaults(family.backbone), **source.backbone_settings()}
+    other = {
+        name: (backbone.get(name), getattr(said, name))
+        for name in _SAID
+        if getattr(said, name) is not None and getattr(said, name) != backbone.get(name, 1)
+    }
+    if said.family not in (None, family.name):
+        other["family"] = (family.name, said.family)
+    if other:
+        listed = ", ".join(f"{name} {theirs} there and {ours} here" for name, (theirs, ours) in other.items())
+        raise InputError(
+            f"a run has the architecture of init_from, {source.source} has {listed}; leave model.{next(iter(other))} out:"
+            " with another its weights would be those of another function"
+        )
+    if said.dropout is not None and said.dropout != backbone["dropout"]:
+        backbone |= {"dropout": said.dropout, "attention_dropout": None}
+    before = backbone["max_sequence_length"]
+    backbone["max_sequence_length"] = _positions(source.source, before, said, longest_row)
+    settings = source.preprocessor_settings(MaskedLM.kind)
+    length = min(settings.get("sequence_length", DEFAULT_SEQUENCE_LENGTH), before)
+    length = max(length, longest_row) if backbone["max_sequence_length"] > before else length
+    return Architecture(family, backbone, source.head_settings(MaskedLM.kind) or {}, length, source)
+
+
+def _positions(source: str, there: int, said: ModelSettings, longest_row: int) -> int:
+    """Positions of a model that begins with one of `there` positions."""
+    asked = said.max_sequence_length
+    if said.extend_positions is not None:
+        needed = max(longest_row, there) if asked is None else asked
+        rule = f"model.max_sequence_length must be at least the {there} positions of {source} and the {longest_row} of a row"
+        check(rule, needed >= max(there, longest_row), needed)
+        return needed
+    if longest_row > there or (asked is not None and asked != there):
+        what = f"rows of {longest_row} tokens" if longest_row > there else f"model.max_sequence_length {asked}"
+        raise InputError(
+            f"a run has the positions of init_from, {source} has {there}, got {what}; prepare rows of at most {there},"
+            " leave model.max_sequence_length out, or extend them with model.extend_positions=repeat"
+        )
+    return there
+
+
+def _defaults(backbone: type[Backbone]) -> Settings:
+    """What a description of the backbone may leave out."""
+    parameters = inspect.signature(backbone.__init__).parameters.values()
+    names = {*backbone.setting_names, *backbone.own_setting_defaults}
+    return {one.name: one.default for one in parameters if one.name in names and one.default is not one.empty}
+
+
+def spelled_out(config: RunSettings, architecture: Architecture) -> RunSettings:
+    """The configuration with what `init_from` decided in it."""
+    if architecture.source is None:
+        return config
+    found: Settings = {name: architecture.backbone.get(name) for name in (*_SAID, "dropout", "max_sequence_length")}
+    model = dataclasses.replace(config.model, family=architecture.family.name, **found)
+    return dataclasses.replace(config, model=model)
