@@ -60,7 +60,7 @@ ARROWS = {
     " model/training/cluster model/training/objectives model/training/optimizers"
     " model/training/run_directory model/training/settings pipelines/dataset tokenizers"
     " tokenizers/families tokenizers/settings",
-    "model/training/finetuning": "model/preprocessing model/presets model/tasks model/training model/training/cluster"
+    "model/training/finetuning": "model/common model/preprocessing model/presets model/tasks model/training model/training/cluster"
     " model/training/objectives model/training/optimizers model/training/run_directory model/training/settings pipelines/text_files"
     " tokenizers/storage",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"

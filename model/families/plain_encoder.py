@@ -2,6 +2,7 @@
 
 import keras
 
+from clozekit.model.common.dtype_policies import policy_of_layers
 from clozekit.model.common.tensors import DType, Settings, Tensor
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.transformer_layers import PositionEmbedding, TokenAndPositionEmbedding, truncated_normal
@@ -14,6 +15,7 @@ class PlainEncoder(Backbone):
     def make_layers(self, settings: Settings, dtype: DType, embeddings_name: str) -> None:
         """Called by a family's constructor before Backbone's; settings: as Backbone takes them."""
         self.check_settings(settings)
+        dtype = policy_of_layers(dtype)
         hidden_dim, dropout = settings["hidden_dim"], settings["dropout"]
         self.embeddings = TokenAndPositionEmbedding(
             keras.layers.ReversibleEmbedding(

@@ -85,6 +85,9 @@ class MaskedLMHead(keras.layers.Layer):
     def call(self, inputs: Tensor, mask_positions: Tensor) -> Tensor:
         """inputs: (B, T, H); mask_positions: integers (B, M). Returns logits (B, M, vocabulary_size)."""
         hidden = self.transform(inputs, mask_positions)
+        if self.token_embedding.quantization_mode is not None:
+            logits = ops.cast(self.token_embedding(hidden, reverse=True), hidden.dtype)
+            return logits + ops.cast(self._output_bias, hidden.dtype)
         # Not `token_embedding(hidden, reverse=True)`: inside another layer it multiplies in float32 under any policy.
         kernel = ops.transpose(ops.cast(self.token_embedding.embeddings, hidden.dtype))
         return ops.matmul(hidden, kernel) + ops.cast(self._output_bias, hidden.dtype)
@@ -92,6 +95,13 @@ class MaskedLMHead(keras.layers.Layer):
     def transform(self, inputs: Tensor, mask_positions: Tensor) -> Tensor:
         """What is multiplied with the embedding: (B, M, embedding_dim)."""
         return self._intermediate_layer_norm(self._intermediate_dense(gather_positions(inputs, mask_positions)))
+
+    def _vocabulary(self) -> Tensor:
+        """The embedding of every piece: (vocabulary_size, embedding_dim)."""
+        if self.token_embedding.quantization_mode is not None:
+            # The numbers of a quantized table are nothing without their scales.
+            return self.token_embedding(ops.arange(self.token_embedding.input_dim))
+        return self.token_embedding.embeddings
 
     def loss_and_correct(
         self, inputs: Tensor, mask_positions: Tensor, mask_ids: Tensor, mask_weights: Tensor
@@ -104,7 +114,7 @@ class MaskedLMHead(keras.layers.Layer):
         hidden = self.transform(inputs, mask_positions)
         hidden = ops.reshape(hidden, (-1, hidden.shape[-1]))
         ids, weights = ops.reshape(mask_ids, (-1,)), ops.cast(ops.reshape(mask_weights, (-1,)), "float32")
-        embedding = ops.cast(self.token_embedding.embeddings, hidden.dtype)
+        embedding = ops.cast(self._vocabulary(), hidden.dtype)
         bias = ops.cast(self._output_bias, "float32")
         num_positions = hidden.shape[0]
         if num_positions is None:

@@ -8,12 +8,12 @@ import numpy as np
 
 from clozekit.model.common import preset_doors
 from clozekit.model.common.class_property import classproperty
+from clozekit.model.common.dtype_policies import described_policy
 from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
 from clozekit.model.preprocessing.preprocessor import Preprocessor
-from clozekit.model.tasks.backbone import Backbone, FunctionalModel, ModelOptions, default_name, is_packed
+from clozekit.model.tasks.backbone import Backbone, FunctionalModel, ModelOptions, default_name, is_packed, set_policy
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.common.family_names import FAMILIES
-from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
+from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 
 # What Keras gives: one number, several, or several by name; arrays in the structure of the model's outputs.
 Measured = float | list[float] | dict[str, float]
@@ -71,6 +71,7 @@ class Task(FunctionalModel):
     ) -> None:
         self.backbone = backbone
         super().__init__(inputs=inputs, outputs=outputs, name=name or default_name(type(self)), trainable=trainable)
+        set_policy(self, backbone.dtype_policy)
         self.preprocessor = preprocessor
         if compile:
             self.compile()
@@ -205,12 +206,18 @@ class Task(FunctionalModel):
 
     def get_config(self) -> Settings:
         preprocessor = self._preprocessor
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        backbone["config"]["dtype"] = self.described_policy()
         return {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "backbone": backbone,
             "preprocessor": None if preprocessor is None else preprocessor.described(),
             "name": self.name,
             "trainable": self.trainable,
         }
+
+    def described_policy(self) -> Settings:
+        """The backbone's dtype policy, for a file, with what the head's layers have of their own."""
+        return described_policy(self.backbone.dtype_policy, self._flatten_layers(include_self=False))
 
     @classmethod
     def from_config(cls, config: Settings) -> Self:
@@ -248,7 +255,8 @@ class Task(FunctionalModel):
     @classproperty
     def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805
         """The built-in presets of the class by name."""
-        return presets_of(cls.backbone_cls.families or tuple(FAMILIES))
+        found: dict[str, BuiltinPreset] = preset_doors.presets().builtin_presets_of(cls)
+        return found
 
     @classmethod
     def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: object) -> Self:

@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable
 
-import keras
-
+from clozekit.model.common.weights_seed import weights_seed
 from clozekit.model.families.family_table import family_named
 from clozekit.model.families.vocabulary_padding import close_padding, padded_size
 from clozekit.model.masking.masking_rule import MaskingRule
@@ -36,16 +35,16 @@ def load_run_tokenizer(config: RunSettings, manifest: Manifest) -> Tokenizer:
 
 def build_task(config: RunSettings, vocabulary_size: int, sequence_length: int) -> MaskedLM:
     """A task with fresh weights that (config.seed, config.model) decide, its vocabulary filled up."""
-    keras.utils.set_random_seed(config.seed)
     family = family_named(config.model.family)
     make_backbone: Callable[..., Backbone] = family.backbone
-    backbone = make_backbone(
-        vocabulary_size=padded_size(vocabulary_size, config.model.vocabulary_multiple),
-        max_sequence_length=sequence_length,
-        dtype=config.train.precision,
-        **config.model.dimensions(),
-    )
-    task = family.masked_lm(backbone, compile=False)
+    with weights_seed(config.seed):
+        backbone = make_backbone(
+            vocabulary_size=padded_size(vocabulary_size, config.model.vocabulary_multiple),
+            max_sequence_length=sequence_length,
+            dtype=config.train.precision,
+            **config.model.dimensions(),
+        )
+        task = family.masked_lm(backbone, compile=False)
     close_padding(task, vocabulary_size)
     return task
 
