@@ -42,10 +42,10 @@ ARROWS = {
     " pipelines/running pipelines/settings pipelines/storage pipelines/text_files tokenizers"
     " tokenizers/families tokenizers/learning tokenizers/storage",
     "model/common": "",
-    "model/layers": "model/common",
+    "model/layers": "model/common model/masking",
     "model/masking": "model/common",
     "model/reading": "model/common model/masking pipelines/dataset",
-    "model/preprocessing": "model/common model/masking tokenizers tokenizers/hub",
+    "model/preprocessing": "model/common model/layers model/masking tokenizers tokenizers/hub",
     "model/tasks": "model/common model/layers model/preprocessing tokenizers tokenizers/hub tokenizers/settings",
     "model/families": "model/common model/layers model/preprocessing model/tasks tokenizers tokenizers/families",
     "model/presets": "model/common model/families model/layers model/preprocessing model/tasks tokenizers"

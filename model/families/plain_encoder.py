@@ -5,7 +5,7 @@ import keras
 from clozekit.model.common.dtype_policies import policy_of_layers
 from clozekit.model.common.tensors import DType, Settings, Tensor
 from clozekit.model.layers.dropout import Dropout
-from clozekit.model.layers.transformer_layers import PositionEmbedding, TokenAndPositionEmbedding, truncated_normal
+from clozekit.model.layers.transformer_layers import TokenAndPositionEmbedding, truncated_normal
 from clozekit.model.tasks.backbone import Backbone
 
 
@@ -18,16 +18,10 @@ class PlainEncoder(Backbone):
         dtype = policy_of_layers(dtype)
         hidden_dim, dropout = settings["hidden_dim"], settings["dropout"]
         self.embeddings = TokenAndPositionEmbedding(
-            keras.layers.ReversibleEmbedding(
-                settings["vocabulary_size"],
-                hidden_dim,
-                embeddings_initializer=truncated_normal(),
-                dtype=dtype,
-                name="token_embedding",
-            ),
-            PositionEmbedding(
-                settings["max_sequence_length"], initializer=truncated_normal(), dtype=dtype, name="position_embedding"
-            ),
+            settings["vocabulary_size"],
+            settings["max_sequence_length"],
+            hidden_dim,
+            embeddings_initializer=truncated_normal(),
             dtype=dtype,
             name=embeddings_name,
         )

@@ -238,7 +238,7 @@ def _write(task: Task, family: Family, directory: Path) -> None:
     own: Settings = {"kind": task.kind}
     if preprocessor is not None:
         write_huggingface_tokenizer(preprocessor.tokenizer, directory, task.backbone.max_sequence_length)
-        own["preprocessor"] = {**preprocessor.get_config(), **preprocessor.own_options()}
+        own["preprocessor"] = {**preprocessor.keras_hub_config(), **preprocessor.own_options()}
     different = {part.name: part.ours for part in differences(task, family)}
     if different:
         own["task"] = different

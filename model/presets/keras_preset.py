@@ -307,7 +307,7 @@ def describe_backbone(backbone: Backbone, task: Task | None = None) -> Settings:
 
 def _describe_preprocessor(preprocessor: Preprocessor, directory: Path) -> Settings:
     tokenizer = json.loads((directory / TOKENIZER_FILE).read_text(encoding="utf-8"))
-    config = {"tokenizer": tokenizer, "config_file": PREPROCESSOR_FILE, **preprocessor.get_config()}
+    config = {"tokenizer": tokenizer, "config_file": PREPROCESSOR_FILE, **preprocessor.keras_hub_config()}
     return _described(preprocessor, config, "keras_hub.src.models.preprocessor")
 
 

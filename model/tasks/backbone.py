@@ -252,6 +252,6 @@ class Backbone(FunctionalModel):
         """
         return preset_doors.presets().load_backbone(cls, preset, load_weights, kwargs)
 
-    def save_to_preset(self, preset_dir: str) -> None:
-        """Writes the backbone alone as a preset."""
-        preset_doors.presets().save_preset(preset_dir, backbone=self)
+    def save_to_preset(self, preset_dir: str, max_shard_size: float = 10) -> None:
+        """Writes the backbone alone as a preset; max_shard_size as of `Task.save_to_preset`."""
+        preset_doors.presets().save_preset(preset_dir, backbone=self, max_shard_size=max_shard_size)

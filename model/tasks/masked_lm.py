@@ -7,10 +7,10 @@ import keras
 from keras import ops
 
 from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
+from clozekit.model.layers.masked_lm_head import MAX_LOGITS, MaskedLMHead
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
-from clozekit.model.tasks.masked_lm_head import MAX_LOGITS, MaskedLMHead
 from clozekit.model.tasks.task import Task, TaskOptions
 from clozekit.tokenizers.common.errors import InputError
 
