@@ -91,7 +91,7 @@ def document_positions(document_ids: Tensor) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class PositionEmbedding(keras.layers.Layer):
-    """Learned embedding of positions: the row of the table for each position of (B, T, H), of the same shape.
+    """Learned embedding of positions: the row of the table for each position of (B, T, H) or (..., T, H), of the same shape.
 
     Args:
         sequence_length: rows of the table, the most positions there are.
@@ -126,7 +126,7 @@ class PositionEmbedding(keras.layers.Layer):
     def call(self, inputs: Tensor, start_index: int = 0, positions: Tensor | None = None) -> Tensor:
         """inputs: (B, T, H), read for its shape alone; positions: (B, T), or None for start_index, start_index + 1, ..."""
         table = ops.cast(self.position_embeddings, self.compute_dtype)
-        length = inputs.shape[1]
+        length = inputs.shape[-2]
         if positions is not None:
             return ops.take(table, positions, axis=0)
         if length is not None and start_index + length > self.sequence_length:
@@ -134,7 +134,7 @@ class PositionEmbedding(keras.layers.Layer):
                 f"a sequence must be at most {self.sequence_length} tokens for this model (max_sequence_length), got"
                 f" {length}; shorten it or build the backbone with a larger max_sequence_length"
             )
-        return ops.broadcast_to(table[start_index : start_index + ops.shape(inputs)[1]], ops.shape(inputs))
+        return ops.broadcast_to(table[start_index : start_index + ops.shape(inputs)[-2]], ops.shape(inputs))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of what comes out."""
