@@ -19,7 +19,8 @@ class MultiSegmentPacker:
 
     Example:
 
-        >>> packer = models.TextClassifierPreprocessor.from_preset("tiny/preset", sequence_length=8).packer
+        >>> from clozekit.model.preprocessing.multi_segment_packer import MultiSegmentPacker
+        >>> packer = MultiSegmentPacker(sequence_length=8, start_value=2, end_value=3)
         >>> token_ids, segment_ids = packer(([6, 7], [9]))
         >>> token_ids.numpy().tolist(), segment_ids.numpy().tolist()
         ([2, 6, 7, 3, 9, 3, 0, 0], [0, 0, 0, 0, 1, 1, 0, 0])
