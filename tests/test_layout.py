@@ -42,10 +42,10 @@ ARROWS = {
     " pipelines/running pipelines/settings pipelines/storage pipelines/text_files tokenizers"
     " tokenizers/families tokenizers/learning tokenizers/storage",
     "model/common": "",
-    "model/layers": "model/common",
+    "model/layers": "model/common model/masking",
     "model/masking": "model/common",
     "model/reading": "model/common model/masking pipelines/dataset",
-    "model/preprocessing": "model/common model/masking tokenizers tokenizers/hub",
+    "model/preprocessing": "model/common model/layers model/masking tokenizers tokenizers/hub",
     "model/tasks": "model/common model/layers model/preprocessing tokenizers tokenizers/hub tokenizers/settings",
     "model/families": "model/common model/layers model/preprocessing model/tasks tokenizers tokenizers/families"
     " tokenizers/formats",
@@ -63,7 +63,7 @@ ARROWS = {
     " model/training/cluster model/training/objectives model/training/optimizers"
     " model/training/run_directory model/training/settings pipelines/dataset tokenizers"
     " tokenizers/families tokenizers/settings",
-    "model/training/finetuning": "model/preprocessing model/presets model/tasks model/training model/training/cluster"
+    "model/training/finetuning": "model/common model/preprocessing model/presets model/tasks model/training model/training/cluster"
     " model/training/objectives model/training/optimizers model/training/run_directory model/training/settings pipelines/text_files"
     " tokenizers/storage",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"

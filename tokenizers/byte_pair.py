@@ -137,7 +137,7 @@ class BytePairTokenizer(Tokenizer):
         spaces = tuple(byte_characters()[byte] for byte in b" \t\n\v\f\r")
         return self._with_added_starts([piece.startswith(spaces) for piece in self._check_vocabulary()])
 
-    def get_config(self) -> dict[str, Any]:
+    def keras_hub_config(self) -> dict[str, Any]:
         return {
             "sequence_length": self.sequence_length,
             "add_prefix_space": self.add_prefix_space,

@@ -8,6 +8,7 @@ it, so export models that take ids, not texts.
 TensorFlow is imported here and nowhere else in this folder: Beam workers tokenize without it.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -69,6 +70,34 @@ def tokenize(tokenizer: EncodesTexts, inputs: Any) -> Any:
     if rank == 1:
         return rows
     return rows[0] if tokenizer.sequence_length is not None else (rows.flat_values)
+
+
+def tokenize_words(tokenizer: EncodesTexts, inputs: Any) -> Any:
+    """Ids of the words of one text (num_words,), flat, or of several (num_texts, None), ragged or padded."""
+    is_ragged = isinstance(inputs, tf.RaggedTensor)
+    words = inputs if is_ragged else tf.convert_to_tensor(inputs)
+    if words.shape.rank == 0:
+        return tokenize(tokenizer, words)
+    flat = words.flat_values if is_ragged else tf.reshape(words, [-1])
+    # With a copy that pads no single word.
+    plain = copy.copy(tokenizer)
+    plain.sequence_length = None
+    of_words = tokenize(plain, flat)
+    if words.shape.rank == 1 and not is_ragged:
+        rows = tf.RaggedTensor.from_row_lengths(of_words.flat_values, tf.size(of_words.flat_values)[None])
+    else:
+        nested = words if is_ragged else tf.RaggedTensor.from_tensor(words)
+        rows = nested.with_values(of_words).merge_dims(-2, -1)
+    if tokenizer.sequence_length is not None:
+        padding = (
+            tokenizer.get_vocabulary()[tokenizer.padding_id()]
+            if tokenizer.dtype == "string"
+            else tokenizer.padding_id()
+        )
+        rows = rows.to_tensor(padding, shape=[None, tokenizer.sequence_length])
+    if words.shape.rank == 1 and not is_ragged:
+        return rows[0]
+    return rows
 
 
 def _texts(joined: bytes, lengths: np.ndarray) -> TextBatch:

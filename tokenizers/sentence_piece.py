@@ -153,7 +153,7 @@ class SentencePieceTokenizer(Tokenizer):
         model = self._model
         return {piece for piece, kind in zip(model.pieces, model.types, strict=True) if kind == CONTROL}
 
-    def get_config(self) -> dict[str, Any]:
+    def keras_hub_config(self) -> dict[str, Any]:
         return {
             "proto": None,
             "sequence_length": self.sequence_length,

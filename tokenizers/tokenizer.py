@@ -31,6 +31,10 @@ OPTIONS_FILE = "clozekit_options.json"
 _REBUILT = ("_compiled", "_token_stages", "_without_rules", "_graph")
 
 
+# Constructor arguments that may be a path.
+_VOCABULARIES = ("vocabulary", "merges", "proto")
+
+
 class TokenBatch(NamedTuple):
     """The ids of several texts, one after the other.
 
@@ -66,7 +70,7 @@ class Tokenizer:
     `tokenize` also takes a str or a `tf.string` tensor and gives int32 (num_tokens,) for one text. No special tokens are put
     around a text: preprocessors do that.
 
-    A subclass sets `special_token_names`, implements `_encode`, `_decode`, `word_starts`, `get_config`, `save_assets`,
+    A subclass sets `special_token_names`, implements `_encode`, `_decode`, `word_starts`, `keras_hub_config`, `save_assets`,
     `load_assets`, `_graph_tokenize`, and fills `_pieces` (id -> piece) and `_ids` (piece -> id) through `_set_pieces`.
 
     Args:
@@ -109,6 +113,10 @@ class Tokenizer:
     huggingface_class: ClassVar[str | None] = None
     # The files of `save_assets`.
     asset_files: ClassVar[tuple[str, ...]] = ()
+    # The file in a preset that tells the settings.
+    config_file: ClassVar[str] = TOKENIZER_FILE
+    # The class of the family's backbone, once `clozekit.model` is there: a tokenizer knows no models.
+    backbone_cls: ClassVar[Any] = None
     preset_families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
     # Of the roles that the family has (`special_token_names`); they are there with the vocabulary.
     start_token_id: int
@@ -156,9 +164,18 @@ class Tokenizer:
         """bool (vocabulary_size,): True where a piece starts a word (a special token never does)."""
         raise NotImplementedError
 
-    def get_config(self) -> dict[str, Any]:
+    def keras_hub_config(self) -> dict[str, Any]:
         """Constructor arguments besides the vocabulary, under KerasHub's names and no others."""
         raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments besides the vocabulary, which `from_config` and `keras.saving` take."""
+        return {
+            "dtype": self.dtype,
+            **self.keras_hub_config(),
+            **self.own_options(),
+            "config_file": self.config_file,
+        }
 
     def save_assets(self, directory: str | Path) -> None:
         """Writes the vocabulary files into `directory`."""
@@ -241,9 +258,20 @@ class Tokenizer:
         is_told = any(token.content in special and not self.finds_as_usual(token) for token in self.added_tokens)
         return {"added_tokens": described(self.added_tokens)} if is_told else {}
 
+    @property
+    def file_assets(self) -> list[str]:
+        """The files of `save_assets`."""
+        return list(self.asset_files)
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """A tokenizer with the arguments of `get_config`; it has no vocabulary until `load_assets`."""
+        named = [name for name in _VOCABULARIES if isinstance(config.get(name), str | Path)]
+        if named:
+            raise InputError(
+                f"a description must not name files to be read, its {named[0]} is {str(config[named[0]])!r:.80}; call"
+                " load_assets"
+            )
         ours = {key: value for key, value in config.items() if key not in ("name", "trainable", "config_file")}
         dtype = ours.get("dtype")
         # KerasHub writes a dtype policy.
@@ -275,18 +303,18 @@ class Tokenizer:
         assert isinstance(tokenizer, cls)
         return tokenizer
 
-    def save_to_preset(self, preset_directory: str | Path) -> None:
+    def save_to_preset(self, preset_dir: str | Path) -> None:
         """`save` into a directory or below a URL such as `gs://bucket/preset`; other files there stay."""
         from clozekit.tokenizers.hub.preset_upload import upload_directory
         from clozekit.tokenizers.storage.owned_files import add_owned, list_files
 
         with tempfile.TemporaryDirectory() as temporary:
             self.save(temporary)
-            if is_url(preset_directory):
-                upload_directory(Path(temporary), str(preset_directory), keep_others=True)
+            if is_url(preset_dir):
+                upload_directory(Path(temporary), str(preset_dir), keep_others=True)
             else:
-                self.save(preset_directory)
-            add_owned(preset_directory, list_files(temporary))
+                self.save(preset_dir)
+            add_owned(preset_dir, list_files(temporary))
 
     def save(self, directory: str | Path) -> None:
         """Writes `tokenizer.json` and the assets, the layout of a KerasHub preset."""
@@ -308,7 +336,7 @@ class Tokenizer:
         described = {
             "module": "keras_hub.src.models",
             "class_name": name,
-            "config": {**self.get_config(), "config_file": TOKENIZER_FILE},
+            "config": {**self.keras_hub_config(), "config_file": self.config_file},
             "registered_name": f"keras_hub>{name}",
         }
         (root / TOKENIZER_FILE).write_text(json.dumps(described, indent=4) + "\n", encoding="utf-8")
@@ -328,7 +356,7 @@ class Tokenizer:
         if not self.special_tokens_in_strings:
             # How special tokens are found, where none are looked for.
             options.pop("added_tokens", None)
-        described = [type(self).__name__, self._pieces, self.get_config(), options, self._algorithm_data()]
+        described = [type(self).__name__, self._pieces, self.keras_hub_config(), options, self._algorithm_data()]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def _algorithm_data(self) -> Any:
@@ -369,9 +397,10 @@ class Tokenizer:
     def special_tokens(self) -> list[str]:
         return list(dict.fromkeys(self.special_token_names.values()))
 
-    def special_token_ids(self) -> dict[str, int]:
-        """Special piece -> id, in the order of `special_token_names`."""
-        return {piece: self.token_to_id(piece) for piece in self.special_tokens}
+    @property
+    def special_token_ids(self) -> list[int]:
+        """The ids of `special_tokens`."""
+        return [self.token_to_id(piece) for piece in self.special_tokens]
 
     def tokenize(self, inputs: Any) -> Any:
         """Ids (or, with dtype "string", pieces) of a str, of several, or of a `tf.string` tensor.
@@ -384,6 +413,10 @@ class Tokenizer:
         single = isinstance(inputs, str)
         batch = self.encode_batch([inputs] if single else inputs)
         rows = np.split(batch.token_ids, np.cumsum(batch.row_lengths)[:-1]) if len(batch.row_lengths) else []
+        return self._tokens(rows, single)
+
+    def _tokens(self, rows: list[np.ndarray], single: bool) -> Any:
+        """What `tokenize` gives for the ids of each text; single: the one row alone."""
         if self.sequence_length is not None:
             padded = np.full((len(rows), self.sequence_length), self.padding_id(), dtype=np.int32)
             for row, ids in zip(padded, rows, strict=True):
@@ -397,7 +430,9 @@ class Tokenizer:
             return rows[0]
         return padded if self.sequence_length is not None else [row.tolist() for row in rows]
 
-    __call__ = tokenize
+    def __call__(self, inputs: Any) -> Any:
+        """`tokenize`."""
+        return self.tokenize(inputs)
 
     def detokenize(self, inputs: Any) -> Any:
         """Text of ids, or texts of several rows of ids: lists, arrays, tensors, in a graph too."""

@@ -52,7 +52,7 @@ class WordPieceTokenizer(Tokenizer):
         vocabulary: path of a `vocab.txt`, a list of pieces (index = id), or a dict piece -> id; None: `load_assets` follows.
         lowercase: lower-case the text.
         strip_accents: decompose the text and drop its accents; None does what BERT does, which is what `lowercase` says.
-        split: False takes each text as one word.
+        split: False takes each text as one word; then `tokenize` takes the words of one text, or of several (a list of lists).
         split_on_cjk: CJK ideographs are words.
         suffix_indicator: what a piece inside a word begins with.
         oov_token: the piece of a word that cannot be made of pieces, or has more than 100 characters.
@@ -113,13 +113,30 @@ class WordPieceTokenizer(Tokenizer):
     def special_tokens(self) -> list[str]:
         return list(dict.fromkeys([*self.special_token_names.values(), *self._more_special_tokens]))
 
+    def tokenize(self, inputs: Any) -> Any:
+        """See `Tokenizer.tokenize`. Without `split`, several str are the words of one text, whose ids are given flat."""
+        if self.split or isinstance(inputs, str):
+            return super().tokenize(inputs)
+        if type(inputs).__module__.startswith("tensorflow"):
+            from clozekit.tokenizers import graph
+
+            self._check_vocabulary()
+            return graph.tokenize_words(self, inputs)
+        nested = len(inputs) > 0 and not isinstance(inputs[0], str | bytes)
+        texts = [list(words) for words in inputs] if nested else [list(inputs)]
+        batch = self.encode_batch([word for words in texts for word in words])
+        # Where in the ids each word ends, and so each text.
+        ends = np.concatenate([[0], np.cumsum(batch.row_lengths)])
+        cuts = ends[np.cumsum([len(words) for words in texts])]
+        return self._tokens(np.split(batch.token_ids, cuts[:-1]), single=not nested)
+
     def word_starts(self) -> np.ndarray:
         special = set(self.special_tokens) - {self.oov_token}
         suffix = self.suffix_indicator
         pieces = self._check_vocabulary()
         return self._with_added_starts([not piece.startswith(suffix) and piece not in special for piece in pieces])
 
-    def get_config(self) -> dict[str, Any]:
+    def keras_hub_config(self) -> dict[str, Any]:
         return {
             "vocabulary": None,
             "sequence_length": self.sequence_length,

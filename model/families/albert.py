@@ -5,6 +5,7 @@ from typing import ClassVar, Unpack
 import keras
 from keras import ops
 
+from clozekit.model.common.dtype_policies import policy_of_layers
 from clozekit.model.common.tensors import DType, Outputs, Settings, Tensor
 from clozekit.model.families.family import DEFAULTS, SETTINGS, Family, HuggingFaceNames
 from clozekit.model.layers.dropout import Dropout
@@ -48,7 +49,6 @@ class AlbertBackbone(Backbone):
         (3, 16)
     """
 
-    families: ClassVar[tuple[str, ...]] = ("albert",)
     setting_names = (*Backbone.setting_names, "num_groups", "num_inner_repetitions", "embedding_dim", "num_segments")
     own_setting_defaults: ClassVar[Settings] = {
         "activation": "gelu_approximate",
@@ -92,6 +92,7 @@ class AlbertBackbone(Backbone):
             "attention_dropout": attention_dropout,
         }
         self.check_settings(settings)
+        dtype = policy_of_layers(dtype)
         if num_layers % num_groups:
             raise InputError(f"num_layers must be a multiple of num_groups, got {num_layers} and {num_groups}")
         self.token_embedding = keras.layers.ReversibleEmbedding(

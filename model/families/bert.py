@@ -5,6 +5,7 @@ from typing import ClassVar, Unpack
 import keras
 from keras import ops
 
+from clozekit.model.common.dtype_policies import policy_of_layers
 from clozekit.model.common.tensors import DType, Outputs, Settings, Tensor
 from clozekit.model.families.family import SETTINGS, Family, HuggingFaceNames
 from clozekit.model.layers.dropout import Dropout
@@ -41,7 +42,6 @@ class BertBackbone(Backbone):
         {'sequence_output': (3, 7, 16), 'pooled_output': (3, 16)}
     """
 
-    families: ClassVar[tuple[str, ...]] = ("bert",)
     setting_names = (*Backbone.setting_names, "num_segments")
     own_setting_defaults: ClassVar[Settings] = {
         "activation": "gelu_approximate",
@@ -79,6 +79,7 @@ class BertBackbone(Backbone):
             "attention_dropout": attention_dropout,
         }
         self.check_settings(settings)
+        dtype = policy_of_layers(dtype)
         self.token_embedding = keras.layers.ReversibleEmbedding(
             vocabulary_size, hidden_dim, embeddings_initializer=truncated_normal(), dtype=dtype, name="token_embedding"
         )

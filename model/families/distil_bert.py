@@ -36,7 +36,6 @@ class DistilBertBackbone(PlainEncoder):
         (3, 7, 16)
     """
 
-    families: ClassVar[tuple[str, ...]] = ("distil_bert",)
     own_setting_defaults: ClassVar[Settings] = {
         "activation": "gelu",
         "layer_norm_epsilon": 1e-12,

@@ -3,6 +3,8 @@
 import importlib
 from typing import TypeVar
 
+import keras
+
 from clozekit.model.families.family import Family
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
@@ -13,6 +15,15 @@ from clozekit.tokenizers.common.family_names import FAMILIES as NAMES
 FAMILIES: tuple[Family, ...] = tuple(
     importlib.import_module(f"clozekit.model.families.{name}").FAMILY for name in NAMES
 )
+
+for _family in FAMILIES:
+    for _part in (_family.tokenizer, _family.masked_lm_preprocessor, _family.text_classifier_preprocessor):
+        # What knows no models, and what stands below them, is told its backbone and made known to `keras.saving` here.
+        _part.backbone_cls = _family.backbone
+    _preprocessors = (_family.masked_lm_preprocessor, _family.text_classifier_preprocessor)
+    for _part in (_family.tokenizer, _family.tokenizer.__mro__[1], *_preprocessors):
+        if keras.saving.get_registered_object(f"clozekit>{_part.__name__}") is None:
+            keras.saving.register_keras_serializable(package="clozekit")(_part)
 
 # A backbone, a preprocessor or a task.
 Part = TypeVar("Part")

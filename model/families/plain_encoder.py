@@ -2,9 +2,10 @@
 
 import keras
 
+from clozekit.model.common.dtype_policies import policy_of_layers
 from clozekit.model.common.tensors import DType, Settings, Tensor
 from clozekit.model.layers.dropout import Dropout
-from clozekit.model.layers.transformer_layers import PositionEmbedding, TokenAndPositionEmbedding, truncated_normal
+from clozekit.model.layers.transformer_layers import TokenAndPositionEmbedding, truncated_normal
 from clozekit.model.tasks.backbone import Backbone
 
 
@@ -14,18 +15,13 @@ class PlainEncoder(Backbone):
     def make_layers(self, settings: Settings, dtype: DType, embeddings_name: str) -> None:
         """Called by a family's constructor before Backbone's; settings: as Backbone takes them."""
         self.check_settings(settings)
+        dtype = policy_of_layers(dtype)
         hidden_dim, dropout = settings["hidden_dim"], settings["dropout"]
         self.embeddings = TokenAndPositionEmbedding(
-            keras.layers.ReversibleEmbedding(
-                settings["vocabulary_size"],
-                hidden_dim,
-                embeddings_initializer=truncated_normal(),
-                dtype=dtype,
-                name="token_embedding",
-            ),
-            PositionEmbedding(
-                settings["max_sequence_length"], initializer=truncated_normal(), dtype=dtype, name="position_embedding"
-            ),
+            settings["vocabulary_size"],
+            settings["max_sequence_length"],
+            hidden_dim,
+            embeddings_initializer=truncated_normal(),
             dtype=dtype,
             name=embeddings_name,
         )

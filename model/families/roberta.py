@@ -35,7 +35,6 @@ class RobertaBackbone(PlainEncoder):
         (3, 7, 16)
     """
 
-    families: ClassVar[tuple[str, ...]] = ("roberta", "xlm_roberta")
     own_setting_defaults: ClassVar[Settings] = {
         "activation": "gelu",
         "layer_norm_epsilon": 1e-5,

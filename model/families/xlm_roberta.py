@@ -35,8 +35,6 @@ class XLMRobertaBackbone(RobertaBackbone):
         True
     """
 
-    families: ClassVar[tuple[str, ...]] = ("xlm_roberta",)
-
 
 class XLMRobertaMaskedLMPreprocessor(RobertaMaskedLMPreprocessor):
     """XLM-RoBERTa's masked-LM preprocessor: `<s> a </s></s> b </s>`, then masks.

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from clozekit.model.common.tensors import Activation, DType, Shape, Tensor
+from clozekit.model.common.tensors import Activation, DType, Settings, Shape, Tensor
 from clozekit.model.layers.dropout import Dropout
 
 
@@ -89,8 +89,23 @@ def document_positions(document_ids: Tensor) -> Tensor:
     return ops.sum(ops.cast(earlier, "int32"), axis=-1)
 
 
+@keras.saving.register_keras_serializable(package="clozekit")
 class PositionEmbedding(keras.layers.Layer):
-    """Learned embedding of positions: the row of the table for each position, shape (T, H) or (B, T, H)."""
+    """Learned embedding of positions: the row of the table for each position of (B, T, H) or (..., T, H), of the same shape.
+
+    Args:
+        sequence_length: rows of the table, the most positions there are.
+        initializer: of the table.
+
+    Raises:
+        ValueError: for a sequence that is longer than the table.
+
+    Example:
+
+        >>> from clozekit.model.layers import PositionEmbedding
+        >>> tuple(PositionEmbedding(sequence_length=10)(np.ones((2, 5, 4), "float32")).shape)
+        (2, 5, 4)
+    """
 
     def __init__(
         self,
@@ -103,51 +118,112 @@ class PositionEmbedding(keras.layers.Layer):
         self.initializer = keras.initializers.get(initializer)
 
     def build(self, input_shape: Shape) -> None:
+        """Makes the weights; Keras calls it."""
         shape = (self.sequence_length, input_shape[-1])
         self.position_embeddings = self.add_weight(name="embeddings", shape=shape, initializer=self.initializer)
         self.built = True
 
-    def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
-        """inputs: (B, T, H), read for its shape alone; positions: (B, T), or None for 0, 1, ... T-1."""
+    def call(self, inputs: Tensor, start_index: int = 0, positions: Tensor | None = None) -> Tensor:
+        """inputs: (B, T, H), read for its shape alone; positions: (B, T), or None for start_index, start_index + 1, ..."""
         table = ops.cast(self.position_embeddings, self.compute_dtype)
-        length = inputs.shape[1]
+        length = inputs.shape[-2]
         if positions is not None:
             return ops.take(table, positions, axis=0)
-        if length is not None and length > self.sequence_length:
+        if length is not None and start_index + length > self.sequence_length:
             raise ValueError(
                 f"a sequence must be at most {self.sequence_length} tokens for this model (max_sequence_length), got"
                 f" {length}; shorten it or build the backbone with a larger max_sequence_length"
             )
-        return ops.broadcast_to(table[: ops.shape(inputs)[1]], ops.shape(inputs))
+        return ops.broadcast_to(table[start_index : start_index + ops.shape(inputs)[-2]], ops.shape(inputs))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of what comes out."""
         return input_shape
 
+    def get_config(self) -> Settings:
+        initializer = keras.initializers.serialize(self.initializer)
+        return {**super().get_config(), "sequence_length": self.sequence_length, "initializer": initializer}
 
+
+@keras.saving.register_keras_serializable(package="clozekit")
 class TokenAndPositionEmbedding(keras.layers.Layer):
-    """Sum of token and position embedding, one layer as KerasHub's RoBERTa keeps them."""
+    """Sum of token and position embedding, one layer as KerasHub's RoBERTa keeps them: (B, T) -> (B, T, embedding_dim).
+
+    Args:
+        vocabulary_size, sequence_length, embedding_dim: rows of the two tables, and values of a row.
+        tie_weights: whether the token table used in reverse is the same table.
+        embeddings_initializer: of both tables.
+        mask_zero: whether id 0 is padding, which Keras's mask then says.
+
+    Example:
+
+        >>> from clozekit.model.layers import TokenAndPositionEmbedding
+        >>> layer = TokenAndPositionEmbedding(vocabulary_size=30, sequence_length=10, embedding_dim=4)
+        >>> tuple(layer(np.ones((2, 5), "int32")).shape)
+        (2, 5, 4)
+    """
 
     def __init__(
         self,
-        token_embedding: keras.layers.ReversibleEmbedding,
-        position_embedding: PositionEmbedding,
+        vocabulary_size: int,
+        sequence_length: int,
+        embedding_dim: int,
+        tie_weights: bool = True,
+        embeddings_initializer: keras.Initializer | str = "uniform",
+        mask_zero: bool = False,
         **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
-        self.token_embedding = token_embedding
-        self.position_embedding = position_embedding
+        self.vocabulary_size = int(vocabulary_size)
+        self.sequence_length = int(sequence_length)
+        self.embedding_dim = int(embedding_dim)
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            self.vocabulary_size,
+            self.embedding_dim,
+            tie_weights=tie_weights,
+            embeddings_initializer=self.embeddings_initializer,
+            mask_zero=mask_zero,
+            dtype=self.dtype_policy,
+            name="token_embedding",
+        )
+        self.position_embedding = PositionEmbedding(
+            self.sequence_length,
+            initializer=fresh(self.embeddings_initializer),
+            dtype=self.dtype_policy,
+            name="position_embedding",
+        )
+        self.supports_masking = self.token_embedding.supports_masking
 
     def build(self, input_shape: Shape) -> None:
+        """Makes the weights; Keras calls it."""
         self.token_embedding.build(input_shape)
         self.position_embedding.build((*input_shape, self.token_embedding.output_dim))
         self.built = True
 
-    def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
+    def call(self, inputs: Tensor, start_index: int = 0, positions: Tensor | None = None) -> Tensor:
+        """inputs: integers (B, T); positions: (B, T), or None for start_index, start_index + 1, ..."""
         tokens = self.token_embedding(inputs)
-        return tokens + self.position_embedding(tokens, positions=positions)
+        return tokens + self.position_embedding(tokens, start_index=start_index, positions=positions)
+
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Where ids are real, if 0 is padding."""
+        return ops.not_equal(inputs, 0) if self.token_embedding.mask_zero else mask
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of what comes out."""
         return (*input_shape, self.token_embedding.output_dim)
+
+    def get_config(self) -> Settings:
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "sequence_length": self.sequence_length,
+            "embedding_dim": self.embedding_dim,
+            "tie_weights": self.token_embedding.tie_weights,
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+            "mask_zero": self.token_embedding.mask_zero,
+        }
 
 
 def project(dense: keras.layers.EinsumDense, inputs: Tensor) -> Tensor:
@@ -172,14 +248,21 @@ class SelfAttention(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_heads: int, dropout: float, kernel_initializer: keras.Initializer, **kwargs: Unpack[LayerOptions]
+        self,
+        num_heads: int,
+        dropout: float,
+        kernel_initializer: keras.Initializer,
+        bias_initializer: keras.Initializer,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.dropout = dropout
         self.kernel_initializer = kernel_initializer
+        self.bias_initializer = bias_initializer
 
     def build(self, input_shape: Shape) -> None:
+        """Makes the weights; Keras calls it."""
         hidden_dim = int(input_shape[-1] or 0)
         size = hidden_dim // self.num_heads
         # Rounded as Keras's attention rounds it under every dtype, so that float64 agrees with it in all digits.
@@ -198,29 +281,55 @@ class SelfAttention(keras.layers.Layer):
             output_shape=output_shape,
             bias_axes=bias_axes,
             kernel_initializer=fresh(self.kernel_initializer),
+            bias_initializer=fresh(self.bias_initializer),
             dtype=self.dtype_policy,
             name=name,
         )
 
-    def call(self, inputs: Tensor, attention_mask: Tensor, training: bool | None = None) -> Tensor:
+    def call(
+        self,
+        inputs: Tensor,
+        attention_mask: Tensor | None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """What each token takes from the others, and, asked for, the probabilities (B, num_heads, T, T) that weigh them."""
         query, key, value = (project(dense, inputs) for dense in (self.query_dense, self.key_dense, self.value_dense))
-        if (training and self.dropout > 0) or keras.backend.backend() == "tensorflow":
+        if return_attention_scores or (training and self.dropout > 0) or keras.backend.backend() == "tensorflow":
             # TensorFlow has no fused kernel, and Keras's formula passes over the scores three times more.
-            attended = self._in_full(query, key, value, attention_mask, training)
+            attended, probabilities = self._in_full(query, key, value, attention_mask, training)
+            if return_attention_scores:
+                return project(self.output_dense, attended), probabilities
         else:
             attended = ops.dot_product_attention(query, key, value, mask=attention_mask, scale=self._scale)
         return project(self.output_dense, attended)
 
-    def _in_full(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, training: bool | None) -> Tensor:
+    def _in_full(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, training: bool | None
+    ) -> tuple[Tensor, Tensor]:
         """The formula in full, with softmax in float32 at least: no fused kernel drops probabilities the same way."""
         precise = keras.backend.result_type(self.compute_dtype, "float32")
         scores = ops.cast(ops.einsum("btnd,bsnd->bnts", query * self._scale, key), precise)
-        unseen = ops.cast(ops.where(mask, 0.0, -1e9), precise)
-        probabilities = ops.cast(ops.softmax(scores + unseen, axis=-1), self.compute_dtype)
-        return ops.einsum("bnts,bsnd->btnd", self.attention_dropout(probabilities, training=training), value)
+        if mask is not None:
+            scores = scores + ops.cast(ops.where(mask, 0.0, -1e9), precise)
+        probabilities = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
+        dropped = self.attention_dropout(probabilities, training=training)
+        return ops.einsum("bnts,bsnd->btnd", dropped, value), probabilities
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of what comes out."""
         return input_shape
+
+
+def _merged(padding_mask: Tensor | None, attention_mask: Tensor | None) -> Tensor | None:
+    """One bool mask of four axes for both, or None for neither."""
+    masks = [] if padding_mask is None else [ops.cast(padding_mask, "bool")[:, None, None, :]]
+    if attention_mask is not None:
+        four_axes = len(attention_mask.shape) == 4
+        masks.append(attention_mask if four_axes else ops.cast(attention_mask, "bool")[:, None, :, :])
+    if not masks:
+        return None
+    return masks[0] if len(masks) == 1 else ops.logical_and(*masks)
 
 
 class EncoderParts(NamedTuple):
@@ -233,8 +342,29 @@ class EncoderParts(NamedTuple):
     norm: keras.layers.LayerNormalization
 
 
+@keras.saving.register_keras_serializable(package="clozekit")
 class TransformerEncoder(keras.layers.Layer):
-    """Encoder block of Vaswani et al. 2017 (arXiv 1706.03762, section 3.1), normalising after each residual sum."""
+    """Encoder block: self-attention, then two dense layers, each with a residual sum and a normalisation; (B, T, H) both ways.
+
+    Args:
+        intermediate_dim, num_heads: values inside the dense layers, and attention heads.
+        dropout: rate behind both parts and on the attention's probabilities.
+        activation: between the dense layers.
+        layer_norm_epsilon: of the normalisations.
+        kernel_initializer, bias_initializer: of all kernels and biases.
+        normalize_first: normalise before each part and not after its sum.
+        attention_dropout: of the attention's probabilities where that is not `dropout`.
+
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.1.
+
+    Example:
+
+        >>> from clozekit.model.layers import TransformerEncoder
+        >>> block = TransformerEncoder(intermediate_dim=16, num_heads=2)
+        >>> padding_mask = np.array([[1, 1, 1, 0, 0]] * 2)
+        >>> tuple(block(np.ones((2, 5, 8), "float32"), padding_mask=padding_mask).shape)
+        (2, 5, 8)
+    """
 
     def __init__(
         self,
@@ -244,6 +374,8 @@ class TransformerEncoder(keras.layers.Layer):
         activation: Activation | str = "relu",
         layer_norm_epsilon: float = 1e-5,
         kernel_initializer: keras.Initializer | str = "glorot_uniform",
+        bias_initializer: keras.Initializer | str = "zeros",
+        normalize_first: bool = False,
         attention_dropout: float | None = None,
         **kwargs: Unpack[LayerOptions],
     ) -> None:
@@ -256,24 +388,38 @@ class TransformerEncoder(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.normalize_first = normalize_first
+        self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
+        """Makes the weights; Keras calls it."""
         hidden_dim = int(input_shape[-1] or 0)
         policy = self.dtype_policy
         self._self_attention_layer = SelfAttention(
-            self.num_heads, self.attention_dropout, self.kernel_initializer, dtype=policy, name="self_attention_layer"
+            self.num_heads,
+            self.attention_dropout,
+            self.kernel_initializer,
+            self.bias_initializer,
+            dtype=policy,
+            name="self_attention_layer",
         )
         self._self_attention_layer.build(input_shape)
         self._feedforward_intermediate_dense = keras.layers.Dense(
             self.intermediate_dim,
             activation=self.activation,
             kernel_initializer=fresh(self.kernel_initializer),
+            bias_initializer=fresh(self.bias_initializer),
             dtype=policy,
             name="feedforward_intermediate_dense",
         )
         self._feedforward_intermediate_dense.build(input_shape)
         self._feedforward_output_dense = keras.layers.Dense(
-            hidden_dim, kernel_initializer=fresh(self.kernel_initializer), dtype=policy, name="feedforward_output_dense"
+            hidden_dim,
+            kernel_initializer=fresh(self.kernel_initializer),
+            bias_initializer=fresh(self.bias_initializer),
+            dtype=policy,
+            name="feedforward_output_dense",
         )
         self._feedforward_output_dense.build((*input_shape[:-1], self.intermediate_dim))
         for part in ("self_attention", "feedforward"):
@@ -295,12 +441,48 @@ class TransformerEncoder(keras.layers.Layer):
             self._feedforward_layer_norm,
         )
 
-    def call(self, inputs: Tensor, attention_mask: Tensor, training: bool | None = None) -> Tensor:
-        """inputs: (B, T, H); attention_mask: bool, (B, 1, 1, T) or (B, 1, T, T), True where a query may look."""
-        attended = self._self_attention_layer(inputs, attention_mask, training=training)
-        hidden = self._self_attention_layer_norm(inputs + self._self_attention_dropout(attended, training=training))
-        inner = self._feedforward_output_dense(self._feedforward_intermediate_dense(hidden))
-        return self._feedforward_layer_norm(hidden + self._feedforward_dropout(inner, training=training))
+    def call(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """inputs: (B, T, H); the same out, and, asked for, the attention's probabilities (B, num_heads, T, T).
+
+        padding_mask: (B, T), 1 = real. attention_mask: (B, T, T), or bool (B, 1, 1, T) or (B, 1, T, T), True where a query
+        may look.
+        """
+        mask = _merged(getattr(inputs, "_keras_mask", None) if padding_mask is None else padding_mask, attention_mask)
+        first = self._self_attention_layer_norm(inputs) if self.normalize_first else inputs
+        scores: list[Tensor] = []
+        if return_attention_scores:
+            attended, *scores = self._self_attention_layer(first, mask, training=training, return_attention_scores=True)
+        else:
+            attended = self._self_attention_layer(first, mask, training=training)
+        hidden = inputs + self._self_attention_dropout(attended, training=training)
+        hidden = hidden if self.normalize_first else self._self_attention_layer_norm(hidden)
+        first = self._feedforward_layer_norm(hidden) if self.normalize_first else hidden
+        inner = self._feedforward_output_dense(self._feedforward_intermediate_dense(first))
+        hidden = hidden + self._feedforward_dropout(inner, training=training)
+        hidden = hidden if self.normalize_first else self._feedforward_layer_norm(hidden)
+        return (hidden, scores[0]) if return_attention_scores else hidden
+
+    def get_config(self) -> Settings:
+        return {
+            **super().get_config(),
+            "intermediate_dim": self.intermediate_dim,
+            "num_heads": self.num_heads,
+            "dropout": self.dropout,
+            "activation": keras.activations.serialize(self.activation),
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "normalize_first": self.normalize_first,
+            "attention_dropout": self.attention_dropout,
+        }
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of what comes out."""
         return input_shape

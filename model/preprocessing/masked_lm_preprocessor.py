@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar
 
 from clozekit.model.common.tensors import Settings
+from clozekit.model.layers.masked_lm_mask_generator import MaskedLMMaskGenerator
 from clozekit.model.masking.masking_rule import MaskingRule, num_predictions
 from clozekit.model.preprocessing.preprocessor import Preprocessed, Preprocessor
 from clozekit.tokenizers.common.errors import InputError
@@ -81,6 +82,20 @@ class MaskedLMPreprocessor(Preprocessor):
     def _checked_rates(self) -> None:
         MaskingRule(0, 1, (), self.mask_selection_rate, self.mask_token_rate, self.random_token_rate)
 
+    @property
+    def masker(self) -> MaskedLMMaskGenerator:
+        """What masks rows of ids as the preprocessor does, as a layer of its own."""
+        options = self.masking_options()
+        return MaskedLMMaskGenerator(
+            options.vocabulary_size,
+            self.mask_selection_rate,
+            options.mask_token_id,
+            mask_selection_length=self.mask_selection_length,
+            unselectable_token_ids=list(options.unselectable_token_ids or ()),
+            mask_token_rate=self.mask_token_rate,
+            random_token_rate=self.random_token_rate,
+        )
+
     def masking_options(self) -> MaskingRule:
         """The settings as `mask_rows` takes them."""
         tokenizer = self.tokenizer
@@ -127,9 +142,9 @@ class MaskedLMPreprocessor(Preprocessor):
         outputs = (inputs, masked["mask_ids"], masked["mask_weights"])
         return outputs if is_batch else tf.nest.map_structure(lambda part: part[0], outputs)
 
-    def get_config(self) -> Settings:
+    def keras_hub_config(self) -> Settings:
         return {
-            **super().get_config(),
+            **super().keras_hub_config(),
             "mask_selection_rate": self.mask_selection_rate,
             "mask_selection_length": self.mask_selection_length,
             "mask_token_rate": self.mask_token_rate,

@@ -1,13 +1,14 @@
 """What the preprocessors share: raw strings to rows of ids, in eager mode, in `tf.data` and in `fit` alike."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import keras
 
 from clozekit.model.common import preset_doors
 from clozekit.model.common.class_property import classproperty
 from clozekit.model.common.tensors import Settings, Tensor
+from clozekit.model.preprocessing.multi_segment_packer import MultiSegmentPacker
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 from clozekit.tokenizers.tokenizer import Tokenizer
@@ -48,7 +49,11 @@ class Preprocessor:
         'BertTextClassifierPreprocessor: rows of 8 tokens, BertTokenizer of 16 pieces'
     """
 
-    tokenizer_cls: ClassVar[type[Tokenizer]]
+    tokenizer_cls: ClassVar[type[Tokenizer]] = Tokenizer
+    # The class of the family's backbone, which the family's table sets.
+    backbone_cls: ClassVar[Any] = None
+    # The file in a preset that tells the settings.
+    config_file: ClassVar[str] = "preprocessor.json"
     # Segments are told apart by segment_ids (BERT, ALBERT) or by a doubled separator (RoBERTa).
     has_segments: ClassVar[bool] = False
     num_separators: ClassVar[int] = 1
@@ -145,25 +150,49 @@ class Preprocessor:
             f" {self.tokenizer.vocabulary_size():,} pieces"
         )
 
+    @property
+    def packer(self) -> MultiSegmentPacker:
+        """What makes rows of the ids of segments, as the preprocessor does."""
+        tokenizer = self.tokenizer
+        return MultiSegmentPacker(
+            self.sequence_length,
+            tokenizer.start_token_id,
+            tokenizer.end_token_id,
+            sep_value=[tokenizer.end_token_id] * self.num_separators,
+            pad_value=tokenizer.pad_token_id,
+            truncate=self.truncate,
+        )
+
     def get_config(self) -> Settings:
+        """Constructor arguments, the vocabulary aside, which `from_config` and `keras.saving` take."""
+        tokenizer = keras.saving.serialize_keras_object(self.tokenizer)
+        settings = {**self.keras_hub_config(), **self.own_options()}
+        return {"tokenizer": tokenizer, "config_file": self.config_file, **settings}
+
+    @classmethod
+    def from_config(cls, config: Settings) -> Self:
+        """A preprocessor with the arguments of `get_config`; a tokenizer that is described has no vocabulary yet."""
+        settings = {
+            name: value for name, value in config.items() if name not in ("name", "trainable", "config_file", "dtype")
+        }
+        tokenizer = settings.pop("tokenizer")
+        if isinstance(tokenizer, dict):
+            name = tokenizer.get("class_name")
+            if name != cls.tokenizer_cls.__name__ or not isinstance(tokenizer.get("config"), dict):
+                raise InputError(
+                    f"the tokenizer of a {cls.__name__} must be a {cls.tokenizer_cls.__name__}, the description says"
+                    f" {name!r:.80}"
+                )
+            tokenizer = cls.tokenizer_cls.from_config(tokenizer["config"])
+        return cls(tokenizer, **settings)
+
+    def keras_hub_config(self) -> Settings:
         """Constructor arguments besides the tokenizer, under KerasHub's names and no others."""
         return {"sequence_length": self.sequence_length, "truncate": self.truncate}
 
     def own_options(self) -> Settings:
         """Constructor arguments that KerasHub has not, where they are not the default."""
         return {}
-
-    def described(self) -> dict[str, Settings]:
-        """Everything but the vocabulary, for a `.keras` file."""
-        settings = {**self.tokenizer.get_config(), **self.tokenizer.own_options()}
-        tokenizer = {"class_name": type(self.tokenizer).__name__, "config": settings}
-        return {"tokenizer": tokenizer, "config": {**self.get_config(), **self.own_options()}}
-
-    @classmethod
-    def from_description(cls, described: dict[str, Settings]) -> Self:
-        """The preprocessor that `described` told of; its tokenizer has no vocabulary yet."""
-        tokenizer = cls.tokenizer_cls.from_config(described["tokenizer"]["config"])
-        return cls(tokenizer, **described["config"])
 
     @classproperty
     def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from clozekit.model.common.tensors import Settings
-from clozekit.model.presets.keras_preset import KerasPreset
+from clozekit.model.presets.keras_preset import KerasPreset, own_variables
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.run_directory.checkpoints import DamagedCheckpointError, Saved, read_weights
@@ -32,7 +32,7 @@ class CheckpointPreset(KerasPreset):
 
     def load_head_weights(self, task: Task) -> None:
         """Raises InputError naming the checkpoint when it is damaged, or of another model."""
-        variables = list(task.head_variables().values())
+        variables = [one for layer in task.head_layers().values() for one in own_variables(layer).values()]
         self._assign(variables, task.masked_lm_head.parts().bias if task.kind == "masked_lm" else None)
 
     def _assign(self, variables: Sequence[keras.Variable], of_vocabulary: keras.Variable | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from clozekit.model.common.tensors import Settings
+from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import family_of
 from clozekit.model.presets.huggingface_config import (
@@ -82,6 +82,10 @@ class HuggingFacePreset:
         settings = backbone_settings(self._config, self._names, self._config_named)
         check_arguments(self.family.backbone, settings, self._config_named)
         return settings
+
+    def quantized_policy(self) -> DType:
+        """None: quantized checkpoints are refused."""
+        return None
 
     def weight_files(self) -> list[Path]:
         """The files with the weights."""
@@ -194,7 +198,7 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
         directory: a directory, or a URL such as `gs://`; one that Clozekit wrote is replaced.
 
     Raises:
-        InputError: for what transformers can't load, or when files are there that Clozekit did not write.
+        InputError: for what transformers can't load, quantized weights too, or when files are there that Clozekit did not write.
 
     Example:
 
@@ -210,6 +214,11 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
         raise InputError(
             f"the classifier's hidden_dim must be the backbone's {task.backbone.hidden_dim} at Hugging Face, it is"
             f" {task.hidden_dim}; save in KerasHub's layout"
+        )
+    if any(layer.quantization_mode is not None for layer in task._flatten_layers()):
+        raise InputError(
+            f"a model at Hugging Face must have float weights, this {type(task).__name__} is quantized; save it in"
+            " KerasHub's layout, or save it before it is quantized"
         )
     different = differences(task, family)
     if different:
@@ -229,7 +238,7 @@ def _write(task: Task, family: Family, directory: Path) -> None:
     own: Settings = {"kind": task.kind}
     if preprocessor is not None:
         write_huggingface_tokenizer(preprocessor.tokenizer, directory, task.backbone.max_sequence_length)
-        own["preprocessor"] = {**preprocessor.get_config(), **preprocessor.own_options()}
+        own["preprocessor"] = {**preprocessor.keras_hub_config(), **preprocessor.own_options()}
     different = {part.name: part.ours for part in differences(task, family)}
     if different:
         own["task"] = different

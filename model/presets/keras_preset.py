@@ -12,8 +12,9 @@ import h5py
 import keras
 import numpy as np
 
+from clozekit.model.common.dtype_policies import is_quantized, policy_of_file
 from clozekit.model.common.preset_sizes import check_arrays
-from clozekit.model.common.tensors import Settings
+from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family_table import Family, family_of, family_of_backbone
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
@@ -81,13 +82,12 @@ class KerasPreset:
         missing = sorted({"vocabulary_size", "num_layers", "num_heads", "hidden_dim"} - set(settings))
         if missing:
             raise InputError(f"{self.source}: {CONFIG_FILE} must hold {', '.join(missing)}, it does not")
-        policy = self._config["config"].get("dtype")
-        if isinstance(policy, dict) and policy.get("class_name") not in (None, "DTypePolicy", "FloatDTypePolicy"):
-            raise InputError(
-                f"{self.source}: quantized presets ({policy.get('class_name')}) can't be trained or loaded here;"
-                " use the one in float32"
-            )
         return settings
+
+    def quantized_policy(self) -> DType:
+        """The dtype policy of a preset that was saved quantized; None for one of floats, which any policy takes."""
+        policy = self._config["config"].get("dtype")
+        return policy_of_file(policy, f"{self.source}: {CONFIG_FILE}") if is_quantized(policy) else None
 
     def weight_files(self) -> list[Path]:
         """The files with the weights of the backbone."""
@@ -181,8 +181,8 @@ class KerasPreset:
         try:
             check_arrays(path, largest)
             with h5py.File(path, "r") as file:
-                for name, variable in task.head_variables().items():
-                    variable.assign(_dataset(file, name, tuple(variable.shape)))
+                for place, layer in task.head_layers().items():
+                    layer.load_own_variables(_own_arrays(file, place, layer))
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.source}: {TASK_WEIGHTS_FILE} must hold the head of the {type(task).__name__} that {TASK_FILE}"
@@ -226,6 +226,25 @@ def _dataset(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return place[()]
 
 
+def own_variables(layer: keras.Layer) -> dict[str, keras.Variable]:
+    """The variables of a layer, those of the layers in it aside, by the numbers that Keras gives them in a file."""
+    variables: dict[str, keras.Variable] = {}
+    layer.save_own_variables(variables)
+    return variables
+
+
+def _own_arrays(file: h5py.File, place: str, layer: keras.Layer) -> dict[str, np.ndarray]:
+    """The arrays that a file has for a layer, number by number."""
+    arrays = {}
+    for number, variable in own_variables(layer).items():
+        array = _dataset(file, f"{place}/vars/{number}", tuple(variable.shape))
+        kept = keras.backend.standardize_dtype(variable.dtype)
+        if (array.dtype == np.int8) != (kept == "int8"):
+            raise ValueError(f"{place}/vars/{number} is of {array.dtype}, the model's is of {kept}: one is quantized")
+        arrays[number] = array
+    return arrays
+
+
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0][:300]
 
@@ -248,8 +267,9 @@ def write_preset(
         _save_backbone_weights(backbone, directory, max_shard_size)
     if task is not None:
         with h5py.File(directory / TASK_WEIGHTS_FILE, "w") as file:
-            for name, variable in task.head_variables().items():
-                file.create_dataset(name, data=keras.ops.convert_to_numpy(variable))
+            for place, layer in task.head_layers().items():
+                for number, variable in own_variables(layer).items():
+                    file.create_dataset(f"{place}/vars/{number}", data=keras.ops.convert_to_numpy(variable))
             # A fresh optimizer, as Keras lays one out: without it KerasHub warns. Ours never reads it.
             file.create_dataset("optimizer/vars/0", data=np.int64(0))
             file.create_dataset("optimizer/vars/1", data=np.float32(task.default_learning_rate))
@@ -266,7 +286,7 @@ def write_description(
     own: Settings = {}
     described_backbone = described_preprocessor = None
     if backbone is not None:
-        described_backbone = describe_backbone(backbone)
+        described_backbone = describe_backbone(backbone, task)
         described_backbone["config"] |= changes or {}
         defaults = backbone.own_setting_defaults
         own["backbone"] = {k: v for k, v in backbone.settings().items() if k in defaults and v != defaults[k]}
@@ -288,15 +308,20 @@ def write_description(
         _write_json(directory / OWN_FILE, own)
 
 
-def describe_backbone(backbone: Backbone) -> Settings:
-    """The content of `config.json`: KerasHub's constructor arguments and no others."""
+def describe_backbone(backbone: Backbone, task: Task | None = None) -> Settings:
+    """The content of `config.json`: KerasHub's constructor arguments and no others.
+
+    The dtype tells of the task's quantized layers too: KerasHub makes the head with the backbone's policy.
+    """
     config = {name: value for name, value in backbone.get_config().items() if name not in backbone.own_setting_defaults}
+    if task is not None:
+        config["dtype"] = task.described_policy()
     return _described(backbone, config, "keras_hub.src.models.backbone")
 
 
 def _describe_preprocessor(preprocessor: Preprocessor, directory: Path) -> Settings:
     tokenizer = json.loads((directory / TOKENIZER_FILE).read_text(encoding="utf-8"))
-    config = {"tokenizer": tokenizer, "config_file": PREPROCESSOR_FILE, **preprocessor.get_config()}
+    config = {"tokenizer": tokenizer, "config_file": PREPROCESSOR_FILE, **preprocessor.keras_hub_config()}
     return _described(preprocessor, config, "keras_hub.src.models.preprocessor")
 
 

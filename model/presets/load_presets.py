@@ -37,6 +37,7 @@ class PresetSource(Protocol):
     family: Family
 
     def backbone_settings(self) -> Settings: ...
+    def quantized_policy(self) -> DType: ...
     def weight_files(self) -> list[Path]: ...
     def head_settings(self, kind: str) -> Settings | None: ...
     def preprocessor_settings(self, kind: str) -> Settings: ...
@@ -93,14 +94,29 @@ def _source_of_run(path: str) -> PresetSource | None:
 
 
 def build_backbone(
-    source: PresetSource, dtype: DType = None, load_weights: bool = True, num_classes: int = 0
+    source: PresetSource,
+    dtype: DType = None,
+    load_weights: bool = True,
+    num_classes: int = 0,
+    changes: Settings | None = None,
 ) -> Backbone:
-    """The backbone of a preset; it is held against the size of the weights, or of the memory, before it is built."""
-    settings, named = source.backbone_settings(), f"{source.source}: {CONFIG_FILE}"
+    """The backbone of a preset; it is held against the size of the weights, or of the memory, before it is built.
+
+    changes: constructor arguments in the place of the preset's.
+    """
+    settings, named = {**source.backbone_settings(), **(changes or {})}, f"{source.source}: {CONFIG_FILE}"
+    quantized = source.quantized_policy()
+    if quantized is not None and dtype is not None and load_weights:
+        raise InputError(
+            f"{source.source} is quantized, its weights can't be loaded with dtype={dtype!r}; leave dtype out, or pass"
+            " load_weights=False for fresh weights"
+        )
+    dtype = quantized if dtype is None else dtype
     parameters = least_parameters(settings, num_classes)
     files = source.weight_files() if load_weights else []
     if files:
-        check_fits_weights(parameters, files, named)
+        # Two numbers of four bits to a byte.
+        check_fits_weights(parameters // 2 if quantized else parameters, files, named)
     check_fits_memory(parameters, named)
     check_blocks(settings, named)
     try:
@@ -112,11 +128,14 @@ def build_backbone(
         ) from error
 
 
-def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, dtype: DType) -> Backbone:
+def load_backbone(cls: type[Backbone], preset: str | Path, load_weights: bool, changes: Settings) -> Backbone:
     """The backbone of a preset. Raises InputError when the preset can't be had, is not whole or of another family."""
     source = open_source(preset)
-    class_for(cls, source.family, source.source)
-    backbone = build_backbone(source, dtype, load_weights)
+    found: type[Backbone] = class_for(cls, source.family, source.source)
+    _check_arguments(found, changes, {"settings"})
+    own = {name: value for name, value in changes.items() if name != "dtype"}
+    dtype: DType = changes.get("dtype")
+    backbone = build_backbone(source, dtype, load_weights, changes=own)
     if load_weights:
         source.load_backbone_weights(backbone)
     return backbone

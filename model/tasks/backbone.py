@@ -1,12 +1,15 @@
 """What the backbones of all families share: inputs and outputs, packed rows, settings, presets."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, Self, TypedDict
 
 import keras
 
 from clozekit.model.common import preset_doors
 from clozekit.model.common.class_property import classproperty
+from clozekit.model.common.dtype_policies import described_policy, policy_of_file, policy_of_layers
 from clozekit.model.common.preset_sizes import check_blocks
 from clozekit.model.common.tensors import DType, Outputs, Rows, Settings, Tensor
 from clozekit.model.layers.transformer_layers import (
@@ -16,25 +19,15 @@ from clozekit.model.layers.transformer_layers import (
     document_positions,
     truncated_normal,
 )
+from clozekit.model.tasks.lora import enable_lora, load_lora_weights, save_lora_weights
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
+from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 from clozekit.tokenizers.settings.constructor_arguments import check_arguments
 
 
 def default_name(cls: type) -> str:
     """`BertMaskedLM` -> `bert_masked_lm`. Keras counts names up, and a preset's bytes would tell how many came before."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
-
-
-def _dtype_policy(described: Settings) -> keras.DTypePolicy:
-    """One of Keras's own policies, by its name: whatever else is described could be any object."""
-    name = described.get("class_name")
-    known = isinstance(name, str) and name.endswith(("DTypePolicy", "DTypePolicyMap"))
-    if not known or not hasattr(keras.dtype_policies, str(name)) or described.get("registered_name") is not None:
-        raise InputError(
-            f"dtype must be a policy of Keras, the description of a backbone says {name!r:.80}; correct it"
-        )
-    return keras.dtype_policies.deserialize(described)
 
 
 def is_packed(inputs: object) -> bool:
@@ -58,6 +51,18 @@ class FunctionalModel(keras.Model):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+
+
+def set_policy(model: keras.Model, policy: keras.DTypePolicy) -> None:
+    """Sets a built model's policy, which its layers have already: Keras would quantize them once more."""
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        # Each has its own from here on: Keras saves a layer whose policy is a map without its scales.
+        for layer in model._flatten_layers(include_self=False):
+            own = layer.dtype_policy
+            if isinstance(own, keras.dtype_policies.DTypePolicyMap) and not isinstance(layer, keras.Model):
+                layer._dtype_policy = own[layer.path] if layer.path else own.default_policy
+    model._is_quantized = policy.quantization_mode is not None
+    model.dtype_policy = policy
 
 
 class Backbone(FunctionalModel):
@@ -95,8 +100,6 @@ class Backbone(FunctionalModel):
     """
 
     kind: ClassVar[str] = "backbone"
-    # Names of the families (see `tokenizers/hub/builtin_presets.py`) whose presets the class loads.
-    families: ClassVar[tuple[str, ...]] = ()
     # Constructor arguments, under KerasHub's names.
     setting_names: ClassVar[tuple[str, ...]] = (
         "vocabulary_size",
@@ -112,11 +115,12 @@ class Backbone(FunctionalModel):
 
     def __init__(self, settings: Settings, dtype: DType, name: str | None = None, trainable: bool = True) -> None:
         """Called by a family's constructor when its layers stand in `self`, and they are wired here."""
-        self.attention_mask = AttentionMask(name="attention_mask")
+        dtype = policy_of_layers(dtype)
+        self.attention_mask = AttentionMask(dtype=dtype, name="attention_mask")
         inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in self.input_names()}
         outputs = self.outputs_of(self.encode(**inputs))
         super().__init__(inputs=inputs, outputs=outputs, name=name or default_name(type(self)), trainable=trainable)
-        self.dtype_policy = keras.dtype_policies.get(dtype)
+        set_policy(self, keras.dtype_policies.get(dtype))
         for name, value in settings.items():
             setattr(self, name, value)
 
@@ -195,12 +199,32 @@ class Backbone(FunctionalModel):
         names = (*self.input_names(), "document_ids", "positions")
         return {name: batch[name] for name in names if batch.get(name) is not None}
 
+    def default_lora_layer_names(self) -> list[str]:
+        """The layers that `enable_lora` adapts unless it is told others."""
+        return ["query", "value"]
+
+    def enable_lora(self, rank: int, target_layer_names: Sequence[str] | None = None) -> None:
+        """Freezes the backbone but for low-rank factors of its attention's queries and values (Hu et al. 2021, LoRA).
+
+        rank: of the factors, 4 or 8 as a rule. target_layer_names: names of layers, None: `default_lora_layer_names()`.
+        Compile a task again afterwards. Whatever is saved but by `save_lora_weights` has the factors added to the kernels.
+        """
+        enable_lora(self, rank, self.default_lora_layer_names() if target_layer_names is None else target_layer_names)
+
+    def save_lora_weights(self, filepath: str | Path) -> None:
+        """Writes the factors alone into a file `*.lora.h5`, which KerasHub loads too."""
+        save_lora_weights(self, filepath)
+
+    def load_lora_weights(self, filepath: str | Path) -> None:
+        """Takes the factors of a file, KerasHub's too; LoRA is enabled with the file's rank where it is not."""
+        load_lora_weights(self, filepath)
+
     def settings(self) -> Settings:
         """Constructor arguments besides name, trainable and dtype."""
         return {name: getattr(self, name) for name in (*self.setting_names, *self.own_setting_defaults)}
 
     def get_config(self) -> Settings:
-        dtype = keras.dtype_policies.serialize(self.dtype_policy)
+        dtype = described_policy(self.dtype_policy, self._flatten_layers(include_self=False))
         return {"name": self.name, "trainable": self.trainable, "dtype": dtype, **self.settings()}
 
     @classmethod
@@ -211,19 +235,23 @@ class Backbone(FunctionalModel):
         check_arguments(cls, settings, f"the description of a {cls.__name__}")
         check_blocks(settings, f"the description of a {cls.__name__}")
         if isinstance(config.get("dtype"), dict):
-            config["dtype"] = _dtype_policy(config["dtype"])
+            config["dtype"] = policy_of_file(config["dtype"], f"the description of a {cls.__name__}")
         return cls(**config)
 
     @classproperty
     def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805
         """The built-in presets of the class by name."""
-        return presets_of(cls.families)
+        found: dict[str, BuiltinPreset] = preset_doors.presets().builtin_presets_of(cls)
+        return found
 
     @classmethod
-    def from_preset(cls, preset: str, load_weights: bool = True, dtype: DType = None) -> Self:
-        """The backbone of a preset (a built-in name, a handle or a directory). See `MaskedLM.from_preset`."""
-        return preset_doors.presets().load_backbone(cls, preset, load_weights, dtype)
+    def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: object) -> Self:
+        """The backbone of a preset (a built-in name, a handle or a directory). See `MaskedLM.from_preset`.
 
-    def save_to_preset(self, preset_dir: str) -> None:
-        """Writes the backbone alone as a preset."""
-        preset_doors.presets().save_preset(preset_dir, backbone=self)
+        kwargs: `dtype`, `name`, `trainable`, and constructor arguments in the place of the preset's (`dropout=0.5`).
+        """
+        return preset_doors.presets().load_backbone(cls, preset, load_weights, kwargs)
+
+    def save_to_preset(self, preset_dir: str, max_shard_size: float = 10) -> None:
+        """Writes the backbone alone as a preset; max_shard_size as of `Task.save_to_preset`."""
+        preset_doors.presets().save_preset(preset_dir, backbone=self, max_shard_size=max_shard_size)

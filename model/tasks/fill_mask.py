@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from clozekit.model.tasks.masked_lm_head import MAX_LOGITS
+from clozekit.model.layers.masked_lm_head import MAX_LOGITS
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer

@@ -7,10 +7,10 @@ import keras
 from keras import ops
 
 from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
+from clozekit.model.layers.masked_lm_head import MAX_LOGITS, MaskedLMHead
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
-from clozekit.model.tasks.masked_lm_head import MAX_LOGITS, MaskedLMHead
 from clozekit.model.tasks.task import Task, TaskOptions
 from clozekit.tokenizers.common.errors import InputError
 
@@ -168,15 +168,13 @@ class MaskedLM(Task):
         """Constructor arguments that KerasHub has not."""
         return dict(self._head_settings)
 
-    def head_variables(self) -> dict[str, keras.Variable]:
-        """The head's variables by their place in KerasHub's `task.weights.h5`."""
-        dense, norm, bias = self.masked_lm_head.parts()
+    def head_layers(self) -> dict[str, keras.Layer]:
+        """The head's layers by their place in KerasHub's `task.weights.h5`."""
+        parts = self.masked_lm_head.parts()
         return {
-            "layers/masked_lm_head/_intermediate_dense/vars/0": dense.kernel,
-            "layers/masked_lm_head/_intermediate_dense/vars/1": dense.bias,
-            "layers/masked_lm_head/_intermediate_layer_norm/vars/0": norm.gamma,
-            "layers/masked_lm_head/_intermediate_layer_norm/vars/1": norm.beta,
-            "layers/masked_lm_head/vars/0": bias,
+            "layers/masked_lm_head/_intermediate_dense": parts.dense,
+            "layers/masked_lm_head/_intermediate_layer_norm": parts.norm,
+            "layers/masked_lm_head": self.masked_lm_head,
         }
 
     def get_config(self) -> Settings:

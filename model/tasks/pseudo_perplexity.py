@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from clozekit.model.layers.masked_lm_head import MAX_LOGITS
 from clozekit.model.tasks.fill_mask import encode_texts, masked_logits, tokenizer_of
-from clozekit.model.tasks.masked_lm_head import MAX_LOGITS
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 

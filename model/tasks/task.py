@@ -1,6 +1,7 @@
 """What the tasks share: raw text into `fit`, `evaluate` and `predict`; default compilation; presets."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, Self
 
 import keras
@@ -8,12 +9,12 @@ import numpy as np
 
 from clozekit.model.common import preset_doors
 from clozekit.model.common.class_property import classproperty
+from clozekit.model.common.dtype_policies import described_policy
 from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
-from clozekit.model.preprocessing.preprocessor import Preprocessor
-from clozekit.model.tasks.backbone import Backbone, FunctionalModel, ModelOptions, default_name, is_packed
+from clozekit.model.preprocessing.preprocessor import Preprocessed, Preprocessor
+from clozekit.model.tasks.backbone import Backbone, FunctionalModel, ModelOptions, default_name, is_packed, set_policy
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.common.family_names import FAMILIES
-from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
+from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 
 # What Keras gives: one number, several, or several by name; arrays in the structure of the model's outputs.
 Measured = float | list[float] | dict[str, float]
@@ -54,7 +55,7 @@ class Task(FunctionalModel):
     """
 
     backbone_cls: ClassVar[type[Backbone]] = Backbone
-    preprocessor_cls: ClassVar[type[Preprocessor]]
+    preprocessor_cls: ClassVar[type[Preprocessor]] = Preprocessor
     # Which attribute of a family holds the task's class.
     kind: ClassVar[str] = ""
     default_learning_rate: ClassVar[float] = 5e-5
@@ -71,6 +72,7 @@ class Task(FunctionalModel):
     ) -> None:
         self.backbone = backbone
         super().__init__(inputs=inputs, outputs=outputs, name=name or default_name(type(self)), trainable=trainable)
+        set_policy(self, backbone.dtype_policy)
         self.preprocessor = preprocessor
         if compile:
             self.compile()
@@ -186,6 +188,25 @@ class Task(FunctionalModel):
             return keras.utils.unpack_x_y_sample_weight(self._preprocessor(x, y=y, sample_weight=sample_weight))
         return _as_arrays(x), _as_arrays(y), _as_arrays(sample_weight)
 
+    def preprocess_samples(self, x: object, y: object = None, sample_weight: object = None) -> Preprocessed:
+        """What `fit` trains on: the inputs, labels and weights that the preprocessor makes, or those given."""
+        if self._preprocessor is None:
+            return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        return self._preprocessor(x, y=y, sample_weight=sample_weight)
+
+    def has_task_weights(self) -> bool:
+        """Whether there are weights beside the backbone's."""
+        backbone = {id(weight) for weight in self.backbone.weights}
+        return any(id(weight) not in backbone for weight in self.weights)
+
+    def save_task_weights(self, filepath: str | Path) -> None:
+        """Writes the weights beside the backbone's, and the optimizer's, into a file `*.weights.h5`, as KerasHub does."""
+        keras.saving.save_weights(self, _weights_file(filepath), objects_to_skip=list(self.backbone._flatten_layers()))
+
+    def load_task_weights(self, filepath: str | Path) -> None:
+        """Takes the weights beside the backbone's from a file that `save_task_weights` wrote, or KerasHub's."""
+        keras.saving.load_weights(self, _weights_file(filepath), objects_to_skip=list(self.backbone._flatten_layers()))
+
     def default_optimizer(self) -> keras.optimizers.Optimizer:
         """What `compile` takes for "auto": Adam at the task's own rate."""
         return keras.optimizers.Adam(self.default_learning_rate)
@@ -205,12 +226,18 @@ class Task(FunctionalModel):
 
     def get_config(self) -> Settings:
         preprocessor = self._preprocessor
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        backbone["config"]["dtype"] = self.described_policy()
         return {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "preprocessor": None if preprocessor is None else preprocessor.described(),
+            "backbone": backbone,
+            "preprocessor": None if preprocessor is None else keras.saving.serialize_keras_object(preprocessor),
             "name": self.name,
             "trainable": self.trainable,
         }
+
+    def described_policy(self) -> Settings:
+        """The backbone's dtype policy, for a file, with what the head's layers have of their own."""
+        return described_policy(self.backbone.dtype_policy, self._flatten_layers(include_self=False))
 
     @classmethod
     def from_config(cls, config: Settings) -> Self:
@@ -220,7 +247,7 @@ class Task(FunctionalModel):
         task = cls(**config)
         if described is not None:
             # Its tokenizer has no vocabulary to be checked before `load_assets`.
-            task._preprocessor = cls.preprocessor_cls.from_description(described)
+            task._preprocessor = cls.preprocessor_cls.from_config(described["config"])
         return task
 
     @classmethod
@@ -248,7 +275,8 @@ class Task(FunctionalModel):
     @classproperty
     def presets(cls) -> dict[str, BuiltinPreset]:  # noqa: N805
         """The built-in presets of the class by name."""
-        return presets_of(cls.backbone_cls.families or tuple(FAMILIES))
+        found: dict[str, BuiltinPreset] = preset_doors.presets().builtin_presets_of(cls)
+        return found
 
     @classmethod
     def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: object) -> Self:
@@ -267,6 +295,12 @@ class Task(FunctionalModel):
         max_shard_size: the largest weights file in GB; more are split into several.
         """
         preset_doors.presets().save_preset(preset_dir, task=self, max_shard_size=max_shard_size)
+
+
+def _weights_file(filepath: str | Path) -> str:
+    if not str(filepath).endswith(".weights.h5"):
+        raise InputError(f"the name of a file of weights must end in .weights.h5, got {filepath}; rename it")
+    return str(filepath)
 
 
 def _print(text: str) -> None:

@@ -122,9 +122,9 @@ class TextClassifier(Task):
         """Constructor arguments that KerasHub has not."""
         return {} if self.labels is None else {"labels": list(self.labels)}
 
-    def head_variables(self) -> dict[str, keras.Variable]:
-        """The head's variables by their place in KerasHub's `task.weights.h5`."""
-        return {"layers/dense/vars/0": self.output_dense.kernel, "layers/dense/vars/1": self.output_dense.bias}
+    def head_layers(self) -> dict[str, keras.Layer]:
+        """The head's layers by their place in KerasHub's `task.weights.h5`."""
+        return {"layers/dense": self.output_dense}
 
     def get_config(self) -> Settings:
         return {**super().get_config(), **self.head_config(), **self.head_settings()}
@@ -174,10 +174,5 @@ class FirstTokenClassifier(TextClassifier):
     def head_config(self) -> Settings:
         return {**super().head_config(), "hidden_dim": self.hidden_dim}
 
-    def head_variables(self) -> dict[str, keras.Variable]:
-        return {
-            "layers/dense/vars/0": self.pooled_dense.kernel,
-            "layers/dense/vars/1": self.pooled_dense.bias,
-            "layers/dense_1/vars/0": self.output_dense.kernel,
-            "layers/dense_1/vars/1": self.output_dense.bias,
-        }
+    def head_layers(self) -> dict[str, keras.Layer]:
+        return {"layers/dense": self.pooled_dense, "layers/dense_1": self.output_dense}

@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable
 
-import keras
-
+from clozekit.model.common.weights_seed import weights_seed
 from clozekit.model.families.vocabulary_padding import close_padding, padded_size
 from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.tasks.backbone import Backbone
@@ -36,12 +35,14 @@ def load_run_tokenizer(config: RunSettings, manifest: Manifest) -> Tokenizer:
 
 def build_task(config: RunSettings, architecture: Architecture) -> MaskedLM:
     """A task with fresh weights that config.seed decides, its vocabulary filled up."""
-    keras.utils.set_random_seed(config.seed)
     vocabulary_size = architecture.backbone["vocabulary_size"]
     filled_up = padded_size(vocabulary_size, config.model.vocabulary_multiple)
     make_backbone: Callable[..., Backbone] = architecture.family.backbone
-    backbone = make_backbone(**{**architecture.backbone, "vocabulary_size": filled_up}, dtype=config.train.precision)
-    task = architecture.family.masked_lm(backbone, compile=False, **architecture.head)
+    with weights_seed(config.seed):
+        backbone = make_backbone(
+            **{**architecture.backbone, "vocabulary_size": filled_up}, dtype=config.train.precision
+        )
+        task = architecture.family.masked_lm(backbone, compile=False, **architecture.head)
     close_padding(task, vocabulary_size)
     return task
 

@@ -33,7 +33,7 @@ def test_there_and_back_a_task_is_what_it_was(name: str, tmp_path: Path) -> None
     again = MaskedLM.from_preset(third)
     assert type(again) is type(masked_lm)
     assert same_weights(again, masked_lm)
-    assert again.preprocessor.described() == masked_lm.preprocessor.described()
+    assert again.preprocessor.get_config() == masked_lm.preprocessor.get_config()
     assert again.head_settings() == masked_lm.head_settings()
     assert again.backbone.settings() == masked_lm.backbone.settings()
 
@@ -140,7 +140,7 @@ def test_a_keras_file_takes_raw_strings(name: str, tmp_path: Path) -> None:
     classifier.save(tmp_path / "classifier.keras")
     loaded = keras.saving.load_model(tmp_path / "classifier.keras", safe_mode=True)
     assert type(loaded) is type(classifier)
-    assert loaded.preprocessor.described() == classifier.preprocessor.described()
+    assert loaded.preprocessor.get_config() == classifier.preprocessor.get_config()
     np.testing.assert_array_equal(loaded.predict(small.TEXTS, verbose=0), classifier.predict(small.TEXTS, verbose=0))
     task = small.masked_lm(name, small.masked_lm_preprocessor(name, seed=3))
     task.save(tmp_path / "masked_lm.keras")

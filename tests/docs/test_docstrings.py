@@ -41,6 +41,10 @@ PIPELINES = {
     "vocabulary": "describe_report learn make_vocabulary",
 }
 TRAINER = {
+    "layers.masked_lm_head": "MaskedLMHead",
+    "layers.masked_lm_mask_generator": "MaskedLMMaskGenerator",
+    "layers.transformer_layers": "PositionEmbedding TokenAndPositionEmbedding TransformerEncoder",
+    "preprocessing.multi_segment_packer": "MultiSegmentPacker",
     "reading.dataset_reader": "training_batches validation_batches",
     "tasks.fill_mask": "Guess",
     "training.controller": "Run",

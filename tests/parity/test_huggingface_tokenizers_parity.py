@@ -186,7 +186,7 @@ def test_preprocessors_give_the_same_rows_after_the_trip(name: str, tmp_path: Pa
     task = members.text_classifier(members.backbone(**sizes), 2, preprocessor)
     save_huggingface(task, tmp_path / "preset")
     again = members.text_classifier_preprocessor.from_preset(str(tmp_path / "preset"))
-    assert again.described() == preprocessor.described()
+    assert again.get_config() == preprocessor.get_config()
     pair = (["the fox jumped over", "a"], ["Dogs and café", "it's"])
     rows = {key: value.numpy().tolist() for key, value in preprocessor(pair).items()}
     assert {key: value.numpy().tolist() for key, value in again(pair).items()} == rows

@@ -5,6 +5,7 @@ import unicodedata
 import pyarrow as pa
 import pytest
 import slow_references as references
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,3 +139,26 @@ def test_decoding_joins_suffixes() -> None:
     assert tokenizer.detokenize([[IDS["the"]], [IDS["[MASK]"], IDS["##a"]]]) == ["the", "[MASK]a"]
     with pytest.raises(InputError, match=r"in \[0, "):
         tokenizer.decode([len(PIECES)])
+
+
+def test_words_that_are_split_already() -> None:
+    pieces = ["[UNK]", "the", "qu", "##ick", "fo x"]
+    tokenizer = WordPieceTokenizer(pieces, split=False)
+    words = ["the", "quick", "fo x", "y"]
+    assert tokenizer(words).tolist() == [1, 2, 3, 4, 0]
+    assert tokenizer([words[:2], [], words[2:]]) == [[1, 2, 3], [], [4, 0]]
+    assert tokenizer("fo x").tolist() == [4]
+    padded = WordPieceTokenizer(pieces, split=False, sequence_length=6)
+    assert padded(words).tolist() == [1, 2, 3, 4, 0, 0]
+    strings = WordPieceTokenizer(pieces, split=False, dtype="string")
+    assert strings([words[:2], ["y"]]) == [["the", "qu", "##ick"], ["[UNK]"]]
+    for inputs, expected in (
+        (tf.constant(words), [1, 2, 3, 4, 0]),
+        (tf.constant([words[:2], words[2:]]), [[1, 2, 3], [4, 0]]),
+    ):
+        found = tokenizer(inputs)
+        assert (found.to_list() if hasattr(found, "to_list") else found.numpy().tolist()) == expected
+    assert tokenizer(tf.ragged.constant([words[:2], ["y"]])).to_list() == [[1, 2, 3], [0]]
+    assert padded(tf.constant(words)).numpy().tolist() == [1, 2, 3, 4, 0, 0]
+    # Batches of texts stay rows inside of preprocessors.
+    assert tokenizer.tokenize_in_graph(tf.constant(words)).to_list() == [[1], [2, 3], [4], [0]]

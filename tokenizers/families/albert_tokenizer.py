@@ -19,8 +19,8 @@ class AlbertTokenizer(SentencePieceTokenizer):
         >>> ids = tokenizer.tokenize("The DOG")
         >>> tokenizer.detokenize(ids)
         'the dog'
-        >>> tokenizer.special_token_ids()
-        {'<pad>': 0, '<unk>': 1, '[CLS]': 2, '[SEP]': 3, '[MASK]': 4}
+        >>> tokenizer.special_tokens, tokenizer.special_token_ids
+        (['<pad>', '<unk>', '[CLS]', '[SEP]', '[MASK]'], [0, 1, 2, 3, 4])
     """
 
     special_token_names: ClassVar[dict[str, str]] = {

@@ -30,7 +30,7 @@ class XLMRobertaTokenizer(SentencePieceTokenizer):
         >>> tokenizer = models.XLMRobertaTokenizer("tiny/xlm_roberta/assets/tokenizer/vocabulary.spm")
         >>> tokenizer.detokenize(tokenizer.tokenize("The dog"))
         'The dog'
-        >>> tokenizer.special_token_ids()
+        >>> dict(zip(tokenizer.special_tokens, tokenizer.special_token_ids))
         {'<s>': 0, '<pad>': 1, '</s>': 2, '<unk>': 3, '<mask>': 35}
     """
 
@@ -71,5 +71,5 @@ class XLMRobertaTokenizer(SentencePieceTokenizer):
             return ["<s>", "<pad>", "</s>", "<unk>", *model.pieces[3:], "<mask>"]
         return with_special_ids(model.pieces[3:], self.special_ids, self.special_tokens)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **({} if self.special_ids is None else {"special_ids": self.special_ids})}
+    def keras_hub_config(self) -> dict[str, Any]:
+        return {**super().keras_hub_config(), **({} if self.special_ids is None else {"special_ids": self.special_ids})}

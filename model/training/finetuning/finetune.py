@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.common.weights_seed import weights_seed
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
@@ -262,16 +262,16 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
 
 def build_classifier(config: FinetuneSettings, data: FinetuneData) -> tuple[TextClassifier, Preprocessor]:
     """The backbone of the preset under a new head, whose weights config.seed decides, and the preprocessor of both."""
-    keras.utils.set_random_seed(config.seed)
     labels = list(data.labels) or None
-    task = TextClassifier.from_preset(
-        config.init_from,
-        num_classes=len(data.labels) or 1,
-        labels=labels,
-        activation=None,
-        dtype=None if config.train.precision == "float32" else config.train.precision,
-        compile=False,
-    )
+    with weights_seed(config.seed):
+        task = TextClassifier.from_preset(
+            config.init_from,
+            num_classes=len(data.labels) or 1,
+            labels=labels,
+            activation=None,
+            dtype=None if config.train.precision == "float32" else config.train.precision,
+            compile=False,
+        )
     preprocessor = cast(Preprocessor, task.preprocessor)
     positions = task.backbone.max_sequence_length
     preprocessor.sequence_length = config.sequence_length or min(DEFAULT_SEQUENCE_LENGTH, positions)

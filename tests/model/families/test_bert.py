@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from clozekit.model.families.bert import BertBackbone, BertMaskedLM
+from clozekit.model.layers.masked_lm_head import gather_positions
 from clozekit.model.reading.row_records import derive
 from clozekit.model.tasks.masked_lm import MaskedLM
-from clozekit.model.tasks.masked_lm_head import gather_positions
 from clozekit.model.training.objectives.masked_lm_objective import masked_sums
 
 SMALL: dict[str, Any] = {

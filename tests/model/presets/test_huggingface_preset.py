@@ -66,7 +66,7 @@ def test_a_masked_lm_comes_back_bit_by_bit(name: str, tmp_path: Path, recwarn: p
     assert same_weights(loaded, task)
     assert loaded.backbone.settings() == task.backbone.settings()
     assert loaded.head_settings() == task.head_settings()
-    assert loaded.preprocessor.described() == task.preprocessor.described()
+    assert loaded.preprocessor.get_config() == task.preprocessor.get_config()
     assert loaded.preprocessor.tokenizer.sha256() == task.preprocessor.tokenizer.sha256()
     assert [str(w.message) for w in recwarn if issubclass(w.category, UserWarning)] == []
     # The files depend on the task alone.
@@ -83,7 +83,7 @@ def test_a_classifier_comes_back_bit_by_bit(name: str, tmp_path: Path) -> None:
     assert type(loaded) is type(task)
     assert same_weights(loaded, task)
     assert (loaded.num_classes, loaded.dropout) == (4, 0.3)
-    assert loaded.preprocessor.described() == task.preprocessor.described()
+    assert loaded.preprocessor.get_config() == task.preprocessor.get_config()
     # Another number of classes is a fresh head on the same backbone.
     other = TextClassifier.from_preset(str(tmp_path), num_classes=2)
     assert other.num_classes == 2 and same_weights(other.backbone, task.backbone)

@@ -46,7 +46,7 @@ def test_a_loaded_preset_gives_the_same_outputs(cls: type[MaskedLM], task: BertM
     loaded = cls.from_preset(str(tmp_path / "preset"))
     assert type(loaded) is BertMaskedLM
     assert loaded.preprocessor is not None and task.preprocessor is not None
-    assert loaded.preprocessor.described() == task.preprocessor.described()
+    assert loaded.preprocessor.get_config() == task.preprocessor.get_config()
     assert loaded.preprocessor.tokenizer.sha256() == task.preprocessor.tokenizer.sha256()
     assert same_weights(loaded, task)
     text = "the [MASK] sat on the [MASK] ."

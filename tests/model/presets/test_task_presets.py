@@ -67,6 +67,30 @@ def test_options_of_from_preset(name: str, presets: Path) -> None:
         cls.from_preset(preset, preprocessor=families.masked_lm_preprocessor(name, sequence_length=40))
 
 
+def test_options_of_a_backbone(presets: Path) -> None:
+    preset = str(presets / "bert")
+    backbone = clozekit.model.Backbone.from_preset(preset, dropout=0.5, trainable=False, name="body", dtype="bfloat16")
+    assert (backbone.dropout, backbone.trainable, backbone.name) == (0.5, False, "body")
+    assert backbone.dtype_policy.name == "bfloat16"
+    assert_equal_weights(clozekit.model.BertBackbone.from_preset(preset, dropout=0.5), families.backbone("bert"))
+    assert clozekit.model.Backbone.from_preset(preset, load_weights=False, num_layers=2).num_layers == 2
+    with pytest.raises(InputError, match="must hold the weights of the BertBackbone"):
+        clozekit.model.Backbone.from_preset(preset, hidden_dim=32)
+    with pytest.raises(TypeError, match="it was given drop_out too"):
+        clozekit.model.Backbone.from_preset(preset, drop_out=0.5)
+
+
+def test_presets_of_base_classes() -> None:
+    everything = set(clozekit.model.Tokenizer.presets)
+    bases = ("Backbone", "Task", "MaskedLM", "TextClassifier", "Preprocessor", "MaskedLMPreprocessor")
+    for cls in bases:
+        assert set(getattr(clozekit.model, cls).presets) == everything, cls
+    assert set(clozekit.model.RobertaBackbone.presets) == {
+        "roberta_base_en", "roberta_large_en", "xlm_roberta_base_multi", "xlm_roberta_large_multi"
+    }  # fmt: skip
+    assert set(clozekit.model.XLMRobertaMaskedLM.presets) == {"xlm_roberta_base_multi", "xlm_roberta_large_multi"}
+
+
 def test_a_classifier_of_a_masked_lm(name: str, presets: Path) -> None:
     classifier = clozekit.model.TextClassifier.from_preset(str(presets / name), num_classes=4)
     assert type(classifier) is families.family(name).text_classifier

@@ -10,7 +10,7 @@ import tensorflow as tf
 from long_variants import DISTINCT
 
 import clozekit.model
-from clozekit.model.tasks import masked_lm_head
+from clozekit.model.layers import masked_lm_head
 from clozekit.model.tasks.raw_data import dataset
 from clozekit.tokenizers.common.errors import InputError
 

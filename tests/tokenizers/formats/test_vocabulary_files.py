@@ -75,7 +75,7 @@ def test_special_tokens_are_properties() -> None:
     bert, roberta = BertTokenizer(BERT), RobertaTokenizer(ROBERTA, ["a b"])
     assert (bert.cls_token, bert.cls_token_id, bert.start_token_id, bert.mask_token_id) == ("[CLS]", 2, 2, 4)
     assert (roberta.start_token, roberta.end_token_id, roberta.pad_token_id) == ("<s>", 2, 1)
-    assert roberta.special_token_ids() == {"<s>": 0, "<pad>": 1, "</s>": 2, "<mask>": 4}
+    assert (roberta.special_tokens, roberta.special_token_ids) == (["<s>", "<pad>", "</s>", "<mask>"], [0, 1, 2, 4])
 
 
 def test_forms_of_output() -> None:

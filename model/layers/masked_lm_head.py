@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Unpack
+from typing import NamedTuple, Self, Unpack
 
 import keras
 from keras import ops
 
-from clozekit.model.common.tensors import Activation, Shape, Tensor
-from clozekit.model.layers.transformer_layers import LayerOptions
+from clozekit.model.common.tensors import Activation, Settings, Shape, Tensor
+from clozekit.model.layers.transformer_layers import LayerOptions, fresh
+from clozekit.tokenizers.common.errors import InputError
 
 # Logits that are held at once: 2^26 float32 are 256 MB. A loss over more of them is summed in chunks.
 MAX_LOGITS = 2**26
@@ -39,32 +40,67 @@ class HeadParts(NamedTuple):
     bias: keras.Variable
 
 
+@keras.saving.register_keras_serializable(package="clozekit")
 class MaskedLMHead(keras.layers.Layer):
     """Gather, dense, norm, then the token embedding in reverse plus a bias (Devlin et al. 2018, section 3.1).
 
-    The gather comes first, so the projection onto the vocabulary is paid for a sixth of the positions, not for all.
+    The gather comes first, so the projection onto the vocabulary is paid for a sixth of the positions, not for all. Takes
+    hidden states (B, T, hidden_dim) and mask_positions, integers (B, M); gives (B, M, vocabulary_size).
+
+    Args:
+        vocabulary_size: of the logits; needed where there is no token_embedding.
+        token_embedding: the table that is used in reverse; None: a kernel of the head's own.
+        intermediate_activation: of the dense layer.
+        activation: of the logits, such as "softmax"; None: none.
+        layer_norm_epsilon: of the normalisation.
+        kernel_initializer, bias_initializer: of the kernels and biases.
+
+    Raises:
+        InputError: for neither vocabulary_size nor token_embedding, or two that don't agree.
+
+    Example:
+
+        >>> from clozekit.model.layers import MaskedLMHead
+        >>> head = MaskedLMHead(vocabulary_size=30, activation="softmax")
+        >>> tuple(head(np.ones((2, 5, 8), "float32"), np.array([[1, 2], [0, 4]])).shape)
+        (2, 2, 30)
     """
 
     def __init__(
         self,
-        token_embedding: keras.layers.ReversibleEmbedding,
+        vocabulary_size: int | None = None,
+        token_embedding: keras.layers.ReversibleEmbedding | None = None,
         intermediate_activation: Activation | str = "relu",
+        activation: Activation | str | None = None,
         layer_norm_epsilon: float = 1e-5,
         kernel_initializer: keras.Initializer | str = "glorot_uniform",
+        bias_initializer: keras.Initializer | str = "zeros",
         **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
+        rows = vocabulary_size if token_embedding is None else int(token_embedding.input_dim)
+        if rows is None:
+            raise InputError("a masked-LM head needs vocabulary_size or token_embedding, got neither; pass one")
+        if vocabulary_size not in (None, rows):
+            raise InputError(
+                f"vocabulary_size must be the rows of token_embedding, got {vocabulary_size} and {rows}; leave it out"
+            )
+        self.vocabulary_size = rows
         self.token_embedding = token_embedding
         self.intermediate_activation = keras.activations.get(intermediate_activation)
+        self.activation = None if activation is None else keras.activations.get(activation)
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, inputs_shape: Shape, mask_positions_shape: Shape | None = None) -> None:
-        size = self.token_embedding.output_dim
+        """Makes the weights; Keras calls it."""
+        size = int(inputs_shape[-1] or 0) if self.token_embedding is None else self.token_embedding.output_dim
         self._intermediate_dense = keras.layers.Dense(
             size,
             activation=self.intermediate_activation,
             kernel_initializer=self.kernel_initializer,
+            bias_initializer=self.bias_initializer,
             dtype=self.dtype_policy,
             name="intermediate_dense",
         )
@@ -73,8 +109,14 @@ class MaskedLMHead(keras.layers.Layer):
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="intermediate_layer_norm"
         )
         self._intermediate_layer_norm.build((*inputs_shape[:-1], size))
+        if self.token_embedding is None:
+            self._output_kernel = self.add_weight(
+                name="output_kernel",
+                shape=(size, self.vocabulary_size),
+                initializer=fresh(self.kernel_initializer),
+            )
         self._output_bias = self.add_weight(
-            name="output_bias", shape=(self.token_embedding.input_dim,), initializer="zeros"
+            name="output_bias", shape=(self.vocabulary_size,), initializer=self.bias_initializer
         )
         self.built = True
 
@@ -85,13 +127,31 @@ class MaskedLMHead(keras.layers.Layer):
     def call(self, inputs: Tensor, mask_positions: Tensor) -> Tensor:
         """inputs: (B, T, H); mask_positions: integers (B, M). Returns logits (B, M, vocabulary_size)."""
         hidden = self.transform(inputs, mask_positions)
+        logits = self._products(hidden) + ops.cast(self._output_bias, hidden.dtype)
+        return logits if self.activation is None else self.activation(logits)
+
+    def _products(self, hidden: Tensor) -> Tensor:
+        """Of hidden states with every piece of the vocabulary: (B, M, vocabulary_size)."""
+        if self.token_embedding is None:
+            return ops.matmul(hidden, ops.cast(self._output_kernel, hidden.dtype))
+        if self.token_embedding.quantization_mode is not None:
+            return ops.cast(self.token_embedding(hidden, reverse=True), hidden.dtype)
         # Not `token_embedding(hidden, reverse=True)`: inside another layer it multiplies in float32 under any policy.
         kernel = ops.transpose(ops.cast(self.token_embedding.embeddings, hidden.dtype))
-        return ops.matmul(hidden, kernel) + ops.cast(self._output_bias, hidden.dtype)
+        return ops.matmul(hidden, kernel)
 
     def transform(self, inputs: Tensor, mask_positions: Tensor) -> Tensor:
         """What is multiplied with the embedding: (B, M, embedding_dim)."""
         return self._intermediate_layer_norm(self._intermediate_dense(gather_positions(inputs, mask_positions)))
+
+    def _vocabulary(self) -> Tensor:
+        """The embedding of every piece: (vocabulary_size, embedding_dim)."""
+        if self.token_embedding is None:
+            return ops.transpose(self._output_kernel)
+        if self.token_embedding.quantization_mode is not None:
+            # The numbers of a quantized table are nothing without their scales.
+            return self.token_embedding(ops.arange(self.token_embedding.input_dim))
+        return self.token_embedding.embeddings
 
     def loss_and_correct(
         self, inputs: Tensor, mask_positions: Tensor, mask_ids: Tensor, mask_weights: Tensor
@@ -104,17 +164,38 @@ class MaskedLMHead(keras.layers.Layer):
         hidden = self.transform(inputs, mask_positions)
         hidden = ops.reshape(hidden, (-1, hidden.shape[-1]))
         ids, weights = ops.reshape(mask_ids, (-1,)), ops.cast(ops.reshape(mask_weights, (-1,)), "float32")
-        embedding = ops.cast(self.token_embedding.embeddings, hidden.dtype)
+        embedding = ops.cast(self._vocabulary(), hidden.dtype)
         bias = ops.cast(self._output_bias, "float32")
         num_positions = hidden.shape[0]
         if num_positions is None:
             raise ValueError("the loss in chunks needs static shapes; give the batch and its slots a fixed size")
-        chunk = max(1, min(num_positions, CHUNK_LOGITS // self.token_embedding.input_dim))
+        chunk = max(1, min(num_positions, CHUNK_LOGITS // self.vocabulary_size))
         sums = _chunked_sums(hidden, embedding, bias, ids, weights, chunk)
         return sums[0], sums[1]
 
     def compute_output_shape(self, inputs_shape: Shape, mask_positions_shape: Shape) -> Shape:
-        return (*mask_positions_shape, self.token_embedding.input_dim)
+        """The shape of what comes out."""
+        return (*mask_positions_shape, self.vocabulary_size)
+
+    def get_config(self) -> Settings:
+        embedding = self.token_embedding
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "token_embedding": None if embedding is None else keras.saving.serialize_keras_object(embedding),
+            "intermediate_activation": keras.activations.serialize(self.intermediate_activation),
+            "activation": None if self.activation is None else keras.activations.serialize(self.activation),
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+    @classmethod
+    def from_config(cls, config: Settings) -> Self:
+        embedding = config.get("token_embedding")
+        if isinstance(embedding, dict):
+            config = {**config, "token_embedding": keras.saving.deserialize_keras_object(embedding)}
+        return cls(**config)
 
 
 def _chunked_sums(hidden: Tensor, embedding: Tensor, bias: Tensor, ids: Tensor, weights: Tensor, chunk: int) -> Tensor:
