@@ -60,7 +60,7 @@ def with_added_tokens(task: MaskedLM, texts: Sequence[str]) -> MaskedLM:
     size = max(backbone.vocabulary_size, grown.vocabulary_size())
     larger = type(backbone)(**{**backbone.settings(), "vocabulary_size": size}, dtype="float32")
     preprocessor = type(task.preprocessor)(
-        grown, **{**task.preprocessor.get_config(), **task.preprocessor.own_options()}
+        grown, **{**task.preprocessor.keras_hub_config(), **task.preprocessor.own_options()}
     )
     other = family_of(larger).masked_lm(larger, preprocessor, compile=False, **task.head_settings())
     pieces = [tokenizer.encode_batch([token.content]).token_ids for token in new]
