@@ -73,8 +73,8 @@ ARROWS = {
     "deploy/doctor": "deploy model model/reading model/training/cluster model/training/settings pipelines/dataset"
     " tokenizers/families tokenizers/storage",
     "deploy/adapt": "model/families model/presets model/tasks model/training model/training/reports"
-    " model/training/run_directory model/training/settings pipelines pipelines/settings tokenizers/settings"
-    " tokenizers/storage",
+    " model/training/run_directory model/training/settings pipelines pipelines/reading pipelines/settings"
+    " pipelines/text_files tokenizers/settings tokenizers/storage",
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"
     " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers"
     " tokenizers/families tokenizers/settings tokenizers/storage",

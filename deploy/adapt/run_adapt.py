@@ -1,10 +1,12 @@
 """The steps of `clozekit adapt`: dataset, measure, train, measure again; what is done already is not done again."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
 from clozekit.deploy.adapt.adapt_recipe import AdaptRecipe
+from clozekit.deploy.adapt.choose_documents import choose_documents
 from clozekit.model.families.grow_vocabulary import with_added_tokens
 from clozekit.model.presets.load_presets import PresetSource, open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
@@ -39,6 +41,7 @@ def run_adapt(recipe: AdaptRecipe, say: Callable[[str], None]) -> dict[str, Any]
     report. Raises InputError where a step would.
     """
     output = recipe.output
+    recipe = _with_documents(recipe, say)
     _claim(recipe)
     source = open_source(recipe.init_from)
     positions = source.backbone_settings()["max_sequence_length"]
@@ -69,6 +72,17 @@ def run_adapt(recipe: AdaptRecipe, say: Callable[[str], None]) -> dict[str, Any]
     measured["after"] = _evaluate(run.preset_directory, config)
     write_text(f"{output}/{EVALUATION_FILE}", json.dumps(measured, indent=2) + "\n")
     return {"before": measured["before"], "after": measured["after"], "preset": run.preset_directory, "report": report}
+
+
+def _with_documents(recipe: AdaptRecipe, say: Callable[[str], None]) -> AdaptRecipe:
+    """The recipe with what a document is. Raises InputError for inputs that can't be read, before anything is written."""
+    kind = choose_documents(recipe.preparing("tokenizer", 8).reading, (recipe.output,))
+    read = recipe.fields["read"]
+    if kind is None or "document_kind" in read:
+        return recipe
+    what = "what stands between blank lines" if kind == "block" else "a line"
+    say(f"documents: there are few text files, so {what} is one (read.document_kind={kind})")
+    return dataclasses.replace(recipe, fields={**recipe.fields, "read": {**read, "document_kind": kind}})
 
 
 def _claim(recipe: AdaptRecipe) -> None:

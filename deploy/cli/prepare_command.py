@@ -95,6 +95,11 @@ def prepare(recipe: "Recipe", how: RunningSettings, as_json: bool = False) -> No
         if not built:
             print("already prepared from these inputs with these settings; nothing to do")
         print("\n".join([*describe_manifest(manifest, directory), "", f"report    {join(directory, REPORT_FILE)}"]))
+        if "validation" not in manifest.splits and recipe.rows.validation_rate > 0:
+            print(
+                "no document came into the validation split, which `train` needs; --document block or line cuts text files"
+                " into more documents, and --validation-rate says how many of them are kept"
+            )
 
 
 def prepare_order(arguments: argparse.Namespace) -> tuple["Recipe", RunningSettings]:

@@ -20,7 +20,7 @@ def check_splits(manifest: Manifest, dataset: str, needed: tuple[str, ...] = ("t
         if split not in manifest.splits:
             raise InputError(
                 f"training needs rows to train on and rows to validate on, {dataset} has no {split} split;"
-                " prepare it with more documents or another --validation-rate"
+                " prepare it with more documents (--document block or line cuts text files), or another --validation-rate"
             )
 
 

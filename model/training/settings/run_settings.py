@@ -28,7 +28,7 @@ MAX_RAMP_SIZES = 256
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Family and dimensions: those of `init_from`, or BERT small's with 256 hidden, where they are not given.
+    """Family and dimensions: those of `init_from`, or BERT mini's, where they are not given.
 
     Of `init_from` only dropout may be another: with anything else its weights would be those of another function.
 
@@ -47,7 +47,7 @@ class ModelSettings:
         InputError: for an unknown family, preset or activation, a number below 1, a hidden_dim that num_heads does not divide,
             ALBERT's settings for another family.
 
-    Source: BERT small: Turc et al. 2019 (arXiv 1908.08962); extend_positions: Beltagy et al. 2020 (arXiv 2004.05150),
+    Source: BERT mini: Turc et al. 2019 (arXiv 1908.08962); extend_positions: Beltagy et al. 2020 (arXiv 2004.05150),
         section 5, "Position Embeddings".
 
     Example:

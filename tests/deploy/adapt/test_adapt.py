@@ -11,8 +11,10 @@ import yaml
 from run_commands import run_command
 
 from clozekit.deploy.adapt.adapt_recipe import load_adapt_recipe
+from clozekit.deploy.adapt.choose_documents import choose_documents
 from clozekit.deploy.cli.main import main
 from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor, MaskedLM
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
@@ -111,3 +113,47 @@ def test_what_is_needed_is_named() -> None:
         load_adapt_recipe(None, [], {"init_from": "p", "inputs": ["a.txt"]})
     with pytest.raises(InputError, match="at least one input is needed"):
         load_adapt_recipe(None, [], {"init_from": "p", "output": "o"})
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        (["one\ntwo\n\nthree\n"], "block"),
+        (["one\ntwo\n \t\r\nthree\n"], "block"),
+        (["one\n", "two\n\nthree"], "block"),
+        # Blank lines before and behind a text stand between nothing.
+        (["\n\none\ntwo\n\n"], "line"),
+        ([""], "line"),
+        (["one\n\ntwo\n"] * 20, None),
+    ],
+)
+def test_few_text_files_are_cut(texts: list[str], kind: str | None, tmp_path: Path) -> None:
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
+    assert choose_documents(ReadSettings((str(tmp_path),))) == kind
+
+
+def test_other_formats_are_not_cut(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n\ntwo\n", encoding="utf-8")
+    assert choose_documents(ReadSettings((str(tmp_path),))) == "block"
+    (tmp_path / "b.jsonl").write_text('{"text": "one"}\n', encoding="utf-8")
+    assert choose_documents(ReadSettings((str(tmp_path),))) is None
+
+
+def test_one_file_of_lines_is_enough(preset: str, corpus: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line)["text"] for line in corpus.read_text(encoding="utf-8").splitlines()]
+    text = tmp_path / "texts.txt"
+    text.write_text("\n".join(lines), encoding="utf-8")
+    words = ["adapt", preset, "--input", str(text), "--output", str(tmp_path / "out"), *SMALL, "train.steps=2"]
+    assert "a line is one (read.document_kind=line)" in run_command(words)
+    recipe = yaml.safe_load((tmp_path / "out" / "adapt.yaml").read_text(encoding="utf-8"))
+    assert recipe["read"]["document_kind"] == "line"
+
+
+def test_inputs_that_are_not_there_are_refused_before_anything_is_written(
+    preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["adapt", preset, "--input", str(tmp_path / "no.txt"), "--output", str(out)]) == 2
+    assert "does not exist; check the path or the glob" in capsys.readouterr().err
+    assert not out.exists()
