@@ -1,4 +1,4 @@
-"""What a document is in the texts of `clozekit adapt` where nobody says: a few text files are cut, so that some can be kept."""
+"""What a document is in texts of `clozekit adapt`: a few text files are cut, so that some can be kept to measure on."""
 
 import re
 
