@@ -212,23 +212,23 @@ def kept_by(verb: str, out: Path) -> set[str]:
 @pytest.mark.parametrize("verb", ["prepare", "vocab", "export", "convert"])
 def test_every_foreign_object_of_a_store_is_there(verb: str, given: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store, again = fsspec.filesystem("memory"), ["--overwrite"] if verb in REPLACE else []
-    command = [word.replace("OUT", "memory://bucket/out") for word in commands(given, Path("OUT"))[verb]]
+    command = [word.replace("OUT", "memory://foreign/out") for word in commands(given, Path("OUT"))[verb]]
     try:
-        store.pipe_file("/bucket/out/config.json", b"precious")
+        store.pipe_file("/foreign/out/config.json", b"precious")
         assert main(command) == 2
         assert "config.json" in capsys.readouterr().err
-        assert store.find("/bucket") == ["/bucket/out/config.json"]
-        store.rm_file("/bucket/out/config.json")
+        assert store.find("/foreign") == ["/foreign/out/config.json"]
+        store.rm_file("/foreign/out/config.json")
         assert main(command) == 0
-        whole = set(store.find("/bucket"))
-        store.pipe_file("/bucket/out/duplicates/mine", b"precious")
+        whole = set(store.find("/foreign"))
+        store.pipe_file("/foreign/out/duplicates/mine", b"precious")
         assert main([*command, *again]) == 2
-        assert store.cat_file("/bucket/out/duplicates/mine") == b"precious"
-        store.rm_file("/bucket/out/duplicates/mine")
+        assert store.cat_file("/foreign/out/duplicates/mine") == b"precious"
+        store.rm_file("/foreign/out/duplicates/mine")
         assert main([*command, *again]) == 0
-        assert set(store.find("/bucket")) == whole
+        assert set(store.find("/foreign")) == whole
     finally:
-        store.rm("/bucket", recursive=True)
+        store.rm("/foreign", recursive=True)
 
 
 def test_a_project_with_a_tokenizer_of_somebodys_is_no_output(
