@@ -99,7 +99,7 @@ def test_the_demo_runs_and_runs_again(
         "corpus", "tokenizer", "dataset", "run", "preset", "report.html", "train.yaml", ".clozekit-files.json",
     }  # fmt: skip
     assert {path.name for path in (directory / "run").iterdir()} == {
-        "checkpoints", "metrics.jsonl", "tensorboard", "config.yaml", ".clozekit-files.json",
+        "checkpoints", "metrics.jsonl", "model", "tensorboard", "config.yaml", ".clozekit-files.json",
     }  # fmt: skip
     assert main(["demo", "--directory", str(directory), "--steps", "6"]) == 0
     second = capsys.readouterr().out

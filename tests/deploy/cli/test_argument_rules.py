@@ -48,7 +48,7 @@ VOCAB = ["vocab", "--input", "x", "--output", "z"]
         (["doctor", "--directory", ""], "doctor: directory must not be empty"),
         (["submit", "slurm", ""], "submit: job must not be empty"),
         ([*PREPARE[:-1], "a\x00b"], "prepare: output must not hold a NUL character, got 'a\\x00b'"),
-        (["convert", "a\x00", "b", "--to", "clozekit"], "convert: source must not hold a NUL character"),
+        (["convert", "a\x00", "b", "--to", "clozekit"], "convert: sources must not hold a NUL character"),
         (["fill", "p", "a \udcff b"], "fill: every argument must be UTF-8, got b'a \\xff b'"),
         (["predict", "p", "a \ud800 b"], "predict: every argument must be UTF-8, got b'a \\xed\\xa0\\x80 b'"),
         (["prepare", "--input", "\udcff"], "prepare: every argument must be UTF-8"),
