@@ -76,13 +76,14 @@ class AdaptRecipe:
     def training(self, init_from: str, num_rows: int | None = None) -> RunSettings:
         """What `train` is told. num_rows: of the training split, where the recipe does not say how many steps there are."""
         fields = {name: copy.deepcopy(self.fields[name]) for name in OF_TRAIN if name in self.fields}
-        where = {"dataset": f"{self.output}/dataset", "directory": f"{self.output}/run", "init_from": init_from}
-        config = make_config({**fields, **where, "preset": f"{self.output}/preset"}, "the recipe")
+        fields |= {"dataset": f"{self.output}/dataset", "directory": f"{self.output}/run", "init_from": init_from}
+        fields["preset"] = f"{self.output}/preset"
+        config = make_config(dict(fields), "the recipe")
         if (self.fields.get("train") or {}).get("steps") is not None or num_rows is None:
             return config
         steps = max(1, math.ceil(self.epochs * num_rows / config.train.global_batch_size))
         fields["train"] = {**(fields.get("train") or {}), "steps": steps}
-        return make_config({**fields, **where, "preset": f"{self.output}/preset"}, "the recipe")
+        return make_config(fields, "the recipe")
 
 
 def load_adapt_recipe(path: str | None, changes: Sequence[str], given: Mapping[str, Any]) -> AdaptRecipe:
