@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clozekit.deploy.preset_formats import PRESET_FORMATS
-from clozekit.model.families.family_table import family_of
+from clozekit.model.families.family_table import TASK_KINDS, family_of, task_class
 from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.mean_of_presets import mean_of_presets
@@ -63,9 +63,9 @@ def _load(source: str, more: Sequence[str]) -> tuple[Any, Any, Any]:
         mean = mean_of_presets([source, *more])
         return mean, mean.backbone, mean.preprocessor
     opened = open_source(source)
-    for kind in ("masked_lm", "text_classifier"):
+    for kind in TASK_KINDS:
         if opened.head_settings(kind) is not None:
-            task = getattr(opened.family, kind).from_preset(source)
+            task = task_class(opened.family, kind).from_preset(source)
             return task, task.backbone, task.preprocessor
     backbone = opened.family.backbone.from_preset(source)
     return None, backbone, opened.family.masked_lm_preprocessor.from_preset(source)

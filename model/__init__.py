@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from clozekit.model.presets.huggingface_preset import save_huggingface
     from clozekit.model.tasks.backbone import Backbone
     from clozekit.model.tasks.masked_lm import MaskedLM
+    from clozekit.model.tasks.question_answerer import QuestionAnswerer
     from clozekit.model.tasks.task import Task
     from clozekit.model.tasks.text_classifier import TextClassifier
+    from clozekit.model.tasks.text_embedder import TextEmbedder
+    from clozekit.model.tasks.token_classifier import TokenClassifier
     from clozekit.tokenizers.tokenizer import Tokenizer
 
 _OF_A_FAMILY = ("Backbone", "MaskedLM", "MaskedLMPreprocessor", "TextClassifier", "TextClassifierPreprocessor")
@@ -44,9 +47,12 @@ _MODULES = {
     "MaskedLM": "clozekit.model.tasks.masked_lm",
     "MaskedLMPreprocessor": "clozekit.model.preprocessing.masked_lm_preprocessor",
     "Preprocessor": "clozekit.model.preprocessing.preprocessor",
+    "QuestionAnswerer": "clozekit.model.tasks.question_answerer",
     "Task": "clozekit.model.tasks.task",
     "TextClassifier": "clozekit.model.tasks.text_classifier",
     "TextClassifierPreprocessor": "clozekit.model.preprocessing.text_classifier_preprocessor",
+    "TextEmbedder": "clozekit.model.tasks.text_embedder",
+    "TokenClassifier": "clozekit.model.tasks.token_classifier",
     "Tokenizer": "clozekit.tokenizers.tokenizer",
     "save_huggingface": "clozekit.model.presets.huggingface_preset",
 }

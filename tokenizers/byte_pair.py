@@ -89,6 +89,7 @@ class BytePairTokenizer(Tokenizer):
     asset_files: ClassVar[tuple[str, ...]] = (VOCABULARY_FILE, MERGES_FILE)
 
     unknown_token = "<unk>"
+    space_before_word = " "
 
     def __init__(
         self,

@@ -105,6 +105,8 @@ class Tokenizer:
     special_token_names: ClassVar[dict[str, str]] = {}
     # The mask stands for a word and its space in the families whose pieces begin with the space.
     mask_takes_space_before: ClassVar[bool] = False
+    # What a word is given in front to be tokenized as one within a text, where a space is a part of its first piece.
+    space_before_word: ClassVar[str] = ""
     unknown_token: str | None = None
     # Families of the built-in presets that `presets` lists.
     # Between the two texts of a pair stand two separators, and nothing else tells them apart (RoBERTa).

@@ -7,8 +7,12 @@ import keras
 
 from clozekit.model.families.family import Family
 from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.tasks.any_family import AnyFamilyTask
 from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.question_answerer import QuestionAnswerer
 from clozekit.model.tasks.task import Task
+from clozekit.model.tasks.text_embedder import TextEmbedder
+from clozekit.model.tasks.token_classifier import TokenClassifier
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.family_names import FAMILIES as NAMES
 
@@ -24,6 +28,12 @@ for _family in FAMILIES:
     for _part in (_family.tokenizer, _family.tokenizer.__mro__[1], *_preprocessors):
         if keras.saving.get_registered_object(f"clozekit>{_part.__name__}") is None:
             keras.saving.register_keras_serializable(package="clozekit")(_part)
+
+# The tasks that are one class for all families, by their kind; the others are attributes of a family.
+OF_ANY_FAMILY: dict[str, type[AnyFamilyTask]] = {
+    task.kind: task for task in (TokenClassifier, QuestionAnswerer, TextEmbedder)
+}
+TASK_KINDS = ("masked_lm", "text_classifier", *OF_ANY_FAMILY)
 
 # A backbone, a preprocessor or a task.
 Part = TypeVar("Part")
@@ -57,10 +67,24 @@ def family_of(part: Backbone | Preprocessor | Task) -> Family:
     raise InputError(f"{type(part).__name__} belongs to no family of Clozekit")
 
 
+def task_class(family: Family, kind: str) -> type[Task]:
+    """The class of a family's tasks of a kind."""
+    found: type[Task] = OF_ANY_FAMILY[kind] if kind in OF_ANY_FAMILY else getattr(family, kind)
+    return found
+
+
+def preprocessor_class(family: Family, kind: str) -> type[Preprocessor]:
+    """The class of the preprocessor of a family's tasks of a kind."""
+    found: type[Preprocessor] = getattr(family, f"{'text_classifier' if kind in OF_ANY_FAMILY else kind}_preprocessor")
+    return found
+
+
 def families_of(cls: type) -> list[Family]:
     """The families of which `cls` is, or is a base of, the class of its kind."""
     kind = getattr(cls, "kind", "")
-    return [family for family in FAMILIES if not kind or issubclass(getattr(family, kind), cls)]
+    return [
+        family for family in FAMILIES if not kind or kind in OF_ANY_FAMILY or issubclass(getattr(family, kind), cls)
+    ]
 
 
 def class_for(cls: type[Part], family: Family, source: str) -> type[Part]:
@@ -70,7 +94,7 @@ def class_for(cls: type[Part], family: Family, source: str) -> type[Part]:
         raise InputError(
             f"a preset is loaded by a particular class such as MaskedLM or BertTextClassifier, got {cls.__name__}"
         )
-    found: type = getattr(family, kind)
+    found: type = OF_ANY_FAMILY[kind] if kind in OF_ANY_FAMILY else getattr(family, kind)
     if not issubclass(found, cls):
         raise InputError(
             f"{cls.__name__} loads presets of its own family, {source} holds a {family.backbone.__name__};"

@@ -7,7 +7,6 @@ from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import FAMILIES
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.common.family_names import FAMILIES as NAMES
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 Number = TypeVar("Number", int, float)
@@ -70,7 +69,7 @@ def position_offset(config: Settings, names: HuggingFaceNames) -> int:
     """The row of the position table where positions begin: RoBERTa counts from the padding id on."""
     if not names.positions_after_padding:
         return 0
-    pad_token_id = int(_number(config, "pad_token_id", 1, int, "config.json"))
+    pad_token_id = int(number_of(config, "pad_token_id", 1, int, "config.json"))
     if pad_token_id < 0:
         raise InputError(f"pad_token_id must not be negative, config.json says {pad_token_id}; correct it")
     return pad_token_id + 1
@@ -85,7 +84,7 @@ def backbone_settings(config: Settings, names: HuggingFaceNames, source: str) ->
             settings[ours] = activation_of(config.get(theirs, defaults[theirs]), theirs, source)
         else:
             kind = float if ours.endswith(("dropout", "epsilon")) else int
-            settings[ours] = _number(config, theirs, defaults.get(theirs), kind, source)
+            settings[ours] = number_of(config, theirs, defaults.get(theirs), kind, source)
     settings["max_sequence_length"] -= position_offset(config, names)
     if settings["attention_dropout"] == settings["dropout"]:
         del settings["attention_dropout"]
@@ -121,10 +120,10 @@ def activation_of(theirs: object, name: str, source: str) -> str:
 
 def type_vocabulary_size(config: Settings, source: str) -> int:
     """Rows of the table of segments, which RoBERTa has too."""
-    return int(_number(config, "type_vocab_size", 2, int, source))
+    return int(number_of(config, "type_vocab_size", 2, int, source))
 
 
-def _number(config: Settings, name: str, default: float | None, kind: type[Number], source: str) -> Number:
+def number_of(config: Settings, name: str, default: float | None, kind: type[Number], source: str) -> Number:
     value = config.get(name, default)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if (
@@ -138,31 +137,7 @@ def _number(config: Settings, name: str, default: float | None, kind: type[Numbe
     return kind(value)
 
 
-def masked_lm_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
-    """Constructor arguments of the masked LM besides its backbone: Hugging Face's head has the body's settings."""
-    body = backbone_settings(config, names, source)
-    return {
-        "head_activation": names.head_activation or body["activation"],
-        "head_layer_norm_epsilon": body["layer_norm_epsilon"],
-    }
-
-
-def text_classifier_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
-    """Constructor arguments of the text classifier besides its backbone."""
-    labels = config.get("id2label")
-    _check_labels(config, source)
-    num_classes = len(labels) if isinstance(labels, dict) else int(_number(config, "num_labels", 2, int, source))
-    body = backbone_settings(config, names, source)
-    name, default = names.classifier_dropout, names.default_classifier_dropout
-    dropout = config.get(name, default)
-    if dropout is not None:
-        dropout = _number(config, name, default, float, source)
-    settings = {"num_classes": num_classes, "dropout": body["dropout"] if dropout is None else dropout}
-    named = label_names(labels) if isinstance(labels, dict) else None
-    return settings if named is None else {**settings, "labels": named}
-
-
-def _check_labels(config: Settings, source: str) -> None:
+def check_labels(config: Settings, source: str) -> None:
     """Raises InputError unless the classes are ids 0, 1, 2, ... with a name each, or are not named at all."""
     labels = config.get("id2label")
     for name in ("id2label", "label2id"):
@@ -182,23 +157,9 @@ def label_names(id2label: Settings) -> list[str] | None:
     return given if len(given) == len(set(given)) == len(names) else None
 
 
-def check_problem_type(config: Settings, source: str) -> None:
-    """Raises InputError unless the checkpoint's classifier chooses one class of several."""
-    problem = config.get("problem_type")
-    if problem not in (None, "single_label_classification"):
-        raise InputError(
-            f"a text classifier gives each text one of several classes, {source} says problem_type {problem!r};"
-            " pass num_classes for a fresh head on its backbone"
-        )
-    if problem is None and isinstance(config.get("id2label"), dict) and len(config["id2label"]) == 1:
-        raise InputError(
-            f"a text classifier gives each text one of several classes, {source} has one label, which is regression;"
-            " pass num_classes for a fresh head on its backbone"
-        )
-
-
-def describe(task: Task, family: Family, pad_token_id: int) -> Settings:
-    """The config.json of a task; `pad_token_id` is its tokenizer's. Raises InputError for what it can't say."""
+def describe(task: Task, family: Family, pad_token_id: int, architecture: str, head: Settings) -> Settings:
+    """The config.json of a task; `pad_token_id` is its tokenizer's, architecture transformers' class, head what it says of
+    the task's head. Raises InputError for what it can't say."""
     backbone = task.backbone
     names, settings = family.huggingface, backbone.settings()
     for name, value in names.fixed.items():
@@ -216,61 +177,16 @@ def describe(task: Task, family: Family, pad_token_id: int) -> Settings:
     if names.segments == "folded":
         # RoBERTa's type table has one row, of zeros: its papers have no segments.
         theirs["type_vocab_size"] = 1
-    if task.kind == "text_classifier":
-        theirs[names.classifier_dropout] = task.dropout
-        classes = task.labels or [f"LABEL_{index}" for index in range(task.num_classes)]
-        labels = {str(index): label for index, label in enumerate(classes)}
-        theirs |= {"id2label": labels, "label2id": {label: int(index) for index, label in labels.items()}}
-        theirs["problem_type"] = "single_label_classification"
     own = {
-        "architectures": [architecture(family, task.kind)],
+        "architectures": [architecture],
         "model_type": names.model_type,
         "tie_word_embeddings": True,
         "position_embedding_type": "absolute",
         "initializer_range": 0.02,
     }
-    return dict(sorted({**own, **names.written, **theirs}.items()))
+    return dict(sorted({**own, **names.written, **theirs, **head}.items()))
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
     """The ids of special tokens that stand in a config.json."""
     return {theirs: getattr(tokenizer, ours) for theirs, ours in _SPECIAL_IDS.items()}
-
-
-def architecture(family: Family, kind: str) -> str:
-    """Name of transformers' class for a task of ours."""
-    return (
-        NAMES[family.name].prefix + {"masked_lm": "ForMaskedLM", "text_classifier": "ForSequenceClassification"}[kind]
-    )
-
-
-def kind_of(config: Settings) -> str | None:
-    """Which task a checkpoint holds by its `architectures`: "masked_lm", "text_classifier", "" (neither), None (unsaid)."""
-    architectures = config.get("architectures")
-    if architectures is None or architectures == []:
-        return None
-    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
-        raise InputError(f"architectures in config.json must be a list of names, got {architectures!r:.80}; correct it")
-    names = architectures
-    if any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names):
-        return "masked_lm"
-    return "text_classifier" if any(name.endswith("ForSequenceClassification") for name in names) else ""
-
-
-def differences(task: Task, family: Family) -> list[Difference]:
-    """What of a task Hugging Face's classes would compute otherwise; empty when all of it is expressible."""
-    body, found = task.backbone.settings(), []
-    if task.kind == "masked_lm":
-        head = task.head_settings()
-        expected = family.huggingface.head_activation or body["activation"]
-        if head["head_activation"] != expected:
-            found.append(Difference("head_activation", head["head_activation"], expected))
-        if head["head_layer_norm_epsilon"] != body["layer_norm_epsilon"]:
-            found.append(
-                Difference("head_layer_norm_epsilon", head["head_layer_norm_epsilon"], body["layer_norm_epsilon"])
-            )
-    else:
-        activation = task.head_config()["activation"]
-        if activation not in (None, "linear"):
-            found.append(Difference("activation", activation, "linear"))
-    return found

@@ -14,35 +14,37 @@ import numpy as np
 
 from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family import Family, HuggingFaceNames
-from clozekit.model.families.family_table import family_of
+from clozekit.model.families.family_table import OF_ANY_FAMILY, family_of, preprocessor_class, task_class
 from clozekit.model.presets.huggingface_config import (
     backbone_settings,
-    check_problem_type,
     describe,
-    differences,
     family_of_config,
-    kind_of,
-    masked_lm_settings,
     position_offset,
     special_ids,
-    text_classifier_settings,
     type_vocabulary_size,
 )
+from clozekit.model.presets.huggingface_heads import HEADS, kind_of
 from clozekit.model.presets.huggingface_weights import (
     WEIGHTS_FILE,
     Checkpoint,
     arrays_of,
     backbone_places,
-    head_places,
     pooler_places,
     read_places,
     write_arrays,
 )
 from clozekit.model.presets.keras_preset import CONFIG_FILE, OWN_FILE, read_json
 from clozekit.model.presets.preset_targets import write_whole_preset
+from clozekit.model.presets.sentence_transformers_files import (
+    max_tokens,
+    text_embedder_settings,
+    write_sentence_transformers_files,
+)
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
+from clozekit.model.tasks.text_embedder import TextEmbedder
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.family_names import FAMILIES as NAMES
 from clozekit.tokenizers.families.huggingface_export import write_huggingface_tokenizer
 from clozekit.tokenizers.families.preset_tokenizer import tokenizer_of_preset
 from clozekit.tokenizers.hub.open_preset import PresetFiles
@@ -93,23 +95,22 @@ class HuggingFacePreset:
 
     def head_settings(self, kind: str) -> Settings | None:
         """Constructor arguments of the task, or None when the checkpoint has no such head."""
+        if kind == TextEmbedder.kind:
+            return text_embedder_settings(self._files)
         found = kind_of(self._config)
         if found is None:
             # Without `architectures` the tensors tell.
-            found = ""
-            if f"{self._names.head_dense}.weight" in self._checkpoint:
-                found = "masked_lm"
-            elif f"{self._names.classifier['output_dense']}.weight" in self._checkpoint:
-                found = "text_classifier"
+            named = ((name, head.tensor(self._names)) for name, head in HEADS.items())
+            found = next((name for name, tensor in named if tensor is not None and tensor in self._checkpoint), "")
         if found != kind:
             return None
-        read = masked_lm_settings if kind == "masked_lm" else text_classifier_settings
+        read = HEADS[kind].settings
         own = self._own_part("task") if self._own.get("kind") == kind else {}
         if own and not self._checkpoint.is_ours():
             # transformers trained it further, with the activations of config.json.
             own = {}
         settings = {**read(self._config, self._names, self._config_named), **own}
-        check_arguments(getattr(self.family, kind), settings, self._config_named)
+        check_arguments(task_class(self.family, kind), settings, self._config_named)
         return settings
 
     def _own_part(self, name: str) -> Settings:
@@ -120,15 +121,17 @@ class HuggingFacePreset:
 
     def preprocessor_settings(self, kind: str) -> Settings:
         """The tokenizer's `model_max_length`, as far as there are positions; all of it where we wrote the preset."""
-        if self._own.get("kind") == kind and "preprocessor" in self._own:
+        saved = self._own.get("kind")
+        if "preprocessor" in self._own and (saved == kind or (saved in OF_ANY_FAMILY and kind == "text_classifier")):
             settings = dict(self._own_part("preprocessor"))
-            check_arguments(getattr(self.family, f"{kind}_preprocessor"), settings, f"{self.source}: {OWN_FILE}")
+            check_arguments(preprocessor_class(self.family, kind), settings, f"{self.source}: {OWN_FILE}")
             return settings
         path = self._files.path(TOKENIZER_CONFIG_FILE, required=False)
         length = None
         if path is not None:
             named = f"{self.source}: {TOKENIZER_CONFIG_FILE}"
             length = read_json(path, named, described=False).get("model_max_length")
+        length = max_tokens(self._files) or length
         # transformers writes 1e30 for "unknown".
         if not isinstance(length, int | float) or isinstance(length, bool) or not 1 <= length <= 1e9:
             return {}
@@ -166,11 +169,11 @@ class HuggingFacePreset:
 
     def load_head_weights(self, task: Task) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
-        if task.kind == "text_classifier":
-            check_problem_type(self._config, self._config_named)
-            read_places(self._checkpoint, head_places(task, self._names))
+        places = HEADS[task.kind].places(task, self._names)
+        if task.kind != "masked_lm":
+            read_places(self._checkpoint, places)
             return
-        *places, bias = head_places(task, self._names)
+        *places, bias = places
         read_places(self._checkpoint, places)
         decoder = self._names.decoder
         name = bias.name if bias.name in self._checkpoint else f"{decoder}.bias"
@@ -190,11 +193,12 @@ class HuggingFacePreset:
 def save_huggingface(task: Task, directory: str | Path) -> None:
     """Writes a task in Hugging Face's layout, whole or not at all: config.json, model.safetensors, the tokenizer's files.
 
-    `transformers.AutoModelForMaskedLM` (or `AutoModelForSequenceClassification`) and `AutoTokenizer` load it. Weights are
+    `transformers.AutoModelForMaskedLM` (or `...ForSequenceClassification`, `...ForTokenClassification`,
+    `...ForQuestionAnswering`) and `AutoTokenizer` load it. Weights are
     float32, of the shapes (rows, columns) that transformers has. Warns when its class computes something otherwise.
 
     Args:
-        task: a masked LM or a text classifier, with or without a preprocessor.
+        task: with or without a preprocessor. A TextEmbedder is written so that sentence-transformers loads it.
         directory: a directory, or a URL such as `gs://`; one that Clozekit wrote is replaced.
 
     Raises:
@@ -220,7 +224,7 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
             f"a model at Hugging Face must have float weights, this {type(task).__name__} is quantized; save it in"
             " KerasHub's layout, or save it before it is quantized"
         )
-    different = differences(task, family)
+    different = HEADS[task.kind].differences(task, family.huggingface)
     if different:
         listed = ", ".join(f"{part.name} {part.ours} becomes {part.theirs}" for part in different)
         warnings.warn(
@@ -233,13 +237,18 @@ def _write(task: Task, family: Family, directory: Path) -> None:
     preprocessor = task.preprocessor
     ids = special_ids(preprocessor.tokenizer) if preprocessor is not None else {}
     default_pad = 1 if family.huggingface.positions_after_padding else 0
-    config = {**describe(task, family, ids.get("pad_token_id", default_pad)), **ids}
+    head = HEADS[task.kind]
+    architecture = NAMES[family.name].prefix + head.architectures[0]
+    described = head.described(task, family.huggingface)
+    config = {**describe(task, family, ids.get("pad_token_id", default_pad), architecture, described), **ids}
     write_arrays(_arrays(task, family.huggingface, config), directory / WEIGHTS_FILE)
     own: Settings = {"kind": task.kind}
     if preprocessor is not None:
         write_huggingface_tokenizer(preprocessor.tokenizer, directory, task.backbone.max_sequence_length)
         own["preprocessor"] = {**preprocessor.keras_hub_config(), **preprocessor.own_options()}
-    different = {part.name: part.ours for part in differences(task, family)}
+    if isinstance(task, TextEmbedder):
+        write_sentence_transformers_files(task, directory)
+    different = {part.name: part.ours for part in head.differences(task, family.huggingface)}
     if different:
         own["task"] = different
     for name, content in ((OWN_FILE, own), (CONFIG_FILE, config)):
@@ -247,13 +256,14 @@ def _write(task: Task, family: Family, directory: Path) -> None:
 
 
 def _arrays(task: Task, names: HuggingFaceNames, config: Settings) -> dict[str, np.ndarray]:
-    prefix, backbone = names.body, task.backbone
+    # A model without a head is written bare.
+    prefix, backbone = "" if task.kind == TextEmbedder.kind else names.body, task.backbone
     places = [*backbone_places(backbone, names), *pooler_places(backbone, names)]
     table = np.asarray(keras.ops.convert_to_numpy(backbone.position_embedding.position_embeddings), np.float32)
     offset = position_offset(config, names)
     arrays = {
         **arrays_of(places, prefix),
-        **arrays_of(head_places(task, names)),
+        **arrays_of(HEADS[task.kind].places(task, names)),
         # Rows that no token has: of padding and before it.
         prefix + _POSITIONS: np.concatenate([np.zeros((offset, table.shape[1]), np.float32), table]),
     }

@@ -13,7 +13,6 @@ from safetensors import SafetensorError, safe_open
 from clozekit.model.families.family import HuggingFaceNames
 from clozekit.model.layers.transformer_layers import TransformerEncoder
 from clozekit.model.tasks.backbone import Backbone
-from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.open_preset import PresetFiles
 from clozekit.tokenizers.settings.json_files import read_object
@@ -56,23 +55,23 @@ class Place:
         return (theirs if self.input_axes is None else theirs.T).reshape(tuple(self.variable.shape))
 
 
-def _dense(name: str, layer: keras.layers.Dense | keras.layers.EinsumDense, input_axes: int = 1) -> list[Place]:
+def dense_places(name: str, layer: keras.layers.Dense | keras.layers.EinsumDense, input_axes: int = 1) -> list[Place]:
     return [Place(f"{name}.weight", layer.kernel, input_axes), Place(f"{name}.bias", layer.bias)]
 
 
-def _norm(name: str, layer: keras.layers.LayerNormalization) -> list[Place]:
+def norm_places(name: str, layer: keras.layers.LayerNormalization) -> list[Place]:
     return [Place(f"{name}.weight", layer.gamma), Place(f"{name}.bias", layer.beta)]
 
 
 def _block(name: str, layer: TransformerEncoder, names: Mapping[str, str]) -> Iterator[Place]:
     parts = layer.parts()
     for part in ("query", "key", "value"):
-        yield from _dense(f"{name}.{names[part]}", getattr(parts.attention, f"{part}_dense"))
-    yield from _dense(f"{name}.{names['output']}", parts.attention.output_dense, input_axes=2)
-    yield from _norm(f"{name}.{names['attention_norm']}", parts.attention_norm)
-    yield from _dense(f"{name}.{names['inner']}", parts.inner)
-    yield from _dense(f"{name}.{names['outer']}", parts.outer)
-    yield from _norm(f"{name}.{names['norm']}", parts.norm)
+        yield from dense_places(f"{name}.{names[part]}", getattr(parts.attention, f"{part}_dense"))
+    yield from dense_places(f"{name}.{names['output']}", parts.attention.output_dense, input_axes=2)
+    yield from norm_places(f"{name}.{names['attention_norm']}", parts.attention_norm)
+    yield from dense_places(f"{name}.{names['inner']}", parts.inner)
+    yield from dense_places(f"{name}.{names['outer']}", parts.outer)
+    yield from norm_places(f"{name}.{names['norm']}", parts.norm)
 
 
 def backbone_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
@@ -81,9 +80,9 @@ def backbone_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
     if names.segments == "own":
         segments = backbone.segment_embedding.embeddings
         places.append(Place("embeddings.token_type_embeddings.weight", segments, is_table=True))
-    places += _norm("embeddings.LayerNorm", backbone.embeddings_layer_norm)
+    places += norm_places("embeddings.LayerNorm", backbone.embeddings_layer_norm)
     for part, name in names.dense_parts.items():
-        places += _dense(name, getattr(backbone, part))
+        places += dense_places(name, getattr(backbone, part))
     for name, layer in names.blocks(backbone):
         places += _block(name, layer, names.block)
     return places
@@ -91,15 +90,7 @@ def backbone_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
 
 def pooler_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
     """The pooler's variables, or none where the family has no pooler."""
-    return _dense(names.pooler, backbone.pooled_dense) if hasattr(backbone, "pooled_dense") else []
-
-
-def head_places(task: Task, names: HuggingFaceNames) -> list[Place]:
-    """The variables of a task's head."""
-    if task.kind == "masked_lm":
-        dense, norm, bias = task.masked_lm_head.parts()
-        return [*_dense(names.head_dense, dense), *_norm(names.head_norm, norm), Place(names.head_bias, bias)]
-    return [place for part, name in names.classifier.items() for place in _dense(name, getattr(task, part))]
+    return dense_places(names.pooler, backbone.pooled_dense) if hasattr(backbone, "pooled_dense") else []
 
 
 class Checkpoint:

@@ -15,7 +15,13 @@ import numpy as np
 from clozekit.model.common.dtype_policies import is_quantized, policy_of_file
 from clozekit.model.common.preset_sizes import check_arrays
 from clozekit.model.common.tensors import DType, Settings
-from clozekit.model.families.family_table import Family, family_of, family_of_backbone
+from clozekit.model.families.family_table import (
+    Family,
+    family_of,
+    family_of_backbone,
+    preprocessor_class,
+    task_class,
+)
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
@@ -96,7 +102,14 @@ class KerasPreset:
 
     def head_settings(self, kind: str) -> Settings | None:
         """Constructor arguments of the task, or None when the preset was saved without its head."""
-        if not self._task or class_name(self._task) != getattr(self.family, kind).__name__:
+        cls = task_class(self.family, kind)
+        if not cls.is_of_keras_hub:
+            own = dict(self._own_part("task"))
+            if own.pop("kind", None) != kind:
+                return None
+            check_arguments(cls, own, f"{self.source}: {OWN_FILE}")
+            return own
+        if not self._task or class_name(self._task) != cls.__name__:
             return None
         left_out = (*_PASSED_OVER, "backbone", "preprocessor")
         settings = {name: value for name, value in self._task["config"].items() if name not in left_out}
@@ -107,14 +120,14 @@ class KerasPreset:
                 f"{self.source}: the activation in {TASK_FILE} must be one of {', '.join(_OUTPUT_ACTIVATIONS)}, it is"
                 f" {activation!r:.80}; code in a preset is never run"
             )
-        check_arguments(getattr(self.family, kind), settings, f"{self.source}: {TASK_FILE}")
+        check_arguments(cls, settings, f"{self.source}: {TASK_FILE}")
         return settings
 
     def preprocessor_settings(self, kind: str) -> Settings:
         """Constructor arguments of the preprocessor besides the tokenizer, where the preset has them."""
-        name = getattr(self.family, f"{kind}_preprocessor").__name__
+        cls = preprocessor_class(self.family, kind)
+        name = cls.__name__
         nested = self._task.get("config", {}).get("preprocessor")
-        cls = getattr(self.family, f"{kind}_preprocessor")
         for described, file in ((nested, TASK_FILE), (self._json(PREPROCESSOR_FILE), PREPROCESSOR_FILE)):
             named = f"{self.source}: {file}"
             if described and class_name(check_described(described, named)) == name:
@@ -171,10 +184,13 @@ class KerasPreset:
 
     def load_head_weights(self, task: Task) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
+        if not task.head_layers():
+            return
         path = self._files.path(TASK_WEIGHTS_FILE, required=False)
+        told = TASK_FILE if task.is_of_keras_hub else OWN_FILE
         if path is None:
             raise InputError(
-                f"{self.source} must hold {TASK_WEIGHTS_FILE}, {TASK_FILE} says it has a {type(task).__name__};"
+                f"{self.source} must hold {TASK_WEIGHTS_FILE}, {told} says it has a {type(task).__name__};"
                 " copy it again, or pass load_weights=False for fresh weights"
             )
         largest = max(int(np.prod(variable.shape)) for variable in task.variables)
@@ -185,7 +201,7 @@ class KerasPreset:
                     layer.load_own_variables(_own_arrays(file, place, layer))
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"{self.source}: {TASK_WEIGHTS_FILE} must hold the head of the {type(task).__name__} that {TASK_FILE}"
+                f"{self.source}: {TASK_WEIGHTS_FILE} must hold the head of the {type(task).__name__} that {told}"
                 f" describes, it does not ({_first_line(error)})"
             ) from error
 
@@ -265,7 +281,7 @@ def write_preset(
     write_description(directory, backbone, preprocessor, task)
     if backbone is not None:
         _save_backbone_weights(backbone, directory, max_shard_size)
-    if task is not None:
+    if task is not None and task.head_layers():
         with h5py.File(directory / TASK_WEIGHTS_FILE, "w") as file:
             for place, layer in task.head_layers().items():
                 for number, variable in own_variables(layer).items():
@@ -297,7 +313,9 @@ def write_description(
         described_preprocessor = _describe_preprocessor(preprocessor, directory)
         own["preprocessor"] = preprocessor.own_options()
         _write_json(directory / PREPROCESSOR_FILE, described_preprocessor)
-    if task is not None:
+    if task is not None and not task.is_of_keras_hub:
+        own["task"] = {"kind": task.kind, **task.head_config(), **task.head_settings()}
+    elif task is not None:
         config = {"backbone": described_backbone, "preprocessor": described_preprocessor, "name": task.name}
         config |= task.head_config() if hasattr(task, "head_config") else {}
         _write_json(directory / TASK_FILE, _described(task, config, "keras_hub.src.models.task"))

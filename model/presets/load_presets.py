@@ -9,7 +9,7 @@ from typing import Protocol
 from clozekit.model.common.preset_sizes import check_blocks, check_fits_memory, check_fits_weights, least_parameters
 from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family import Family
-from clozekit.model.families.family_table import class_for, families_of
+from clozekit.model.families.family_table import class_for, families_of, preprocessor_class
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.keras_preset import (
     CONFIG_FILE,
@@ -171,24 +171,27 @@ def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments
     settings = {**(head or {}), **arguments}
     dtype = settings.pop("dtype", None)
     if "num_classes" in arguments and "labels" not in arguments:
-        # A new head: the names of the old one's classes are not its own.
+        # A new head: the names of the old one's classes are not its own, nor what they mean.
         settings.pop("labels", None)
-    if found.kind == "text_classifier" and "num_classes" not in settings:
+        if "problem" not in arguments:
+            settings.pop("problem", None)
+    if found.needs_num_classes and "num_classes" not in settings:
         raise TypeError(
-            f"{found.__name__}.from_preset needs num_classes: {source.source} was saved without a classifier"
+            f"{found.__name__}.from_preset needs num_classes: {source.source} was saved without such a head"
         )
     num_classes = settings.get("num_classes", 0) if "num_classes" not in arguments else 0
     backbone = build_backbone(source, dtype, load_weights, num_classes)
     if "preprocessor" not in settings:
-        settings["preprocessor"] = build_preprocessor(found.preprocessor_cls, source, {})
+        settings["preprocessor"] = build_preprocessor(preprocessor_class(source.family, found.kind), source, {})
     task = found(backbone, **settings)
     if load_weights:
-        source.load_backbone_weights(backbone, needs_pooler=found.kind != "masked_lm")
+        source.load_backbone_weights(backbone, needs_pooler=found.uses_pooler)
         if head is not None and "num_classes" not in arguments:
             source.load_head_weights(task)
-        elif found.kind == "masked_lm":
+        elif task.has_task_weights() and not found.needs_num_classes:
+            head_name = "masked-LM head" if found.kind == "masked_lm" else "such head"
             warnings.warn(
-                f"{source.source} has no masked-LM head; this {found.__name__} starts with a random one and guesses at"
+                f"{source.source} has no {head_name}; this {found.__name__} starts with a random one and guesses at"
                 " random until it was trained",
                 stacklevel=4,
             )

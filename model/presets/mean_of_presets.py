@@ -6,12 +6,10 @@ import numpy as np
 from keras import ops
 
 from clozekit.model.common.tensors import Settings
-from clozekit.model.families.family import Family
+from clozekit.model.families.family_table import TASK_KINDS, task_class
 from clozekit.model.presets.load_presets import PresetSource, open_source
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
-
-_KINDS = ("masked_lm", "text_classifier")
 
 
 def mean_of_presets(presets: Sequence[str]) -> Task:
@@ -50,11 +48,11 @@ def mean_of_presets(presets: Sequence[str]) -> Task:
                 f"a mean is of presets of one model, {sources[0].source} and {source.source} differ in"
                 f" {', '.join(differing)} ({first.get(name)!r:.80} and {other.get(name)!r:.80}); leave one out"
             )
-    family: Family = sources[0].family
-    task: Task = getattr(family, kind).from_preset(presets[0], compile=False)
+    cls = task_class(sources[0].family, kind)
+    task: Task = cls.from_preset(presets[0], compile=False)
     sums = [np.asarray(ops.convert_to_numpy(weight), np.float64) for weight in task.weights]
     for preset in presets[1:]:
-        other_task: Task = getattr(family, kind).from_preset(preset, compile=False)
+        other_task: Task = cls.from_preset(preset, compile=False)
         for total, weight in zip(sums, other_task.weights, strict=True):
             total += np.asarray(ops.convert_to_numpy(weight))
     for weight, total in zip(task.weights, sums, strict=True):
@@ -63,12 +61,10 @@ def mean_of_presets(presets: Sequence[str]) -> Task:
 
 
 def _kind(source: PresetSource) -> str:
-    for kind in _KINDS:
+    for kind in TASK_KINDS:
         if source.head_settings(kind) is not None:
             return kind
-    raise InputError(
-        f"a mean is of masked LMs or text classifiers, {source.source} has neither head; take another preset"
-    )
+    raise InputError(f"a mean is of models with a head, {source.source} has none; take another preset")
 
 
 def _described(source: PresetSource, kind: str) -> Settings:

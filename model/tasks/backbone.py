@@ -35,6 +35,11 @@ def is_packed(inputs: object) -> bool:
     return isinstance(inputs, dict) and any(inputs.get(name) is not None for name in ("document_ids", "positions"))
 
 
+def hidden_states(output: Outputs) -> Tensor:
+    """Hidden states (B, T, hidden_dim) of what a backbone gives."""
+    return output["sequence_output"] if isinstance(output, dict) else output
+
+
 class ModelOptions(TypedDict, total=False):
     """What every model takes besides its own arguments."""
 

@@ -10,7 +10,7 @@ from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
 from clozekit.model.layers.masked_lm_head import MAX_LOGITS, MaskedLMHead
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
-from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.backbone import Backbone, hidden_states
 from clozekit.model.tasks.task import Task, TaskOptions
 from clozekit.tokenizers.common.errors import InputError
 
@@ -46,6 +46,7 @@ class MaskedLM(Task):
     """
 
     kind = "masked_lm"
+    uses_pooler = False
     head_defaults: ClassVar[Settings]
 
     def __init__(
@@ -71,30 +72,8 @@ class MaskedLM(Task):
             name="mlm_head",
         )
         inputs = {**backbone.input, "mask_positions": keras.Input(shape=(None,), dtype="int32", name="mask_positions")}
-        outputs = self.masked_lm_head(_hidden_states(backbone(backbone.input)), inputs["mask_positions"])
+        outputs = self.masked_lm_head(hidden_states(backbone(backbone.input)), inputs["mask_positions"])
         super().__init__(backbone, preprocessor, inputs, outputs, **kwargs)
-
-    def _unused(self) -> list[keras.Variable]:
-        """The pooler's variables: no masked-LM loss reaches them, and Keras would warn of that in every `fit`."""
-        pooler = getattr(self.backbone, "pooled_dense", None)
-        return [] if pooler is None else pooler.trainable_weights
-
-    @property
-    def trainable_weights(self) -> list[keras.Variable]:
-        unused = {id(variable) for variable in self._unused()}
-        return [variable for variable in super().trainable_weights if id(variable) not in unused]
-
-    @property
-    def non_trainable_weights(self) -> list[keras.Variable]:
-        return [*super().non_trainable_weights, *self._unused()]
-
-    @property
-    def trainable_variables(self) -> list[keras.Variable]:
-        return self.trainable_weights
-
-    @property
-    def non_trainable_variables(self) -> list[keras.Variable]:
-        return [*super().non_trainable_variables, *self._unused()]
 
     def compile(
         self,
@@ -179,7 +158,3 @@ class MaskedLM(Task):
 
     def get_config(self) -> Settings:
         return {**super().get_config(), **self._head_settings}
-
-
-def _hidden_states(output: Outputs) -> Tensor:
-    return output["sequence_output"] if isinstance(output, dict) else output

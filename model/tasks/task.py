@@ -59,6 +59,10 @@ class Task(FunctionalModel):
     # Which attribute of a family holds the task's class.
     kind: ClassVar[str] = ""
     default_learning_rate: ClassVar[float] = 5e-5
+    # Whether KerasHub has such tasks; whether the head reads the backbone's pooler; whether it must be told of classes.
+    is_of_keras_hub: ClassVar[bool] = True
+    uses_pooler: ClassVar[bool] = True
+    needs_num_classes: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -98,6 +102,29 @@ class Task(FunctionalModel):
         if value is not None:
             value.check_fits(self.backbone.vocabulary_size, self.backbone.max_sequence_length)
         self._preprocessor = value
+
+    def _unused(self) -> list[keras.Variable]:
+        """The pooler's variables where the head has no use for it: no loss reaches them, and Keras would warn of that in
+        every `fit`."""
+        pooler = None if self.uses_pooler else getattr(self.backbone, "pooled_dense", None)
+        return [] if pooler is None else pooler.trainable_weights
+
+    @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        unused = {id(variable) for variable in self._unused()}
+        return [variable for variable in super().trainable_weights if id(variable) not in unused]
+
+    @property
+    def non_trainable_weights(self) -> list[keras.Variable]:
+        return [*super().non_trainable_weights, *self._unused()]
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[keras.Variable]:
+        return [*super().non_trainable_variables, *self._unused()]
 
     def call_packed(self, inputs: Rows, training: bool | None) -> Outputs:
         """The outputs for packed rows, whose inputs the functional graph does not take."""

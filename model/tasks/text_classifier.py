@@ -13,11 +13,15 @@ from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task, TaskOptions
 from clozekit.tokenizers.common.errors import InputError
 
+# What a classifier's outputs mean: one class of several, each class or not, numbers.
+PROBLEMS = ("single_label", "multi_label", "regression")
+
 
 class ClassifierOptions(TaskOptions, total=False):
     """What every text classifier takes besides its own arguments."""
 
     labels: Sequence[str] | None
+    problem: str | None
 
 
 class TextClassifier(Task):
@@ -28,13 +32,16 @@ class TextClassifier(Task):
 
     Args:
         backbone, preprocessor: of the task's family; preprocessor None: for a model of ids.
-        num_classes: how many classes there are; 1 for a regression.
+        num_classes: how many classes, or numbers of a regression, there are.
         activation: "softmax" or another of Keras's, by name or as a function; None: logits.
         dropout: rate before the last layer, 0 to 1.
         labels: the names of the classes in the order of their ids, kept in the preset; None where they have none.
+        problem: "single_label" (a text has one of the classes), "multi_label" (any number of them), "regression" (each
+            output is a number); None: a regression where there is one output, else one label. It decides `compile`'s loss and what `classify_texts` makes of the outputs, never the outputs themselves.
 
     Raises:
-        InputError: for parts of another family, num_classes below 1, labels that don't name each class once, packed rows.
+        InputError: for parts of another family, num_classes below 1, labels that don't name each class once, another problem,
+            packed rows.
 
     Example:
 
@@ -47,6 +54,7 @@ class TextClassifier(Task):
     """
 
     kind = "text_classifier"
+    needs_num_classes: ClassVar[bool] = True
     default_dropout: ClassVar[float] = 0.1
 
     def __init__(
@@ -57,6 +65,7 @@ class TextClassifier(Task):
         activation: Activation | str | None = None,
         dropout: float = 0.1,
         labels: Sequence[str] | None = None,
+        problem: str | None = None,
         **kwargs: Unpack[TaskOptions],
     ) -> None:
         self.check_parts(backbone, preprocessor)
@@ -67,7 +76,10 @@ class TextClassifier(Task):
             raise InputError(f"activation must be a name or a function, got {activation!r:.80}; code is never built")
         if labels is not None and (len(labels) != num_classes or len(set(labels)) != num_classes):
             raise InputError(f"labels must name each of the {num_classes} classes once, got {', '.join(labels)}")
+        if problem is not None and problem not in PROBLEMS:
+            raise InputError(f"problem must be one of {', '.join(PROBLEMS)}, got {problem!r:.80}")
         self.num_classes = num_classes
+        self.problem = problem or usual_problem(num_classes)
         self.labels = labels
         self.activation = keras.activations.get(activation)
         self.dropout = dropout
@@ -100,15 +112,28 @@ class TextClassifier(Task):
         metrics: Sequence[keras.metrics.Metric | str] | str | None = "auto",
         **kwargs: object,
     ) -> None:
-        """`keras.Model.compile`; "auto" is Adam, cross-entropy and accuracy."""
+        """`keras.Model.compile`; "auto" is Adam, and of one label cross-entropy and accuracy, of several binary
+        cross-entropy and accuracy (labels are 0 or 1, (B, num_classes)), of a regression the squared error."""
         if optimizer == "auto":
             optimizer = self.default_optimizer()
         if isinstance(loss, str) and loss == "auto":
-            from_logits = self.activation is not keras.activations.softmax
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+            loss = self._default_loss()
         if isinstance(metrics, str) and metrics == "auto":
-            metrics = [keras.metrics.SparseCategoricalAccuracy()]
+            metrics = self._default_metrics()
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def _default_loss(self) -> keras.losses.Loss:
+        if self.problem == "multi_label":
+            return keras.losses.BinaryCrossentropy(from_logits=self.activation is not keras.activations.sigmoid)
+        if self.problem == "regression":
+            return keras.losses.MeanSquaredError()
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=self.activation is not keras.activations.softmax)
+
+    def _default_metrics(self) -> list[keras.metrics.Metric]:
+        if self.problem == "multi_label":
+            threshold = 0.5 if self.activation is keras.activations.sigmoid else 0.0
+            return [keras.metrics.BinaryAccuracy(threshold=threshold)]
+        return [] if self.problem == "regression" else [keras.metrics.SparseCategoricalAccuracy()]
 
     def head_config(self) -> Settings:
         """Constructor arguments besides backbone and preprocessor, under KerasHub's names."""
@@ -120,7 +145,8 @@ class TextClassifier(Task):
 
     def head_settings(self) -> Settings:
         """Constructor arguments that KerasHub has not."""
-        return {} if self.labels is None else {"labels": list(self.labels)}
+        named = {} if self.labels is None else {"labels": list(self.labels)}
+        return named if self.problem == usual_problem(self.num_classes) else {**named, "problem": self.problem}
 
     def head_layers(self) -> dict[str, keras.Layer]:
         """The head's layers by their place in KerasHub's `task.weights.h5`."""
@@ -176,3 +202,8 @@ class FirstTokenClassifier(TextClassifier):
 
     def head_layers(self) -> dict[str, keras.Layer]:
         return {"layers/dense": self.pooled_dense, "layers/dense_1": self.output_dense}
+
+
+def usual_problem(num_classes: int) -> str:
+    """What a classifier of so many outputs does where nothing is said."""
+    return "regression" if num_classes == 1 else "single_label"

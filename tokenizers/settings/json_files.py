@@ -18,6 +18,16 @@ def read_object(path: str | Path, named: str | None = None) -> dict[str, Any]:
     return _as_object(read_json(path, named), named or str(path))
 
 
+def read_list(path: str | Path, named: str | None = None) -> list[Any]:
+    """The list in a JSON file. Raises InputError, calling the file `named`, for all else."""
+    content = read_json(path, named)
+    if not isinstance(content, list):
+        raise InputError(
+            f"{named or path} must hold a JSON list, it holds {_KINDS.get(type(content), 'an object')}; copy it again"
+        )
+    return content
+
+
 def read_json(path: str | Path, named: str | None = None) -> Any:
     """The value in a JSON file whose numbers are finite. Raises InputError, calling the file `named`."""
     named = named or str(path)

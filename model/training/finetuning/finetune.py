@@ -1,7 +1,8 @@
-"""Fine-tuning a text classifier: trains on labelled texts, keeps the best weights as a preset, predicts what it is given."""
+"""Fine-tuning: trains a task on examples, keeps the best weights as a preset, predicts what it is given."""
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
@@ -13,14 +14,13 @@ from clozekit.model.common.weights_seed import weights_seed
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
-from clozekit.model.tasks.text_classifier import TextClassifier
+from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.finetuning.encoded_rows import EncodedRows, encode_rows, lengths_of_run, training_batches
 from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_finetune_data
-from clozekit.model.training.finetuning.task_metrics import classification_metrics, regression_metrics
+from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit, Examples, FinetuneKind, kind_named
+from clozekit.model.training.finetuning.row_batches import lengths_of_run, training_batches
 from clozekit.model.training.flops import Dimensions
 from clozekit.model.training.memory_limits import check_step_fits
-from clozekit.model.training.objectives.objective import objective_named
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.run_directory.run_files import (
     FINETUNE,
@@ -37,8 +37,6 @@ from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun
 from clozekit.tokenizers.common.errors import InputError
-
-DEFAULT_SEQUENCE_LENGTH = 128
 
 
 class FinetuneResult(TypedDict):
@@ -74,39 +72,45 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
     """
 
     made_by = FINETUNE
-    task: TextClassifier
 
     def __init__(self, config: FinetuneSettings, workers: Workers | None = None) -> None:
         self.config = config
+        self.kind = kind_named(config.task)
         self._lock = RunLock()
         self.directory = config.directory.rstrip("/")
         self.preset_directory = config.preset or f"{self.directory}/preset"
-        self.data: FinetuneData = read_finetune_data(config)
+        self.data: FinetuneData = read_finetune_data(config, self.kind)
         self.more_files = self._prediction_files()
         check_run_directory(self.directory, FINETUNE, self.more_files)
         check_preset_target(self.preset_directory, config.init_from)
         check_preset_target(f"{self.directory}/{MODEL}", config.init_from)
         self.workers = start_workers(config.cluster) if workers is None else workers
-        self.settings = config.loop(len(self.data.train.labels), bool(tf.config.list_physical_devices("GPU")))
         batch_size, micro = config.train.global_batch_size, config.train.micro_batch_size
-        self.stages = (Stage(0, self.settings.steps, config.data.train, batch_size, micro, 0),)
+        rows_at_once = micro or batch_size // self.workers.num_replicas
+        self.kind.check(config, rows_at_once)
         strategy = self.workers.strategy
         with strategy.scope():
-            self.task, preprocessor = build_classifier(config, self.data)
+            self.task, preprocessor = build_task(config, self.kind, self.data.labels)
+        encode = self.kind.encode
+        self._encoded_train = encode(self.data.train.examples, self.data.train.labels, preprocessor)
+        self._encoded_validation = [
+            encode(split.examples, split.labels, preprocessor) for split in self.data.validation
+        ]
+        self._encoded_test = [encode(examples, None, preprocessor) for examples in self.data.test]
+        self.settings = config.loop(len(self._encoded_train.row_set), bool(tf.config.list_physical_devices("GPU")))
+        self.stages = (Stage(0, self.settings.steps, config.data.train, batch_size, micro, 0),)
+        with strategy.scope():
             self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer, self.settings.xla)
         check_step_fits(
             Dimensions.of(self.task.backbone),
-            micro or batch_size // self.workers.num_replicas,
+            rows_at_once,
             preprocessor.sequence_length,
             1,
             4 if config.train.precision == "float32" else 2,
             "lower train.micro_batch_size, train.global_batch_size or sequence_length",
         )
-        self._train_rows = encode_rows(self.data.train.examples, preprocessor)
-        self._validation_rows = [encode_rows(split.examples, preprocessor) for split in self.data.validation]
-        self._test_rows = [encode_rows(examples, preprocessor) for examples in self.data.test]
-        self.objective = objective_named(config.task)
-        self._lengths = lengths_of_run(self._train_rows, config.seed, batch_size, self.settings.steps)
+        self.objective = self.kind.objective(config)
+        self._lengths = lengths_of_run(self._encoded_train.row_set, config.seed, batch_size, self.settings.steps)
         sizes = BatchSizes(lambda _: self._lengths, lambda _: 0)
         self.step = TrainStep(self.task, self.objective, self._optimizer, self.settings, self.stages, sizes, strategy)
         self._logits = tf.function(self._batch_logits, jit_compile=self.settings.xla, autograph=False)
@@ -115,15 +119,16 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
 
     def _prediction_files(self) -> tuple[str, ...]:
         names = [split.name for split in self.data.validation] + [Path(one.source).stem for one in self.data.test]
-        return tuple(f"{PREDICTIONS}/{name}.tsv" for name in names)
+        suffix = self.kind.predictions_suffix
+        return () if suffix is None else tuple(f"{PREDICTIONS}/{name}{suffix}" for name in names)
 
     @property
     def summary(self) -> str:
         """One line for people."""
-        rows = self._train_rows
+        rows = self._encoded_train.row_set.rows
         cut = f", {rows.num_full():,} of them as long or longer" if rows.num_full() else ""
         return (
-            f"{len(rows):,} examples of up to {rows.sequence_length} tokens{cut}; {self.task.count_params():,} parameters,"
+            f"{len(self.data.train.examples):,} examples of up to {rows.sequence_length} tokens{cut}; {self.task.count_params():,} parameters,"
             f" {self.settings.steps:,} steps of {self.config.train.global_batch_size}"
         )
 
@@ -141,8 +146,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
 
     def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
         return training_batches(
-            self._train_rows,
-            self.data.train.labels,
+            self._encoded_train.row_set,
             self._lengths,
             self.config.seed,
             row,
@@ -186,28 +190,21 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
     def _batch_logits(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         return tf.cast(self.task(batch, training=False), tf.float32)
 
-    def outputs(self, rows: EncodedRows) -> np.ndarray:
-        """float32 (N, num_classes): the logits of each row, or its predicted number."""
-        size = self.config.train.global_batch_size
-        order = np.argsort(rows.lengths, kind="stable")
-        outputs = np.empty((len(rows), self.task.num_classes), np.float32)
-        for start in range(0, len(order), size):
-            places = order[start : start + size]
-            # The last batch is filled up with its first row: one shape, one compilation.
-            filled = np.concatenate([places, np.full(size - len(places), places[0])])
-            outputs[places] = self._logits(rows.batch(filled)).numpy()[: len(places)]
-        return outputs
+    def outputs(self, split: EncodedSplit) -> list[np.ndarray]:
+        """What the task gives for the rows of a file, as `EncodedRows.outputs` has it, and for their pairs."""
+        size, row_set = self.config.train.global_batch_size, split.row_set
+        sides = [row_set.rows] if row_set.pairs is None else [row_set.rows, row_set.pairs]
+        return [side.outputs(lambda batch: self._logits(batch).numpy(), size) for side in sides]
 
-    def metrics(self, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """The measures of outputs, float32 (num_examples, num_classes), against labels (num_examples,)."""
-        if self.config.task == "regression":
-            return regression_metrics(labels, outputs[:, 0])
-        return classification_metrics(labels, outputs)
+    def metrics(self, outputs: list[np.ndarray], number: int) -> dict[str, float]:
+        """The measures of outputs for validation file number `number`."""
+        split, encoded = self.data.validation[number], self._encoded_validation[number]
+        return self.kind.metrics(outputs, encoded, split.examples, self.data.labels)
 
     def evaluate(self) -> dict[str, float]:
         values: dict[str, float] = {}
-        for number, (split, rows) in enumerate(zip(self.data.validation, self._validation_rows, strict=True)):
-            metrics = self.metrics(self.outputs(rows), split.labels)
+        for number, (split, encoded) in enumerate(zip(self.data.validation, self._encoded_validation, strict=True)):
+            metrics = self.metrics(self.outputs(encoded), number)
             # The first one decides and has the plain names.
             values |= {name if number == 0 else f"{split.name}/{name}": value for name, value in metrics.items()}
         return values
@@ -236,45 +233,36 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         source.load_head_weights(self.task)
         history = self.history()
         metrics: dict[str, dict[str, float]] = {}
-        for split, rows in zip(self.data.validation, self._validation_rows, strict=True):
-            outputs = self.outputs(rows)
-            metrics[split.name] = self.metrics(outputs, split.labels)
-            self._write_predictions(split.name, outputs, split.examples.labels)
-        for examples, rows in zip(self.data.test, self._test_rows, strict=True):
-            self._write_predictions(Path(examples.source).stem, self.outputs(rows), None)
+        for number, (split, encoded) in enumerate(zip(self.data.validation, self._encoded_validation, strict=True)):
+            outputs = self.outputs(encoded)
+            metrics[split.name] = self.metrics(outputs, number)
+            self._write_predictions(split.name, outputs, encoded, split.examples)
+        for examples, encoded in zip(self.data.test, self._encoded_test, strict=True):
+            self._write_predictions(Path(examples.source).stem, self.outputs(encoded), encoded, examples)
         best_step = history[self.best(history)]["step"]
         result = FinetuneResult(best_step=best_step, metric=self.config.deciding_metric, metrics=metrics)
         write_text(f"{self.directory}/{RESULT_FILE}", json.dumps(result, indent=2) + "\n")
 
-    def _write_predictions(self, name: str, outputs: np.ndarray, labels: tuple[str, ...] | None) -> None:
-        """predictions/NAME.tsv: index and prediction, as GLUE's site takes them, and the label where it is known."""
-        if self.config.task == "regression":
-            predicted = [f"{value:.4f}" for value in outputs[:, 0]]
-        else:
-            predicted = [self.data.labels[number] for number in outputs.argmax(axis=1)]
-        columns = [list(map(str, range(len(predicted)))), predicted, *([list(labels)] if labels else [])]
-        header = ["index", "prediction", *(["label"] if labels else [])]
-        lines = ["\t".join(row) + "\n" for row in [header, *map(list, zip(*columns, strict=True))]]
+    def _write_predictions(
+        self, name: str, outputs: list[np.ndarray], encoded: EncodedSplit, examples: Examples
+    ) -> None:
+        if self.kind.predictions_suffix is None:
+            return
         folder = f"{self.directory}/{PREDICTIONS}"
         tf.io.gfile.makedirs(folder)
-        write_text(f"{folder}/{name}.tsv", "".join(lines))
+        content = self.kind.predictions(outputs, encoded, examples, self.data.labels)
+        write_text(f"{folder}/{name}{self.kind.predictions_suffix}", content)
 
 
-def build_classifier(config: FinetuneSettings, data: FinetuneData) -> tuple[TextClassifier, Preprocessor]:
+def build_task(config: FinetuneSettings, kind: FinetuneKind, names: tuple[str, ...]) -> tuple[Task, Preprocessor]:
     """The backbone of the preset under a new head, whose weights config.seed decides, and the preprocessor of both."""
-    labels = list(data.labels) or None
-    with weights_seed(config.seed):
-        task = TextClassifier.from_preset(
-            config.init_from,
-            num_classes=len(data.labels) or 1,
-            labels=labels,
-            activation=None,
-            dtype=None if config.train.precision == "float32" else config.train.precision,
-            compile=False,
-        )
+    with weights_seed(config.seed), warnings.catch_warnings():
+        # It is what the run is for.
+        warnings.filterwarnings("ignore", ".*starts with a random one", UserWarning)
+        task = kind.build(config, names, None if config.train.precision == "float32" else config.train.precision)
     preprocessor = cast(Preprocessor, task.preprocessor)
     positions = task.backbone.max_sequence_length
-    preprocessor.sequence_length = config.sequence_length or min(DEFAULT_SEQUENCE_LENGTH, positions)
+    preprocessor.sequence_length = config.sequence_length or min(kind.default_sequence_length, positions)
     preprocessor.check_fits(task.backbone.vocabulary_size, positions)
     return task, preprocessor
 

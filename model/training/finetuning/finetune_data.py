@@ -3,36 +3,33 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from clozekit.model.training.finetuning.labelled_texts import (
-    LabelledTexts,
-    label_ids,
-    label_names,
-    label_values,
-    read_labelled_texts,
-)
+from clozekit.model.training.finetuning.kinds.finetune_kind import Examples, FinetuneKind
 from clozekit.model.training.settings.finetune_settings import FinetuneSettings
 from clozekit.tokenizers.common.errors import InputError
+
+Some = TypeVar("Some", bound=Examples)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples of one file with their labels as ids (int32) or numbers (float32)."""
+    """Examples of one file with what is to be predicted of them, an item each: ids, numbers, or what the kind has."""
 
     name: str
-    examples: LabelledTexts
+    examples: Examples
     labels: np.ndarray
 
 
 @dataclass(frozen=True)
 class FinetuneData:
-    """labels: the names of the classes in the order of their ids, none in a regression. sha256: of all files."""
+    """labels: the names of the classes in the order of their ids, where there are classes. sha256: of all files."""
 
     train: Split
     validation: tuple[Split, ...]
-    test: tuple[LabelledTexts, ...]
+    test: tuple[Examples, ...]
     labels: tuple[str, ...]
     sha256: str
 
@@ -43,25 +40,20 @@ class FinetuneData:
         return sum(examples.num_skipped for examples in [*files.values(), *self.test])
 
 
-def read_finetune_data(config: FinetuneSettings) -> FinetuneData:
+def read_finetune_data(config: FinetuneSettings, kind: FinetuneKind) -> FinetuneData:
     """Raises InputError for whatever is wrong with the files, before any model is built."""
     data = config.data
-    train = read_labelled_texts(data.path(data.train), data.columns())
-    validation = [read_labelled_texts(data.path(name), data.columns()) for name in data.validation]
-    test = tuple(read_labelled_texts(data.path(name), data.test_columns()) for name in data.test)
+    train = kind.read(data.path(data.train), data, False)
+    validation = [kind.read(data.path(name), data, False) for name in data.validation]
+    test = tuple(kind.read(data.path(name), data, True) for name in data.test)
     files = [train, *validation, *test]
     names = [Path(file.source).stem for file in files[1:]]
     if len(set(names)) != len(names):
         raise InputError(f"the validation and test files must have different names, got {', '.join(names)}; rename one")
-    labels: tuple[str, ...] = ()
-    if config.task == "classification":
-        labels = data.label_names() or label_names(train)
+    labels = kind.names(train, data)
 
-    def split_of(examples: LabelledTexts, name: str) -> Split:
-        if config.task == "regression":
-            return Split(name, examples, label_values(examples))
-        source = "data.labels" if data.labels else train.source
-        return Split(name, examples, label_ids(examples, labels, source))
+    def split_of(examples: Examples, name: str) -> Split:
+        return Split(name, examples, kind.labels(examples, labels, "data.labels" if data.labels else train.source))
 
     kept, parts = train, validation
     if not validation:
@@ -73,7 +65,7 @@ def read_finetune_data(config: FinetuneSettings) -> FinetuneData:
     return FinetuneData(first, splits, test, labels, digest)
 
 
-def validation_part(examples: LabelledTexts, rate: float, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
+def validation_part(examples: Some, rate: float, seed: int) -> tuple[Some, Some]:
     """(to train on, to validate on): `rate` of the examples, drawn by `seed` alone, both in the file's order."""
     num_validation = round(rate * len(examples))
     if not 0 < num_validation < len(examples):

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from clozekit.model.training.settings.columns import Columns
+from clozekit.model.training.settings.columns import LABELS_BETWEEN, Columns
 from clozekit.pipelines.text_files.delimited import (
     DEFAULT_MAX_ROW_BYTES,
     DELIMITERS,
@@ -75,7 +75,7 @@ def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
     Raises InputError naming the file and the line for a column that is missing, a row of another number of fields, text
     that is no text, or a file without examples. With skip_bad_rows such rows are counted instead.
     """
-    content = _content(path)
+    content = content_of(path)
     rows: list[tuple[int, list[Cell]]] = []
     num_skipped = 0
     for line, row in _rows(content, path, columns):
@@ -93,9 +93,16 @@ def read_labelled_texts(path: str, columns: Columns) -> LabelledTexts:
     values = fields.pop(0) if columns.label is not None else ()
     lines = tuple(line for line, _ in rows)
     labels = tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
+    if columns.label_separator is not None and _format(path, columns.file_format) != "jsonl":
+        labels = tuple(_joined(label.split(columns.label_separator)) for label in labels)
     kinds = tuple(_kind(value) for value in values)
     sha256 = hashlib.sha256(content).hexdigest()
     return LabelledTexts(path, texts, pairs, labels, lines, num_skipped, sha256, kinds)
+
+
+def _joined(labels: Sequence[str]) -> str:
+    """The labels of one text in one, each once."""
+    return LABELS_BETWEEN.join(dict.fromkeys(label.strip() for label in labels if label.strip()))
 
 
 def _kind(label: Cell) -> str:
@@ -105,7 +112,7 @@ def _kind(label: Cell) -> str:
     return "a number with a fraction" if isinstance(label, float) else "text or a whole number"
 
 
-def _content(path: str) -> bytes:
+def content_of(path: str) -> bytes:
     """The text of a file, whole. Raises InputError for one that can't be read, or changes while it is."""
     try:
         before = states_of([path])
@@ -122,8 +129,10 @@ def _content(path: str) -> bytes:
 
 
 def _format(path: str, file_format: str) -> str:
-    if file_format != "auto":
+    if file_format in ("tsv", "csv", "jsonl"):
         return file_format
+    if file_format != "auto":
+        raise InputError(f"labelled texts must be tsv, csv or jsonl, got data.format={file_format}; choose one")
     name = bare_name(path)
     for suffix, found in _SUFFIXES.items():
         if name.endswith(suffix):
@@ -197,6 +206,15 @@ def _json_rows(content: bytes, columns: Columns) -> Iterator[tuple[int, list[Cel
         ]
         if wrong:
             yield number, f"{wrong[0]!r} must hold text, it holds {json.dumps(fields[wrong[0]])[:40]}"
+        elif columns.label_separator is not None and columns.label is not None:
+            held = row[-1]
+            if isinstance(held, list) and all(isinstance(label, str) for label in held):
+                yield number, [*(value for value in row[:num_texts] if value is not None), _joined(held)]
+            else:
+                yield (
+                    number,
+                    f"{columns.label!r} must hold a list of names, it holds {json.dumps(fields[columns.label])[:40]}",
+                )
         elif columns.label is not None and not isinstance(row[-1], str | int | float):
             held = json.dumps(fields[columns.label])[:40]
             yield number, f"{columns.label!r} must hold a name or a number, it holds {held}"

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-FORMATS = ("auto", "tsv", "csv", "jsonl")
+FORMATS = ("auto", "tsv", "csv", "jsonl", "conll", "squad")
+# What stands between the labels of one text where it has several.
+LABELS_BETWEEN = "\x1f"
 
 
 @dataclass(frozen=True)
@@ -10,7 +12,8 @@ class Columns:
     """Where a file holds what: names of its header, keys of its JSON lines, or numbers from 0 where there is no header.
 
     file_format: "tsv" (a tab ends a field), "csv" (a comma does), "jsonl", or "auto" (by the name of the file). quoting:
-    whether quotation marks enclose fields ("double") or are text ("none"); "auto": they enclose in CSV alone.
+    whether quotation marks enclose fields ("double") or are text ("none"); "auto": they enclose in CSV alone. label_separator: what
+    stands between the labels of a text that can have several; None where each has one.
     """
 
     text: str
@@ -20,6 +23,7 @@ class Columns:
     file_format: str = "auto"
     skip_bad_rows: bool = False
     quoting: str = "auto"
+    label_separator: str | None = None
 
     def used(self) -> list[str]:
         return [name for name in (self.text, self.text_pair, self.label) if name is not None]

@@ -37,7 +37,17 @@ from clozekit.tokenizers.settings.settings_files import (
 )
 
 # What each kind of task is measured by; finetuning/task_metrics.py computes them.
-METRIC_NAMES = {"classification": ("accuracy", "f1", "matthews"), "regression": ("pearson", "spearman")}
+# The first one decides unless it is said.
+METRIC_NAMES = {
+    "classification": ("accuracy", "f1", "matthews"),
+    "regression": ("pearson", "spearman"),
+    "multi_label": ("f1", "f1_macro", "accuracy"),
+    "token_classification": ("f1", "precision", "recall", "accuracy"),
+    "question_answering": ("f1", "exact_match"),
+    "embedding": ("accuracy", "mrr"),
+}
+# Which columns a task's files have, or must be told.
+_TEXT_AND_LABEL = ("classification", "regression", "multi_label")
 GLUE_FOLDER = Path(__file__).parents[1] / "recipes" / "glue"
 
 
@@ -51,7 +61,12 @@ class DataSettings:
     folder: where the files are, if they are named without it. format: "auto" goes by the suffix. header: whether a file begins
     with the names of its columns. labels: the names of the classes in the order of their ids; those of the train file if not
     given. skip_bad_rows: count and leave out rows that have too few or too many fields. quoting: whether quotation marks enclose
-    fields ("double") or are text ("none"); by default they enclose in CSV and are text in TSV.
+    fields ("double") or are text ("none"); by default they enclose in CSV and are text in TSV. label_separator: what stands between
+    the labels of a text that can have several (task=multi_label); JSON lines have lists.
+
+    For tagged words (task=token_classification) text and label are keys of JSON lines with lists (tokens and ner_tags if not
+    given) or columns of a CoNLL file (0 and -1, the last, if not given), where labels may name what its numbers mean; for
+    questions neither is asked for.
 
     Raises:
         InputError: for an unknown choice, a rate out of its bounds, labels that don't name two or more classes once each.
@@ -64,8 +79,8 @@ class DataSettings:
     """
 
     train: str
-    text: str | int
-    label: str | int
+    text: str | int | None = None
+    label: str | int | None = None
     text_pair: str | int | None = None
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
@@ -78,6 +93,7 @@ class DataSettings:
     validation_rate: float = 0.1
     skip_bad_rows: bool = False
     quoting: str = "auto"
+    label_separator: str = ","
 
     def __post_init__(self) -> None:
         check_choice("data.format", self.format, FORMATS)
@@ -85,27 +101,30 @@ class DataSettings:
         rule = "data.validation_rate must be above 0 and below 1"
         check(rule, 0 < self.validation_rate < 1, self.validation_rate)
         names = self.label_names()
-        check("data.labels must name at least two classes", len(names) != 1, names)
         check("data.labels must name each class once", len(set(names)) == len(names), names)
+        check("data.label_separator must not be empty", self.label_separator != "", self.label_separator)
 
     def path(self, name: str) -> str:
         """Where a file of the data is."""
         return name if "://" in name or os.path.isabs(name) else os.path.join(self.folder, name)
 
-    def columns(self) -> Columns:
+    def columns(self, several_labels: bool = False) -> Columns:
         """The columns of the train and validation files."""
-        return self._columns(self.text, self.label, self.header)
+        columns = self._columns(self.text, self.label, self.header)
+        return dataclasses.replace(columns, label_separator=self.label_separator) if several_labels else columns
 
     def test_columns(self) -> Columns:
         """The columns of the test files."""
         text = self.text if self.test_text is None else self.test_text
         header = self.header if self.test_header is None else self.test_header
-        return self._columns(text, None, header)
+        return dataclasses.replace(self._columns(text, None, header), label=None)
 
-    def _columns(self, text: str | int, label: str | int | None, header: bool) -> Columns:
+    def _columns(self, text: str | int | None, label: str | int | None, header: bool) -> Columns:
         pair = None if self.text_pair is None else str(self.text_pair)
-        named = None if label is None else str(label)
-        return Columns(str(text), pair, named, header, self.format, self.skip_bad_rows, self.quoting)
+        named = "" if label is None else str(label)
+        return Columns(
+            "" if text is None else str(text), pair, named, header, self.format, self.skip_bad_rows, self.quoting
+        )
 
     def label_names(self) -> tuple[str, ...]:
         """The names of the classes as text."""
@@ -224,15 +243,52 @@ class FinetuneDivergenceSettings(DivergenceSettings):
 
 
 @dataclass(frozen=True)
+class EmbeddingSettings:
+    """How vectors of texts are made and compared, of task=embedding alone.
+
+    pooling: "mean" of the tokens, or "cls", the first token. normalize: whether the preset gives vectors of length 1.
+    temperature: what cosines are divided by in training. group_size: rows whose pairs are each other's negatives; all of a
+    global batch if not given. It must divide the rows that a replica computes at once, so that the loss is the same however
+    a batch is dealt.
+
+    Raises:
+        InputError: for another pooling, a temperature that is not above 0, a group of fewer than two rows.
+
+    Source: Gao et al. 2021 (arXiv 2104.08821), section 2.1 (the temperature); Reimers and Gurevych 2019 (arXiv 1908.10084),
+        section 3 (pooling).
+
+    Example:
+
+        >>> from clozekit.model.training.settings.finetune_settings import EmbeddingSettings
+        >>> EmbeddingSettings(pooling="cls").temperature
+        0.05
+    """
+
+    pooling: str = "mean"
+    normalize: bool = True
+    temperature: float = 0.05
+    group_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("embedding.pooling", self.pooling, ("mean", "cls"))
+        check("embedding.temperature must be above 0", self.temperature > 0, self.temperature)
+        check(
+            "embedding.group_size must be at least 2", self.group_size is None or self.group_size >= 2, self.group_size
+        )
+
+
+@dataclass(frozen=True)
 class FinetuneSettings:
     """One fine-tuning. The defaults are the middle of what BERT's paper searched for GLUE (Devlin et al. 2018, A.3).
 
-    init_from: the preset to start from; directory: where everything goes; preset: where the best classifier goes,
-    `directory`/preset if not given. data: the files. task: "classification" or "regression" (labels are numbers). metric: what
-    decides which weights are best; accuracy or pearson if not given. seed: of the new head, the order and dropout.
+    init_from: the preset to start from; directory: where everything goes; preset: where the best model goes,
+    `directory`/preset if not given. data: the files. task: "classification", "regression" (labels are numbers), "multi_label"
+    (any number of labels a text), "token_classification" (a class a word), "question_answering" (answers within a text) or
+    "embedding" (pairs of texts that belong together). metric: what decides which weights are best; the first of the task's
+    if not given. seed: of the new head, the order and dropout.
     sequence_length: the most tokens of an example; the rest of it is cut off; 128 or the model's positions if not given.
     patience: evaluations without a better one after which it stops early. train, optimizer, checkpoint, evaluate,
-    divergence, cluster, log: groups of settings, with the names of a pretraining's.
+    divergence, cluster, log: groups of settings, with the names of a pretraining's. embedding: of task=embedding.
 
     Raises:
         InputError: for an unknown choice, a number out of its bounds, labels of a regression.
@@ -263,21 +319,49 @@ class FinetuneSettings:
     divergence: FinetuneDivergenceSettings = field(default_factory=FinetuneDivergenceSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
 
     def __post_init__(self) -> None:
-        check_choice("task", self.task, ("classification", "regression"))
+        check_choice("task", self.task, tuple(METRIC_NAMES))
         check_metric(self.deciding_metric, self.task)
+        self._check_columns()
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check("patience must be at least 1", self.patience >= 1, self.patience)
-        rule = "data.labels are the names of classes, a regression has none"
-        check(rule, self.task == "classification" or not self.data.labels, self.data.labels)
+        has_classes = self.task in ("classification", "multi_label", "token_classification")
+        rule = f"data.labels are the names of classes, task={self.task} has none"
+        check(rule, has_classes or not self.data.labels, self.data.labels)
+        names = self.data.label_names()
+        rule = "data.labels must name at least two classes"
+        check(rule, self.task == "multi_label" or len(names) != 1, names)
+        rule = f"embedding is of task=embedding alone, task is {self.task}; leave it out"
+        check(rule, self.task == "embedding" or self.embedding == EmbeddingSettings(), self.embedding)
+
+    def _check_columns(self) -> None:
+        data = self.data
+        needed: dict[str, object] = {"text": data.text, "label": data.label} if self.task in _TEXT_AND_LABEL else {}
+        unused: dict[str, object] = {"text_pair": data.text_pair} if self.task == "token_classification" else {}
+        if self.task == "embedding":
+            needed, unused = (
+                {"text": data.text, "text_pair": data.text_pair},
+                {"label": data.label, "test": data.test or None},
+            )
+        if self.task == "question_answering":
+            unused = {"text": data.text, "text_pair": data.text_pair, "label": data.label}
+        missing = [name for name, value in needed.items() if value is None]
+        if missing:
+            raise InputError(
+                f"task={self.task} needs the columns of its files, data.{missing[0]} is not given; name it, or number it from 0"
+            )
+        told = [name for name, value in unused.items() if value is not None]
+        if told:
+            raise InputError(f"task={self.task} has no use for data.{told[0]}, got {unused[told[0]]!r}; leave it out")
 
     @property
     def deciding_metric(self) -> str:
-        return self.metric or ("accuracy" if self.task == "classification" else "pearson")
+        return self.metric or METRIC_NAMES[self.task][0]
 
     def loop(self, num_rows: int, xla: bool) -> LoopSettings:
-        """num_rows: of the training file, from which the steps follow; xla: where `train.xla` leaves it open.
+        """num_rows: that the training file makes, from which the steps follow; xla: where `train.xla` leaves it open.
 
         Raises InputError for more steps than can be counted on a device.
         """
@@ -372,6 +456,6 @@ def ready_file(name: str) -> str:
 
 
 def check_metric(name: str, task: str) -> None:
-    """Raises InputError when `name` is no metric of the task, "classification" or "regression"."""
+    """Raises InputError when `name` is no metric of the task, a key of METRIC_NAMES."""
     if name not in METRIC_NAMES[task]:
         raise InputError(f"the metric of a {task} must be one of {', '.join(METRIC_NAMES[task])}, got {name!r}")

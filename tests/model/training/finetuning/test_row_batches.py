@@ -4,20 +4,10 @@ import numpy as np
 import pytest
 
 from clozekit.model import BertTextClassifierPreprocessor
-from clozekit.model.training.finetuning.encoded_rows import (
-    EncodedRows,
-    batch_lengths,
-    encode_rows,
-    lengths_of_run,
-    training_batches,
-    training_rows,
-)
-from clozekit.model.training.finetuning.labelled_texts import LabelledTexts
+from clozekit.model.preprocessing.encoded_rows import EncodedRows, batch_lengths, encode_rows
+from clozekit.model.training.finetuning.row_batches import lengths_of_run, training_batches, training_rows
+from clozekit.model.training.finetuning.row_set import RowSet
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
-
-
-def examples(texts: list[str], pairs: list[str]) -> LabelledTexts:
-    return LabelledTexts("x", tuple(texts), tuple(pairs), (), tuple(range(len(texts))), 0, "")
 
 
 @pytest.mark.parametrize("has_pairs", [False, True])
@@ -25,7 +15,7 @@ def test_a_batch_is_what_the_preprocessor_gives(has_pairs: bool, tokenizer: Bert
     texts = ["the cat", "", "the dog ran under the tree " * 9, "a bird"]
     pairs = ["on the mat", "the red house", "the old cat " * 12, ""] if has_pairs else []
     preprocessor = BertTextClassifierPreprocessor(tokenizer, sequence_length=48)
-    rows = encode_rows(examples(texts, pairs), preprocessor)
+    rows = encode_rows(texts, pairs, preprocessor)
     expected = {name: value.numpy() for name, value in preprocessor((texts, pairs) if has_pairs else texts).items()}
     assert rows.num_full() == 1
     # A long row needs all places, short ones the least.
@@ -67,19 +57,19 @@ def test_a_run_computes_only_in_lengths_that_its_batches_need() -> None:
     rows = rows_of([5] * 36 + [40, 70, 200, 250], 300)
     needed = {int(rows.lengths[training_rows(40, 0, first, 4)].max()) for first in range(0, 40, 4)}
     assert needed == {5, 40, 200, 250}
-    assert lengths_of_run(rows, 0, 4, 10) == (32, 64, 256)
+    assert lengths_of_run(RowSet(rows), 0, 4, 10) == (32, 64, 256)
     # Of a run that sees none of the long rows, the one that would hold them is there all the same.
-    assert lengths_of_run(rows, 0, 1, 1) == (32, 256)
-    assert lengths_of_run(rows_of([5] * 9, 300), 0, 4, 10) == (32,)
+    assert lengths_of_run(RowSet(rows), 0, 1, 1) == (32, 256)
+    assert lengths_of_run(RowSet(rows_of([5] * 9, 300)), 0, 4, 10) == (32,)
 
 
 def test_workers_share_batches_whose_length_the_whole_batch_decides() -> None:
     rows = rows_of([5] * 36 + [40, 70, 200, 250], 300)
     labels = np.arange(40, dtype=np.int32)
-    lengths = lengths_of_run(rows, 0, 4, 10)
+    lengths = lengths_of_run(RowSet(rows), 0, 4, 10)
 
     def batches(worker: int, num_workers: int) -> list[dict[str, np.ndarray]]:
-        read = training_batches(rows, labels, lengths, 0, 8, 4, worker, num_workers)
+        read = training_batches(RowSet(rows, labels), lengths, 0, 8, 4, worker, num_workers)
         return list(read.take(8).as_numpy_iterator())
 
     whole, shares = batches(0, 1), [batches(worker, 2) for worker in range(2)]

@@ -1,0 +1,226 @@
+"""The heads at Hugging Face: what a class of transformers is to each kind of task, its settings and tensors, both ways."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from clozekit.model.common.tensors import Settings
+from clozekit.model.families.family import HuggingFaceNames
+from clozekit.model.presets.huggingface_config import (
+    Difference,
+    backbone_settings,
+    check_labels,
+    label_names,
+    number_of,
+)
+from clozekit.model.presets.huggingface_weights import Place, dense_places, norm_places
+from clozekit.model.tasks.task import Task
+from clozekit.model.tasks.text_classifier import usual_problem
+from clozekit.tokenizers.common.errors import InputError
+
+# Ours -> theirs.
+PROBLEM_TYPES = {
+    "single_label": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+}
+# The setting of DistilBERT's question answering; the other classes have no dropout there.
+_ANSWER_DROPOUT = "qa_dropout"
+
+
+@dataclass(frozen=True)
+class Head:
+    """One kind of tasks at Hugging Face.
+
+    architectures: how the names of the classes end, the written one first; none: the bare model. settings: (config.json, names
+    of the family, where it stands) -> constructor arguments besides the backbone. described: (task, names) -> keys of
+    config.json. places: (task, names) -> the variables and their tensors. differences: what of a task the class computes
+    otherwise. tensor: names -> the tensor that tells the head where `architectures` is silent.
+    """
+
+    architectures: tuple[str, ...]
+    settings: Callable[[Settings, HuggingFaceNames, str], Settings]
+    described: Callable[[Task, HuggingFaceNames], Settings]
+    places: Callable[[Task, HuggingFaceNames], list[Place]]
+    differences: Callable[[Task, HuggingFaceNames], list[Difference]]
+    tensor: Callable[[HuggingFaceNames], str | None] = lambda names: None
+
+
+def _masked_lm_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
+    """Hugging Face's head has the body's settings."""
+    body = backbone_settings(config, names, source)
+    return {
+        "head_activation": names.head_activation or body["activation"],
+        "head_layer_norm_epsilon": body["layer_norm_epsilon"],
+    }
+
+
+def _masked_lm_places(task: Task, names: HuggingFaceNames) -> list[Place]:
+    dense, norm, bias = task.masked_lm_head.parts()
+    return [*dense_places(names.head_dense, dense), *norm_places(names.head_norm, norm), Place(names.head_bias, bias)]
+
+
+def _masked_lm_differences(task: Task, names: HuggingFaceNames) -> list[Difference]:
+    body, head = task.backbone.settings(), task.head_settings()
+    expected = {
+        "head_activation": names.head_activation or body["activation"],
+        "head_layer_norm_epsilon": body["layer_norm_epsilon"],
+    }
+    return [Difference(name, head[name], value) for name, value in expected.items() if head[name] != value]
+
+
+def _classes(config: Settings, source: str) -> Settings:
+    """num_classes, and labels where they have names."""
+    labels = config.get("id2label")
+    check_labels(config, source)
+    if not isinstance(labels, dict):
+        return {"num_classes": number_of(config, "num_labels", 2, int, source)}
+    named = label_names(labels)
+    return {"num_classes": len(labels), **({} if named is None else {"labels": named})}
+
+
+def _described_classes(task: Task) -> Settings:
+    classes = task.labels or [f"LABEL_{index}" for index in range(task.num_classes)]
+    return {
+        "id2label": {str(index): label for index, label in enumerate(classes)},
+        "label2id": {label: index for index, label in enumerate(classes)},
+    }
+
+
+def _dropout(config: Settings, names: HuggingFaceNames, source: str) -> float:
+    """Of a classifier: its own, where it has one, or the body's."""
+    rate = config.get(names.classifier_dropout, names.default_classifier_dropout)
+    if rate is None:
+        body = backbone_settings(config, names, source)
+        return float(body["dropout"])
+    return number_of(config, names.classifier_dropout, names.default_classifier_dropout, float, source)
+
+
+def _text_classifier_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
+    settings = {**_classes(config, source), "dropout": _dropout(config, names, source)}
+    problem = _problem(config, settings["num_classes"], source)
+    return settings if problem == usual_problem(settings["num_classes"]) else {**settings, "problem": problem}
+
+
+def _problem(config: Settings, num_classes: int, source: str) -> str:
+    theirs = config.get("problem_type")
+    if theirs is None:
+        return usual_problem(num_classes)
+    for ours, name in PROBLEM_TYPES.items():
+        if theirs == name:
+            return ours
+    raise InputError(
+        f"problem_type must be one of {', '.join(PROBLEM_TYPES.values())}, {source} says problem_type {theirs!r:.80};"
+        " correct it"
+    )
+
+
+def _text_classifier_described(task: Task, names: HuggingFaceNames) -> Settings:
+    return {
+        **_described_classes(task),
+        names.classifier_dropout: task.dropout,
+        "problem_type": PROBLEM_TYPES[task.problem],
+    }
+
+
+def _text_classifier_places(task: Task, names: HuggingFaceNames) -> list[Place]:
+    return [place for part, name in names.classifier.items() for place in dense_places(name, getattr(task, part))]
+
+
+def _text_classifier_differences(task: Task, names: HuggingFaceNames) -> list[Difference]:
+    activation = task.head_config()["activation"]
+    return [] if activation in (None, "linear") else [Difference("activation", activation, "linear")]
+
+
+def _has_own_dropout(names: HuggingFaceNames) -> bool:
+    """Whether the class of token classification reads the classifier's rate; DistilBERT's takes the body's."""
+    return not names.classifier_dropout.startswith("seq_")
+
+
+def _token_classifier_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
+    body = backbone_settings(config, names, source)
+    rate = _dropout(config, names, source) if _has_own_dropout(names) else body["dropout"]
+    return {**_classes(config, source), "dropout": rate}
+
+
+def _token_classifier_described(task: Task, names: HuggingFaceNames) -> Settings:
+    rate = {names.classifier_dropout: task.dropout} if _has_own_dropout(names) else {}
+    return {**_described_classes(task), **rate}
+
+
+def _token_classifier_differences(task: Task, names: HuggingFaceNames) -> list[Difference]:
+    body = task.backbone.dropout
+    is_other = not _has_own_dropout(names) and task.dropout != body
+    return [Difference("dropout", task.dropout, body)] if is_other else []
+
+
+def _output_place(name: str) -> Callable[[Task, HuggingFaceNames], list[Place]]:
+    return lambda task, names: dense_places(name, task.output_dense)
+
+
+def _answer_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
+    if _ANSWER_DROPOUT not in names.written:
+        return {}
+    return {"dropout": number_of(config, _ANSWER_DROPOUT, 0.1, float, source)}
+
+
+def _answer_described(task: Task, names: HuggingFaceNames) -> Settings:
+    return {_ANSWER_DROPOUT: task.dropout} if _ANSWER_DROPOUT in names.written else {}
+
+
+def _answer_differences(task: Task, names: HuggingFaceNames) -> list[Difference]:
+    is_other = _ANSWER_DROPOUT not in names.written and task.dropout != 0
+    return [Difference("dropout", task.dropout, 0)] if is_other else []
+
+
+HEADS: Mapping[str, Head] = {
+    "masked_lm": Head(
+        ("ForMaskedLM", "ForPreTraining"),
+        _masked_lm_settings,
+        lambda task, names: {},
+        _masked_lm_places,
+        _masked_lm_differences,
+        lambda names: f"{names.head_dense}.weight",
+    ),
+    "text_classifier": Head(
+        ("ForSequenceClassification",),
+        _text_classifier_settings,
+        _text_classifier_described,
+        _text_classifier_places,
+        _text_classifier_differences,
+        lambda names: f"{names.classifier['output_dense']}.weight",
+    ),
+    "token_classifier": Head(
+        ("ForTokenClassification",),
+        _token_classifier_settings,
+        _token_classifier_described,
+        _output_place("classifier"),
+        _token_classifier_differences,
+    ),
+    "question_answerer": Head(
+        ("ForQuestionAnswering",),
+        _answer_settings,
+        _answer_described,
+        _output_place("qa_outputs"),
+        _answer_differences,
+        lambda names: "qa_outputs.weight",
+    ),
+    # Its pooling stands in sentence-transformers' files.
+    "text_embedder": Head(
+        ("Model",),
+        lambda config, names, source: {},
+        lambda task, names: {},
+        lambda task, names: [],
+        lambda task, names: [],
+    ),
+}
+
+
+def kind_of(config: Settings) -> str | None:
+    """Which task a checkpoint holds by its `architectures`: a key of HEADS, "" (no head), None (unsaid)."""
+    names = config.get("architectures")
+    if names is None or names == []:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"architectures in config.json must be a list of names, got {names!r:.80}; correct it")
+    heads = ((kind, head) for kind, head in HEADS.items() if kind != "text_embedder")
+    return next((kind for kind, head in heads if any(name.endswith(head.architectures) for name in names)), "")
