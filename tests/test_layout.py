@@ -45,7 +45,7 @@ ARROWS = {
     "model/layers": "model/common model/masking",
     "model/masking": "model/common",
     "model/reading": "model/common model/masking pipelines/dataset",
-    "model/preprocessing": "model/common model/layers model/masking tokenizers tokenizers/hub",
+    "model/preprocessing": "model/common model/layers model/masking tokenizers tokenizers/families tokenizers/hub",
     "model/tasks": "model/common model/layers model/preprocessing tokenizers tokenizers/hub tokenizers/settings",
     "model/families": "model/common model/layers model/preprocessing model/tasks tokenizers tokenizers/families"
     " tokenizers/formats",
@@ -63,9 +63,13 @@ ARROWS = {
     " model/training/cluster model/training/objectives model/training/optimizers"
     " model/training/run_directory model/training/settings pipelines/dataset tokenizers"
     " tokenizers/families tokenizers/settings",
-    "model/training/finetuning": "model/common model/preprocessing model/presets model/tasks model/training model/training/cluster"
-    " model/training/objectives model/training/optimizers model/training/run_directory model/training/settings pipelines/text_files"
-    " tokenizers/storage",
+    "model/training/finetuning/examples": "model/preprocessing model/tasks model/training/settings pipelines/text_files"
+    " tokenizers/settings tokenizers/storage",
+    # A kind of fine-tuning a file.
+    "model/training/finetuning/kinds": "model/common model/preprocessing model/tasks model/training/finetuning/examples"
+    " model/training/objectives model/training/settings",
+    "model/training/finetuning": "model/training/finetuning/examples model/training/finetuning/kinds model/common model/preprocessing model/presets model/tasks model/training model/training/cluster"
+    " model/training/optimizers model/training/run_directory model/training/settings",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",
     "deploy": "model/common model/families model/preprocessing model/presets model/tasks model/training tokenizers"
@@ -82,7 +86,7 @@ ARROWS = {
     " pipelines/storage tokenizers/settings tokenizers/storage",
     # Nothing imports the command but the template that runs it.
     "deploy/cli": "deploy deploy/adapt deploy/demo deploy/doctor deploy/submit model/presets model/tasks model/training"
-    " model/training/cluster model/training/finetuning model/training/reports model/training/settings"
+    " model/training/cluster model/training/finetuning model/training/finetuning/examples model/training/reports model/training/settings"
     " pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
     " pipelines/text_files tokenizers/families tokenizers/storage",
     "deploy/flex_template": "deploy/cli deploy/submit",

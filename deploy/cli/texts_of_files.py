@@ -39,7 +39,7 @@ def read_texts(
 
 
 def _column_texts(path: str, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
-    from clozekit.model.training.finetuning.labelled_texts import Columns, read_labelled_texts
+    from clozekit.model.training.finetuning.examples.labelled_texts import Columns, read_labelled_texts
 
     try:
         found = read_labelled_texts(path, Columns(keys[0], text_pair=keys[1] if len(keys) == 2 else None))

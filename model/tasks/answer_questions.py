@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from clozekit.model.preprocessing.question_rows import QuestionRows, question_rows
-from clozekit.model.tasks.question_answerer import QuestionAnswerer
+from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 
 # As run_squad.py of Devlin et al. 2018.
@@ -26,7 +26,7 @@ class Answer:
 
 
 def answer_questions(
-    task: QuestionAnswerer,
+    task: Task,
     questions: Sequence[str],
     contexts: Sequence[str],
     allow_none: bool = False,

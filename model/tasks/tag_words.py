@@ -8,7 +8,7 @@ import numpy as np
 
 from clozekit.model.preprocessing.word_rows import word_rows
 from clozekit.model.tasks.classify_texts import probabilities
-from clozekit.model.tasks.token_classifier import TokenClassifier
+from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -21,7 +21,7 @@ class Tag:
     probability: float | None
 
 
-def tag_words(task: TokenClassifier, sentences: Sequence[Sequence[str]], batch_size: int = 32) -> list[list[Tag]]:
+def tag_words(task: Task, sentences: Sequence[Sequence[str]], batch_size: int = 32) -> list[list[Tag]]:
     """A tag for every word of every sentence, however long: what its first piece is given.
 
     Raises InputError without a preprocessor, or for sentences that are no lists of words.

@@ -17,7 +17,7 @@ import pytest
 from fuzzing import damaged_bytes, dice_of_cases
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
-from clozekit.model.training.finetuning.labelled_texts import Columns, label_names, read_labelled_texts
+from clozekit.model.training.finetuning.examples.labelled_texts import Columns, label_names, read_labelled_texts
 from clozekit.pipelines.dataset.tfrecord import frame_records
 from clozekit.pipelines.reading.read_documents import WorkItem, find_sources, read_item
 from clozekit.pipelines.running.dead_letters import DeadLetter

@@ -17,8 +17,9 @@ transformers = pytest.importorskip("transformers")
 from clozekit.deploy.convert import keras_hub_differences  # noqa: E402
 from clozekit.model import Backbone, MaskedLM, TextClassifier  # noqa: E402
 from clozekit.model.families.family_table import family_named  # noqa: E402
+from clozekit.model.presets.huggingface_heads import HEADS  # noqa: E402
 from clozekit.model.presets.huggingface_preset import save_huggingface  # noqa: E402
-from clozekit.model.presets.huggingface_weights import Place, backbone_places, head_places  # noqa: E402
+from clozekit.model.presets.huggingface_weights import Place, backbone_places  # noqa: E402
 from clozekit.tokenizers.common.family_names import FAMILIES as NAMES  # noqa: E402
 
 FAMILIES = list(NAMES)
@@ -128,7 +129,7 @@ def loss_and_gradients(family: str, ours: Any, rows: dict[str, np.ndarray]) -> t
     """The mean loss of the masks, and its gradients by the names and in the shapes of theirs."""
     positions = ours.backbone.position_embedding.position_embeddings
     names = family_named(family).huggingface
-    places = [*backbone_places(ours.backbone, names), *head_places(ours, names)]
+    places = [*backbone_places(ours.backbone, names), *HEADS[ours.kind].places(ours, names)]
     places.append(Place("embeddings.position_embeddings.weight", positions, is_table=True))
     with tf.GradientTape() as tape:
         logits = ours({**our_inputs(rows), "mask_positions": rows["mask_positions"]}, training=False)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from clozekit.model.preprocessing.encoded_rows import batch_lengths
-from clozekit.model.training.finetuning.row_set import RowSet
+from clozekit.model.training.finetuning.examples.row_set import RowSet
 
 # To see which lengths a run needs; a batch beyond them that needs another one takes the next longer.
 _MOST_BATCHES_LOOKED_AT = 1000

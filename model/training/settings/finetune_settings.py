@@ -36,7 +36,7 @@ from clozekit.tokenizers.settings.settings_files import (
     set_key,
 )
 
-# What each kind of task is measured by; finetuning/task_metrics.py computes them.
+# What each kind of task is measured by; finetuning/examples/task_metrics.py computes them.
 # The first one decides unless it is said.
 METRIC_NAMES = {
     "classification": ("accuracy", "f1", "matthews"),

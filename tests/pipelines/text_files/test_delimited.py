@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from clozekit.model.training.finetuning.labelled_texts import Columns, read_labelled_texts
+from clozekit.model.training.finetuning.examples.labelled_texts import Columns, read_labelled_texts
 from clozekit.pipelines.reading.read_documents import WorkItem, read_item
 from clozekit.pipelines.running.dead_letters import DeadLetter
 from clozekit.pipelines.settings.prepare_settings import ReadSettings

@@ -9,10 +9,15 @@ from clozekit.model.preprocessing.encoded_rows import encode_rows
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.task import Task
 from clozekit.model.tasks.text_classifier import TextClassifier
+from clozekit.model.training.finetuning.examples.labelled_texts import (
+    LabelledTexts,
+    label_ids,
+    label_names,
+    read_labelled_texts,
+)
+from clozekit.model.training.finetuning.examples.row_set import RowSet
+from clozekit.model.training.finetuning.examples.task_metrics import classification_metrics
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit, FinetuneKind, tsv
-from clozekit.model.training.finetuning.labelled_texts import LabelledTexts, label_ids, label_names, read_labelled_texts
-from clozekit.model.training.finetuning.row_set import RowSet
-from clozekit.model.training.finetuning.task_metrics import classification_metrics
 from clozekit.model.training.settings.finetune_settings import DataSettings, FinetuneSettings
 
 

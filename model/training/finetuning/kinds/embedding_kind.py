@@ -1,5 +1,7 @@
 """Fine-tuning to text embeddings: pairs of texts that belong together, each told from the other pairs of its batch."""
 
+import dataclasses
+
 import numpy as np
 
 from clozekit.model.common.tensors import DType
@@ -7,10 +9,10 @@ from clozekit.model.preprocessing.encoded_rows import encode_rows
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.task import Task
 from clozekit.model.tasks.text_embedder import TextEmbedder
+from clozekit.model.training.finetuning.examples.labelled_texts import LabelledTexts, read_labelled_texts
+from clozekit.model.training.finetuning.examples.row_set import RowSet
+from clozekit.model.training.finetuning.examples.task_metrics import retrieval_metrics
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit, FinetuneKind
-from clozekit.model.training.finetuning.labelled_texts import LabelledTexts, read_labelled_texts
-from clozekit.model.training.finetuning.row_set import RowSet
-from clozekit.model.training.finetuning.task_metrics import retrieval_metrics
 from clozekit.model.training.objectives.embedding_objective import embedding_objective
 from clozekit.model.training.objectives.objective import Objective
 from clozekit.model.training.settings.finetune_settings import DataSettings, FinetuneSettings
@@ -35,7 +37,7 @@ class EmbeddingKind(FinetuneKind):
             )
 
     def read(self, path: str, data: DataSettings, is_test: bool) -> LabelledTexts:
-        return read_labelled_texts(path, data.columns())
+        return read_labelled_texts(path, dataclasses.replace(data.columns(), label=None))
 
     def labels(self, examples: LabelledTexts, names: tuple[str, ...], source: str) -> np.ndarray:
         """Nothing: the pairs say it."""

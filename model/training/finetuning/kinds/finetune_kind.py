@@ -10,7 +10,7 @@ import numpy as np
 from clozekit.model.common.tensors import DType
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.task import Task
-from clozekit.model.training.finetuning.row_set import RowSet
+from clozekit.model.training.finetuning.examples.row_set import RowSet
 from clozekit.model.training.objectives.objective import Objective, objective_named
 from clozekit.model.training.settings.finetune_settings import DataSettings, FinetuneSettings
 

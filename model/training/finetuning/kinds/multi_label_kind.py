@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from clozekit.model.training.finetuning.examples.labelled_texts import LabelledTexts, read_labelled_texts
+from clozekit.model.training.finetuning.examples.task_metrics import multi_label_metrics
 from clozekit.model.training.finetuning.kinds.classification_kind import ClassificationKind
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit
-from clozekit.model.training.finetuning.labelled_texts import LabelledTexts, read_labelled_texts
-from clozekit.model.training.finetuning.task_metrics import multi_label_metrics
 from clozekit.model.training.settings.columns import LABELS_BETWEEN
 from clozekit.model.training.settings.finetune_settings import DataSettings
 from clozekit.tokenizers.common.errors import InputError

@@ -10,10 +10,10 @@ from clozekit.model.preprocessing.question_rows import answer_tokens, question_r
 from clozekit.model.tasks.answer_questions import Answer, best_answers
 from clozekit.model.tasks.question_answerer import QuestionAnswerer
 from clozekit.model.tasks.task import Task
+from clozekit.model.training.finetuning.examples.question_files import Questions, read_questions
+from clozekit.model.training.finetuning.examples.row_set import RowSet
+from clozekit.model.training.finetuning.examples.task_metrics import answer_scores
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit, FinetuneKind
-from clozekit.model.training.finetuning.question_files import Questions, read_questions
-from clozekit.model.training.finetuning.row_set import RowSet
-from clozekit.model.training.finetuning.task_metrics import answer_scores
 from clozekit.model.training.settings.columns import Columns
 from clozekit.model.training.settings.finetune_settings import DataSettings, FinetuneSettings
 

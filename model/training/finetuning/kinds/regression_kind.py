@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from clozekit.model.training.finetuning.examples.labelled_texts import LabelledTexts, label_values
+from clozekit.model.training.finetuning.examples.task_metrics import regression_metrics
 from clozekit.model.training.finetuning.kinds.classification_kind import ClassificationKind
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit
-from clozekit.model.training.finetuning.labelled_texts import LabelledTexts, label_values
-from clozekit.model.training.finetuning.task_metrics import regression_metrics
 from clozekit.model.training.settings.finetune_settings import DataSettings
 
 

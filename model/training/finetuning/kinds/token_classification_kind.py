@@ -7,10 +7,10 @@ from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.preprocessing.word_rows import WordRows, word_rows
 from clozekit.model.tasks.task import Task
 from clozekit.model.tasks.token_classifier import NO_CLASS, TokenClassifier
+from clozekit.model.training.finetuning.examples.row_set import RowSet
+from clozekit.model.training.finetuning.examples.tagged_words import TaggedWords, read_tagged_words
+from clozekit.model.training.finetuning.examples.task_metrics import tagging_metrics
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit, FinetuneKind
-from clozekit.model.training.finetuning.row_set import RowSet
-from clozekit.model.training.finetuning.tagged_words import TaggedWords, read_tagged_words
-from clozekit.model.training.finetuning.task_metrics import tagging_metrics
 from clozekit.model.training.settings.finetune_settings import DataSettings, FinetuneSettings
 from clozekit.tokenizers.common.errors import InputError
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from clozekit.model.training.finetuning.finetune_data import read_finetune_data
+from clozekit.model.training.finetuning.kinds.finetune_kind import kind_named
 from clozekit.model.training.settings.finetune_settings import GLUE_FOLDER, load_finetune_config, ready_file
 from clozekit.tokenizers.common.errors import InputError
 
@@ -210,7 +211,7 @@ def test_the_configuration_of_a_task_reads_its_files(name: str, tmp_path: Path) 
     for file, content in task.files.items():
         (tmp_path / file).write_text(content, encoding="utf-8")
     config = load_finetune_config(f"glue/{name}", ["init_from=x", "directory=y", f"data.folder={tmp_path}"])
-    data = read_finetune_data(config)
+    data = read_finetune_data(config, kind_named(config.task))
     has_pairs = task.train[1] is not None
     train = data.train.examples
     assert (train.texts[0], train.pairs[0] if has_pairs else None, train.labels[0]) == task.train
@@ -253,11 +254,18 @@ def test_a_file_of_ones_own_comes_before_the_ready_configurations(
         (["train.epoch=2"], "has train.epoch; did you mean train.epochs"),
         (["data.lable=x"], "has data.lable; did you mean data.label"),
         (["data.train=null"], "data.train must be str"),
-        (["task=ranking"], "task must be one of classification, regression, got 'ranking'"),
+        (["task=ranking"], "task must be one of classification, regression, multi_label, token_classification,"),
         (["metric=pearson"], "the metric of a classification must be one of accuracy, f1, matthews, got 'pearson'"),
-        (["task=regression", "metric=pearson", "data.labels=[a,b]"], "a regression has none"),
+        (["task=embedding", "metric=mrr"], "task=embedding has no use for data.label"),
+        (["task=question_answering", "metric=f1"], "task=question_answering has no use for data.text"),
+        (
+            ["task=token_classification", "data.text_pair=b"],
+            "task=token_classification has no use for data.text_pair, got 'b'",
+        ),
+        (["embedding.pooling=cls"], "embedding is of task=embedding alone, task is classification"),
+        (["task=regression", "metric=pearson", "data.labels=[a,b]"], "task=regression has none"),
         (["data.labels=[a,a]"], "data.labels must name each class once"),
-        (["data.format=xls"], "data.format must be one of auto, tsv, csv, jsonl, got 'xls'"),
+        (["data.format=xls"], "data.format must be one of auto, tsv, csv, jsonl, conll, squad, got 'xls'"),
         (["data.validation_rate=1"], "data.validation_rate must be above 0 and below 1, got 1.0"),
         (["train.global_batch_size=0"], "train.global_batch_size must be at least 1, got 0"),
         (["optimizer.learning_rate=0"], "optimizer.learning_rate must be above 0"),

@@ -5,8 +5,8 @@ import pytest
 
 from clozekit.model import BertTextClassifierPreprocessor
 from clozekit.model.preprocessing.encoded_rows import EncodedRows, batch_lengths, encode_rows
+from clozekit.model.training.finetuning.examples.row_set import RowSet
 from clozekit.model.training.finetuning.row_batches import lengths_of_run, training_batches, training_rows
-from clozekit.model.training.finetuning.row_set import RowSet
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 

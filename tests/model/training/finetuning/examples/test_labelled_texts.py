@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clozekit.model.training.finetuning.labelled_texts import (
+from clozekit.model.training.finetuning.examples.labelled_texts import (
     Columns,
     LabelledTexts,
     label_ids,

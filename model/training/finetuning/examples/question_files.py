@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clozekit.model.training.finetuning.labelled_texts import content_of
+from clozekit.model.training.finetuning.examples.labelled_texts import content_of
 from clozekit.model.training.settings.columns import Columns
 from clozekit.pipelines.text_files.json_lines import numbered_lines, parse_object
 from clozekit.pipelines.text_files.open_input import bare_name

@@ -1,0 +1,1 @@
+"""The examples of a fine-tuning: their files read, their rows, and how predictions for them are measured."""
