@@ -1,4 +1,4 @@
-"""`clozekit evaluate`: measures a masked LM on a dataset or on texts."""
+"""`clozekit evaluate`: measures a masked LM on a dataset or on texts, a fine-tuned model on examples."""
 
 import argparse
 from typing import Any
@@ -6,14 +6,21 @@ from typing import Any
 from clozekit.deploy.cli.command import PRESET_HELP, command
 from clozekit.deploy.cli.json_answer import json_text
 from clozekit.deploy.quiet_loading import load_tensorflow
+from clozekit.model.training.settings.columns import FORMATS
+from clozekit.tokenizers.common.errors import InputError
+
+# Option -> key of the settings of a fine-tuning's data.
+EXAMPLE_KEYS = {"text": "text", "text-pair": "text_pair", "label": "label"}
 
 
 def add(commands: Any) -> None:
     parser = command(
         commands,
         "evaluate",
-        "Measure a masked LM: loss, accuracy and perplexity on a dataset, or the pseudo-perplexity of texts.",
-        "clozekit evaluate run/preset --dataset dataset\n  clozekit evaluate run/preset --texts sentences.txt",
+        "Measure a masked LM: loss, accuracy and perplexity on a dataset, or the pseudo-perplexity of texts; or a fine-tuned"
+        " model on examples.",
+        "clozekit evaluate run/preset --dataset dataset\n  clozekit evaluate run/preset --texts sentences.txt\n"
+        "  clozekit evaluate runs/reviews/preset --examples test.csv --text review --label stars",
     )
     parser.add_argument("preset", metavar="PRESET", help=PRESET_HELP)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -29,6 +36,13 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="the column or key of the text in a .tsv, .csv or .jsonl file (default: text)",
     )
+    source.add_argument(
+        "--examples", metavar="FILE", help="labelled examples for a fine-tuned model, in a file as `finetune` reads it"
+    )
+    group = parser.add_argument_group("where the examples stand, as in `finetune`")
+    for name, key in EXAMPLE_KEYS.items():
+        group.add_argument(f"--{name}", metavar="COLUMN", help=f"data.{key} of a fine-tuning")
+    group.add_argument("--format", default="auto", choices=FORMATS, help="data.format of a fine-tuning")
     parser.add_argument("--batch-size", type=int, default=32, help="rows at a time (default: %(default)s)")
     parser.add_argument("--max-rows", type=int, default=None, help="rows to look at (default: all of the split)")
     parser.add_argument(
@@ -52,10 +66,20 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
 
     options = EvaluatePresetSettings(arguments.batch_size, arguments.max_rows, arguments.mask_rate)
+    columns = {key: getattr(arguments, key) for key in EXAMPLE_KEYS.values()}
+    if arguments.examples is None and any(value is not None for value in columns.values()):
+        given = next(key for key, value in columns.items() if value is not None)
+        raise InputError(f"--{given.replace('_', '-')} tells a column of --examples, got it without one; leave it out")
     load_tensorflow()
     from clozekit.model.training.evaluate_preset import evaluate_dataset, evaluate_texts
 
-    if texts is not None:
+    if arguments.examples is not None:
+        from clozekit.model.training.finetuning.evaluate_examples import evaluate_examples
+        from clozekit.model.training.settings.finetune_settings import DataSettings
+
+        data = DataSettings(arguments.examples, format=arguments.format, **columns)
+        result = evaluate_examples(arguments.preset, data, options.batch_size)
+    elif texts is not None:
         result = evaluate_texts(arguments.preset, texts)
     else:
         result = evaluate_dataset(arguments.preset, arguments.dataset, options)

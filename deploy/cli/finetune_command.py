@@ -1,4 +1,4 @@
-"""`clozekit finetune`: trains a text classifier from a preset."""
+"""`clozekit finetune`: trains a classifier, a tagger, an answerer or an embedder from a preset."""
 
 import argparse
 from pathlib import Path
@@ -26,10 +26,12 @@ def add(commands: Any) -> None:
     parser = command(
         commands,
         "finetune",
-        "Fine-tune a text classifier on labelled texts or pairs of texts; if interrupted, run it again to resume.",
+        "Fine-tune a model on examples: labelled texts or pairs of texts, tagged words, questions, pairs for embeddings"
+        " (task=...); if interrupted, run it again to resume.",
         "clozekit finetune glue/mrpc init_from=bert_base_en_uncased data.folder=MRPC directory=runs/mrpc\n"
         "  clozekit finetune --init-from run/preset --train train.csv --validation dev.csv --text review --label stars"
-        " --directory runs/reviews train.epochs=5",
+        " --directory runs/reviews train.epochs=5\n"
+        "  clozekit finetune --init-from run/preset --train train.conll --directory runs/names task=token_classification",
         needs=("training",),
     )
     parser.add_argument(
@@ -40,7 +42,9 @@ def add(commands: Any) -> None:
     group = parser.add_argument_group("short for keys of the configuration")
     group.add_argument("--init-from", metavar="PRESET", help=f"the model to start from: {PRESET_HELP}")
     group.add_argument("--directory", help="where everything of the run goes")
-    group.add_argument("--train", metavar="FILE", help="labelled texts: .tsv, .csv or .jsonl")
+    group.add_argument(
+        "--train", metavar="FILE", help="examples: .tsv, .csv or .jsonl; .conll for tagged words, .json for questions"
+    )
     group.add_argument(
         "--validation",
         metavar="FILE",

@@ -49,6 +49,7 @@ TRAINER = {
     "tasks.fill_mask": "Guess",
     "training.controller": "Run",
     "training.evaluate_preset": "evaluate_dataset evaluate_texts",
+    "training.finetuning.evaluate_examples": "evaluate_examples",
     "training.finetuning.finetune": "FinetuneRun",
     "training.settings.finetune_settings": "load_finetune_config",
     "training.settings.run_file": "load_config",
@@ -56,7 +57,7 @@ TRAINER = {
 SETTINGS = {
     "model.reading.reader_settings": "ReaderSettings",
     "model.training.settings.evaluate_settings": "EvaluatePresetSettings",
-    "model.training.settings.finetune_settings": "DataSettings FinetuneCheckpointSettings FinetuneDivergenceSettings"
+    "model.training.settings.finetune_settings": "DataSettings EmbeddingSettings FinetuneCheckpointSettings FinetuneDivergenceSettings"
     " FinetuneEvaluateSettings FinetuneOptimizerSettings FinetuneSettings FinetuneTrainSettings",
     "model.training.settings.loop_settings": "CheckpointSettings ClusterSettings DivergenceSettings LogSettings"
     " OptimizerSettings",
@@ -87,7 +88,7 @@ SEAMS = {
 FROM_PAPERS = {
     *("MaskedLM", "MaskedLMPreprocessor", "WordPieceTokenizer", "BytePairTokenizer", "SentencePieceTokenizer"),
     *("adamw.change", "lamb.change", "learning_rate", "MaskingSettings"),
-    *("FinetuneSettings", "DecontaminateSettings", "FilterSettings", "PrepareSettings"),
+    *("EmbeddingSettings", "FinetuneSettings", "DecontaminateSettings", "FilterSettings", "PrepareSettings"),
 }
 
 

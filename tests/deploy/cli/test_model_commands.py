@@ -119,7 +119,7 @@ def test_finetune_and_predict(preset: str, tmp_path: Path, capsys: pytest.Captur
     assert main(["predict", f"{directory}/preset", "--file", train]) == 2
     assert "must have the column 'text'" in last_line(capsys)
     assert main(["predict", preset, "the cat"]) == 2
-    assert "predictions need a preset with a text classifier" in last_line(capsys)
+    assert "predictions need a preset with the head of a task" in last_line(capsys)
 
 
 @pytest.mark.parametrize(

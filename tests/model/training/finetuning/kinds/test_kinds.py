@@ -1,5 +1,6 @@
 """Every kind of fine-tuning learns a small task; its preset, predictions and measures are what they say."""
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -12,6 +13,7 @@ from clozekit.model import QuestionAnswerer, TextClassifier, TextEmbedder, Token
 from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.model.tasks.answer_questions import answer_questions
 from clozekit.model.tasks.classify_texts import classify_texts
+from clozekit.model.training.finetuning.evaluate_examples import evaluate_examples
 from clozekit.model.training.finetuning.finetune import FinetuneResult, FinetuneRun
 from clozekit.model.training.settings.finetune_settings import METRIC_NAMES, load_finetune_config
 from clozekit.tokenizers.common.errors import InputError
@@ -126,6 +128,11 @@ def test_it_learns_and_says_how_well(kind: str, finished: dict[str, tuple[Finetu
     assert metrics[result["metric"]] > 0.9, metrics
     logged = [entry for entry in run.history() if entry["step"] == result["best_step"]]
     assert {name: logged[0][name] for name in metrics} == metrics
+    # Measured again, from the preset alone.
+    data = dataclasses.replace(run.config.data, train=run.config.data.validation[0], validation=(), test=())
+    again = evaluate_examples(run.preset_directory, data, batch_size=8)
+    assert {name: again[name] for name in metrics} == pytest.approx(metrics, rel=1e-5)
+    assert (again["task"], again["num_examples"]) == (kind, 48)
 
 
 def test_tagged_words(finished: dict[str, tuple[FinetuneRun, FinetuneResult]], tmp_path: Path) -> None:
