@@ -1,5 +1,6 @@
 """Where each token stands in its text, in characters, by Hugging Face's library with the same vocabulary and rules."""
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +19,7 @@ def encode_with_offsets(tokenizer: Tokenizer, texts: Sequence[str]) -> list[tupl
     The ids are the tokenizer's own; the library's are held against them. Raises InputError for a tokenizer that
     Hugging Face's library can't be, or a text of which the two make different tokens.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        write_huggingface_tokenizer(tokenizer, Path(directory), 512)
-        library = LibraryTokenizer.from_file(f"{directory}/{TOKENIZER_FILE}")
-    # Special tokens written in a text are text, as they are here.
-    library.encode_special_tokens = not tokenizer.special_tokens_in_strings
+    library = _library_tokenizer(tokenizer)
     batch = tokenizer.encode_batch(list(texts))
     rows = np.split(batch.token_ids, np.cumsum(batch.row_lengths)[:-1]) if texts else []
     found = []
@@ -36,3 +33,18 @@ def encode_with_offsets(tokenizer: Tokenizer, texts: Sequence[str]) -> list[tupl
             )
         found.append((ids, np.array(encoding.offsets, np.int64).reshape(-1, 2)))
     return found
+
+
+def _library_tokenizer(tokenizer: Tokenizer) -> LibraryTokenizer:
+    """The same tokenizer of the library, to which special tokens written in a text are text where they are that here."""
+    with tempfile.TemporaryDirectory() as directory:
+        write_huggingface_tokenizer(tokenizer, Path(directory), 512)
+        described = json.loads((Path(directory) / TOKENIZER_FILE).read_text(encoding="utf-8"))
+    pieces = described["model"]["vocab"]
+    if isinstance(pieces, list) and not tokenizer.special_tokens_in_strings:
+        # SentencePiece's, of which the library finds control symbols in texts too: under names that no text has.
+        for number in tokenizer.special_token_ids:
+            pieces[number][0] = f"\U0010fffd{number}"
+    library = LibraryTokenizer.from_str(json.dumps(described))
+    library.encode_special_tokens = not tokenizer.special_tokens_in_strings
+    return library
