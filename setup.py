@@ -123,6 +123,9 @@ setup(
         # What the benchmark of the pipeline compares with; datatrove takes only xxhash below 4, and spaCy for English words.
         "bench": ["datasets", "datatrove", "regex", "spacy", "tokenizers", "xxhash<4"],
         # The reference implementations that tests/parity and the benchmark compare with.
-        "parity": ["jax", "keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"],
+        "parity": [
+            *("jax", "keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"),
+            *("scikit-learn", "sentence-transformers", "seqeval"),
+        ],
     },
 )
