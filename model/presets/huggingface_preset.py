@@ -41,6 +41,7 @@ from clozekit.model.presets.huggingface_weights import (
 from clozekit.model.presets.keras_preset import CONFIG_FILE, OWN_FILE, read_json
 from clozekit.model.presets.preset_targets import write_whole_preset
 from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.pooler import has_pooler
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.huggingface_export import write_huggingface_tokenizer
@@ -144,6 +145,7 @@ class HuggingFacePreset:
         pooler = pooler_places(backbone, self._names)
         if pooler and self._prefix + pooler[0].name in self._checkpoint:
             read_places(self._checkpoint, pooler, self._prefix)
+            backbone.has_loaded_pooler = True
         elif pooler and needs_pooler:
             warnings.warn(
                 f"{self.source} has no pooler; pooled_output of this {type(backbone).__name__} is random until it was"
@@ -191,7 +193,8 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
     """Writes a task in Hugging Face's layout, whole or not at all: config.json, model.safetensors, the tokenizer's files.
 
     `transformers.AutoModelForMaskedLM` (or `AutoModelForSequenceClassification`) and `AutoTokenizer` load it. Weights are
-    float32, of the shapes (rows, columns) that transformers has. Warns when its class computes something otherwise.
+    float32, of the shapes (rows, columns) that transformers has. Warns when its class computes something otherwise. A masked
+    LM goes without its pooler unless that came with a checkpoint or was trained.
 
     Args:
         task: a masked LM or a text classifier, with or without a preprocessor.
@@ -248,7 +251,10 @@ def _write(task: Task, family: Family, directory: Path) -> None:
 
 def _arrays(task: Task, names: HuggingFaceNames, config: Settings) -> dict[str, np.ndarray]:
     prefix, backbone = names.body, task.backbone
-    places = [*backbone_places(backbone, names), *pooler_places(backbone, names)]
+    places = backbone_places(backbone, names)
+    # A classifier works on its pooler, as it is; the class of a masked LM has none there.
+    if task.kind != "masked_lm" or has_pooler(backbone):
+        places += pooler_places(backbone, names)
     table = np.asarray(keras.ops.convert_to_numpy(backbone.position_embedding.position_embeddings), np.float32)
     offset = position_offset(config, names)
     arrays = {

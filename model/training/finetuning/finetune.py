@@ -13,6 +13,7 @@ from clozekit.model.common.weights_seed import weights_seed
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
+from clozekit.model.tasks.pooler import has_pooler
 from clozekit.model.tasks.text_classifier import TextClassifier
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.finetuning.encoded_rows import EncodedRows, encode_rows, lengths_of_run, training_batches
@@ -93,6 +94,8 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         strategy = self.workers.strategy
         with strategy.scope():
             self.task, preprocessor = build_classifier(config, self.data)
+            backbone = self.task.backbone
+            self._begins_fresh = hasattr(backbone, "pooled_dense") and not has_pooler(backbone)
             self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer, self.settings.xla)
         check_step_fits(
             Dimensions.of(self.task.backbone),
@@ -125,6 +128,11 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         return (
             f"{len(rows):,} examples of up to {rows.sequence_length} tokens{cut}; {self.task.count_params():,} parameters,"
             f" {self.settings.steps:,} steps of {self.config.train.global_batch_size}"
+            + (
+                f"; the pooler of {self.config.init_from} was never trained and begins random"
+                if self._begins_fresh
+                else ""
+            )
         )
 
     def to_yaml(self) -> str:
