@@ -11,6 +11,7 @@ from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.mean_of_presets import mean_of_presets
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
+from clozekit.model.tasks.pooler import has_pooler
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
 
@@ -47,6 +48,10 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
             check_keras_hub_tokenizer(preprocessor.tokenizer)
         if task is not None and to == "huggingface":
             save_huggingface(task, target)
+            if task.kind == "masked_lm" and hasattr(backbone, "pooled_dense") and not has_pooler(backbone):
+                notes.append(
+                    "its pooler was never trained and is left out: what is built on it begins with a fresh one"
+                )
         elif task is not None and to == "saved_model":
             notes += _write_saved_model(task, target)
         else:
