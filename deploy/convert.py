@@ -1,4 +1,4 @@
-"""`clozekit convert`: a preset from one library's layout into another's, or into a SavedModel."""
+"""`clozekit convert`: a preset from one library's layout into another's, or into a SavedModel, ONNX or LiteRT."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from clozekit.model.presets.mean_of_presets import mean_of_presets
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
 from clozekit.model.tasks.pooler import has_pooler
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import require_extras
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # What KerasHub's tokenizers lack or forget, and the value that is theirs.
@@ -38,6 +39,8 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
     if to not in PRESET_FORMATS:
         raise InputError(f"a preset is converted to one of {', '.join(PRESET_FORMATS)}, got {to!r}")
     check_preset_target(target, source, *more)
+    if to in ("onnx", "litert"):
+        require_extras(f"a model for {to}", to)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         task, backbone, preprocessor = _load(source, more)
@@ -54,6 +57,8 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
                 )
         elif task is not None and to == "saved_model":
             notes += _write_saved_model(task, target)
+        elif to in ("onnx", "litert"):
+            notes += _write_for_runtime(task or backbone, preprocessor, target, to)
         else:
             save_preset(target, task=task, backbone=backbone, preprocessor=preprocessor)
     notes += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
@@ -127,6 +132,16 @@ def _write_saved_model(task: Any, target: str) -> list[str]:
     ]
 
 
+def _write_for_runtime(part: Any, preprocessor: Any, target: str, to: str) -> list[str]:
+    if to == "onnx":
+        from clozekit.deploy.formats.onnx_export import write_onnx as write
+    else:
+        from clozekit.deploy.formats.litert_export import write_litert as write
+    notes: list[str] = []
+    write_whole_preset(target, lambda directory: notes.extend(write(part, preprocessor, directory)))
+    return notes
+
+
 def _load_with(part: Any, target: str, to: str) -> str:
     name = type(part).__name__
     if to == "huggingface":
@@ -134,5 +149,9 @@ def _load_with(part: Any, target: str, to: str) -> str:
         return f'transformers.{auto}.from_pretrained("{target}")'
     if to == "saved_model":
         return f'tensorflow.saved_model.load("{target}").signatures["serving_default"]'
+    if to == "onnx":
+        return f'onnxruntime.InferenceSession("{target}/model.onnx")'
+    if to == "litert":
+        return f'ai_edge_litert.interpreter.Interpreter("{target}/model.tflite").get_signature_runner()'
     module = "keras_hub.models" if to == "keras_hub" else "clozekit.model"
     return f'{module}.{name}.from_preset("{target}")'

@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeVar
 from clozekit.model.common.tensors import Settings
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import FAMILIES
+from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.family_names import FAMILIES as NAMES
@@ -197,9 +198,9 @@ def check_problem_type(config: Settings, source: str) -> None:
         )
 
 
-def describe(task: Task, family: Family, pad_token_id: int) -> Settings:
-    """The config.json of a task; `pad_token_id` is its tokenizer's. Raises InputError for what it can't say."""
-    backbone = task.backbone
+def describe(task: Task | Backbone, family: Family, pad_token_id: int) -> Settings:
+    """The config.json of a task or a backbone; `pad_token_id` is its tokenizer's. Raises InputError for what it can't say."""
+    backbone = task.backbone if isinstance(task, Task) else task
     names, settings = family.huggingface, backbone.settings()
     for name, value in names.fixed.items():
         if settings[name] != value:
@@ -216,7 +217,7 @@ def describe(task: Task, family: Family, pad_token_id: int) -> Settings:
     if names.segments == "folded":
         # RoBERTa's type table has one row, of zeros: its papers have no segments.
         theirs["type_vocab_size"] = 1
-    if task.kind == "text_classifier":
+    if isinstance(task, Task) and task.kind == "text_classifier":
         theirs[names.classifier_dropout] = task.dropout
         classes = task.labels or [f"LABEL_{index}" for index in range(task.num_classes)]
         labels = {str(index): label for index, label in enumerate(classes)}
@@ -239,9 +240,8 @@ def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
 
 def architecture(family: Family, kind: str) -> str:
     """Name of transformers' class for a task of ours."""
-    return (
-        NAMES[family.name].prefix + {"masked_lm": "ForMaskedLM", "text_classifier": "ForSequenceClassification"}[kind]
-    )
+    endings = {"masked_lm": "ForMaskedLM", "text_classifier": "ForSequenceClassification", "backbone": "Model"}
+    return NAMES[family.name].prefix + endings[kind]
 
 
 def kind_of(config: Settings) -> str | None:

@@ -15,6 +15,7 @@ import numpy as np
 from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import family_of
+from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.huggingface_config import (
     backbone_settings,
     check_problem_type,
@@ -234,19 +235,30 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
 
 def _write(task: Task, family: Family, directory: Path) -> None:
     preprocessor = task.preprocessor
-    ids = special_ids(preprocessor.tokenizer) if preprocessor is not None else {}
-    default_pad = 1 if family.huggingface.positions_after_padding else 0
-    config = {**describe(task, family, ids.get("pad_token_id", default_pad)), **ids}
+    config = write_huggingface_description(task, preprocessor, directory)
     write_arrays(_arrays(task, family.huggingface, config), directory / WEIGHTS_FILE)
     own: Settings = {"kind": task.kind}
     if preprocessor is not None:
-        write_huggingface_tokenizer(preprocessor.tokenizer, directory, task.backbone.max_sequence_length)
         own["preprocessor"] = {**preprocessor.keras_hub_config(), **preprocessor.own_options()}
     different = {part.name: part.ours for part in differences(task, family)}
     if different:
         own["task"] = different
-    for name, content in ((OWN_FILE, own), (CONFIG_FILE, config)):
-        (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (directory / OWN_FILE).write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+
+
+def write_huggingface_description(
+    part: Task | Backbone, preprocessor: Preprocessor | None, directory: Path
+) -> Settings:
+    """The files that say what a model is, without its weights: config.json, which is returned, and the tokenizer's."""
+    family = family_of(part)
+    backbone = part.backbone if isinstance(part, Task) else part
+    ids = special_ids(preprocessor.tokenizer) if preprocessor is not None else {}
+    default_pad = 1 if family.huggingface.positions_after_padding else 0
+    config = {**describe(part, family, ids.get("pad_token_id", default_pad)), **ids}
+    if preprocessor is not None:
+        write_huggingface_tokenizer(preprocessor.tokenizer, directory, backbone.max_sequence_length)
+    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return config
 
 
 def _arrays(task: Task, names: HuggingFaceNames, config: Settings) -> dict[str, np.ndarray]:

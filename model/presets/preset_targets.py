@@ -21,8 +21,8 @@ from clozekit.tokenizers.storage.replaced_folders import check_replaceable, repl
 
 MADE_BY = "convert"
 _WHAT, _CHOOSE = "a preset", "choose another place for it"
-# Of a SavedModel; the others are told by `is_of_preset`.
-_OF_SAVED_MODEL = re.compile(r"saved_model\.pb|fingerprint\.pb|(variables|assets)/[^/]+")
+# Of a SavedModel, of ONNX and LiteRT; the others are told by `is_of_preset`.
+_OF_RUNTIMES = re.compile(r"saved_model\.pb|fingerprint\.pb|(variables|assets)/[^/]+|model\.(onnx|onnx_data|tflite)")
 
 
 def write_whole_preset(preset_dir: str | Path, write: Callable[[Path], None]) -> None:
@@ -41,7 +41,7 @@ def write_whole_preset(preset_dir: str | Path, write: Callable[[Path], None]) ->
 
 
 def _may_hold(name: str) -> bool:
-    return is_of_preset(name) or _OF_SAVED_MODEL.fullmatch(name) is not None
+    return is_of_preset(name) or _OF_RUNTIMES.fullmatch(name) is not None
 
 
 def add_to_preset(preset_dir: str | Path, write: Callable[[Path], None]) -> None:
