@@ -36,16 +36,18 @@ _PRESET_FILES = (
 )
 
 
-def upload_directory(local: Path, url: str, keep_others: bool = False, ids: frozenset[str] = frozenset()) -> None:
+def upload_directory(
+    local: Path, url: str, keep_others: bool = False, ids: frozenset[str] = frozenset(), marker: str = MARKER_FILE
+) -> None:
     """Copies the preset in `local` below `url`; a preset of ours that was there is replaced, as a whole.
 
-    The marker `config.json` goes first and comes last: whoever loads meanwhile finds no preset, never half of one.
+    The marker, `config.json` of a preset, goes first and comes last: whoever loads meanwhile finds no preset, never half of one.
     keep_others: nothing is removed, for a part of a preset (a tokenizer). ids: what is noted beside the names of the files.
     Raises InputError when something that Clozekit did not write stands at `url`, or the writing fails.
     """
     names = [name for name in relative_names(local) if name != OWNED_FILE]
-    if not keep_others and MARKER_FILE not in names:
-        raise InputError(f"a preset must hold {MARKER_FILE}, {local} does not; save one there first")
+    if not keep_others and marker not in names:
+        raise InputError(f"a preset must hold {marker}, {local} does not; save one there first")
     file_system, root = open_file_system(url.rstrip("/"))
     with named_upload_errors(url):
         if not keep_others:
@@ -53,8 +55,8 @@ def upload_directory(local: Path, url: str, keep_others: bool = False, ids: froz
             before = read_owned(url) or Owned("convert")
             # What is written from now on is ours, also when this is cut off.
             write_owned(url, Owned(before.made_by, before.names | set(names), ids))
-            remove_files(url, [MARKER_FILE, *sorted(before.names - set(names))])
-        for name in sorted(names, key=lambda name: name == MARKER_FILE):
+            remove_files(url, [marker, *sorted(before.names - set(names))])
+        for name in sorted(names, key=lambda name: name == marker):
             file_system.put_file(str(local / name), f"{root}/{name}")
             size, written = (local / name).stat().st_size, file_system.info(f"{root}/{name}")["size"]
             if size != written:
