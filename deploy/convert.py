@@ -120,7 +120,7 @@ def _is_close(name: str, ours: Any, theirs: Any) -> bool:
 
 
 def _write_saved_model(task: Any, target: str) -> list[str]:
-    from clozekit.deploy.saved_model import TEXTS_SIGNATURE, write_saved_model
+    from clozekit.deploy.formats.saved_model import TEXTS_SIGNATURE, write_saved_model
 
     signatures: list[str] = []
     write_whole_preset(target, lambda directory: signatures.extend(write_saved_model(task, directory)))

@@ -1,1 +1,1 @@
-"""Formats that runtimes without Keras load: ONNX and LiteRT."""
+"""Formats that runtimes without Keras load: SavedModel, ONNX, LiteRT."""

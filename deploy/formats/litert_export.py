@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from clozekit.deploy.formats.onnx_export import check_plain_floats
-from clozekit.deploy.saved_model import ids_signature
+from clozekit.deploy.formats.saved_model import ids_signature
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
