@@ -68,6 +68,7 @@ ARROWS = {
     " tokenizers/storage",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",
+    "deploy/formats": "model/preprocessing model/presets model/tasks tokenizers",
     "deploy": "deploy/formats model/common model/families model/presets model/tasks model/training tokenizers"
     " tokenizers/hub tokenizers/settings tokenizers/storage",
     "deploy/doctor": "deploy model model/reading model/training/cluster model/training/settings pipelines/dataset"
@@ -78,7 +79,6 @@ ARROWS = {
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"
     " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers"
     " tokenizers/families tokenizers/settings tokenizers/storage",
-    "deploy/formats": "model/preprocessing model/presets model/tasks tokenizers",
     "deploy/publish": "deploy model/presets model/training/run_directory pipelines/dataset tokenizers/hub"
     " tokenizers/settings tokenizers/storage",
     "deploy/submit": "deploy model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
