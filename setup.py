@@ -22,7 +22,9 @@ HUGGINGFACE = ["huggingface_hub>=1.0"]
 DATAFLOW = ["google-cloud-dataflow-client>=0.8"]
 VERTEX = ["google-cloud-aiplatform>=1.123"]
 GKE = ["kubernetes>=32"]
-ALL = [*PIPELINES, *TRAINING, *GCS, *CLEAN, *WARC, *KAGGLE, *HUGGINGFACE, *DATAFLOW, *VERTEX, *GKE]
+ONNX = ["onnx>=1.18", "onnxruntime>=1.22"]
+LITERT = ["ai-edge-litert>=2.0"]
+ALL = [*PIPELINES, *TRAINING, *GCS, *CLEAN, *WARC, *KAGGLE, *HUGGINGFACE, *DATAFLOW, *VERTEX, *GKE, *ONNX, *LITERT]
 DOCS = ["mkdocs-material>=9.6"]
 
 setup(
@@ -95,6 +97,9 @@ setup(
         "dataflow": [*PIPELINES, *GCS, *DATAFLOW],
         "vertex": VERTEX,
         "gke": GKE,
+        # What `convert --to onnx` and `--to litert` write with, and the runtimes that load it.
+        "onnx": ONNX,
+        "litert": LITERT,
         "all": ALL,
         # The site of docs/ (`make docs`).
         "docs": DOCS,

@@ -1,4 +1,4 @@
-"""`clozekit convert`: a preset from one library's layout into another's, or into a SavedModel."""
+"""`clozekit convert`: a preset from one library's layout into another's, or into a SavedModel, ONNX or LiteRT."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,11 +7,14 @@ from typing import Any
 
 from clozekit.deploy.preset_formats import PRESET_FORMATS
 from clozekit.model.families.family_table import TASK_KINDS, family_of, task_class
+from clozekit.model.presets.huggingface_heads import HEADS
 from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.mean_of_presets import mean_of_presets
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
+from clozekit.model.tasks.pooler import has_pooler
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.extras import require_extras
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # What KerasHub's tokenizers lack or forget, and the value that is theirs.
@@ -37,18 +40,28 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
     if to not in PRESET_FORMATS:
         raise InputError(f"a preset is converted to one of {', '.join(PRESET_FORMATS)}, got {to!r}")
     check_preset_target(target, source, *more)
+    if to in ("onnx", "litert"):
+        require_extras(f"a model for {to}", to)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         task, backbone, preprocessor = _load(source, more)
         if task is None and to in ("huggingface", "saved_model"):
-            raise InputError(f"a preset must hold a masked LM or a text classifier for {to}, {source} has neither head")
+            raise InputError(f"a preset must hold a model with a head for {to}, {source} has none")
         notes = keras_hub_differences(task, backbone) if to == "keras_hub" else []
+        if to == "keras_hub" and task is not None and not task.is_of_keras_hub:
+            notes.append(f"KerasHub has no {type(task).__name__}: it loads the backbone and its tokenizer")
         if to == "keras_hub":
             check_keras_hub_tokenizer(preprocessor.tokenizer)
         if task is not None and to == "huggingface":
             save_huggingface(task, target)
+            if not task.uses_pooler and hasattr(backbone, "pooled_dense") and not has_pooler(backbone):
+                notes.append(
+                    "its pooler was never trained and is left out: what is built on it begins with a fresh one"
+                )
         elif task is not None and to == "saved_model":
             notes += _write_saved_model(task, target)
+        elif to in ("onnx", "litert"):
+            notes += _write_for_runtime(task or backbone, preprocessor, target, to)
         else:
             save_preset(target, task=task, backbone=backbone, preprocessor=preprocessor)
     notes += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
@@ -110,7 +123,7 @@ def _is_close(name: str, ours: Any, theirs: Any) -> bool:
 
 
 def _write_saved_model(task: Any, target: str) -> list[str]:
-    from clozekit.deploy.saved_model import TEXTS_SIGNATURE, write_saved_model
+    from clozekit.deploy.formats.saved_model import TEXTS_SIGNATURE, write_saved_model
 
     signatures: list[str] = []
     write_whole_preset(target, lambda directory: signatures.extend(write_saved_model(task, directory)))
@@ -122,12 +135,29 @@ def _write_saved_model(task: Any, target: str) -> list[str]:
     ]
 
 
+def _write_for_runtime(part: Any, preprocessor: Any, target: str, to: str) -> list[str]:
+    if to == "onnx":
+        from clozekit.deploy.formats.onnx_export import write_onnx as write
+    else:
+        from clozekit.deploy.formats.litert_export import write_litert as write
+    notes: list[str] = []
+    write_whole_preset(target, lambda directory: notes.extend(write(part, preprocessor, directory)))
+    return notes
+
+
 def _load_with(part: Any, target: str, to: str) -> str:
     name = type(part).__name__
     if to == "huggingface":
-        auto = "AutoModelForMaskedLM" if part.kind == "masked_lm" else "AutoModelForSequenceClassification"
-        return f'transformers.{auto}.from_pretrained("{target}")'
+        if part.kind == "text_embedder":
+            return f'sentence_transformers.SentenceTransformer("{target}")'
+        return f'transformers.AutoModel{HEADS[part.kind].architectures[0]}.from_pretrained("{target}")'
     if to == "saved_model":
         return f'tensorflow.saved_model.load("{target}").signatures["serving_default"]'
+    if to == "onnx":
+        return f'onnxruntime.InferenceSession("{target}/model.onnx")'
+    if to == "litert":
+        return f'ai_edge_litert.interpreter.Interpreter("{target}/model.tflite").get_signature_runner()'
+    if to == "keras_hub" and not getattr(part, "is_of_keras_hub", True):
+        return f'keras_hub.models.{type(part.backbone).__name__}.from_preset("{target}")'
     module = "keras_hub.models" if to == "keras_hub" else "clozekit.model"
     return f'{module}.{name}.from_preset("{target}")'

@@ -72,7 +72,8 @@ ARROWS = {
     " model/training/optimizers model/training/run_directory model/training/settings",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",
-    "deploy": "model/common model/families model/preprocessing model/presets model/tasks model/training tokenizers"
+    "deploy/formats": "model/preprocessing model/presets model/tasks tokenizers",
+    "deploy": "deploy/formats model/common model/families model/presets model/tasks model/training tokenizers"
     " tokenizers/hub tokenizers/settings tokenizers/storage",
     "deploy/doctor": "deploy model model/reading model/training/cluster model/training/settings pipelines/dataset"
     " tokenizers/families tokenizers/storage",
@@ -82,10 +83,12 @@ ARROWS = {
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"
     " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers"
     " tokenizers/families tokenizers/settings tokenizers/storage",
+    "deploy/publish": "deploy model/presets model/training/run_directory pipelines/dataset tokenizers/hub"
+    " tokenizers/settings tokenizers/storage",
     "deploy/submit": "deploy model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
     " pipelines/storage tokenizers/settings tokenizers/storage",
     # Nothing imports the command but the template that runs it.
-    "deploy/cli": "deploy deploy/adapt deploy/demo deploy/doctor deploy/submit model/presets model/tasks model/training"
+    "deploy/cli": "deploy deploy/adapt deploy/demo deploy/doctor deploy/publish deploy/submit model/presets model/tasks model/training"
     " model/training/cluster model/training/finetuning model/training/finetuning/examples model/training/reports model/training/settings"
     " pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
     " pipelines/text_files tokenizers/families tokenizers/storage",

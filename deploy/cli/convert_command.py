@@ -1,4 +1,4 @@
-"""`clozekit convert`: a preset into another library's layout, or into a SavedModel."""
+"""`clozekit convert`: a preset into another library's layout, or into a SavedModel, ONNX or LiteRT."""
 
 import argparse
 import dataclasses
@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     parser = command(
         commands,
         "convert",
-        "Turn a preset into another library's, or into a SavedModel.",
+        "Turn a preset into another library's, or into a SavedModel, ONNX or LiteRT.",
         "clozekit convert hf://google-bert/bert-base-uncased bert-base --to clozekit\n"
         "  clozekit convert run/step-800 run/step-900 run/step-1000 averaged --to clozekit",
     )

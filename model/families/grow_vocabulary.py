@@ -59,6 +59,7 @@ def with_added_tokens(task: MaskedLM, texts: Sequence[str]) -> MaskedLM:
     backbone, before = task.backbone, tokenizer.vocabulary_size()
     size = max(backbone.vocabulary_size, grown.vocabulary_size())
     larger = type(backbone)(**{**backbone.settings(), "vocabulary_size": size}, dtype="float32")
+    larger.has_loaded_pooler = backbone.has_loaded_pooler
     preprocessor = type(task.preprocessor)(
         grown, **{**task.preprocessor.keras_hub_config(), **task.preprocessor.own_options()}
     )

@@ -62,7 +62,8 @@ def attention_mask(padding_mask: Tensor, document_ids: Tensor | None = None) -> 
     looks at itself alone: a query that may look nowhere gives NaN on some backends.
     """
     if document_ids is None:
-        return ops.cast(padding_mask, "bool")[:, None, None, :]
+        # Not `[:, None, None, :]`: LiteRT has no such slices of rows of any length.
+        return ops.expand_dims(ops.expand_dims(ops.cast(padding_mask, "bool"), 1), 1)
     return ops.equal(document_ids[:, None, :, None], document_ids[:, None, None, :])
 
 

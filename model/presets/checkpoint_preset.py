@@ -28,6 +28,7 @@ class CheckpointPreset(KerasPreset):
 
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the checkpoint when it is damaged, or of another model."""
+        backbone.has_loaded_pooler = self.has_loaded_pooler()
         self._assign(backbone.weights, backbone.token_embedding.embeddings)
 
     def load_head_weights(self, task: Task) -> None:

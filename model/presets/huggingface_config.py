@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 from clozekit.model.common.tensors import Settings
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import FAMILIES
-from clozekit.model.tasks.task import Task
+from clozekit.model.tasks.backbone import Backbone
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.tokenizer import Tokenizer
 
@@ -157,10 +157,9 @@ def label_names(id2label: Settings) -> list[str] | None:
     return given if len(given) == len(set(given)) == len(names) else None
 
 
-def describe(task: Task, family: Family, pad_token_id: int, architecture: str, head: Settings) -> Settings:
-    """The config.json of a task; `pad_token_id` is its tokenizer's, architecture transformers' class, head what it says of
-    the task's head. Raises InputError for what it can't say."""
-    backbone = task.backbone
+def describe(backbone: Backbone, family: Family, pad_token_id: int, architecture: str, head: Settings) -> Settings:
+    """The config.json of a backbone with a head or without; `pad_token_id` is the tokenizer's, architecture transformers'
+    class, head what is said of the head. Raises InputError for what it can't say."""
     names, settings = family.huggingface, backbone.settings()
     for name, value in names.fixed.items():
         if settings[name] != value:

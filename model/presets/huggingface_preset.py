@@ -15,6 +15,7 @@ import numpy as np
 from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import OF_ANY_FAMILY, family_of, preprocessor_class, task_class
+from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.huggingface_config import (
     backbone_settings,
     describe,
@@ -41,6 +42,7 @@ from clozekit.model.presets.sentence_transformers_files import (
     write_sentence_transformers_files,
 )
 from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.pooler import has_pooler
 from clozekit.model.tasks.task import Task
 from clozekit.model.tasks.text_embedder import TextEmbedder
 from clozekit.tokenizers.common.errors import InputError
@@ -147,6 +149,7 @@ class HuggingFacePreset:
         pooler = pooler_places(backbone, self._names)
         if pooler and self._prefix + pooler[0].name in self._checkpoint:
             read_places(self._checkpoint, pooler, self._prefix)
+            backbone.has_loaded_pooler = True
         elif pooler and needs_pooler:
             warnings.warn(
                 f"{self.source} has no pooler; pooled_output of this {type(backbone).__name__} is random until it was"
@@ -195,7 +198,8 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
 
     `transformers.AutoModelForMaskedLM` (or `...ForSequenceClassification`, `...ForTokenClassification`,
     `...ForQuestionAnswering`) and `AutoTokenizer` load it. Weights are
-    float32, of the shapes (rows, columns) that transformers has. Warns when its class computes something otherwise.
+    float32, of the shapes (rows, columns) that transformers has. Warns when its class computes something otherwise. A model
+    goes without its pooler where its head has no use for it, unless that came with a checkpoint or was trained.
 
     Args:
         task: with or without a preprocessor. A TextEmbedder is written so that sentence-transformers loads it.
@@ -235,30 +239,46 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
 
 def _write(task: Task, family: Family, directory: Path) -> None:
     preprocessor = task.preprocessor
-    ids = special_ids(preprocessor.tokenizer) if preprocessor is not None else {}
-    default_pad = 1 if family.huggingface.positions_after_padding else 0
     head = HEADS[task.kind]
-    architecture = NAMES[family.name].prefix + head.architectures[0]
-    described = head.described(task, family.huggingface)
-    config = {**describe(task, family, ids.get("pad_token_id", default_pad), architecture, described), **ids}
+    config = write_huggingface_description(task, preprocessor, directory)
     write_arrays(_arrays(task, family.huggingface, config), directory / WEIGHTS_FILE)
     own: Settings = {"kind": task.kind}
     if preprocessor is not None:
-        write_huggingface_tokenizer(preprocessor.tokenizer, directory, task.backbone.max_sequence_length)
         own["preprocessor"] = {**preprocessor.keras_hub_config(), **preprocessor.own_options()}
     if isinstance(task, TextEmbedder):
         write_sentence_transformers_files(task, directory)
     different = {part.name: part.ours for part in head.differences(task, family.huggingface)}
     if different:
         own["task"] = different
-    for name, content in ((OWN_FILE, own), (CONFIG_FILE, config)):
-        (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (directory / OWN_FILE).write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+
+
+def write_huggingface_description(
+    part: Task | Backbone, preprocessor: Preprocessor | None, directory: Path
+) -> Settings:
+    """The files that say what a model is, without its weights: config.json, which is returned, and the tokenizer's."""
+    family = family_of(part)
+    backbone = part.backbone if isinstance(part, Task) else part
+    ids = special_ids(preprocessor.tokenizer) if preprocessor is not None else {}
+    default_pad = 1 if family.huggingface.positions_after_padding else 0
+    head = HEADS[part.kind if isinstance(part, Task) else TextEmbedder.kind]
+    described = head.described(part, family.huggingface) if isinstance(part, Task) else {}
+    architecture = NAMES[family.name].prefix + head.architectures[0]
+    pad_token_id = ids.get("pad_token_id", default_pad)
+    config = {**describe(backbone, family, pad_token_id, architecture, described), **ids}
+    if preprocessor is not None:
+        write_huggingface_tokenizer(preprocessor.tokenizer, directory, backbone.max_sequence_length)
+    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return config
 
 
 def _arrays(task: Task, names: HuggingFaceNames, config: Settings) -> dict[str, np.ndarray]:
     # A model without a head is written bare.
     prefix, backbone = "" if task.kind == TextEmbedder.kind else names.body, task.backbone
-    places = [*backbone_places(backbone, names), *pooler_places(backbone, names)]
+    places = backbone_places(backbone, names)
+    # A classifier works on its pooler, as it is; the classes of other heads have none there.
+    if task.uses_pooler or has_pooler(backbone):
+        places += pooler_places(backbone, names)
     table = np.asarray(keras.ops.convert_to_numpy(backbone.position_embedding.position_embeddings), np.float32)
     offset = position_offset(config, names)
     arrays = {

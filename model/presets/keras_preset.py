@@ -24,6 +24,7 @@ from clozekit.model.families.family_table import (
 )
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.pooler import is_trained
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.family_names import FAMILIES
@@ -45,6 +46,8 @@ TASK_WEIGHTS_FILE = "task.weights.h5"
 _ALIASES = {"Classifier": "TextClassifier", "Preprocessor": "TextClassifierPreprocessor"}
 # By name alone: a described function could be any code.
 _OUTPUT_ACTIVATIONS = ("linear", "softmax", "sigmoid", "tanh", "relu")
+# The key of OWN_FILE for a pooler whose biases of zero came with a checkpoint.
+_LOADED_POOLER = "has_loaded_pooler"
 _PASSED_OVER = ("name", "trainable", "dtype", "config_file", "compile_config", "build_config")
 
 
@@ -146,6 +149,7 @@ class KerasPreset:
 
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
+        backbone.has_loaded_pooler = self.has_loaded_pooler()
         path = self._files.path(WEIGHTS_FILE, required=False)
         largest = max(int(np.prod(variable.shape)) for variable in backbone.variables)
         if path is None:
@@ -160,6 +164,10 @@ class KerasPreset:
                 f"{self.source}: {path.name} must hold the weights of the {type(backbone).__name__} that"
                 f" {CONFIG_FILE} describes, it does not ({_first_line(error)})"
             ) from error
+
+    def has_loaded_pooler(self) -> bool:
+        """Whether the pooler came with a checkpoint, though it looks like a fresh one."""
+        return self._own.get(_LOADED_POOLER) is True
 
     def _sharded_weights(self) -> Path:
         index = self._files.path(SHARDED_WEIGHTS_FILE, required=False)
@@ -305,6 +313,7 @@ def write_description(
         described_backbone = describe_backbone(backbone, task)
         described_backbone["config"] |= changes or {}
         defaults = backbone.own_setting_defaults
+        own[_LOADED_POOLER] = backbone.has_loaded_pooler and not is_trained(backbone)
         own["backbone"] = {k: v for k, v in backbone.settings().items() if k in defaults and v != defaults[k]}
         _write_json(directory / CONFIG_FILE, described_backbone)
         _write_json(directory / METADATA_FILE, _metadata(backbone))

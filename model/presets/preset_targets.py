@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.hub.preset_upload import is_of_preset, upload_directory
+from clozekit.tokenizers.hub.preset_upload import MARKER_FILE, is_of_preset, upload_directory
 from clozekit.tokenizers.storage.file_systems import is_url, write_bytes_whole
 from clozekit.tokenizers.storage.owned_files import (
     Owned,
@@ -19,10 +19,12 @@ from clozekit.tokenizers.storage.owned_files import (
 )
 from clozekit.tokenizers.storage.replaced_folders import check_replaceable, replaced_folder
 
+# Of a preset and an ONNX model, a SavedModel, a LiteRT model.
+_MARKERS = (MARKER_FILE, "saved_model.pb", "model.tflite")
 MADE_BY = "convert"
 _WHAT, _CHOOSE = "a preset", "choose another place for it"
-# Of a SavedModel; the others are told by `is_of_preset`.
-_OF_SAVED_MODEL = re.compile(r"saved_model\.pb|fingerprint\.pb|(variables|assets)/[^/]+")
+# Of a SavedModel, of ONNX and LiteRT; the others are told by `is_of_preset`.
+_OF_RUNTIMES = re.compile(r"saved_model\.pb|fingerprint\.pb|(variables|assets)/[^/]+|model\.(onnx|onnx_data|tflite)")
 
 
 def write_whole_preset(preset_dir: str | Path, write: Callable[[Path], None]) -> None:
@@ -34,14 +36,19 @@ def write_whole_preset(preset_dir: str | Path, write: Callable[[Path], None]) ->
         check_replaceable(MADE_BY, _WHAT, preset_dir, _CHOOSE)
         with tempfile.TemporaryDirectory() as temporary:
             write(Path(temporary))
-            upload_directory(Path(temporary), str(preset_dir))
+            upload_directory(Path(temporary), str(preset_dir), marker=_marker(Path(temporary)))
         return
     with replaced_folder(Path(preset_dir), MADE_BY, _WHAT, _CHOOSE, _may_hold) as directory:
         write(directory)
 
 
+def _marker(directory: Path) -> str:
+    """The file without which what is in the directory is nothing."""
+    return next((name for name in _MARKERS if (directory / name).is_file()), MARKER_FILE)
+
+
 def _may_hold(name: str) -> bool:
-    return is_of_preset(name) or _OF_SAVED_MODEL.fullmatch(name) is not None
+    return is_of_preset(name) or _OF_RUNTIMES.fullmatch(name) is not None
 
 
 def add_to_preset(preset_dir: str | Path, write: Callable[[Path], None]) -> None:

@@ -117,6 +117,8 @@ class Backbone(FunctionalModel):
     )
     # Constructor arguments that KerasHub has not, and what they are unless a checkpoint says otherwise.
     own_setting_defaults: ClassVar[Settings] = {}
+    # Set where a checkpoint brought a pooler: it is handed on as it is (`has_pooler`).
+    has_loaded_pooler: bool = False
 
     def __init__(self, settings: Settings, dtype: DType, name: str | None = None, trainable: bool = True) -> None:
         """Called by a family's constructor when its layers stand in `self`, and they are wired here."""

@@ -16,6 +16,7 @@ def begin_from(task: MaskedLM, init_from: str, source: PresetSource) -> None:
     arXiv 2004.05150, section 5). Raises InputError when the weights are not there or not whole.
     """
     other = type(task).from_preset(init_from, compile=False)
+    task.backbone.has_loaded_pooler = other.backbone.has_loaded_pooler
     size, positions = other.backbone.vocabulary_size, task.backbone.position_embedding.position_embeddings
     for target, given in zip(task.weights, other.weights, strict=True):
         value = np.asarray(keras.ops.convert_to_numpy(given))

@@ -70,6 +70,8 @@ SETTINGS = {
 }
 # What docs/extending.md asks for.
 SEAMS = {
+    "deploy.publish.publish_preset": "publish",
+    "deploy.publish.publish_settings": "PublishSettings",
     "deploy.submit.backend": "Backend",
     "model.families.family": "Family HuggingFaceNames",
     "model.families.grow_vocabulary": "with_added_tokens",

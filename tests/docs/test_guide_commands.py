@@ -24,7 +24,7 @@ def test_the_guides_show_every_verb() -> None:
     shown = {words[0] for _, words in COMMANDS}
     assert shown >= {
         *("vocab", "prepare", "inspect", "verify", "export", "train", "evaluate", "finetune", "predict", "fill"),
-        *("convert", "submit", "doctor", "costs", "recipes"),
+        *("convert", "publish", "submit", "doctor", "costs", "recipes"),
     }
 
 
@@ -74,6 +74,15 @@ def test_commands_that_only_look_are_run(place: str, desk: Path) -> None:
     with contextlib.chdir(desk):
         for words in looking:
             assert run_command(words).strip()
+
+
+def test_what_would_be_published_is_shown(desk: Path) -> None:
+    dry = [words for _, words in guide_commands("docs/handing-over.md") if "--dry-run" in words]
+    assert dry
+    with contextlib.chdir(desk):
+        for words in dry:
+            shown = run_command(words)
+            assert "library_name: transformers" in shown and f"nothing was sent to {words[2]}" in shown
 
 
 def jobs_shown() -> dict[str, tuple[str, list[str]]]:

@@ -18,6 +18,9 @@ QUICKER = [
     *("model.num_layers=1", "model.num_heads=2", "model.hidden_dim=16", "model.intermediate_dim=32"),
 ]
 
+# The guides that export and convert.
+CONVERTING = ("docs/dataset-format.md", "docs/models-and-presets.md", "docs/handing-over.md")
+
 
 def write_corpus(path: Path) -> None:
     """600 documents of made-up words, no two of them alike."""
@@ -63,6 +66,6 @@ def take_the_tour(folder: Path) -> dict[str, str]:
 def export_and_convert(folder: Path) -> None:
     """What the guides export of the dataset and convert of the preset, but what comes from the network."""
     with contextlib.chdir(folder):
-        for _, words in guide_commands("docs/dataset-format.md", "docs/models-and-presets.md"):
+        for _, words in guide_commands(*CONVERTING):
             if words[0] in ("export", "convert") and "hf://" not in " ".join(words):
                 run_command(words)

@@ -31,6 +31,10 @@ class Hub:
     # "GET name" or "GET name bytes=3-" for each file sent, "POST Service" for each call of an API.
     requests: list[str] = field(default_factory=list)
     uploads: list[Any] = field(default_factory=list)
+    # Of Hugging Face's repository: whether there is none yet, whether everybody may read it; the role of the token.
+    is_new: bool = False
+    is_private: bool = False
+    role: str = "write"
     url: str = ""
 
 
@@ -72,10 +76,17 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if self._is_refused(path):
             return
+        if path == "/api/whoami-v2":
+            token = {"displayName": "ours", "role": self.hub.role}
+            self._json({"type": "user", "name": "ours", "auth": {"accessToken": token}})
+            return
+        if path.startswith("/api/models/") and self.hub.is_new:
+            self._json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+            return
         if path.startswith("/api/models/"):
             self.hub.requests.append("GET the list")
             siblings = [{"rfilename": name} for name in self.hub.files]
-            self._json({"id": "ours/preset", "sha": COMMIT, "siblings": siblings})
+            self._json({"id": "ours/preset", "sha": COMMIT, "siblings": siblings, "private": self.hub.is_private})
             return
         name = path.split(f"/resolve/{COMMIT}/")[-1].removeprefix("/storage/")
         if name not in self.hub.files:
@@ -122,6 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
         if service == "DownloadModelInstanceVersion":
             name = json.loads(body)["path"]
             self._json({}, 302, {"Location": f"http://localhost/storage/{name}"})
+        elif service == "Hello":
+            self._json({"userName": "ours"})
         elif service == "GetModelInstance":
             self._json({"versionNumber": self.hub.newest_version})
         elif service == "ListModelInstanceVersionFiles":
@@ -138,10 +151,21 @@ class _Handler(BaseHTTPRequestHandler):
                 {"files": [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in asked]}
             )
         elif "/commit/" in path:
-            self.hub.uploads += [json.loads(line) for line in body.splitlines()]
+            lines = [json.loads(line) for line in body.splitlines()]
+            self.hub.uploads += lines
+            self._commit(lines)
             self._json({"commitOid": COMMIT, "commitUrl": f"{self.hub.url}/ours/preset/commit/{COMMIT}"})
         else:
+            if path == "/api/repos/create":
+                self.hub.is_new, self.hub.is_private = False, json.loads(body).get("visibility") == "private"
             self._json({"url": f"{self.hub.url}/ours/preset"})
+
+    def _commit(self, lines: list[Any]) -> None:
+        for line in lines:
+            if line["key"] == "file":
+                self.hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            elif line["key"] == "deletedFile":
+                del self.hub.files[line["value"]["path"]]
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -14,6 +14,7 @@ from clozekit.model.common.weights_seed import weights_seed
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
+from clozekit.model.tasks.pooler import has_pooler
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_finetune_data
@@ -91,6 +92,9 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         strategy = self.workers.strategy
         with strategy.scope():
             self.task, preprocessor = build_task(config, self.kind, self.data.labels)
+        backbone = self.task.backbone
+        uses_pooler = self.task.uses_pooler and hasattr(backbone, "pooled_dense")
+        self._begins_fresh = uses_pooler and not has_pooler(backbone)
         encode = self.kind.encode
         self._encoded_train = encode(self.data.train.examples, self.data.train.labels, preprocessor)
         self._encoded_validation = [
@@ -130,6 +134,11 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         return (
             f"{len(self.data.train.examples):,} examples of up to {rows.sequence_length} tokens{cut}; {self.task.count_params():,} parameters,"
             f" {self.settings.steps:,} steps of {self.config.train.global_batch_size}"
+            + (
+                f"; the pooler of {self.config.init_from} was never trained and begins random"
+                if self._begins_fresh
+                else ""
+            )
         )
 
     def to_yaml(self) -> str:

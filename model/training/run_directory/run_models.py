@@ -52,6 +52,11 @@ def find_run_model(path: str) -> RunModel | None:
     return RunModel(described, saved)
 
 
+def run_of(path: str) -> str:
+    """The run's folder in a path that names a model of it."""
+    return _split(path.rstrip("/"))[0]
+
+
 def is_begun(run: str) -> bool:
     """Whether a run has a checkpoint and says what its model is."""
     return _is_there(f"{run}/{MODEL}/{_CONFIG_FILE}") and bool(found_checkpoints(f"{run}/{CHECKPOINTS}"))

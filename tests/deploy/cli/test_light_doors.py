@@ -44,6 +44,7 @@ VERBS = (
         "train",
         "adapt",
         "convert",
+        "publish",
         "fill",
         "evaluate",
         "finetune",

@@ -14,6 +14,7 @@ import small_families as small
 from safetensors.numpy import load_file, save_file
 
 from clozekit.model import Backbone, MaskedLM, TextClassifier
+from clozekit.model.families.grow_vocabulary import with_added_tokens
 from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.tokenizers.common.errors import InputError
 
@@ -193,6 +194,51 @@ def test_a_missing_pooler_is_named_where_it_matters(tmp_path: Path) -> None:
         Backbone.from_preset(str(preset))
     with pytest.warns(UserWarning, match="has no pooler"):
         TextClassifier.from_preset(str(preset), num_classes=2)
+
+
+def poolers(preset: Path) -> list[str]:
+    return sorted(name for name in load_file(preset / "model.safetensors") if "pooler" in name)
+
+
+def fresh_pooler(task: Any) -> None:
+    """As a masked LM that was trained from nothing has it."""
+    task.backbone.pooled_dense.bias.assign(np.zeros(16, np.float32))
+
+
+@pytest.mark.parametrize("name", small.WITH_SEGMENTS)
+def test_a_pooler_that_was_never_trained_is_left_out(name: str, tmp_path: Path) -> None:
+    task = small.masked_lm(name, small.masked_lm_preprocessor(name), **EXPRESSIBLE[name])
+    fresh_pooler(task)
+    task.save_to_preset(str(tmp_path / "keras"))
+    assert not (tmp_path / "keras" / "clozekit.json").is_file() or "pooler" not in read(tmp_path / "keras")
+    save_huggingface(task, tmp_path / "first")
+    save_huggingface(load(tmp_path / "keras"), tmp_path / "second")
+    # A pooler that is not there is not there after another turn either, whatever random one stands in for it meanwhile.
+    save_huggingface(load(tmp_path / "first"), tmp_path / "third")
+    written = [(tmp_path / one / "model.safetensors").read_bytes() for one in ("first", "second", "third")]
+    assert poolers(tmp_path / "first") == [] and written[0] == written[1] == written[2]
+    # What a classifier trains is handed over, by its masked LM too.
+    task.backbone.pooled_dense.bias.assign(np.full(16, 0.5, np.float32))
+    save_huggingface(task, tmp_path / "trained")
+    assert len(poolers(tmp_path / "trained")) == 2
+
+
+def read(preset: Path) -> str:
+    return (preset / "clozekit.json").read_text(encoding="utf-8")
+
+
+def test_a_pooler_that_a_checkpoint_brought_stays_though_it_looks_fresh(tmp_path: Path) -> None:
+    task, preset = saved(tmp_path)
+    bias = "bert.pooler.dense.bias"
+    change_arrays(preset, lambda arrays: {**arrays, bias: np.zeros_like(arrays[bias])})
+    kernel = load_file(preset / "model.safetensors")["bert.pooler.dense.weight"]
+    load(preset).save_to_preset(str(tmp_path / "keras"))
+    grown = with_added_tokens(load(tmp_path / "keras"), ["foxtrot"])
+    for name, given in {"direct": load(preset), "by keras": load(tmp_path / "keras"), "grown": grown}.items():
+        save_huggingface(given, tmp_path / name)
+        kept = load_file(tmp_path / name / "model.safetensors")
+        np.testing.assert_array_equal(kept["bert.pooler.dense.weight"], kernel, err_msg=name)
+        assert not kept[bias].any()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Presets at Kaggle and Hugging Face, through the hubs' real clients, against a stand-in on loopback."""
 
-import base64
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ import pytest
 from stand_in_hubs import COMMIT, Hub, serve
 
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.hub.preset_upload import upload_preset
+from clozekit.tokenizers.hub.publish_targets import publish_directory, publish_target
 
 WEIGHTS = bytes(range(256)) * 4096
 FILES = {"config.json": b'{"a": 1}', "tokenizer.json": b"{}", "model.weights.h5": WEIGHTS}
@@ -48,6 +47,7 @@ def environment(url: str, home: Path) -> dict[str, str]:
     # Kaggle's client has no setting for its address, so the stand-in is its proxy; Hugging Face's has.
     return {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         "HOME": str(home),
         "CLOZEKIT_CACHE": str(home / "cache"),
         "HF_ENDPOINT": url,
@@ -203,16 +203,22 @@ def test_the_whole_preset_as_a_directory(scheme: str, hub: Hub, tmp_path: Path) 
     assert found["found"] == [sha256(hub.files[name]) for name in expected]
 
 
-UPLOAD = """
+PUBLISH = """
 import json, sys
+from pathlib import Path
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.hub.preset_upload import upload_preset
+from clozekit.tokenizers.hub.publish_targets import publish_directory, publish_target
+uri, local, card, options = sys.argv[1:]
 try:
-    upload_preset(sys.argv[1], sys.argv[2])
-    print(json.dumps({}))
+    print(json.dumps({"ours": publish_directory(publish_target(uri), Path(local), card.encode(), "a message", **json.loads(options))}))
 except InputError as error:
     print(json.dumps({"error": str(error)}))
 """
+
+
+def publish(uri: str, preset: Path, hub: Hub, home: Path, card: str = "A card.", **options: bool) -> dict[str, Any]:
+    """card: of no file's name. What publishing returned, or its error."""
+    return run(PUBLISH, hub.url, home, uri, str(preset), card, json.dumps(options))
 
 
 @pytest.fixture
@@ -224,47 +230,114 @@ def preset(tmp_path: Path) -> Path:
     return directory
 
 
-def test_publishing_at_hugging_face(preset: Path, hub: Hub, tmp_path: Path) -> None:
-    assert run(UPLOAD, hub.url, tmp_path, "hf://ours/preset", str(preset)) == {}
-    written = {
-        one["value"]["path"]: base64.b64decode(one["value"]["content"]) for one in hub.uploads if one["key"] == "file"
-    }
-    card = written.pop("README.md").decode()
-    assert written == {name: content[:5000] for name, content in FILES.items()}
-    assert "library_name: keras-hub" in card and 'from_preset("hf://ours/preset")' in card
+@pytest.fixture
+def new_hub() -> Iterator[Hub]:
+    """No repository is there yet."""
+    with serve(Hub({}, is_new=True)) as hub:
+        yield hub
+
+
+def test_publishing_at_hugging_face(preset: Path, new_hub: Hub, tmp_path: Path) -> None:
+    assert publish("hf://ours/preset", preset, new_hub, tmp_path, private=True) == {"ours": True}
+    (header, *_) = new_hub.uploads
+    assert header["key"] == "header" and header["value"]["summary"] == "a message"
+    assert new_hub.is_private
+    noted = json.loads(new_hub.files.pop(".clozekit-files.json"))
+    assert new_hub.files == {name: content[:5000] for name, content in FILES.items()} | {"README.md": b"A card."}
+    assert noted["files"] == sorted(new_hub.files)
+
+
+def test_publishing_again_replaces_what_was_published_and_removes_what_is_gone(
+    preset: Path, new_hub: Hub, tmp_path: Path
+) -> None:
+    publish("hf://ours/preset", preset, new_hub, tmp_path)
+    new_hub.files[".gitattributes"] = b"theirs"
+    new_hub.files["notes.txt"] = b"of a colleague"
+    (preset / "tokenizer.json").unlink()
+    (preset / "config.json").write_bytes(b"{}")
+    assert publish("hf://ours/preset", preset, new_hub, tmp_path, "Another card.") == {"ours": True}
+    assert "tokenizer.json" not in new_hub.files
+    assert new_hub.files["config.json"] == b"{}" and new_hub.files["README.md"] == b"Another card."
+    assert new_hub.files["notes.txt"] == b"of a colleague" and new_hub.files[".gitattributes"] == b"theirs"
+    assert [one["value"]["parentCommit"] for one in new_hub.uploads if "parentCommit" in one["value"]] == [COMMIT]
+
+
+def test_a_card_that_somebody_changed_is_not_written_over(preset: Path, new_hub: Hub, tmp_path: Path) -> None:
+    publish("hf://ours/preset", preset, new_hub, tmp_path)
+    new_hub.files["README.md"] = b"What a colleague wrote."
+    before = dict(new_hub.files)
+    new_hub.uploads.clear()
+    error = publish("hf://ours/preset", preset, new_hub, tmp_path, "New.")["error"]
+    assert "README.md) was written or changed by somebody" in error and "--keep-card" in error and "\n" not in error
+    assert new_hub.files == before and new_hub.uploads == []
+    (preset / "config.json").write_bytes(b"{}")
+    assert publish("hf://ours/preset", preset, new_hub, tmp_path, "New.", keep_card=True) == {"ours": False}
+    assert new_hub.files["README.md"] == b"What a colleague wrote." and new_hub.files["config.json"] == b"{}"
+    # It is still somebody else's.
+    assert "was written or changed" in publish("hf://ours/preset", preset, new_hub, tmp_path, "New.")["error"]
+    assert publish("hf://ours/preset", preset, new_hub, tmp_path, "New.", replace=True) == {"ours": True}
+    assert new_hub.files["README.md"] == b"New."
+
+
+def test_a_model_that_somebody_else_published_is_not_written_over(preset: Path, hub: Hub, tmp_path: Path) -> None:
+    before = dict(hub.files)
+    error = publish("hf://ours/preset", preset, hub, tmp_path)["error"]
+    assert "hf://ours/preset holds config.json, model.weights.h5, tokenizer.json of somebody's" in error
+    assert "--replace" in error and hub.files == before and hub.uploads == []
+    assert publish("hf://ours/preset", preset, hub, tmp_path, replace=True) == {"ours": True}
+    error = publish("hf://ours/preset", preset, hub, tmp_path, private=True)["error"]
+    assert error.startswith("--private is for a new repository, hf://ours/preset is public already")
 
 
 def test_publishing_at_kaggle(preset: Path, hub: Hub, tmp_path: Path) -> None:
-    assert run(UPLOAD, hub.url, tmp_path, "kaggle://ours/bert/keras/preset", str(preset)) == {}
+    assert publish("kaggle://ours/bert/keras/preset", preset, hub, tmp_path) == {"ours": True}
     blobs = {path.removeprefix("/blobs/"): content for path, content in hub.uploads if path.startswith("/blobs/")}
-    assert blobs == {name: content[:5000] for name, content in FILES.items()}
+    assert blobs == {name: content[:5000] for name, content in FILES.items()} | {"README.md": b"A card."}
     service, created = hub.uploads[-1]
     assert service == "CreateModelInstance"
-    assert sorted(file["token"] for file in created["body"]["files"]) == sorted(f"token of {name}" for name in FILES)
+    assert sorted(file["token"] for file in created["body"]["files"]) == sorted(f"token of {name}" for name in blobs)
 
 
 @pytest.mark.parametrize(
     ("uri", "rule"),
     [
         ("hf://ours/preset@main", "a preset is published at hf://owner/model"),
-        ("kaggle://ours/bert/keras/preset/3", "a preset is published at kaggle://owner/model/framework/variation"),
-        ("ours", "a preset is published at kaggle://, hf:// or a URL"),
+        ("hf://preset", "a preset is published at hf://owner/model"),
+        ("kaggle://ours/bert/keras/preset/3", "a preset is published at kaggle://owner/model/keras/variation"),
+        ("kaggle://ours/bert/pytorch/preset", "a preset is published at kaggle://owner/model/keras/variation"),
+        ("ours", "a preset is published at hf://, kaggle:// or a URL"),
     ],
 )
-def test_publishing_at_a_wrong_handle(uri: str, rule: str, preset: Path) -> None:
+def test_publishing_at_a_wrong_handle(uri: str, rule: str) -> None:
     with pytest.raises(InputError, match=rule):
-        upload_preset(uri, preset)
+        publish_target(uri)
 
 
 def test_half_a_preset_is_not_published(preset: Path) -> None:
-    (preset / "model.weights.h5").unlink()
-    with pytest.raises(InputError, match=r"must hold config\.json and one of model\.weights\.h5"):
-        upload_preset("hf://ours/preset", preset)
+    (preset / "config.json").unlink()
+    with pytest.raises(InputError, match=r"must hold config\.json"):
+        publish_directory(publish_target("hf://ours/preset"), preset, b"", "a message")
 
 
 @pytest.mark.parametrize("scheme", ["hf", "kaggle"])
-def test_publishing_that_is_refused(scheme: str, preset: Path, hub: Hub, tmp_path: Path) -> None:
-    hub.refused["/"] = 403
+def test_publishing_without_a_login_says_how_to_get_one(scheme: str, preset: Path, hub: Hub, tmp_path: Path) -> None:
+    """Before anything is sent."""
+    hub.refused["whoami"] = hub.refused["Hello"] = 401
     uri = {"hf": "hf://ours/preset", "kaggle": "kaggle://ours/bert/keras/preset"}[scheme]
-    error = run(UPLOAD, hub.url, tmp_path, uri, str(preset))["error"]
+    error = publish(uri, preset, hub, tmp_path)["error"]
+    assert error.startswith(f"publishing at {uri} needs a login") and "\n" not in error
+    assert {"hf": "hf auth login", "kaggle": "kagglehub.login()"}[scheme] in error
+    hub.refused.clear()
+    hub.role = "read"
+    if scheme == "hf":
+        assert "needs a token that may write" in publish(uri, preset, hub, tmp_path)["error"]
+    assert hub.uploads == []
+
+
+@pytest.mark.parametrize("scheme", ["hf", "kaggle"])
+def test_publishing_that_is_refused(scheme: str, preset: Path, new_hub: Hub, tmp_path: Path) -> None:
+    new_hub.refused["create" if scheme == "hf" else "StartBlobUpload"] = 403
+    uri = {"hf": "hf://ours/preset", "kaggle": "kaggle://ours/bert/keras/preset"}[scheme]
+    error = publish(uri, preset, new_hub, tmp_path)["error"]
     assert error.startswith(f"the preset must be written to {uri}, it was not: no permission (403)")
+    assert [one for one in new_hub.uploads if "files" in str(one)] == []

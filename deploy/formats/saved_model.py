@@ -29,7 +29,7 @@ def write_saved_model(task: Task, directory: Path) -> list[str]:
         )
     module = tf.Module()
     module.all_variables = [variable.value for variable in task.variables]
-    signatures = {IDS_SIGNATURE: _ids_signature(task)}
+    signatures = {IDS_SIGNATURE: ids_signature(task)}
     if task.preprocessor is not None and isinstance(task.preprocessor.tokenizer, SentencePieceTokenizer):
         encoder = TextEncoder(task.preprocessor)
         module.encoder = encoder
@@ -38,7 +38,8 @@ def write_saved_model(task: Task, directory: Path) -> list[str]:
     return list(signatures)
 
 
-def _ids_signature(task: Any) -> Any:
+def ids_signature(task: Any) -> Any:
+    """The function of a task or a backbone on ids: int32 (B, T) by the names of its inputs to float32 by name."""
     names = [tensor.name for tensor in task.inputs]
     specs = {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in names}
 
@@ -49,13 +50,25 @@ def _ids_signature(task: Any) -> Any:
 
 
 def _outputs(task: Any, output: Any) -> dict[str, Any]:
-    """logits (B, M, vocabulary_size) of a masked LM; logits and scores (B, num_classes) of a classifier; float32."""
+    """logits (B, M, vocabulary_size) of a masked LM; logits and scores (B, num_classes), or of a token classifier
+    (B, T, num_classes); values (B, num_classes) of a regression; start_logits and end_logits (B, T) of a question answerer;
+    sentence_embedding (B, hidden_dim) of a text embedder; what a backbone gives by name; float32."""
+    if task.kind == "backbone":
+        named = output if isinstance(output, dict) else {"sequence_output": output}
+        return {name: tf.cast(value, tf.float32) for name, value in named.items()}
     output = tf.cast(output, tf.float32)
     if task.kind == "masked_lm":
         return {"logits": output}
-    if task.activation is keras.activations.linear:
-        return {"logits": output, "scores": tf.nn.softmax(output)}
-    return {"scores": output}
+    if task.kind == "question_answerer":
+        return {"start_logits": output[..., 0], "end_logits": output[..., 1]}
+    if task.kind == "text_embedder":
+        return {"sentence_embedding": output}
+    if task.kind == "text_classifier" and task.problem == "regression":
+        return {"values": output}
+    if task.kind == "text_classifier" and task.activation is not keras.activations.linear:
+        return {"scores": output}
+    is_multi_label = task.kind == "text_classifier" and task.problem == "multi_label"
+    return {"logits": output, "scores": tf.sigmoid(output) if is_multi_label else tf.nn.softmax(output)}
 
 
 class TextEncoder(tf.Module):

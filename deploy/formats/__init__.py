@@ -1,0 +1,1 @@
+"""Formats that runtimes without Keras load: SavedModel, ONNX, LiteRT."""
