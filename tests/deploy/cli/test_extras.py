@@ -72,6 +72,10 @@ def test_the_table_is_that_of_setup() -> None:
         ("training", ["demo"], "training"),
         ("gcs", ["fill", "gs://bucket/preset", "a"], "gcs"),
         ("huggingface", ["fill", "hf://owner/model", "a"], "huggingface"),
+        ("huggingface", ["publish", "a", "hf://owner/model"], "huggingface"),
+        ("kaggle", ["publish", "a", "kaggle://owner/model/keras/base"], "kaggle"),
+        ("onnx", ["convert", "a", "b", "--to", "onnx"], "onnx"),
+        ("litert", ["convert", "a", "b", "--to", "litert"], "litert"),
     ],
 )
 def test_a_verb_without_its_extra_says_so_in_one_line(
