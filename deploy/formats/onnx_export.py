@@ -173,7 +173,8 @@ def _embedding(graph: OnnxGraph, task: Any, hidden: str) -> str:
         pooled = graph.node("Div", total, count)
     if not task.normalize:
         return pooled
-    length = graph.node("ReduceL2", pooled, graph.constant([1]), keepdims=1)
+    squares = graph.node("ReduceSum", graph.node("Mul", pooled, pooled), graph.constant([1]), keepdims=1)
+    length = graph.node("Sqrt", squares)
     return graph.node("Div", pooled, graph.node("Max", length, graph.constant(1e-12)))
 
 
