@@ -23,6 +23,7 @@ from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
+from clozekit.model.training.run_length import describe_length, in_steps
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
@@ -57,7 +58,7 @@ class Run(TrainingRun[dict[str, float]]):
     task: MaskedLM
 
     def __init__(self, config: RunSettings, workers: Workers | None = None) -> None:
-        self.config = config
+        self.config = config = in_steps(config)
         self.settings = config.loop()
         self._lock = RunLock()
         self.directory = config.directory.rstrip("/")
@@ -113,6 +114,10 @@ class Run(TrainingRun[dict[str, float]]):
 
     def to_yaml(self) -> str:
         return self.config.to_yaml()
+
+    @property
+    def length(self) -> str:
+        return describe_length(self.config.train, self.stages, self.manifests)
 
     def begin_anew(self) -> None:
         if self.config.init_from is not None and self.architecture.source is not None:

@@ -35,6 +35,8 @@ class Trained(Protocol):
     objective: Objective
     has_stopped: bool
 
+    @property
+    def length(self) -> str: ...
     def flops_per_token(self, stage: int) -> float: ...
     def batches_from(self, stage_index: int, row: int) -> Iterator[dict[str, tf.Tensor]]: ...
     def run_loop(
@@ -70,7 +72,8 @@ class TrainingLoop:
 
     def train(self) -> dict[str, float]:
         """Returns the last validation metrics. Raises StoppedError on a signal, when everything is saved."""
-        steps, start = self._settings.steps, self._position.global_step
+        steps = None if self._settings.hours is not None else self._settings.steps
+        start = self._position.global_step
         chief = self._run.workers.is_chief
         with progress_bar(
             total=steps, initial=start, desc="training", unit=" steps", smoothing=0.05, disable=not chief
@@ -193,7 +196,7 @@ class TrainingLoop:
             checkpoints.wait()
             raise StoppedError(
                 f"stopped by {'another worker' if signal is None else signal.name}, saved at step"
-                f" {self._position.global_step} of {self._settings.steps}; run it again to resume"
+                f" {self._position.global_step} of {self._run.length}; run it again to resume"
             )
 
     def _is_best(self, loss: float | None) -> bool:

@@ -60,6 +60,11 @@ class TrainingRun(ABC, Generic[Result]):
         """The whole configuration."""
 
     @property
+    @abstractmethod
+    def length(self) -> str:
+        """How long the run is, for people."""
+
+    @property
     def vocabulary_size(self) -> int:
         """Rows of the vocabulary in the preset of the run."""
         return int(self.task.backbone.vocabulary_size)
@@ -155,7 +160,9 @@ class TrainingRun(ABC, Generic[Result]):
         if position.global_step >= steps:
             self.say(f"already trained to step {position.global_step}")
         elif position.global_step:
-            self.say(f"going on from step {position.global_step} of {steps}")
+            self.say(f"going on from step {position.global_step} of {self.length}")
+        else:
+            self.say(f"length: {self.length}")
         chief = self.workers.is_chief
         if chief:
             tf.io.gfile.makedirs(self.directory)

@@ -124,8 +124,16 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         cut = f", {rows.num_full():,} of them as long or longer" if rows.num_full() else ""
         return (
             f"{len(rows):,} examples of up to {rows.sequence_length} tokens{cut}; {self.task.count_params():,} parameters,"
-            f" {self.settings.steps:,} steps of {self.config.train.global_batch_size}"
+            f" {self.length}, {self.config.train.global_batch_size} examples a step"
         )
+
+    @property
+    def length(self) -> str:
+        train = self.config.train
+        if train.hours is not None:
+            return f"{train.hours:g} hours of training"
+        epochs = self.settings.steps * train.global_batch_size / len(self._train_rows)
+        return f"{self.settings.steps:,} steps = {epochs:,.1f} epochs"
 
     def to_yaml(self) -> str:
         return self.config.to_yaml()

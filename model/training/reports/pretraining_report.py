@@ -210,7 +210,7 @@ def write_run_report(run: Run, metrics: dict[str, float]) -> str:
     model = run.config.model
     summary = (
         f"{str(model.family).upper()}, {model.num_layers} layers of {model.hidden_dim}, {run.task.count_params():,} parameters,"
-        f" {run.config.train.steps:,} steps of {run.config.train.global_batch_size} rows"
+        f" {run.length}, {run.config.train.global_batch_size} rows a step"
     )
     report = Report(
         "Clozekit training run",

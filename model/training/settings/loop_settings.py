@@ -1,6 +1,6 @@
 """The groups of settings that pretraining and fine-tuning have alike: optimizer, checkpoints, divergence, cluster, log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ OPTIMIZERS = tuple(
         if path.stem not in ("__init__", "optimizer")
     )
 )
+# How long a run is, in one of these.
+LENGTHS = ("steps", "epochs", "tokens", "hours")
+# As int32 steps are counted on the device.
+MAX_STEPS = 2**31 - 1
 SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
 
 
@@ -239,6 +243,30 @@ def check_batches(global_batch_size: int, micro_batch_size: int | None, steps_pe
     check("train.global_batch_size must be a multiple of train.micro_batch_size", divides, global_batch_size, micro)
     pieces = global_batch_size // micro
     check(f"a step has at most {MAX_MICRO_BATCHES} micro-batches", pieces <= MAX_MICRO_BATCHES, pieces)
+
+
+def check_lengths(given: Mapping[str, float | None]) -> None:
+    """Raises InputError unless exactly one of the lengths of a run, by their names, is given and it can be one."""
+    there = {name: value for name, value in given.items() if value is not None}
+    for name, value in there.items():
+        if name == "steps":
+            check_count("train.steps", int(value))
+        check(f"train.{name} must be above 0", value > 0, value)
+    *others, last = (f"train.{name}" for name in given)
+    rule = f"a run has one length, in {', '.join(others)} or {last}"
+    received = [f"train.{name}={value:g}" for name, value in there.items()]
+    check(rule, len(there) == 1, *received, advice="leave the others out")
+
+
+def one_length(fields: dict[str, Any], changes: Sequence[str]) -> None:
+    """Takes the length of the file out of the nested `fields` where a change such as "train.epochs=3" gives one in another
+    unit."""
+    keys = [change.partition("=") for change in changes]
+    changed = {key.removeprefix("train.") for key, _, value in keys if key.startswith("train.") and value != "null"}
+    train = fields.get("train")
+    if changed & {*LENGTHS} and isinstance(train, dict):
+        for name in {*LENGTHS} - changed:
+            train.pop(name, None)
 
 
 def check_count(name: str, value: int) -> None:
