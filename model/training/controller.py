@@ -16,7 +16,7 @@ from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.datasets import check_all_shards, check_family, read_datasets
+from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, read_datasets
 from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
@@ -31,7 +31,8 @@ from clozekit.model.training.training_run import TrainingRun
 
 
 class Run(TrainingRun[dict[str, float]]):
-    """One run of `clozekit train`, built and checked; `train` does it and returns the last validation metrics.
+    """One run of `clozekit train`, built and checked; `train` does it and returns the last validation
+    metrics, none where the dataset has no validation split.
 
     Everything of the run goes into `config.directory`: checkpoints, the log, the report, the preset. `train` goes on from the
     newest checkpoint there.
@@ -94,16 +95,24 @@ class Run(TrainingRun[dict[str, float]]):
         self._masking = masking_options(config, self.manifest, self.tokenizer)
         sha256 = "+".join(manifest.dataset_sha256 for manifest in self.manifests.values())
         self.checkpoints = self.open_checkpoints(self._optimizer, {**config.course(), "dataset_sha256": sha256})
+        self.evaluator = self._evaluator()
+        self.measures = self.evaluator is not None
+
+    def _evaluator(self) -> masked_lm_objective.Evaluator | None:
+        """What measures on the validation split; None where the dataset has none."""
+        config, split = self.config, self.manifest.splits.get("validation")
+        if split is None:
+            return None
         batches = validation_batches(
             config.dataset,
             self.manifest,
             self._masking.for_validation(config.masking.validation_rate),
-            min(config.train.global_batch_size, self.manifest.splits["validation"].rows),
+            min(config.train.global_batch_size, split.rows),
             config.evaluate.max_rows,
             options=config.reader,
         )
         with damage_named(config.dataset, self.manifest):
-            self.evaluator = masked_lm_objective.Evaluator(self.task, batches, config.train.xla)
+            return masked_lm_objective.Evaluator(self.task, batches, config.train.xla)
 
     def _longest_row(self) -> int:
         return max(manifest.sequence_length for manifest in self.manifests.values())
@@ -118,6 +127,14 @@ class Run(TrainingRun[dict[str, float]]):
     @property
     def length(self) -> str:
         return describe_length(self.config.train, self.stages, self.manifests)
+
+    def warnings(self) -> list[str]:
+        if self.measures:
+            return []
+        return [
+            f"warning: {self.config.dataset} has no validation split, so nothing says how good the model gets: no validation"
+            f" loss, no best checkpoint, no measures in the report; {MORE_DOCUMENTS}"
+        ]
 
     def begin_anew(self) -> None:
         if self.config.init_from is not None and self.architecture.source is not None:
@@ -164,8 +181,9 @@ class Run(TrainingRun[dict[str, float]]):
         return shapes
 
     def evaluate(self) -> dict[str, float]:
-        """Loss (nats a masked token), perplexity and accuracy on the validation split, with the weights as they are."""
-        return self.evaluator.run()
+        """Loss (nats a masked token), perplexity and accuracy on the validation split, with the weights as they are; nothing
+        where there is no such split."""
+        return {} if self.evaluator is None else self.evaluator.run()
 
     def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:
         return (

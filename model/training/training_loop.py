@@ -34,6 +34,7 @@ class Trained(Protocol):
     stages: tuple[Stage, ...]
     objective: Objective
     has_stopped: bool
+    measures: bool
 
     @property
     def length(self) -> str: ...
@@ -81,7 +82,7 @@ class TrainingLoop:
             while not self._is_over():
                 metrics: dict[str, float] | None = None
                 trouble = self._advance()
-                if trouble is None and self._due(self._settings.evaluate_every_steps):
+                if trouble is None and self._run.measures and self._due(self._settings.evaluate_every_steps):
                     metrics, trouble = self._evaluate()
                 if trouble is not None:
                     self._mend(trouble)

@@ -37,7 +37,7 @@ class TrainingRun(ABC, Generic[Result]):
     """Base of pretraining and fine-tuning, which set the attributes when they are made. Result: what `train` returns.
 
     made_by: the verb that writes such directories; more_files: what it writes besides what every run of its kind does.
-    has_stopped: whether going on would bring nothing better.
+    has_stopped: whether going on would bring nothing better. measures: whether there is something to evaluate on.
     """
 
     made_by: str
@@ -52,6 +52,7 @@ class TrainingRun(ABC, Generic[Result]):
     checkpoints: Checkpoints
     step: TrainStep
     has_stopped: bool = False
+    measures: bool = True
     _lock: RunLock
     _optimizer: Optimizer
 
@@ -68,6 +69,10 @@ class TrainingRun(ABC, Generic[Result]):
     def vocabulary_size(self) -> int:
         """Rows of the vocabulary in the preset of the run."""
         return int(self.task.backbone.vocabulary_size)
+
+    def warnings(self) -> list[str]:
+        """What has to be said before the first step."""
+        return []
 
     @abstractmethod
     def begin_anew(self) -> None:
@@ -163,6 +168,9 @@ class TrainingRun(ABC, Generic[Result]):
             self.say(f"going on from step {position.global_step} of {self.length}")
         else:
             self.say(f"length: {self.length}")
+        if position.global_step < steps:
+            for line in self.warnings():
+                self.say(line)
         chief = self.workers.is_chief
         if chief:
             tf.io.gfile.makedirs(self.directory)
