@@ -1,8 +1,9 @@
 """Pretraining: builds a run from its configuration and its dataset, and saves its preset."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -15,15 +16,18 @@ from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
+from clozekit.model.training.callbacks import Callback, Callbacks
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, read_datasets
 from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
-from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory
+from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
+from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory, name_of
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_length import describe_length, in_steps
+from clozekit.model.training.settings.run_file import load_config
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
@@ -38,8 +42,9 @@ class Run(TrainingRun[dict[str, float]]):
     newest checkpoint there.
 
     Args:
-        config: what `load_config` gave.
+        config: what `load_config` gave, or the path of a YAML file.
         workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+        callbacks: what is called while it trains.
 
     Raises:
         InputError: for a dataset that is missing, damaged or not the tokenizer's, a directory or a preset that Clozekit did
@@ -47,7 +52,7 @@ class Run(TrainingRun[dict[str, float]]):
 
     Example:
 
-        >>> from clozekit.model.training.controller import Run
+        >>> from clozekit.model.training import Run
         >>> from clozekit.model.training.settings.run_file import load_config
         >>> sizes = [f"model.{name}={value}" for name, value in small.items() if name != "max_sequence_length"]
         >>> run = Run(load_config("tiny/config.yaml", [*sizes, "train.steps=2", "train.xla=false"]))
@@ -58,9 +63,22 @@ class Run(TrainingRun[dict[str, float]]):
     made_by = TRAIN
     task: MaskedLM
 
-    def __init__(self, config: RunSettings, workers: Workers | None = None) -> None:
+    def __init__(
+        self, config: RunSettings | str | Path, workers: Workers | None = None, callbacks: Sequence[Callback] = ()
+    ) -> None:
+        if not isinstance(config, RunSettings):
+            config = load_config(config)
         self.config = config = in_steps(config)
         self.settings = config.loop()
+        self.own_functions = own_names(
+            {
+                "optimizer.name": config.optimizer.name,
+                "optimizer.schedule": config.optimizer.schedule,
+                "masking.strategy": config.masking.strategy,
+                "objective": config.objective,
+            }
+        )
+        check_optimizer(config.optimizer)
         self._lock = RunLock()
         self.directory = config.directory.rstrip("/")
         self.preset_directory = config.preset or f"{self.directory}/preset"
@@ -75,6 +93,7 @@ class Run(TrainingRun[dict[str, float]]):
         check_family(self.architecture.family, self.tokenizer)
         self.config = config = spelled_out(config, self.architecture)
         self.workers = start_workers(config.cluster) if workers is None else workers
+        self.callbacks = Callbacks(self, callbacks, self.workers.is_chief)
         if self.workers.is_chief:
             check_all_shards(config, self.manifests)
         strategy = self.workers.strategy
@@ -90,8 +109,8 @@ class Run(TrainingRun[dict[str, float]]):
             self.task = build_task(config, self.architecture)
             give_preprocessor(self.task, self.tokenizer, self.architecture, config.masking)
             self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer, config.train.xla)
-        self.objective = masked_lm_objective.OBJECTIVE
         self.step = pretraining_step(self.task, self._optimizer, config, strategy)
+        self.objective = self.step.objective
         self._masking = masking_options(config, self.manifest, self.tokenizer)
         sha256 = "+".join(manifest.dataset_sha256 for manifest in self.manifests.values())
         self.checkpoints = self.open_checkpoints(self._optimizer, {**config.course(), "dataset_sha256": sha256})
@@ -123,6 +142,10 @@ class Run(TrainingRun[dict[str, float]]):
 
     def to_yaml(self) -> str:
         return self.config.to_yaml()
+
+    @property
+    def name(self) -> str:
+        return self.config.name or name_of(self.directory)
 
     @property
     def length(self) -> str:
@@ -207,4 +230,7 @@ def pretraining_step(
     """The step of a masked LM as its configuration has it."""
     rate = config.masking.train_rate
     sizes = BatchSizes(config.reader.bins_for, functools.partial(num_predictions, mask_selection_rate=rate))
-    return TrainStep(task, masked_lm_objective.OBJECTIVE, optimizer, config.loop(), stages_of(config), sizes, strategy)
+    objective = masked_lm_objective.OBJECTIVE
+    if config.objective is not None:
+        objective = objective_of(config.objective, objective)
+    return TrainStep(task, objective, optimizer, config.loop(), stages_of(config), sizes, strategy)

@@ -14,6 +14,7 @@ from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
 from clozekit.model.tasks.text_classifier import TextClassifier
+from clozekit.model.training.callbacks import Callback, Callbacks
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.finetuning.encoded_rows import EncodedRows, encode_rows, lengths_of_run, training_batches
 from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_finetune_data
@@ -22,17 +23,19 @@ from clozekit.model.training.flops import Dimensions
 from clozekit.model.training.memory_limits import check_step_fits
 from clozekit.model.training.objectives.objective import objective_named
 from clozekit.model.training.optimizers.optimizer import Optimizer
+from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
 from clozekit.model.training.run_directory.run_files import (
     FINETUNE,
     MODEL,
     PREDICTIONS,
     RESULT_FILE,
     check_run_directory,
+    name_of,
 )
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, Entry, MetricsLog, NoLog, read_metrics
 from clozekit.model.training.run_directory.small_files import read_text, write_text
-from clozekit.model.training.settings.finetune_settings import FinetuneSettings
+from clozekit.model.training.settings.finetune_settings import FinetuneSettings, load_finetune_config
 from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun
@@ -53,8 +56,9 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
     """One run of `clozekit finetune`, built and checked, its files first; `train` does it and returns its result.
 
     Args:
-        config: what `load_finetune_config` gave.
+        config: what `load_finetune_config` gave, or the path of a YAML file.
         workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+        callbacks: what is called while it trains.
 
     Raises:
         InputError: for files that can't be read, labels that don't fit, a preset that can't be had, steps that don't fit into
@@ -76,17 +80,30 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
     made_by = FINETUNE
     task: TextClassifier
 
-    def __init__(self, config: FinetuneSettings, workers: Workers | None = None) -> None:
+    def __init__(
+        self, config: FinetuneSettings | str | Path, workers: Workers | None = None, callbacks: Sequence[Callback] = ()
+    ) -> None:
+        if not isinstance(config, FinetuneSettings):
+            config = load_finetune_config(str(config))
         self.config = config
         self._lock = RunLock()
         self.directory = config.directory.rstrip("/")
         self.preset_directory = config.preset or f"{self.directory}/preset"
+        self.own_functions = own_names(
+            {
+                "optimizer.name": config.optimizer.name,
+                "optimizer.schedule": config.optimizer.schedule,
+                "objective": config.objective,
+            }
+        )
+        check_optimizer(config.optimizer)
         self.data: FinetuneData = read_finetune_data(config)
         self.more_files = self._prediction_files()
         check_run_directory(self.directory, FINETUNE, self.more_files)
         check_preset_target(self.preset_directory, config.init_from)
         check_preset_target(f"{self.directory}/{MODEL}", config.init_from)
         self.workers = start_workers(config.cluster) if workers is None else workers
+        self.callbacks = Callbacks(self, callbacks, self.workers.is_chief)
         self.settings = config.loop(len(self.data.train.labels), bool(tf.config.list_physical_devices("GPU")))
         batch_size, micro = config.train.global_batch_size, config.train.micro_batch_size
         self.stages = (Stage(0, self.settings.steps, config.data.train, batch_size, micro, 0),)
@@ -106,6 +123,8 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         self._validation_rows = [encode_rows(split.examples, preprocessor) for split in self.data.validation]
         self._test_rows = [encode_rows(examples, preprocessor) for examples in self.data.test]
         self.objective = objective_named(config.task)
+        if config.objective is not None:
+            self.objective = objective_of(config.objective, self.objective)
         self._lengths = lengths_of_run(self._train_rows, config.seed, batch_size, self.settings.steps)
         sizes = BatchSizes(lambda _: self._lengths, lambda _: 0)
         self.step = TrainStep(self.task, self.objective, self._optimizer, self.settings, self.stages, sizes, strategy)
@@ -126,6 +145,10 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
             f"{len(rows):,} examples of up to {rows.sequence_length} tokens{cut}; {self.task.count_params():,} parameters,"
             f" {self.length}, {self.config.train.global_batch_size} examples a step"
         )
+
+    @property
+    def name(self) -> str:
+        return self.config.name or name_of(self.directory)
 
     @property
     def length(self) -> str:

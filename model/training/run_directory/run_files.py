@@ -1,5 +1,7 @@
 """Which files of a run's directory are the run's own: what it may replace and remove there, and what is in its way."""
 
+import os
+import posixpath
 import re
 from collections.abc import Callable, Iterable
 
@@ -33,6 +35,12 @@ _INSIDE = re.compile(
     rf"{CHECKPOINTS}/step-\d{{8}}(\.damaged(\.[0-9a-f]{{16}})?)?/({_IN_CHECKPOINT.pattern})"
     rf"|{EVENTS}/(train|validation)/events\.out\.tfevents\..+{re.escape(EVENTS_SUFFIX)}"
 )
+
+
+def name_of(directory: str) -> str:
+    """What a run is called that was given no name: as its directory."""
+    path = directory if "://" in directory else os.path.abspath(directory)
+    return posixpath.basename(path.rstrip("/")) or "run"
 
 
 def check_run_directory(directory: str, made_by: str, more: Iterable[str] = ()) -> None:

@@ -22,6 +22,7 @@ from clozekit.model.training.settings.loop_settings import (
     LoopSettings,
     OptimizerSettings,
     check_batches,
+    check_choice_or_own,
     check_lengths,
     flattened,
     one_length,
@@ -247,8 +248,10 @@ class FinetuneSettings:
     """One fine-tuning. The defaults are the middle of what BERT's paper searched for GLUE (Devlin et al. 2018, A.3).
 
     init_from: the preset to start from; directory: where everything goes; preset: where the best classifier goes,
-    `directory`/preset if not given. data: the files. task: "classification" or "regression" (labels are numbers). metric: what
-    decides which weights are best; accuracy or pearson if not given. seed: of the new head, the order and dropout.
+    `directory`/preset if not given. name: what the run is called where several are looked at; that of its directory if not given.
+    data: the files. task: "classification" or "regression" (labels are numbers). metric: what
+    decides which weights are best; accuracy or pearson if not given. objective: module:function for a loss of one's own;
+    that of the task if not given. seed: of the new head, the order and dropout.
     sequence_length: the most tokens of an example; the rest of it is cut off; 128 or the model's positions if not given.
     patience: evaluations without a better one after which it stops early. train, optimizer, checkpoint, evaluate,
     divergence, cluster, log: groups of settings, with the names of a pretraining's.
@@ -270,8 +273,10 @@ class FinetuneSettings:
     directory: str
     data: DataSettings
     preset: str | None = None
+    name: str | None = None
     task: str = "classification"
     metric: str | None = None
+    objective: str | None = None
     seed: int = 0
     sequence_length: int | None = None
     patience: int = 3
@@ -286,6 +291,8 @@ class FinetuneSettings:
     def __post_init__(self) -> None:
         check_choice("task", self.task, ("classification", "regression"))
         check_metric(self.deciding_metric, self.task)
+        if self.objective is not None:
+            check_choice_or_own("objective", self.objective, ())
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check("patience must be at least 1", self.patience >= 1, self.patience)
         rule = "data.labels are the names of classes, a regression has none"
@@ -331,7 +338,7 @@ class FinetuneSettings:
 
 
 _NO_PART_OF_THE_COURSE = (
-    *("directory", "preset", "checkpoint", "divergence", "cluster", "log"),
+    *("directory", "preset", "name", "checkpoint", "divergence", "cluster", "log"),
     *("data.train", "data.validation", "data.test", "data.folder"),
 )
 

@@ -1,5 +1,6 @@
 """The groups of settings that pretraining and fine-tuning have alike: optimizer, checkpoints, divergence, cluster, log."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ OPTIMIZERS = tuple(
         if path.stem not in ("__init__", "optimizer")
     )
 )
+# What stands for a function of the user's own.
+_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 # How long a run is, in one of these.
 LENGTHS = ("steps", "epochs", "tokens", "hours")
 # As int32 steps are counted on the device.
@@ -31,11 +34,11 @@ SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle
 class OptimizerSettings:
     """AdamW or LAMB. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases.
 
-    name: adamw or lamb. learning_rate: the peak. beta_1, beta_2, epsilon, weight_decay: of the rule. clip_norm: the global
+    name: adamw, lamb, or module:function for a rule of one's own. learning_rate: the peak. beta_1, beta_2, epsilon, weight_decay: of the rule. clip_norm: the global
     norm that gradients are clipped to.
     schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
     line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
-    1 - square root (warmup_stable_decay). one_cycle has its own rise. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
+    1 - square root (warmup_stable_decay). one_cycle has its own rise. module:function is a schedule of one's own. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
     decay_power: of the polynomial. ema_decay: keeps a running average of the weights, to which each update adds 1 - ema_decay of
     the new ones (more at first: with n updates behind it keeps at most n / (n + 9)); evaluations, the preset and whoever
     loads a checkpoint have the average then, training goes on from the weights themselves. None: no average.
@@ -67,8 +70,8 @@ class OptimizerSettings:
     ema_decay: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice("optimizer.name", self.name, OPTIMIZERS)
-        check_choice("optimizer.schedule", self.schedule, SCHEDULES)
+        check_choice_or_own("optimizer.name", self.name, OPTIMIZERS)
+        check_choice_or_own("optimizer.schedule", self.schedule, SCHEDULES)
         for name in ("learning_rate", "clip_norm", "decay_power", "epsilon"):
             check(f"optimizer.{name} must be above 0", getattr(self, name) > 0, getattr(self, name))
         check("optimizer.weight_decay must be at least 0", self.weight_decay >= 0, self.weight_decay)
@@ -243,6 +246,12 @@ def check_batches(global_batch_size: int, micro_batch_size: int | None, steps_pe
     check("train.global_batch_size must be a multiple of train.micro_batch_size", divides, global_batch_size, micro)
     pieces = global_batch_size // micro
     check(f"a step has at most {MAX_MICRO_BATCHES} micro-batches", pieces <= MAX_MICRO_BATCHES, pieces)
+
+
+def check_choice_or_own(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raises InputError unless `value` is one of the choices, or can name a function of the user's own."""
+    rule = f"{name} must be {', '.join(choices)}{' or ' if choices else ''}module:function"
+    check(rule, value in choices or _OWN.fullmatch(value) is not None, value)
 
 
 def check_lengths(given: Mapping[str, float | None]) -> None:

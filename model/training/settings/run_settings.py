@@ -17,6 +17,7 @@ from clozekit.model.training.settings.loop_settings import (
     LoopSettings,
     OptimizerSettings,
     check_batches,
+    check_choice_or_own,
     check_lengths,
     flattened,
 )
@@ -145,8 +146,8 @@ _FROM_SCRATCH: dict[str, Any] = {
 class MaskingSettings:
     """Masking 30% in training and 15% in evaluation: Wettig et al. 2022 (arXiv 2202.08005) and the paper of BERT.
 
-    strategy: what is masked in training: single tokens, whole_word, span (SpanBERT's) or ngram (ALBERT's); evaluation
-    masks single tokens always, so that runs compare. num_slots: predictions a row has room for; as many as the rate can
+    strategy: what is masked in training: single tokens, whole_word, span (SpanBERT's), ngram (ALBERT's), or what a function of
+    one's own selects (module:function); evaluation masks single tokens always, so that runs compare. num_slots: predictions a row has room for; as many as the rate can
     ask for if not given. What finds no room is counted in the log. train_rate, validation_rate: shares of a row's tokens that
     are selected. mask_token_rate, random_token_rate: shares of those that become the mask token, and a random one.
 
@@ -172,7 +173,7 @@ class MaskingSettings:
     def __post_init__(self) -> None:
         for name in ("train_rate", "validation_rate"):
             check(f"masking.{name} must be above 0 and at most 1", 0 < getattr(self, name) <= 1, getattr(self, name))
-        check_choice("masking.strategy", self.strategy, ("token", "whole_word", "span", "ngram"))
+        check_choice_or_own("masking.strategy", self.strategy, ("token", "whole_word", "span", "ngram"))
         check("masking.num_slots must be at least 1", self.num_slots is None or self.num_slots >= 1, self.num_slots)
         for name in ("mask_token_rate", "random_token_rate"):
             check(f"masking.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
@@ -330,11 +331,12 @@ class RunSettings:
     """One run of `clozekit train`.
 
     dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
-    tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
+    name: what the run is called where several are looked at; that of its directory if not given. tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
     `directory`/preset when not given. init_from: a preset, or a run or a checkpoint of it, whose model this one begins with:
     its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
     from them and does not look at it. seed: of weights, order, masks and
-    dropout. model, reader, masking, train, optimizer, checkpoint, evaluate, divergence, cluster, log: groups of settings.
+    dropout. objective: module:function for a loss of one's own; cross-entropy of the masked tokens if not given, which evaluations
+    measure always. model, reader, masking, train, optimizer, checkpoint, evaluate, divergence, cluster, log: groups of settings.
 
     Raises:
         InputError: for a seed that is not from 0 to 2**32 - 1.
@@ -352,7 +354,9 @@ class RunSettings:
     tokenizer: str | None = None
     preset: str | None = None
     init_from: str | None = None
+    name: str | None = None
     seed: int = 0
+    objective: str | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
     masking: MaskingSettings = field(default_factory=MaskingSettings)
@@ -366,6 +370,8 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
+        if self.objective is not None:
+            check_choice_or_own("objective", self.objective, ())
         if self.init_from is None:
             extends = self.model.extend_positions
             check("model.extend_positions is for the positions of init_from", extends is None, extends)
@@ -402,6 +408,7 @@ class RunSettings:
 
 
 _NO_PART_OF_THE_COURSE = (
+    "name",
     "directory",
     "dataset",
     "tokenizer",
