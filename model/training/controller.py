@@ -35,9 +35,9 @@ from clozekit.model.training.training_run import TrainingRun
 
 
 class Run(TrainingRun[dict[str, float]]):
-    """One run of `clozekit train`, built and checked; `train` does it and returns the last validation
-    metrics, none where the dataset has no validation split.
+    """One run of `clozekit train`, built and checked; `train` does it.
 
+    It returns the last validation metrics, none where the dataset has no validation split.
     Everything of the run goes into `config.directory`: checkpoints, the log, the report, the preset. `train` goes on from the
     newest checkpoint there.
 

@@ -42,11 +42,13 @@ PIPELINES = {
 }
 TRAINER = {
     "layers.masked_lm_head": "MaskedLMHead",
+    "masking.mask_rows": "RowsToMask",
     "layers.masked_lm_mask_generator": "MaskedLMMaskGenerator",
     "layers.transformer_layers": "PositionEmbedding TokenAndPositionEmbedding TransformerEncoder",
     "preprocessing.multi_segment_packer": "MultiSegmentPacker",
     "reading.dataset_reader": "training_batches validation_batches",
     "tasks.fill_mask": "Guess",
+    "training.callbacks": "Callback",
     "training.controller": "Run",
     "training.evaluate_preset": "evaluate_dataset evaluate_texts",
     "training.finetuning.finetune": "FinetuneRun",
