@@ -86,7 +86,7 @@ ARROWS = {
     " pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
     " pipelines/text_files tokenizers/families tokenizers/storage",
     "deploy/flex_template": "deploy/cli deploy/submit",
-    "model/training/optimizers": "model/training/cluster model/training/settings",
+    "model/training/optimizers": "model/common model/training/cluster model/training/settings",
 }
 # What goes up: `from_preset` of a class asks what knows all classes, on first use.
 DOORS = {
