@@ -190,10 +190,10 @@ def run_tiles(metrics: dict[str, float], log: Sequence[Entry], baseline: float |
     costs = [entry["cost"] for entry in training if isinstance(entry.get("cost"), int | float)]
     tiles: list[tuple[str, str | None]] = [
         ("validation loss", f"{metrics['loss']:.3f}" if metrics else None),
-        ("perplexity", f"{metrics['perplexity']:.1f}" if metrics else None),
+        ("perplexity", f"{metrics['perplexity']:,.1f}" if metrics else None),
         ("masked accuracy", f"{metrics['accuracy']:.1%}" if metrics else None),
         ("commonest token", None if baseline is None else f"{baseline:.1%}"),
-        ("tokens seen", f"{max((entry.get('tokens_seen') or 0 for entry in training), default=0) / 1e6:.2f} M"),
+        ("tokens seen", f"{max((entry.get('tokens_seen') or 0 for entry in training), default=0) / 1e6:,.2f} M"),
         ("tokens a second", None if speed is None else f"{speed:,.0f}"),
         ("useful tokens", None if useful is None else f"{useful:.1%}"),
         ("data wait", None if wait is None else f"{wait:.1%}"),

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clozekit.model.training.run_directory.run_log import Entry
+from clozekit.tokenizers.common.page_style import day, in_colors_of_the_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.ticker import StrMethodFormatter
 
-TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = "#8fb3f5", "#1d4ed8", "#b45309"
-_INK, _GRID = "#334155", "#e2e8f0"
+TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = day("bar-soft"), day("bar"), day("level")
+_INK, _GRID = day("axis"), day("line")
 # More points than a chart has pixels only make the page heavy.
 MAX_POINTS = 400
 
@@ -66,7 +67,7 @@ def line_chart(
         return ""
 
     def draw(axes: "Axes") -> None:
-        from matplotlib.ticker import PercentFormatter
+        from matplotlib.ticker import MaxNLocator, PercentFormatter
 
         for curve in curves:
             marker = curve.marker or ("o" if len(curve.steps) == 1 else None)
@@ -76,8 +77,13 @@ def line_chart(
         if percent:
             values = [value for curve in curves for value in curve.values if not math.isnan(value)]
             # Room for the legend above the curves.
-            axes.set_ylim(min([0.0, *values]), 1.3 * max([0.01, *values, *([baseline[1]] if baseline else [])]))
+            axes.set_ylim(min([0.0, *values]), 1.5 * max([0.01, *values, *([baseline[1]] if baseline else [])]))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        elif (
+            max((abs(value) for curve in curves for value in curve.values if math.isfinite(value)), default=0) >= 10_000
+        ):
+            axes.yaxis.set_major_formatter(_thousands())
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(_thousands())
         axes.set_xlabel("step")
         axes.set_ylabel(y_label)
@@ -99,7 +105,7 @@ def bar_chart(title: str, starts: Sequence[int], counts: Sequence[int], width: i
     return svg(draw, title)
 
 
-def svg(draw: Callable[["Axes"], None], title: str, width: float = 5.6, height: float = 3.0) -> str:
+def svg(draw: Callable[["Axes"], None], title: str, width: float = 4.6, height: float = 2.6) -> str:
     """An inline SVG of what `draw(axes)` draws."""
     import matplotlib
 
@@ -113,6 +119,7 @@ def svg(draw: Callable[["Axes"], None], title: str, width: float = 5.6, height: 
         "font.size": 10,
         "axes.edgecolor": _GRID,
         "axes.labelcolor": _INK,
+        "text.color": _INK,
         "xtick.color": _INK,
         "ytick.color": _INK,
         "axes.spines.top": False,
@@ -128,7 +135,7 @@ def svg(draw: Callable[["Axes"], None], title: str, width: float = 5.6, height: 
         target = io.StringIO()
         figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
         pyplot.close(figure)
-    text = target.getvalue()
+    text = in_colors_of_the_page(target.getvalue())
     # The name is read out to who does not see the picture.
     named = f'<svg role="img" aria-label="{html.escape(title)}"'
     return named + text[text.index("<svg") + len("<svg") :]
