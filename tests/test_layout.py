@@ -82,8 +82,8 @@ ARROWS = {
     " pipelines/storage tokenizers/settings tokenizers/storage",
     # Nothing imports the command but the template that runs it.
     "deploy/cli": "deploy deploy/adapt deploy/demo deploy/doctor deploy/submit model/presets model/tasks model/training"
-    " model/training/cluster model/training/finetuning model/training/reports model/training/settings"
-    " pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
+    " model/training/cluster model/training/finetuning model/training/reports model/training/run_directory"
+    " model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
     " pipelines/text_files tokenizers/families tokenizers/storage",
     "deploy/flex_template": "deploy/cli deploy/submit",
     "model/training/optimizers": "model/common model/training/cluster model/training/settings",

@@ -26,7 +26,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Compared:
-    """A run in numbers. final_loss, best_loss: on the validation split, None where it was not measured; best_step: of the latter.
+    """A run in numbers. tokens_per_second: the median of the log. final_loss,
+    best_loss: on the validation split, None where it was not measured; best_step: of the latter.
     metric: what decides in a fine-tuning, and its best value. reached: when the loss that was asked for was first measured."""
 
     name: str
@@ -82,7 +83,9 @@ def _compared(run: RunState, name: str, loss: float | None) -> Compared:
         run.kind,
         run.state,
         end,
-        end.tokens / end.seconds if end.seconds else None,
+        middle(
+            [value for entry in run.of_kind("train") if (value := _number(entry.get("tokens_per_second"))) is not None]
+        ),
         validation[-1]["loss"] if validation else None,
         best["loss"] if best else None,
         best["step"] if best else None,
@@ -90,6 +93,11 @@ def _compared(run: RunState, name: str, loss: float | None) -> Compared:
         max(values, default=None),
         None if reached is None else at_step(points, reached["step"]),
     )
+
+
+def middle(values: Sequence[float]) -> float | None:
+    """The median: the first look, which compiles, does not count."""
+    return sorted(values)[len(values) // 2] if values else None
 
 
 def deciding_metric(run: RunState) -> str | None:

@@ -38,7 +38,7 @@ def verdict(run: RunState) -> str:
             if run.saved_step is None
             else f"its last checkpoint is of step {run.saved_step:,}"
         )
-        return f"ended without a word at step {run.step:,} (killed, crashed, or refused); {saved}; {again}"
+        return f"ended at step {run.step:,} by an error or a kill, its own screen says which; {saved}; {again}"
     if hangs(run):
         return (
             f"at work, but silent for {duration(run.silent_seconds or 0.0)}, where a line comes every"

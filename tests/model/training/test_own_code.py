@@ -22,6 +22,7 @@ from clozekit.model.training.callbacks import Watched
 from clozekit.model.training.cluster.endings import StoppedError
 from clozekit.model.training.finetuning import FinetuneRun
 from clozekit.model.training.own_functions import check_optimizer, masking_function
+from clozekit.model.training.run_directory.run_state import read_run
 from clozekit.model.training.settings.loop_settings import OptimizerSettings
 from clozekit.model.training.settings.run_settings import MaskingSettings, RunSettings
 from clozekit.pipelines.dataset.manifest import Manifest
@@ -123,12 +124,15 @@ def test_stopped_failed_and_gone_on_it_is_as_if_never_stopped(
     with pytest.raises(StoppedError):
         Run(path, callbacks=[stopped]).train()
     assert stopped.heard[-2:] == [("checkpoint", 4), ("end", "stopped")]
+    assert read_run(str(tmp_path / "run")).state == "stopped"
     first = Recorder()
     with pytest.raises(LookupError, match="mine"):
         Run(path, callbacks=[first, failed]).train()
+    assert read_run(str(tmp_path / "run")).state == "killed"
     assert failed.heard[0] == ("begin", 4) and failed.heard[-2:] == [("log", 10), ("end", "failed")]
     assert first.heard == failed.heard
     Run(path, callbacks=[finished]).train()
+    assert (read_run(str(tmp_path / "run")).state, read_run(str(tmp_path / "run")).step) == ("finished", 12)
     assert finished.heard[0] == ("begin", 8)
     assert finetune_runs.curve(tmp_path / "run") == finetune_runs.curve(whole[0])
     a, b = (MaskedLM.from_preset(str(folder / "preset")).get_weights() for folder in (tmp_path / "run", whole[0]))
@@ -157,6 +161,7 @@ def test_fine_tuning_with_code_of_ones_own_says_when_it_changed(
     # It was evaluated and saved, and has its preset and its result.
     assert [entry[:2] for entry in recorder.heard[-3:]] == [("evaluate", 15), ("checkpoint", 15), ("end", "finished")]
     assert (tmp_path / "run" / "result.json").is_file()
+    assert (read_run(str(tmp_path / "run")).state, read_run(str(tmp_path / "run")).kind) == ("finished", "finetune")
     with (on_the_path / "my_focal.py").open("a", encoding="utf-8") as stream:
         stream.write("# Another one.\n")
     FinetuneRun(settings).train()
