@@ -22,7 +22,10 @@ HUGGINGFACE = ["huggingface_hub>=1.0"]
 DATAFLOW = ["google-cloud-dataflow-client>=0.8"]
 VERTEX = ["google-cloud-aiplatform>=1.123"]
 GKE = ["kubernetes>=32"]
-ALL = [*PIPELINES, *TRAINING, *GCS, *CLEAN, *WARC, *KAGGLE, *HUGGINGFACE, *DATAFLOW, *VERTEX, *GKE]
+WANDB = ["wandb>=0.20"]
+MLFLOW = ["mlflow-skinny>=3.0"]
+# Without MLflow, which takes no importlib_metadata as new as the tested one.
+ALL = [*PIPELINES, *TRAINING, *GCS, *CLEAN, *WARC, *KAGGLE, *HUGGINGFACE, *DATAFLOW, *VERTEX, *GKE, *WANDB]
 DOCS = ["mkdocs-material>=9.6"]
 
 setup(
@@ -95,6 +98,9 @@ setup(
         "dataflow": [*PIPELINES, *GCS, *DATAFLOW],
         "vertex": VERTEX,
         "gke": GKE,
+        # log.trackers.
+        "wandb": WANDB,
+        "mlflow": MLFLOW,
         "all": ALL,
         # The site of docs/ (`make docs`).
         "docs": DOCS,

@@ -1,4 +1,4 @@
-"""Functions of the user's own that a configuration names as `module:function`: imported once, checked, known by their source."""
+"""Functions of the user's own that a configuration names as `module:function`: imported, checked, known by source."""
 
 import hashlib
 import importlib

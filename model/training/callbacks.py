@@ -10,7 +10,7 @@ class Watched(Protocol):
 
     directory, preset_directory: where everything goes, and the trained model. name: of the run. length: how long it is, for
     people. to_yaml(): its whole configuration. stop(reason): ends it at the next point where it looks, as after its last step:
-    evaluated, saved, with its preset.
+    evaluated, saved, with its preset. say(text): a line on the screen.
     """
 
     directory: str
@@ -22,6 +22,7 @@ class Watched(Protocol):
     def length(self) -> str: ...
     def to_yaml(self) -> str: ...
     def stop(self, reason: str) -> None: ...
+    def say(self, text: str) -> None: ...
 
 
 class Callback:

@@ -16,7 +16,7 @@ from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
-from clozekit.model.training.callbacks import Callback, Callbacks
+from clozekit.model.training.callbacks import Callback
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, read_datasets
 from clozekit.model.training.memory_limits import check_run_fits
@@ -31,7 +31,7 @@ from clozekit.model.training.settings.run_file import load_config
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
-from clozekit.model.training.training_run import TrainingRun
+from clozekit.model.training.training_run import TrainingRun, callbacks_of
 
 
 class Run(TrainingRun[dict[str, float]]):
@@ -93,7 +93,7 @@ class Run(TrainingRun[dict[str, float]]):
         check_family(self.architecture.family, self.tokenizer)
         self.config = config = spelled_out(config, self.architecture)
         self.workers = start_workers(config.cluster) if workers is None else workers
-        self.callbacks = Callbacks(self, callbacks, self.workers.is_chief)
+        self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
         if self.workers.is_chief:
             check_all_shards(config, self.manifests)
         strategy = self.workers.strategy

@@ -216,7 +216,7 @@ class TrainingLoop:
             checkpoints.wait()
             raise StoppedError(
                 f"stopped by {'another worker' if signal is None else signal.name}, saved at step"
-                f" {self._position.global_step} of {self._run.length}; run it again to resume"
+                f" {self._position.global_step} of {self._run.length.partition(' = ')[0]}; run it again to resume"
             )
 
     def _is_best(self, loss: float | None) -> bool:

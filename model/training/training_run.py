@@ -3,9 +3,9 @@
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from clozekit.model.common.freed_memory import keep_freed_memory
 from clozekit.model.presets.load_presets import save_description
 from clozekit.model.tasks.task import Task
-from clozekit.model.training.callbacks import Callbacks
+from clozekit.model.training.callbacks import Callback, Callbacks
 from clozekit.model.training.cluster.endings import StoppedError, WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
@@ -30,6 +30,7 @@ from clozekit.model.training.settings.loop_settings import LoopSettings
 from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.model.training.stop_signals import StopSignals
+from clozekit.model.training.trackers.tracker import trackers_of
 from clozekit.model.training.training_loop import TrainingLoop
 from clozekit.tokenizers.common.errors import InputError
 
@@ -189,7 +190,7 @@ class TrainingRun(ABC, Generic[Result]):
         if position.global_step >= steps:
             self.say(f"already trained to step {position.global_step}")
         elif position.global_step:
-            self.say(f"going on from step {position.global_step} of {self.length}")
+            self.say(f"going on from step {position.global_step} of {self.length.partition(' = ')[0]}")
         else:
             self.say(f"length: {self.length}")
         if position.global_step < steps:
@@ -314,3 +315,9 @@ class TrainingRun(ABC, Generic[Result]):
         """A line on the screen, of the chief alone."""
         if self.workers.is_chief:
             tqdm.write(f"  {text}")
+
+
+def callbacks_of(run: TrainingRun[Any], callbacks: Sequence[Callback], trackers: tuple[str, ...]) -> Callbacks:
+    """Those that a run calls: what it was given, and behind it the trackers of its configuration. The chief alone has any."""
+    is_chief = run.workers.is_chief
+    return Callbacks(run, [*callbacks, *trackers_of(trackers)] if is_chief else (), is_chief)

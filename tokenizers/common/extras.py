@@ -18,6 +18,8 @@ EXTRAS = {
     "dataflow": ("google.cloud.dataflow_v1beta3",),
     "vertex": ("google.cloud.aiplatform_v1",),
     "gke": ("kubernetes",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
 }
 
 

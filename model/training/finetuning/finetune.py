@@ -14,7 +14,7 @@ from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
 from clozekit.model.tasks.text_classifier import TextClassifier
-from clozekit.model.training.callbacks import Callback, Callbacks
+from clozekit.model.training.callbacks import Callback
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.finetuning.encoded_rows import EncodedRows, encode_rows, lengths_of_run, training_batches
 from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_finetune_data
@@ -38,7 +38,7 @@ from clozekit.model.training.run_directory.small_files import read_text, write_t
 from clozekit.model.training.settings.finetune_settings import FinetuneSettings, load_finetune_config
 from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import BatchSizes, TrainStep
-from clozekit.model.training.training_run import TrainingRun
+from clozekit.model.training.training_run import TrainingRun, callbacks_of
 from clozekit.tokenizers.common.errors import InputError
 
 DEFAULT_SEQUENCE_LENGTH = 128
@@ -103,7 +103,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         check_preset_target(self.preset_directory, config.init_from)
         check_preset_target(f"{self.directory}/{MODEL}", config.init_from)
         self.workers = start_workers(config.cluster) if workers is None else workers
-        self.callbacks = Callbacks(self, callbacks, self.workers.is_chief)
+        self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
         self.settings = config.loop(len(self.data.train.labels), bool(tf.config.list_physical_devices("GPU")))
         batch_size, micro = config.train.global_batch_size, config.train.micro_batch_size
         self.stages = (Stage(0, self.settings.steps, config.data.train, batch_size, micro, 0),)

@@ -19,6 +19,7 @@ from clozekit.tokenizers.storage.owned_files import (
 )
 
 TRAIN, FINETUNE = "train", "finetune"
+TRACKERS_FILE = "trackers.json"
 CONFIG_FILE, METRICS_FILE, REPORT_FILE, RESULT_FILE = "config.yaml", "metrics.jsonl", "report.html", "result.json"
 CHECKPOINTS, EVENTS, PREDICTIONS = "checkpoints", "tensorboard", "predictions"
 # What a run makes a model of its checkpoints with: a preset without its weights.
@@ -26,8 +27,8 @@ MODEL, PRESET = "model", "preset"
 # In the names of our TensorBoard events, so that those of others in one folder are told apart.
 EVENTS_SUFFIX = ".clozekit"
 _NAMES = {
-    TRAIN: (CONFIG_FILE, METRICS_FILE, REPORT_FILE, CHECKPOINTS, EVENTS),
-    FINETUNE: (CONFIG_FILE, METRICS_FILE, REPORT_FILE, CHECKPOINTS, EVENTS, RESULT_FILE, PREDICTIONS),
+    TRAIN: (CONFIG_FILE, METRICS_FILE, REPORT_FILE, CHECKPOINTS, EVENTS, TRACKERS_FILE),
+    FINETUNE: (CONFIG_FILE, METRICS_FILE, REPORT_FILE, CHECKPOINTS, EVENTS, TRACKERS_FILE, RESULT_FILE, PREDICTIONS),
 }
 _CHOOSE = "choose another `directory`"
 _IN_CHECKPOINT = re.compile(r"state\.json|variables\.index|variables\.data-\d{5}-of-\d{5}(\.tempstate\d+)?")

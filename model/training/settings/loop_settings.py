@@ -27,6 +27,10 @@ _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 LENGTHS = ("steps", "epochs", "tokens", "hours")
 # As int32 steps are counted on the device.
 MAX_STEPS = 2**31 - 1
+# A tracker is a file of that name.
+TRACKERS = tuple(
+    sorted(path.stem.removesuffix("_tracker") for path in (Path(__file__).parents[1] / "trackers").glob("*_tracker.py"))
+)
 SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
 
 
@@ -193,13 +197,13 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class LogSettings:
-    """What the log needs to know of the machine.
+    """What the log needs to know of the machine, and where its numbers go besides.
 
-    peak_teraflops: of one device, at the precision it trains in, for
+    trackers: wandb (Weights & Biases), mlflow, or module:function for what makes a Callback of one's own. peak_teraflops: of one device, at the precision it trains in, for
     MFU; price_per_hour: of all workers together, in any currency.
 
     Raises:
-        InputError: for a number that is not above 0.
+        InputError: for a number that is not above 0, or another tracker.
 
     Example:
 
@@ -210,8 +214,12 @@ class LogSettings:
 
     peak_teraflops: float | None = None
     price_per_hour: float | None = None
+    trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for tracker in self.trackers:
+            check_choice_or_own("log.trackers", tracker, TRACKERS)
+        check("log.trackers must name each once", len({*self.trackers}) == len(self.trackers), list(self.trackers))
         for name in ("peak_teraflops", "price_per_hour"):
             value = getattr(self, name)
             check(f"log.{name} must be above 0", value is None or value > 0, value)

@@ -1,24 +1,21 @@
 """Code of the user's own in a run: refused when it can't be called, exact when a run goes on, told when it changed; callbacks."""
 
 import shutil
-import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import finetune_runs
 import numpy as np
 import own_rules
 import pytest
 import tensorflow as tf
+from recording import Recorder
 
 from clozekit.model import MaskedLM
 from clozekit.model.common.own_code import load_own, source_sha256
 from clozekit.model.masking.mask_rows import mask_rows
 from clozekit.model.masking.masking_rule import MaskingRule
-from clozekit.model.training import Callback, Run
-from clozekit.model.training.callbacks import Watched
+from clozekit.model.training import Run
 from clozekit.model.training.cluster.endings import StoppedError
 from clozekit.model.training.finetuning import FinetuneRun
 from clozekit.model.training.own_functions import check_optimizer, masking_function
@@ -40,38 +37,6 @@ masking: {{strategy: own_rules:later_words}}
 checkpoint: {{every_steps: 4, keep: 9}}
 evaluate: {{every_steps: 6, max_rows: 32}}
 """
-
-
-class Recorder(Callback):
-    """Writes down what it is told; at_step, then: what it does when it hears of that step."""
-
-    def __init__(self, at_step: int | None = None, then: str = "") -> None:
-        self.heard: list[tuple[Any, ...]] = []
-        self._at_step, self._then = at_step, then
-
-    def on_begin(self, run: Watched, step: int) -> None:
-        self.heard.append(("begin", step))
-
-    def on_log(self, run: Watched, step: int, values: Mapping[str, Any]) -> None:
-        self.heard.append(("log", step))
-        assert values["loss"] > 0 and "kind" not in values
-        if step == self._at_step:
-            if self._then == "signal":
-                signal.raise_signal(signal.SIGTERM)
-            elif self._then == "raise":
-                raise LookupError("mine")
-            else:
-                run.stop("it is enough")
-
-    def on_evaluate(self, run: Watched, step: int, metrics: Mapping[str, float]) -> None:
-        self.heard.append(("evaluate", step, round(metrics["loss"], 6)))
-
-    def on_checkpoint(self, run: Watched, step: int, path: str) -> None:
-        assert Path(path, "state.json").is_file() and path.startswith(run.directory)
-        self.heard.append(("checkpoint", step))
-
-    def on_end(self, run: Watched, ending: str) -> None:
-        self.heard.append(("end", ending))
 
 
 def config_file(dataset: str, directory: Path) -> Path:
