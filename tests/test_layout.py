@@ -61,11 +61,11 @@ ARROWS = {
     "model/training/run_directory": "model/training/objectives tokenizers/settings tokenizers/storage",
     "model/training": "model/common model/families model/masking model/presets model/reading model/tasks"
     " model/training/cluster model/training/objectives model/training/optimizers"
-    " model/training/run_directory model/training/settings pipelines/dataset tokenizers"
+    " model/training/run_directory model/training/settings model/training/watching pipelines/dataset tokenizers"
     " tokenizers/families tokenizers/settings",
     "model/training/finetuning": "model/common model/preprocessing model/presets model/tasks model/training model/training/cluster"
-    " model/training/objectives model/training/optimizers model/training/run_directory model/training/settings pipelines/text_files"
-    " tokenizers/storage",
+    " model/training/objectives model/training/optimizers model/training/run_directory model/training/settings model/training/watching"
+    " pipelines/text_files tokenizers/storage",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",
     "deploy": "model/common model/families model/preprocessing model/presets model/tasks model/training tokenizers"
@@ -86,6 +86,7 @@ ARROWS = {
     " model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
     " pipelines/text_files tokenizers/families tokenizers/storage",
     "deploy/flex_template": "deploy/cli deploy/submit",
+    "model/training/watching": "model/common model/training/run_directory",
     "model/training/optimizers": "model/common model/training/cluster model/training/settings",
 }
 # What goes up: `from_preset` of a class asks what knows all classes, on first use.

@@ -7,10 +7,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clozekit.model.training.callbacks import Callback
     from clozekit.model.training.controller import Run
+    from clozekit.model.training.watching.callbacks import Callback
 
-_MODULES = {"Callback": "callbacks", "Run": "controller"}
+_MODULES = {"Callback": "watching.callbacks", "Run": "controller"}
 __all__ = ["Callback", "Run"]
 
 

@@ -16,7 +16,6 @@ from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
-from clozekit.model.training.callbacks import Callback
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, read_datasets
 from clozekit.model.training.memory_limits import check_run_fits
@@ -32,6 +31,7 @@ from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun, callbacks_of
+from clozekit.model.training.watching.callbacks import Callback
 
 
 class Run(TrainingRun[dict[str, float]]):

@@ -1,4 +1,4 @@
-"""The user's own optimizer, schedule, masking and objective in a run: called once before anything starts, and noted in the log."""
+"""The user's own optimizer, schedule, masking and objective in a run: called once before it begins, noted in its log."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

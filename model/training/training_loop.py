@@ -9,7 +9,6 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from clozekit.model.training.callbacks import Callbacks
 from clozekit.model.training.cluster.endings import StoppedError
 from clozekit.model.training.cluster.workers import Workers
 from clozekit.model.training.measures import LoopTimes, peak_memory_bytes, speed
@@ -22,6 +21,7 @@ from clozekit.model.training.stages import Stage, stage_at
 from clozekit.model.training.step import LoopResult
 from clozekit.model.training.stop_signals import StopSignals
 from clozekit.model.training.time_budget import TimeBudget
+from clozekit.model.training.watching.callbacks import Callbacks
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.progress_bar import progress_bar
 

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from clozekit.model.common.freed_memory import keep_freed_memory
 from clozekit.model.presets.load_presets import save_description
 from clozekit.model.tasks.task import Task
-from clozekit.model.training.callbacks import Callback, Callbacks
 from clozekit.model.training.cluster.endings import StoppedError, WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
@@ -30,8 +29,9 @@ from clozekit.model.training.settings.loop_settings import LoopSettings
 from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.model.training.stop_signals import StopSignals
-from clozekit.model.training.trackers.tracker import trackers_of
 from clozekit.model.training.training_loop import TrainingLoop
+from clozekit.model.training.watching.callbacks import Callback, Callbacks
+from clozekit.model.training.watching.tracker import trackers_of
 from clozekit.tokenizers.common.errors import InputError
 
 Result = TypeVar("Result")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clozekit.model.training import Callback
-from clozekit.model.training.callbacks import Watched
+from clozekit.model.training.watching.callbacks import Watched
 
 
 class Recorder(Callback):

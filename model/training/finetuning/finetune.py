@@ -14,7 +14,6 @@ from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
 from clozekit.model.tasks.text_classifier import TextClassifier
-from clozekit.model.training.callbacks import Callback
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.finetuning.encoded_rows import EncodedRows, encode_rows, lengths_of_run, training_batches
 from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_finetune_data
@@ -39,6 +38,7 @@ from clozekit.model.training.settings.finetune_settings import FinetuneSettings,
 from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun, callbacks_of
+from clozekit.model.training.watching.callbacks import Callback
 from clozekit.tokenizers.common.errors import InputError
 
 DEFAULT_SEQUENCE_LENGTH = 128

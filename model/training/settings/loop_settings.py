@@ -29,7 +29,7 @@ LENGTHS = ("steps", "epochs", "tokens", "hours")
 MAX_STEPS = 2**31 - 1
 # A tracker is a file of that name.
 TRACKERS = tuple(
-    sorted(path.stem.removesuffix("_tracker") for path in (Path(__file__).parents[1] / "trackers").glob("*_tracker.py"))
+    sorted(path.stem.removesuffix("_tracker") for path in (Path(__file__).parents[1] / "watching").glob("*_tracker.py"))
 )
 SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
 

@@ -12,13 +12,13 @@ import pytest
 from recording import MADE, Recorder
 
 from clozekit.model.training import Run
-from clozekit.model.training.callbacks import Watched
 from clozekit.model.training.cluster.endings import StoppedError
 from clozekit.model.training.finetuning import FinetuneRun
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
 from clozekit.model.training.settings.loop_settings import CheckpointSettings, LogSettings
 from clozekit.model.training.settings.run_settings import EvaluateSettings, ModelSettings, RunSettings, TrainSettings
-from clozekit.model.training.trackers.tracker import Tracker, Tracking, trackers_of
+from clozekit.model.training.watching.callbacks import Watched
+from clozekit.model.training.watching.tracker import Tracker, Tracking, trackers_of
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.extras import MissingExtraError

@@ -9,9 +9,9 @@ import tensorflow as tf
 import yaml
 
 from clozekit.model.common.own_code import is_own, load_own
-from clozekit.model.training.callbacks import Callback, Watched
 from clozekit.model.training.run_directory.run_files import TRACKERS_FILE
 from clozekit.model.training.run_directory.small_files import read_text, write_text
+from clozekit.model.training.watching.callbacks import Callback, Watched
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.extras import require_extras
 
@@ -21,6 +21,19 @@ class Tracker:
 
     `begin` raises what it likes where it can't begin: the run then does not begin either. What the others raise is said on the
     screen, once, and nothing more is sent until the run is started again.
+
+    Example:
+
+        >>> from clozekit.model.training.watching.tracker import Tracker
+        >>> class Printed(Tracker):
+        ...     def begin(self, run, settings, known):
+        ...         return "the screen"
+        ...     def send(self, step, values):
+        ...         print(step, values)
+        ...     def end(self, ending):
+        ...         print(ending)
+        >>> Printed().send(10, {"train/loss": 2.5})
+        10 {'train/loss': 2.5}
     """
 
     def begin(self, run: Watched, settings: Mapping[str, Any], known: str | None) -> str:
@@ -97,7 +110,7 @@ def trackers_of(names: tuple[str, ...]) -> list[Callback]:
 
 def _ours(name: str) -> Callback:
     require_extras(f"the tracker {name}", name)
-    module = importlib.import_module(f"clozekit.model.training.trackers.{name}_tracker")
+    module = importlib.import_module(f"clozekit.model.training.watching.{name}_tracker")
     return Tracking(name, cast(Tracker, module.NamedTracker()))
 
 

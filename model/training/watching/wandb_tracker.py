@@ -6,8 +6,8 @@ from typing import Any
 
 import wandb
 
-from clozekit.model.training.callbacks import Watched
-from clozekit.model.training.trackers.tracker import Tracker
+from clozekit.model.training.watching.callbacks import Watched
+from clozekit.model.training.watching.tracker import Tracker
 
 PROJECT = "clozekit"
 

@@ -8,8 +8,8 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from clozekit.model.training.callbacks import Watched
-from clozekit.model.training.trackers.tracker import Tracker
+from clozekit.model.training.watching.callbacks import Watched
+from clozekit.model.training.watching.tracker import Tracker
 
 EXPERIMENT = "clozekit"
 # What a run is there when it has ended here. A stopped one can go on.

@@ -34,7 +34,7 @@ class Callback:
 
     Example:
 
-        >>> from clozekit.model.training.callbacks import Callback
+        >>> from clozekit.model.training.watching.callbacks import Callback
         >>> class GoodEnough(Callback):
         ...     def on_evaluate(self, run, step, metrics):
         ...         if metrics["loss"] < 2.0:
