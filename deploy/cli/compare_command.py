@@ -10,8 +10,6 @@ from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.quiet_loading import load_tensorflow
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.storage.file_systems import is_local, open_file_system, read_text, write_text
-from clozekit.tokenizers.storage.owned_files import check_writable
 
 ANSWER = JsonAnswer(("runs", "settings", "page"))
 
@@ -40,6 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.reports.compare_runs import compared, differences, rows_of
     from clozekit.model.training.reports.comparison_report import render_comparison
     from clozekit.model.training.run_directory.run_state import read_run
+    from clozekit.tokenizers.storage.file_systems import write_text
 
     runs = [read_run(directory) for directory in dict.fromkeys(one.rstrip("/") for one in arguments.runs)]
     numbers = compared(runs, arguments.loss)
@@ -76,6 +75,8 @@ def in_columns(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
 def check_page_target(path: str) -> None:
     """Raises InputError where something is that `compare` did not write."""
     from clozekit.model.training.reports.comparison_report import TITLE
+    from clozekit.tokenizers.storage.file_systems import is_local, open_file_system, read_text
+    from clozekit.tokenizers.storage.owned_files import check_writable
 
     filesystem, name = open_file_system(path)
     if not filesystem.exists(name):

@@ -7,9 +7,13 @@ import time
 from typing import Any
 
 from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.quiet_loading import load_tensorflow
 from clozekit.tokenizers.common.errors import InputError
 
+ANSWER = JsonAnswer(
+    ("name", "directory", "kind", "state", "verdict", "step", "last_step", "saved_step", "silent_seconds", "latest")
+)
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -28,6 +32,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("directory", metavar="RUN", help="the directory of the run, of `train` or of `finetune`")
     parser.add_argument("--once", action="store_true", help="show it once, also where it is no longer at work")
+    ANSWER.add_to(parser)
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often to look, 2 if not given")
     parser.set_defaults(run=run)
 
@@ -40,6 +45,22 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.run_directory.run_state import FINISHED, RUNNING, read_run
 
     watched = read_run(arguments.directory)
+    if arguments.json:
+        # Once: a document is not followed.
+        latest = {kind: watched.of_kind(kind)[-1] for kind in ("train", "validation") if watched.of_kind(kind)}
+        ANSWER.show(
+            name=watched.name,
+            directory=watched.directory,
+            kind=watched.kind,
+            state=watched.state,
+            verdict=verdict(watched),
+            step=watched.step,
+            last_step=watched.last_step,
+            saved_step=watched.saved_step,
+            silent_seconds=watched.silent_seconds,
+            latest=latest,
+        )
+        return
     if arguments.once:
         print("\n".join(screen(watched, shutil.get_terminal_size().columns)))
         return

@@ -220,5 +220,8 @@ def test_watch_of_a_run_that_was_killed_fails_and_shows_it_once(
     assert main(["watch", str(folder)]) == 1
     assert "clozekit watch: ended at step 10 by an error or a kill" in capsys.readouterr().err
     assert "by an error or a kill" in run_command(["watch", str(folder), "--once"])
+    answer = json.loads(run_command(["watch", str(folder), "--json"]))
+    assert (answer["state"], answer["step"], answer["last_step"], answer["saved_step"]) == ("killed", 10, 40, None)
+    assert answer["latest"]["validation"]["loss"] == 5.0 and answer["verdict"].startswith("ended at step 10")
     assert main(["watch", str(tmp_path), "--once"]) == 2
     assert main(["watch", str(folder), "--every", "0"]) == 2
