@@ -24,7 +24,13 @@ VERTEX = ["google-cloud-aiplatform>=1.123"]
 GKE = ["kubernetes>=32"]
 ONNX = ["onnx>=1.18", "onnxruntime>=1.22"]
 LITERT = ["ai-edge-litert>=2.0"]
-ALL = [*PIPELINES, *TRAINING, *GCS, *CLEAN, *WARC, *KAGGLE, *HUGGINGFACE, *DATAFLOW, *VERTEX, *GKE, *ONNX, *LITERT]
+WANDB = ["wandb>=0.20"]
+MLFLOW = ["mlflow-skinny>=3.0"]
+# Without MLflow, which takes no importlib_metadata as new as the tested one.
+ALL = [
+    *(*PIPELINES, *TRAINING, *GCS, *CLEAN, *WARC, *KAGGLE, *HUGGINGFACE, *DATAFLOW, *VERTEX, *GKE),
+    *(*ONNX, *LITERT, *WANDB),
+]
 DOCS = ["mkdocs-material>=9.6"]
 
 setup(
@@ -100,6 +106,9 @@ setup(
         # What `convert --to onnx` and `--to litert` write with, and the runtimes that load it.
         "onnx": ONNX,
         "litert": LITERT,
+        # log.trackers.
+        "wandb": WANDB,
+        "mlflow": MLFLOW,
         "all": ALL,
         # The site of docs/ (`make docs`).
         "docs": DOCS,

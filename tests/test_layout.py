@@ -61,7 +61,7 @@ ARROWS = {
     "model/training/run_directory": "model/training/objectives tokenizers/settings tokenizers/storage",
     "model/training": "model/common model/families model/masking model/presets model/reading model/tasks"
     " model/training/cluster model/training/objectives model/training/optimizers"
-    " model/training/run_directory model/training/settings pipelines/dataset tokenizers"
+    " model/training/run_directory model/training/settings model/training/watching pipelines/dataset tokenizers"
     " tokenizers/families tokenizers/settings",
     "model/training/finetuning/examples": "model/preprocessing model/tasks model/training/settings pipelines/text_files"
     " tokenizers/settings tokenizers/storage",
@@ -69,7 +69,7 @@ ARROWS = {
     "model/training/finetuning/kinds": "model/common model/preprocessing model/tasks model/training/finetuning/examples"
     " model/training/objectives model/training/settings",
     "model/training/finetuning": "model/training/finetuning/examples model/training/finetuning/kinds model/common model/preprocessing model/presets model/tasks model/training model/training/cluster"
-    " model/training/optimizers model/training/run_directory model/training/settings",
+    " model/training/optimizers model/training/run_directory model/training/settings model/training/watching",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " pipelines/dataset",
     "deploy/formats": "model/preprocessing model/presets model/tasks tokenizers",
@@ -89,11 +89,12 @@ ARROWS = {
     " pipelines/storage tokenizers/settings tokenizers/storage",
     # Nothing imports the command but the template that runs it.
     "deploy/cli": "deploy deploy/adapt deploy/demo deploy/doctor deploy/publish deploy/submit model/presets model/tasks model/training"
-    " model/training/cluster model/training/finetuning model/training/finetuning/examples model/training/reports model/training/settings"
-    " pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
+    " model/training/cluster model/training/finetuning model/training/finetuning/examples model/training/reports model/training/run_directory"
+    " model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
     " pipelines/text_files tokenizers/families tokenizers/storage",
     "deploy/flex_template": "deploy/cli deploy/submit",
-    "model/training/optimizers": "model/training/cluster model/training/settings",
+    "model/training/watching": "model/common model/training/run_directory",
+    "model/training/optimizers": "model/common model/training/cluster model/training/settings",
 }
 # What goes up: `from_preset` of a class asks what knows all classes, on first use.
 DOORS = {

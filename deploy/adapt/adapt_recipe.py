@@ -1,13 +1,13 @@
 """The recipe of `clozekit adapt`: where it begins, what is read, how it is trained; a file to print and to edit."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from clozekit.model.training.settings.loop_settings import LENGTHS, one_length
 from clozekit.model.training.settings.run_file import make_config
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.pipelines.settings.corpus_file import SECTIONS
@@ -42,7 +42,7 @@ _HEAD = """\
 # stand side by side:
 #   {prepare}
 #   {train}
-# Without train.steps, `epochs` says how often each row is read.
+# Without a length in `train` (steps, epochs, tokens or hours), `epochs` says how often each row is read.
 """
 
 
@@ -51,7 +51,7 @@ class AdaptRecipe:
     """What `clozekit adapt` is told: keys as they were read, with the defaults below them.
 
     init_from: the preset to begin from. output: the folder of everything. add_tokens: a file of tokens, one a line, that the
-    tokenizer and the embeddings get first. epochs: how often training goes over the rows, where train.steps is not given.
+    tokenizer and the embeddings get first. epochs: how often training goes over the rows, where `train` has no length.
     """
 
     init_from: str
@@ -73,16 +73,15 @@ class AdaptRecipe:
         where = {"tokenizer": tokenizer, "output": f"{self.output}/dataset"}
         return make_recipe({**fields, "rows": rows, **where}, "the recipe")
 
-    def training(self, init_from: str, num_rows: int | None = None) -> RunSettings:
-        """What `train` is told. num_rows: of the training split, where the recipe does not say how many steps there are."""
+    def training(self, init_from: str) -> RunSettings:
+        """What `train` is told."""
         fields = {name: copy.deepcopy(self.fields[name]) for name in OF_TRAIN if name in self.fields}
         fields |= {"dataset": f"{self.output}/dataset", "directory": f"{self.output}/run", "init_from": init_from}
         fields["preset"] = f"{self.output}/preset"
-        config = make_config(dict(fields), "the recipe")
-        if (self.fields.get("train") or {}).get("steps") is not None or num_rows is None:
-            return config
-        steps = max(1, math.ceil(self.epochs * num_rows / config.train.global_batch_size))
-        fields["train"] = {**(fields.get("train") or {}), "steps": steps}
+        train = fields.get("train") or {}
+        # Phases have their steps; `adapt` refuses them in its own words.
+        if all(train.get(name) is None for name in (*LENGTHS, "phases")):
+            fields["train"] = {**train, "epochs": self.epochs}
         return make_config(fields, "the recipe")
 
 
@@ -93,6 +92,7 @@ def load_adapt_recipe(path: str | None, changes: Sequence[str], given: Mapping[s
     Raises InputError naming the key for one that is unknown, missing or of another type, of `prepare` and `train` too.
     """
     fields = {} if path is None else read_mapping(path)
+    one_length(fields, changes)
     apply_changes(fields, changes)
     source = path or "the command line"
     inputs = given.get("inputs")

@@ -12,6 +12,7 @@ from clozekit.model.presets.load_presets import PresetSource, open_source, save_
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.controller import Run
+from clozekit.model.training.datasets import check_splits
 from clozekit.model.training.evaluate_preset import evaluate_dataset
 from clozekit.model.training.reports.pretraining_report import write_run_report
 from clozekit.model.training.run_directory.run_files import TRAIN, check_run_directory
@@ -54,7 +55,8 @@ def run_adapt(recipe: AdaptRecipe, say: Callable[[str], None]) -> dict[str, Any]
         )
     except InputError as error:
         raise InputError(f"{error} (of `adapt`: {_CHOOSE}, or remove {output} to begin anew)") from error
-    config = recipe.training(begin, manifest.splits["train"].rows if "train" in manifest.splits else None)
+    check_splits(manifest, f"{output}/dataset")
+    config = recipe.training(begin)
     run = Run(config)
     measured = _measured(output, manifest.dataset_sha256)
     if "before" not in measured:
@@ -63,7 +65,7 @@ def run_adapt(recipe: AdaptRecipe, say: Callable[[str], None]) -> dict[str, Any]
         measured = {"dataset_sha256": manifest.dataset_sha256, "before": _evaluate(begin, config) if has_head else None}
         write_text(f"{output}/{EVALUATION_FILE}", json.dumps(measured, indent=2) + "\n")
     say(
-        f"training: {run.config.train.steps:,} steps of {run.config.train.global_batch_size} rows"
+        f"training: {run.length}, {run.config.train.global_batch_size} rows a step"
         f" ({manifest.splits['train'].rows:,} rows there are), {run.task.count_params():,} parameters"
     )
     metrics = run.train()

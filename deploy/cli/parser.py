@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from clozekit.deploy.cli import (
     adapt_command,
+    compare_command,
     convert_command,
     costs_command,
     demo_command,
@@ -23,6 +24,7 @@ from clozekit.deploy.cli import (
     train_command,
     verify_command,
     vocab_command,
+    watch_command,
 )
 from clozekit.deploy.cli.argument_rules import check_arguments, check_words
 from clozekit.deploy.cli.running_options import HAS_BEAM_OPTIONS
@@ -36,6 +38,8 @@ VERBS = (
     verify_command,
     export_command,
     train_command,
+    watch_command,
+    compare_command,
     adapt_command,
     convert_command,
     publish_command,

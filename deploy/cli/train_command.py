@@ -71,7 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         ANSWER.show(metrics=metrics, preset=run.preset_directory, report=report)
         return
-    print(
-        f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"
-        f" {metrics['accuracy']:.1%}\npreset {run.preset_directory}\nreport {report}"
-    )
+    if metrics:
+        print(
+            f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"
+            f" {metrics['accuracy']:.1%}"
+        )
+    print(f"preset {run.preset_directory}\nreport {report}")

@@ -5,12 +5,16 @@ token, 10% themselves; the loss counts all of them. What is selected are tokens,
 SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1) or n-grams as in ALBERT (Lan et al. 2019, section 3.1).
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
 from clozekit.model.common.hashing import hash_positions, row_keys
 from clozekit.model.common.row_sums import add_at, running_sum
 from clozekit.model.masking.masking_rule import MaskingRule, num_predictions
+from clozekit.tokenizers.common.errors import InputError
 
 # Which decision a hash serves; two decisions about one position must not be correlated.
 _SELECT, _REPLACE, _RANDOM_TOKEN, _LENGTH = 1, 2, 3, 4
@@ -28,6 +32,50 @@ SPAN_LENGTHS = {
     "span": _shares([0.2 * 0.8**n for n in range(10)]),
     "ngram": _shares([1 / n for n in range(1, 4)]),
 }
+
+
+class RowsToMask(NamedTuple):
+    """What a function of the user's own selects from, as a `masking.strategy`: it returns bool (B, T), which positions.
+
+    It must be a function of these alone, so that a run that goes on masks what one that never stopped would have masked.
+    Positions beyond the slots of a row (`masking.num_slots`) are left out, the last ones first.
+
+    Args:
+        token_ids: int32 (B, T).
+        selectable: bool (B, T), False at special tokens and padding, which are never selected.
+        word_begins: bool (B, T), where words begin.
+        document_ids: int32 (B, T), or None where a row is one document.
+        scores: int32 (B, T), random numbers from 0 on without ties within a row, new in every epoch.
+        wanted: int32 (B,), how many positions `masking.train_rate` asks for.
+
+    Example:
+
+        >>> import tensorflow as tf
+        >>> from clozekit.model.masking.mask_rows import RowsToMask
+        >>> def every_other(rows: RowsToMask) -> tf.Tensor:
+        ...     return tf.equal(tf.range(rows.token_ids.shape[1])[None, :] % 2, 1) & rows.selectable
+        >>> ids, yes = tf.ones([1, 4], tf.int32), tf.ones([1, 4], tf.bool)
+        >>> every_other(RowsToMask(ids, yes, yes, None, ids, tf.constant([2]))).numpy().tolist()
+        [[False, True, False, True]]
+    """
+
+    token_ids: tf.Tensor
+    selectable: tf.Tensor
+    word_begins: tf.Tensor
+    document_ids: tf.Tensor | None
+    scores: tf.Tensor
+    wanted: tf.Tensor
+
+
+def own_selection(select: Callable[[RowsToMask], tf.Tensor], rows: RowsToMask) -> tf.Tensor:
+    """bool (B, T): what a function of the user's own selects of what may be. Raises InputError for anything else."""
+    selected = select(rows)
+    shape = rows.token_ids.shape
+    fits = isinstance(selected, tf.Tensor) and selected.dtype == tf.bool and shape.is_compatible_with(selected.shape)
+    if not fits:
+        shown = " ".join(f"{selected}".split())[:200]
+        raise InputError(f"masking.strategy must return bool (B, T), which positions are masked, it returned {shown}")
+    return tf.logical_and(selected, rows.selectable)
 
 
 def mask_rows(
@@ -69,7 +117,11 @@ def mask_rows(
 
     scores = distinct(random_bits(_SELECT, everywhere))
     begins = None
-    if options.strategy == "token":
+    if options.select is not None:
+        words = unit_begins(kinds >= 2, selectable, document_ids)
+        rows = RowsToMask(token_ids, selectable, words, document_ids, scores, wanted)
+        selected = own_selection(options.select, rows)
+    elif options.strategy == "token":
         selected = select_tokens(selectable, scores, wanted, min(slots, length))
     else:
         begins = unit_begins(kinds >= 2, selectable, document_ids)

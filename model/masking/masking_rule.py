@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,8 @@ class MaskingRule:
     strategy: str = "token"
     # bool (vocabulary_size,), True where a piece starts a word; all strategies but "token" need it.
     word_starts: np.ndarray | None = dataclasses.field(default=None, compare=False)
+    # A function of the user's own that selects, in place of `strategy`; see `RowsToMask` of mask_rows.py.
+    select: Callable[[Any], Any] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("mask_selection_rate", "mask_token_rate", "random_token_rate"):
@@ -40,7 +44,7 @@ class MaskingRule:
                 "mask_token_rate + random_token_rate must be at most 1, got"
                 f" {self.mask_token_rate} + {self.random_token_rate}; lower one"
             )
-        if self.strategy not in STRATEGIES:
+        if self.select is None and self.strategy not in STRATEGIES:
             raise InputError(f"the masking strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
         if self.strategy != "token" and self.word_starts is None:
             raise InputError(f"the masking strategy {self.strategy} needs word_starts; pass tokenizer.word_starts()")
@@ -48,7 +52,12 @@ class MaskingRule:
     def for_validation(self, mask_selection_rate: float) -> "MaskingRule":
         """Single tokens at another rate with a fixed seed: runs of any seed and strategy are measured on the same masks."""
         return dataclasses.replace(
-            self, mask_selection_rate=mask_selection_rate, seed=VALIDATION_SEED, strategy="token", num_slots=None
+            self,
+            mask_selection_rate=mask_selection_rate,
+            seed=VALIDATION_SEED,
+            strategy="token",
+            num_slots=None,
+            select=None,
         )
 
 

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable
 
+from clozekit.model.common.own_code import is_own
 from clozekit.model.common.weights_seed import weights_seed
 from clozekit.model.families.vocabulary_padding import close_padding, padded_size
 from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.architecture import Architecture
+from clozekit.model.training.own_functions import masking_function
 from clozekit.model.training.settings.run_settings import MaskingSettings, RunSettings
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.dataset.manifest_schema import check_described
@@ -63,6 +65,7 @@ def give_preprocessor(
 
 def masking_options(config: RunSettings, manifest: Manifest, tokenizer: Tokenizer) -> MaskingRule:
     special = manifest.tokenizer.special_token_ids
+    strategy = config.masking.strategy
     return MaskingRule(
         mask_token_id=special["mask_token"],
         vocabulary_size=manifest.tokenizer.vocabulary_size,
@@ -72,6 +75,7 @@ def masking_options(config: RunSettings, manifest: Manifest, tokenizer: Tokenize
         random_token_rate=config.masking.random_token_rate,
         seed=config.seed,
         num_slots=config.masking.num_slots,
-        strategy=config.masking.strategy,
-        word_starts=None if config.masking.strategy == "token" else tokenizer.word_starts(),
+        strategy=strategy,
+        word_starts=None if strategy == "token" else tokenizer.word_starts(),
+        select=masking_function(strategy) if is_own(strategy) else None,
     )

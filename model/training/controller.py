@@ -1,8 +1,9 @@
 """Pretraining: builds a run from its configuration and its dataset, and saves its preset."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -16,28 +17,34 @@ from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.datasets import check_all_shards, check_family, read_datasets
+from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, read_datasets
 from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
-from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory
+from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
+from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory, name_of
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
+from clozekit.model.training.run_length import describe_length, in_steps
+from clozekit.model.training.settings.run_file import load_config
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
-from clozekit.model.training.training_run import TrainingRun
+from clozekit.model.training.training_run import TrainingRun, callbacks_of
+from clozekit.model.training.watching.callbacks import Callback
 
 
 class Run(TrainingRun[dict[str, float]]):
-    """One run of `clozekit train`, built and checked; `train` does it and returns the last validation metrics.
+    """One run of `clozekit train`, built and checked; `train` does it.
 
+    It returns the last validation metrics, none where the dataset has no validation split.
     Everything of the run goes into `config.directory`: checkpoints, the log, the report, the preset. `train` goes on from the
     newest checkpoint there.
 
     Args:
-        config: what `load_config` gave.
+        config: what `load_config` gave, or the path of a YAML file.
         workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+        callbacks: what is called while it trains.
 
     Raises:
         InputError: for a dataset that is missing, damaged or not the tokenizer's, a directory or a preset that Clozekit did
@@ -45,7 +52,7 @@ class Run(TrainingRun[dict[str, float]]):
 
     Example:
 
-        >>> from clozekit.model.training.controller import Run
+        >>> from clozekit.model.training import Run
         >>> from clozekit.model.training.settings.run_file import load_config
         >>> sizes = [f"model.{name}={value}" for name, value in small.items() if name != "max_sequence_length"]
         >>> run = Run(load_config("tiny/config.yaml", [*sizes, "train.steps=2", "train.xla=false"]))
@@ -56,9 +63,22 @@ class Run(TrainingRun[dict[str, float]]):
     made_by = TRAIN
     task: MaskedLM
 
-    def __init__(self, config: RunSettings, workers: Workers | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: RunSettings | str | Path, workers: Workers | None = None, callbacks: Sequence[Callback] = ()
+    ) -> None:
+        if not isinstance(config, RunSettings):
+            config = load_config(config)
+        self.config = config = in_steps(config)
         self.settings = config.loop()
+        self.own_functions = own_names(
+            {
+                "optimizer.name": config.optimizer.name,
+                "optimizer.schedule": config.optimizer.schedule,
+                "masking.strategy": config.masking.strategy,
+                "objective": config.objective,
+            }
+        )
+        check_optimizer(config.optimizer)
         self._lock = RunLock()
         self.directory = config.directory.rstrip("/")
         self.preset_directory = config.preset or f"{self.directory}/preset"
@@ -73,6 +93,7 @@ class Run(TrainingRun[dict[str, float]]):
         check_family(self.architecture.family, self.tokenizer)
         self.config = config = spelled_out(config, self.architecture)
         self.workers = start_workers(config.cluster) if workers is None else workers
+        self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
         if self.workers.is_chief:
             check_all_shards(config, self.manifests)
         strategy = self.workers.strategy
@@ -88,21 +109,29 @@ class Run(TrainingRun[dict[str, float]]):
             self.task = build_task(config, self.architecture)
             give_preprocessor(self.task, self.tokenizer, self.architecture, config.masking)
             self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer, config.train.xla)
-        self.objective = masked_lm_objective.OBJECTIVE
         self.step = pretraining_step(self.task, self._optimizer, config, strategy)
+        self.objective = self.step.objective
         self._masking = masking_options(config, self.manifest, self.tokenizer)
         sha256 = "+".join(manifest.dataset_sha256 for manifest in self.manifests.values())
         self.checkpoints = self.open_checkpoints(self._optimizer, {**config.course(), "dataset_sha256": sha256})
+        self.evaluator = self._evaluator()
+        self.measures = self.evaluator is not None
+
+    def _evaluator(self) -> masked_lm_objective.Evaluator | None:
+        """What measures on the validation split; None where the dataset has none."""
+        config, split = self.config, self.manifest.splits.get("validation")
+        if split is None:
+            return None
         batches = validation_batches(
             config.dataset,
             self.manifest,
             self._masking.for_validation(config.masking.validation_rate),
-            min(config.train.global_batch_size, self.manifest.splits["validation"].rows),
+            min(config.train.global_batch_size, split.rows),
             config.evaluate.max_rows,
             options=config.reader,
         )
         with damage_named(config.dataset, self.manifest):
-            self.evaluator = masked_lm_objective.Evaluator(self.task, batches, config.train.xla)
+            return masked_lm_objective.Evaluator(self.task, batches, config.train.xla)
 
     def _longest_row(self) -> int:
         return max(manifest.sequence_length for manifest in self.manifests.values())
@@ -113,6 +142,22 @@ class Run(TrainingRun[dict[str, float]]):
 
     def to_yaml(self) -> str:
         return self.config.to_yaml()
+
+    @property
+    def name(self) -> str:
+        return self.config.name or name_of(self.directory)
+
+    @property
+    def length(self) -> str:
+        return describe_length(self.config.train, self.stages, self.manifests)
+
+    def warnings(self) -> list[str]:
+        if self.measures:
+            return []
+        return [
+            f"warning: {self.config.dataset} has no validation split, so nothing says how good the model gets: no validation"
+            f" loss, no best checkpoint, no measures in the report; {MORE_DOCUMENTS}"
+        ]
 
     def begin_anew(self) -> None:
         if self.config.init_from is not None and self.architecture.source is not None:
@@ -159,8 +204,9 @@ class Run(TrainingRun[dict[str, float]]):
         return shapes
 
     def evaluate(self) -> dict[str, float]:
-        """Loss (nats a masked token), perplexity and accuracy on the validation split, with the weights as they are."""
-        return self.evaluator.run()
+        """Loss (nats a masked token), perplexity and accuracy on the validation split, with the weights as they are; nothing
+        where there is no such split."""
+        return {} if self.evaluator is None else self.evaluator.run()
 
     def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:
         return (
@@ -184,4 +230,7 @@ def pretraining_step(
     """The step of a masked LM as its configuration has it."""
     rate = config.masking.train_rate
     sizes = BatchSizes(config.reader.bins_for, functools.partial(num_predictions, mask_selection_rate=rate))
-    return TrainStep(task, masked_lm_objective.OBJECTIVE, optimizer, config.loop(), stages_of(config), sizes, strategy)
+    objective = masked_lm_objective.OBJECTIVE
+    if config.objective is not None:
+        objective = objective_of(config.objective, objective)
+    return TrainStep(task, objective, optimizer, config.loop(), stages_of(config), sizes, strategy)

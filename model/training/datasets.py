@@ -13,14 +13,18 @@ from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.preset_tokenizer import of_class
 from clozekit.tokenizers.tokenizer import Tokenizer
 
+MORE_DOCUMENTS = (
+    "prepare it with more documents (--document block or line cuts text files), or another --validation-rate"
+)
+
 
 def check_splits(manifest: Manifest, dataset: str, needed: tuple[str, ...] = ("train", "validation")) -> None:
-    """Raises InputError when a split that is needed has no rows. Validation rows are those of the run's first dataset."""
+    """Raises InputError when a split that is needed has no rows."""
     for split in needed:
         if split not in manifest.splits:
             raise InputError(
-                f"training needs rows to train on and rows to validate on, {dataset} has no {split} split;"
-                " prepare it with more documents (--document block or line cuts text files), or another --validation-rate"
+                f"rows to {'train on' if split == 'train' else 'measure on'} are needed, {dataset} has no {split} split;"
+                f" {MORE_DOCUMENTS}"
             )
 
 
@@ -40,7 +44,7 @@ def read_datasets(config: RunSettings, stages: Iterable[Stage]) -> dict[str, Man
     Raises InputError when one can't be trained on, or does not go with the others.
     """
     first = read_manifest(config.dataset)
-    check_splits(first, config.dataset)
+    check_splits(first, config.dataset, ("train",))
     manifests = {config.dataset: first}
     for stage in stages:
         if stage.dataset not in manifests:

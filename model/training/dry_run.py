@@ -16,7 +16,6 @@ from clozekit.model.training.flops import (
     training_memory,
 )
 from clozekit.model.training.settings.run_settings import RunSettings
-from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -26,7 +25,7 @@ def dry_run(config: RunSettings, workers: Workers | None = None) -> Iterator[str
     yield config.to_yaml().rstrip()
     run = Run(config, workers)
     yield ""
-    yield from describe_dataset(run.manifest, config)
+    yield from describe_dataset(run)
     yield ""
     started = time.monotonic()
     try:
@@ -43,7 +42,8 @@ def dry_run(config: RunSettings, workers: Workers | None = None) -> Iterator[str
     yield f"compile check    one step on rows of padding, compilation included: {seconds:.1f} s"
 
 
-def describe_dataset(manifest: Manifest, config: RunSettings) -> Iterator[str]:
+def describe_dataset(run: Run) -> Iterator[str]:
+    config, manifest = run.config, run.manifest
     yield f"dataset          {config.dataset}, sha256 {manifest.dataset_sha256[:12]}"
     tokenizer = manifest.tokenizer
     yield f"tokenizer        {tokenizer.class_name} of {tokenizer.vocabulary_size:,} pieces, sha256 {tokenizer.sha256[:12]}"
@@ -53,24 +53,21 @@ def describe_dataset(manifest: Manifest, config: RunSettings) -> Iterator[str]:
             f"{name:<16} {split.rows:,} rows of up to {manifest.sequence_length} tokens in {num_shards}"
             f" shard{'s' if num_shards > 1 else ''}, {split.tokens:,} tokens, fill rate {manifest.fill_rate(name):.2%}"
         )
-    epochs = config.train.steps * config.train.global_batch_size / manifest.splits["train"].rows
-    yield (
-        f"to be trained    {config.train.steps:,} steps of {config.train.global_batch_size:,} rows, {epochs:,.2f} epochs,"
-        f" {epochs * manifest.splits['train'].tokens:,.0f} tokens"
-    )
+    yield f"to be trained    {run.length}, {config.train.global_batch_size:,} rows a step"
 
 
 def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     config, sizes = run.config, Dimensions.of(run.task.backbone)
     flops = training_flops_per_token(sizes, row_length, num_slots / row_length)
-    places = config.train.steps * config.train.global_batch_size * row_length
     replicas = run.workers.num_replicas
     rows = config.train.global_batch_size // replicas // run.stages[0].micro_batches(replicas)
     yield f"devices          {replicas}, in {run.workers.spec.num_workers} processes"
     yield f"parameters       {run.task.count_params():,}"
     yield f"prediction slots {num_slots} a row of {row_length}"
     yield f"FLOPs a token    {flops:,.0f} = {FLOPS_FORMULA}"
-    yield f"FLOPs in all     {flops * places:.3g}"
+    if config.train.hours is None:
+        places = config.train.last_step * config.train.global_batch_size * row_length
+        yield f"FLOPs in all     {flops * places:.3g}"
     memory = training_memory(sizes, run.task.count_params(), rows, row_length, num_slots)
     yield from describe_memory(memory, rows)
 

@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from clozekit.model.common.own_code import is_own, load_own
 from clozekit.model.training.settings.loop_settings import OptimizerSettings
 
 # Smith and Topin 2017 (arXiv 1708.07120): up from and down to a small rate in equal times, then far below it.
@@ -44,6 +45,9 @@ def learning_rate(progress: tf.Tensor, warmup: float, config: OptimizerSettings)
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     progress = tf.clip_by_value(progress, 0.0, 1.0)
+    if is_own(config.schedule):
+        own = load_own("optimizer.schedule", config.schedule, ("progress", "warmup", "config"))
+        return tf.convert_to_tensor(own(progress, warmup, config))
     if config.schedule == "one_cycle":
         return config.learning_rate * _one_cycle(progress)
     # A share of 1 is a run that only warms up.

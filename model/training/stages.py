@@ -55,11 +55,11 @@ def ramp_sizes(ramp: BatchRampSettings, full: int) -> list[tuple[int, int]]:
 
 
 def stages_of(config: RunSettings) -> tuple[Stage, ...]:
-    """The stages of a run, one after the other from step 0 to train.steps."""
+    """The stages of a run, one after the other from step 0 to its last one."""
     train = config.train
     phases = [
         (phase.steps, phase.dataset, phase.global_batch_size, phase.micro_batch_size) for phase in train.phases
-    ] or [(train.steps, None, None, None)]
+    ] or [(train.last_step, None, None, None)]
     stages: list[Stage] = []
     step = row = 0
     for steps, dataset, batch_size, micro in phases:

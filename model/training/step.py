@@ -87,7 +87,7 @@ class TrainStep:
         strategy: tf.distribute.Strategy,
     ) -> None:
         self._task = task
-        self._objective = objective
+        self.objective = objective
         self._optimizer = optimizer
         self._settings = settings
         self._sizes = sizes
@@ -104,7 +104,7 @@ class TrainStep:
         states = [(state, tf.cast(seed, state.dtype)) for state, seed in zip(self._dropout_states, seeds, strict=True)]
         # The random states are inputs here: what assigns to variables can neither be compiled nor run on replicas.
         with keras.StatelessScope(states), tf.GradientTape() as tape:
-            sums = self._objective.sums(self._task, batch, True)
+            sums = self.objective.sums(self._task, batch, True)
         gradients = tape.gradient(sums.loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 

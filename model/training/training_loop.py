@@ -21,6 +21,7 @@ from clozekit.model.training.stages import Stage, stage_at
 from clozekit.model.training.step import LoopResult
 from clozekit.model.training.stop_signals import StopSignals
 from clozekit.model.training.time_budget import TimeBudget
+from clozekit.model.training.watching.callbacks import Callbacks
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.progress_bar import progress_bar
 
@@ -34,7 +35,12 @@ class Trained(Protocol):
     stages: tuple[Stage, ...]
     objective: Objective
     has_stopped: bool
+    measures: bool
+    is_told_to_stop: bool
+    callbacks: Callbacks
 
+    @property
+    def length(self) -> str: ...
     def flops_per_token(self, stage: int) -> float: ...
     def batches_from(self, stage_index: int, row: int) -> Iterator[dict[str, tf.Tensor]]: ...
     def run_loop(
@@ -49,6 +55,7 @@ class Trained(Protocol):
     def evaluate(self) -> dict[str, float]: ...
     def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str: ...
     def restore(self, at_most_step: int | None = None) -> Saved | None: ...
+    def agree_to_stop(self) -> None: ...
     def say(self, text: str) -> None: ...
 
 
@@ -70,7 +77,8 @@ class TrainingLoop:
 
     def train(self) -> dict[str, float]:
         """Returns the last validation metrics. Raises StoppedError on a signal, when everything is saved."""
-        steps, start = self._settings.steps, self._position.global_step
+        steps = None if self._settings.hours is not None else self._settings.steps
+        start = self._position.global_step
         chief = self._run.workers.is_chief
         with progress_bar(
             total=steps, initial=start, desc="training", unit=" steps", smoothing=0.05, disable=not chief
@@ -78,7 +86,8 @@ class TrainingLoop:
             while not self._is_over():
                 metrics: dict[str, float] | None = None
                 trouble = self._advance()
-                if trouble is None and self._due(self._settings.evaluate_every_steps):
+                self._tell()
+                if trouble is None and self._run.measures and self._due(self._settings.evaluate_every_steps):
                     metrics, trouble = self._evaluate()
                 if trouble is not None:
                     self._mend(trouble)
@@ -87,6 +96,9 @@ class TrainingLoop:
                 bar.update(self._position.global_step - bar.n)
                 if self._log.entries:
                     bar.set_postfix_str(_described(self._log.entries), refresh=False)
+        checkpoints = self._run.checkpoints
+        checkpoints.wait()
+        self._run.callbacks.checkpoints(checkpoints.take_written())
         if self._metrics:
             return self._metrics
         with self._run.averaged():
@@ -94,10 +106,19 @@ class TrainingLoop:
 
     def _is_over(self) -> bool:
         ended = self._position.global_step == self._settings.steps or self._budget.is_over
-        return ended or self._run.has_stopped
+        return ended or self._run.has_stopped or self._run.is_told_to_stop
 
     def _due(self, every_steps: int) -> bool:
         return self._position.global_step % every_steps == 0 or self._is_over()
+
+    def _tell(self) -> None:
+        """Tells the callbacks of the steps behind, and of checkpoints that are there now."""
+        callbacks = self._run.callbacks
+        if callbacks:
+            entry = self._log.entries[-1]
+            callbacks.log(entry["step"], {name: value for name, value in entry.items() if name not in ("kind", "step")})
+            callbacks.checkpoints(self._run.checkpoints.take_written())
+        self._run.agree_to_stop()
 
     def _open_batches(self) -> None:
         """Reads on where the run stands, in the dataset and the size of batch of the stage it is in."""
@@ -175,6 +196,8 @@ class TrainingLoop:
             return metrics, Trouble(reason, self._position.watch.num_bad_steps)
         self._metrics = metrics
         self._run.say(f"step {step}: {self._run.take_evaluation(metrics, self._log)}")
+        self._run.callbacks.evaluate(step, metrics)
+        self._run.agree_to_stop()
         return metrics, None
 
     def _save_if_due(self, metrics: dict[str, float] | None) -> None:
@@ -193,7 +216,7 @@ class TrainingLoop:
             checkpoints.wait()
             raise StoppedError(
                 f"stopped by {'another worker' if signal is None else signal.name}, saved at step"
-                f" {self._position.global_step} of {self._settings.steps}; run it again to resume"
+                f" {self._position.global_step} of {self._run.length.partition(' = ')[0]}; run it again to resume"
             )
 
     def _is_best(self, loss: float | None) -> bool:

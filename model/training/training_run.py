@@ -1,10 +1,11 @@
 """What every kind of run does alike: takes its directory, goes on where it stands, trains, ends, all workers together."""
 
 import functools
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -13,11 +14,12 @@ from tqdm import tqdm
 from clozekit.model.common.freed_memory import keep_freed_memory
 from clozekit.model.presets.load_presets import save_description
 from clozekit.model.tasks.task import Task
-from clozekit.model.training.cluster.endings import WorkerLostError
+from clozekit.model.training.cluster.endings import StoppedError, WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.model.training.objectives.objective import Objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
+from clozekit.model.training.own_functions import OWN_CODE, described
 from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, training_variables
 from clozekit.model.training.run_directory.run_files import CHECKPOINTS, CONFIG_FILE, MODEL, claim_run_directory
 from clozekit.model.training.run_directory.run_lock import RunLock, lock_run
@@ -28,6 +30,8 @@ from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.model.training.stop_signals import StopSignals
 from clozekit.model.training.training_loop import TrainingLoop
+from clozekit.model.training.watching.callbacks import Callback, Callbacks
+from clozekit.model.training.watching.tracker import trackers_of
 from clozekit.tokenizers.common.errors import InputError
 
 Result = TypeVar("Result")
@@ -37,7 +41,9 @@ class TrainingRun(ABC, Generic[Result]):
     """Base of pretraining and fine-tuning, which set the attributes when they are made. Result: what `train` returns.
 
     made_by: the verb that writes such directories; more_files: what it writes besides what every run of its kind does.
-    has_stopped: whether going on would bring nothing better.
+    has_stopped: whether going on would bring nothing better. measures: whether there is something to evaluate on.
+    own_functions: key of the configuration -> the function of the user's own that it names. is_told_to_stop: whether a
+    callback has ended the run.
     """
 
     made_by: str
@@ -52,6 +58,11 @@ class TrainingRun(ABC, Generic[Result]):
     checkpoints: Checkpoints
     step: TrainStep
     has_stopped: bool = False
+    measures: bool = True
+    is_told_to_stop: bool = False
+    own_functions: dict[str, str]
+    callbacks: Callbacks
+    _stop_reason: str | None = None
     _lock: RunLock
     _optimizer: Optimizer
 
@@ -60,9 +71,33 @@ class TrainingRun(ABC, Generic[Result]):
         """The whole configuration."""
 
     @property
+    @abstractmethod
+    def length(self) -> str:
+        """How long the run is, for people."""
+
+    @property
     def vocabulary_size(self) -> int:
         """Rows of the vocabulary in the preset of the run."""
         return int(self.task.backbone.vocabulary_size)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the run is called where several are looked at."""
+
+    def stop(self, reason: str) -> None:
+        """Ends the run at its next look, as after its last step: it is evaluated, saved and leaves its preset."""
+        self._stop_reason = reason
+
+    def agree_to_stop(self) -> None:
+        """Looks whether the run was told to stop. All workers must come here alike."""
+        if not self.is_told_to_stop and self.workers.any(self._stop_reason is not None):
+            self.is_told_to_stop = True
+            self.say(f"stopping: {self._stop_reason}")
+
+    def warnings(self) -> list[str]:
+        """What has to be said before the first step."""
+        return []
 
     @abstractmethod
     def begin_anew(self) -> None:
@@ -155,7 +190,12 @@ class TrainingRun(ABC, Generic[Result]):
         if position.global_step >= steps:
             self.say(f"already trained to step {position.global_step}")
         elif position.global_step:
-            self.say(f"going on from step {position.global_step} of {steps}")
+            self.say(f"going on from step {position.global_step} of {self.length.partition(' = ')[0]}")
+        else:
+            self.say(f"length: {self.length}")
+        if position.global_step < steps:
+            for line in self.warnings():
+                self.say(line)
         chief = self.workers.is_chief
         if chief:
             tf.io.gfile.makedirs(self.directory)
@@ -164,13 +204,46 @@ class TrainingRun(ABC, Generic[Result]):
             # With it a checkpoint is a model, whenever the run ends.
             save_description(f"{self.directory}/{MODEL}", self.task, self.vocabulary_size)
         log = MetricsLog(self.directory, position.global_step) if chief else NoLog()
+        ending = "failed"
         try:
-            self.go_on(log)
-            metrics = TrainingLoop(self, position, log, signals).train()
+            try:
+                self._note_own_code(position.global_step, log)
+                self.go_on(log)
+                self.callbacks.begin(position.global_step)
+                self.agree_to_stop()
+                metrics = TrainingLoop(self, position, log, signals).train()
+            finally:
+                log.close()
+            self._optimizer.use_averages()
+            result = self.finish(metrics)
+            ending = "finished"
+            return result
+        except StoppedError:
+            self.callbacks.checkpoints(self.checkpoints.take_written())
+            ending = "stopped"
+            raise
         finally:
-            log.close()
-        self._optimizer.use_averages()
-        return self.finish(metrics)
+            self.callbacks.end(ending)
+
+    def _note_own_code(self, step: int, log: MetricsLog | NoLog) -> None:
+        """Notes in the log which code of the user's own the run has, and says when it is not what it was before. Raises
+        InputError where another worker has other code."""
+        if not self.own_functions:
+            return
+        code = described(self.own_functions)
+        number = int(hashlib.sha256(code.encode()).hexdigest()[:15], 16)
+        if self.workers.any(self.workers.chiefs(number) != number):
+            raise InputError(
+                f"all workers must have the same code of your own, this one has {code}; copy it to all of them"
+            )
+        noted = [entry["reason"] for entry in log.entries if entry["kind"] == "event" and entry["event"] == OWN_CODE]
+        if noted and noted[-1] != code:
+            self.say(
+                f"warning: code of your own is not what it was (before: {noted[-1]}; now: {code}); from step {step} on the run"
+                " goes another way than without a stop"
+            )
+        if not noted or noted[-1] != code:
+            log.write("event", step, {"event": OWN_CODE, "reason": code})
 
     def _begin(self) -> Position:
         """Where the run goes on: at its newest whole checkpoint, else at the start."""
@@ -242,3 +315,9 @@ class TrainingRun(ABC, Generic[Result]):
         """A line on the screen, of the chief alone."""
         if self.workers.is_chief:
             tqdm.write(f"  {text}")
+
+
+def callbacks_of(run: TrainingRun[Any], callbacks: Sequence[Callback], trackers: tuple[str, ...]) -> Callbacks:
+    """Those that a run calls: what it was given, and behind it the trackers of its configuration. The chief alone has any."""
+    is_chief = run.workers.is_chief
+    return Callbacks(run, [*callbacks, *trackers_of(trackers)] if is_chief else (), is_chief)

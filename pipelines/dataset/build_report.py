@@ -8,6 +8,7 @@ from clozekit.pipelines.dataset.data_card import DATA_CARD_FILE, render_data_car
 from clozekit.pipelines.dataset.dataset_summary import Summary, summarize
 from clozekit.pipelines.dataset.manifest import Manifest, SplitInfo
 from clozekit.pipelines.storage.files import join
+from clozekit.tokenizers.common.page_style import PAGE_STYLE, tiles_html
 from clozekit.tokenizers.storage.file_systems import write_bytes_whole
 
 REPORT_FILE = "report.html"
@@ -49,15 +50,13 @@ def render_build_report(summary: Summary) -> str:
             f"Rows of up to {manifest.sequence_length} tokens; {manifest.tokenizer.class_name} with"
             f" {manifest.tokenizer.vocabulary_size:,} pieces; {files:,} input file{'' if files == 1 else 's'}"
         ),
-        tiles="".join(
-            f'<div class="tile"><div class="label">{label}</div><div class="value">{value}</div></div>'
-            for label, value in tiles
-        ),
+        style=PAGE_STYLE,
+        tiles=tiles_html(tiles),
         charts="".join(
             f'<article class="card"><h3>{html.escape(title)}</h3>{chart}</article>' for title, chart in charts
         ),
         kept="".join(_sample(text) for text in summary.kept),
-        dropped=f'<h2>Samples of what was dropped</h2><section class="samples">{dropped}</section>' if dropped else "",
+        dropped=f'<h2>Samples of what was dropped</h2><section class="cards">{dropped}</section>' if dropped else "",
         settings=html.escape(_settings(manifest.settings)),
         dataset=manifest.dataset_sha256,
     )
@@ -86,11 +85,14 @@ def bars(numbers: Mapping[str, int]) -> str:
     if rest:
         shown.append((f"{len(rest):,} more", sum(rest)))
     most = max(number for _, number in shown)
-    return "".join(
+    # All counts of a chart get the room of the longest.
+    digits = max(len(f"{number:,}") for _, number in shown)
+    lines = "".join(
         f'<div class="line"><span class="name">{html.escape(name)}</span><div class="track">'
         f'<div class="bar" style="width:{number / most if most else 0:.2%}"></div></div><span>{number:,}</span></div>'
         for name, number in shown
     )
+    return f'<div style="--digits: {digits}">{lines}</div>'
 
 
 def columns(split: SplitInfo) -> str:
@@ -132,39 +134,23 @@ def _settings(settings: Mapping[str, Mapping[str, object]]) -> str:
 _PAGE = string.Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Clozekit dataset</title>
-<style>
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f8fafc; color: #0f172a; font: 16px/1.5 system-ui, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
-h1 { margin: 0; font-size: 30px; letter-spacing: -.02em; }
-h2 { margin: 40px 0 14px; font-size: 20px; }
-.summary { margin: 6px 0 26px; color: #475569; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-bottom: 28px; }
-.tile, .card { background: #fff; border: 1px solid #e2e8f0; border-radius: 12px; padding: 16px 18px; min-width: 0; }
-.tile .label { font-size: 13px; color: #64748b; }
-.tile .value { font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
-.charts, .samples { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 16px;
-  align-items: start; }
-.card h3 { margin: 0 0 12px; font-size: 16px; font-weight: 600; }
-.card p { margin: 10px 0 0; font-size: 14px; color: #475569; }
-svg { width: 100%; height: auto; display: block; }
-rect { fill: #1d4ed8; }
-text { font: 13px system-ui, sans-serif; fill: #64748b; }
-.line { display: grid; grid-template-columns: minmax(9em, 15em) minmax(3em, 1fr) 5em; gap: 12px; align-items: center; margin: 6px 0; font-size: 14px; }
-.line span { text-align: right; font-variant-numeric: tabular-nums; }
+<style>$style
+.tiles { margin-bottom: 28px; }
+rect { fill: var(--bar); }
+text { font: 13px system-ui, sans-serif; fill: var(--faint); }
+.line { display: grid; grid-template-columns: minmax(7em, 15em) minmax(2em, 1fr) calc(var(--digits) * 1ch); gap: 12px;
+  align-items: center; margin: 6px 0; font-size: 14px; font-variant-numeric: tabular-nums; }
+.line span { text-align: right; }
 .line .name { text-align: left; overflow-wrap: anywhere; }
-.track { background: #eef2f7; border-radius: 4px; height: 10px; }
-.bar { background: #1d4ed8; border-radius: 4px; height: 10px; min-width: 2px; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.5 ui-monospace, monospace; }
-footer { margin-top: 36px; font-size: 13px; color: #64748b; overflow-wrap: anywhere; }
+@media (max-width: 520px) { .line { grid-template-columns: minmax(5em, 9em) minmax(2em, 1fr) calc(var(--digits) * 1ch); gap: 8px; } }
 </style></head><body><main>
 <h1>Clozekit dataset</h1>
 <p class="summary">$summary</p>
 <section class="tiles">$tiles</section>
-<section class="charts">$charts</section>
+<section class="cards">$charts</section>
 <h2>Samples of what was kept, as the tokenizer reads it</h2>
-<section class="samples">$kept</section>
+<section class="cards">$kept</section>
 $dropped
 <h2>Settings</h2>
 <article class="card"><pre>$settings</pre></article>

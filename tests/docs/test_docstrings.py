@@ -42,11 +42,13 @@ PIPELINES = {
 }
 TRAINER = {
     "layers.masked_lm_head": "MaskedLMHead",
+    "masking.mask_rows": "RowsToMask",
     "layers.masked_lm_mask_generator": "MaskedLMMaskGenerator",
     "layers.transformer_layers": "PositionEmbedding TokenAndPositionEmbedding TransformerEncoder",
     "preprocessing.multi_segment_packer": "MultiSegmentPacker",
     "reading.dataset_reader": "training_batches validation_batches",
     "tasks.fill_mask": "Guess",
+    "training.watching.callbacks": "Callback",
     "training.controller": "Run",
     "training.evaluate_preset": "evaluate_dataset evaluate_texts",
     "training.finetuning.evaluate_examples": "evaluate_examples",
@@ -81,6 +83,7 @@ SEAMS = {
     "model.training.optimizers.lamb": "change",
     "model.training.optimizers.optimizer": "Optimizer",
     "model.training.schedules": "learning_rate",
+    "model.training.watching.tracker": "Tracker",
     "pipelines.cleaning.clean_text": "clean_texts",
     "pipelines.export_formats": "ExportFormat",
     "pipelines.vocabulary": "Learner",

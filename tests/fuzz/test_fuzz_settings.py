@@ -23,7 +23,7 @@ TRAIN: dict[str, Any] = {
     "model": {"family": "albert", "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "embedding_dim": 4},
     "masking": {"strategy": "span", "num_slots": 5, "train_rate": 0.3},
     "reader": {},
-    "train": {"steps": 20, "phases": [{"steps": 10, "dataset": "a"}, {"steps": 10}], "hours": 0.5},
+    "train": {"steps": 20, "phases": [{"steps": 10, "dataset": "a"}, {"steps": 10}]},
     "optimizer": {"name": "lamb", "learning_rate": 1e-3},
     "checkpoint": {"every_steps": 5},
     "divergence": {"loss_factor": 2.0},

@@ -52,13 +52,16 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=settings.get("dropout", 0.0)
     )
     micro_batch_size, xla = settings.get("micro_batch_size"), settings.get("xla", False)
+    # Of own_rules.py, beside this file.
+    own = {"name": "own_rules:momentum", "schedule": "own_rules:inverse_square_root"} if settings.get("own") else {}
     config = RunSettings(
         "data",
         "run",
+        objective="own_rules:smoothed" if own else None,
         model=model,
         train=TrainSettings(steps=STEPS, global_batch_size=ROWS, micro_batch_size=micro_batch_size, xla=xla),
         # A norm that most steps exceed: where it is measured matters.
-        optimizer=OptimizerSettings(learning_rate=0.01, clip_norm=0.5, ema_decay=0.5),
+        optimizer=OptimizerSettings(learning_rate=0.01, clip_norm=0.5, ema_decay=0.5, **own),
     )
     with workers.strategy.scope():
         task = build_task(config, from_scratch(config.model, 40, LENGTH))

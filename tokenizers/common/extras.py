@@ -20,6 +20,8 @@ EXTRAS = {
     "gke": ("kubernetes",),
     "onnx": ("onnx", "onnxruntime"),
     "litert": ("ai_edge_litert",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
 }
 
 

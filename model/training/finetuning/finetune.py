@@ -23,20 +23,23 @@ from clozekit.model.training.finetuning.row_batches import lengths_of_run, train
 from clozekit.model.training.flops import Dimensions
 from clozekit.model.training.memory_limits import check_step_fits
 from clozekit.model.training.optimizers.optimizer import Optimizer
+from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
 from clozekit.model.training.run_directory.run_files import (
     FINETUNE,
     MODEL,
     PREDICTIONS,
     RESULT_FILE,
     check_run_directory,
+    name_of,
 )
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, Entry, MetricsLog, NoLog, read_metrics
 from clozekit.model.training.run_directory.small_files import read_text, write_text
-from clozekit.model.training.settings.finetune_settings import FinetuneSettings
+from clozekit.model.training.settings.finetune_settings import FinetuneSettings, load_finetune_config
 from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import BatchSizes, TrainStep
-from clozekit.model.training.training_run import TrainingRun
+from clozekit.model.training.training_run import TrainingRun, callbacks_of
+from clozekit.model.training.watching.callbacks import Callback
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -52,8 +55,9 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
     """One run of `clozekit finetune`, built and checked, its files first; `train` does it and returns its result.
 
     Args:
-        config: what `load_finetune_config` gave.
+        config: what `load_finetune_config` gave, or the path of a YAML file.
         workers: what `start_workers` gave, where it had to come before TensorFlow started (several workers, logical CPUs).
+        callbacks: what is called while it trains.
 
     Raises:
         InputError: for files that can't be read, labels that don't fit, a preset that can't be had, steps that don't fit into
@@ -74,18 +78,31 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
 
     made_by = FINETUNE
 
-    def __init__(self, config: FinetuneSettings, workers: Workers | None = None) -> None:
+    def __init__(
+        self, config: FinetuneSettings | str | Path, workers: Workers | None = None, callbacks: Sequence[Callback] = ()
+    ) -> None:
+        if not isinstance(config, FinetuneSettings):
+            config = load_finetune_config(str(config))
         self.config = config
         self.kind = kind_named(config.task)
         self._lock = RunLock()
         self.directory = config.directory.rstrip("/")
         self.preset_directory = config.preset or f"{self.directory}/preset"
+        self.own_functions = own_names(
+            {
+                "optimizer.name": config.optimizer.name,
+                "optimizer.schedule": config.optimizer.schedule,
+                "objective": config.objective,
+            }
+        )
+        check_optimizer(config.optimizer)
         self.data: FinetuneData = read_finetune_data(config, self.kind)
         self.more_files = self._prediction_files()
         check_run_directory(self.directory, FINETUNE, self.more_files)
         check_preset_target(self.preset_directory, config.init_from)
         check_preset_target(f"{self.directory}/{MODEL}", config.init_from)
         self.workers = start_workers(config.cluster) if workers is None else workers
+        self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
         batch_size, micro = config.train.global_batch_size, config.train.micro_batch_size
         rows_at_once = micro or batch_size // self.workers.num_replicas
         self.kind.check(config, rows_at_once)
@@ -114,6 +131,8 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
             "lower train.micro_batch_size, train.global_batch_size or sequence_length",
         )
         self.objective = self.kind.objective(config)
+        if config.objective is not None:
+            self.objective = objective_of(config.objective, self.objective)
         self._lengths = lengths_of_run(self._encoded_train.row_set, config.seed, batch_size, self.settings.steps)
         sizes = BatchSizes(lambda _: self._lengths, lambda _: 0)
         self.step = TrainStep(self.task, self.objective, self._optimizer, self.settings, self.stages, sizes, strategy)
@@ -133,13 +152,25 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         cut = f", {rows.num_full():,} of them as long or longer" if rows.num_full() else ""
         return (
             f"{len(self.data.train.examples):,} examples of up to {rows.sequence_length} tokens{cut}; {self.task.count_params():,} parameters,"
-            f" {self.settings.steps:,} steps of {self.config.train.global_batch_size}"
+            f" {self.length}, {self.config.train.global_batch_size} examples a step"
             + (
                 f"; the pooler of {self.config.init_from} was never trained and begins random"
                 if self._begins_fresh
                 else ""
             )
         )
+
+    @property
+    def name(self) -> str:
+        return self.config.name or name_of(self.directory)
+
+    @property
+    def length(self) -> str:
+        train = self.config.train
+        if train.hours is not None:
+            return f"{train.hours:g} hours of training"
+        epochs = self.settings.steps * train.global_batch_size / len(self._encoded_train.row_set)
+        return f"{self.settings.steps:,} steps = {epochs:,.1f} epochs"
 
     def to_yaml(self) -> str:
         return self.config.to_yaml()

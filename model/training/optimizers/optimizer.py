@@ -5,14 +5,26 @@ because XLA can't assign to the variables of several replicas.
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import keras
 import tensorflow as tf
 
+from clozekit.model.common.own_code import is_own, load_own
 from clozekit.model.training.cluster.workers import assign_everywhere
 from clozekit.model.training.settings.loop_settings import OptimizerSettings
+
+# How a rule is called.
+ARGUMENTS = ("value", "gradient", "first", "second", "step", "decays", "config")
+
+
+def rule_of(config: OptimizerSettings) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """The function that `optimizer.name` stands for: `change` of a file beside this one, or one of the user's own."""
+    if is_own(config.name):
+        return cast(Callable[..., Any], load_own("optimizer.name", config.name, ARGUMENTS))
+    return cast(Callable[..., Any], importlib.import_module(f"clozekit.model.training.optimizers.{config.name}").change)
 
 
 def has_weight_decay(name: str) -> bool:
@@ -48,7 +60,7 @@ class Optimizer(tf.Module):
     def __init__(self, variables: list[keras.Variable], config: OptimizerSettings, xla: bool) -> None:
         super().__init__()
         self._config = config
-        self._change = importlib.import_module(f"clozekit.model.training.optimizers.{config.name}").change
+        self._change = rule_of(config)
         # Norms and biases neither decay nor get LAMB's factor, as in the code of its authors.
         self._decays = [has_weight_decay(variable.path) for variable in variables]
         self._variables = [variable.value for variable in variables]

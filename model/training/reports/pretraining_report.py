@@ -34,13 +34,14 @@ class Filled:
 
 @dataclass(frozen=True)
 class Report:
-    """What a report shows. tiles: (label, value); baseline_accuracy: of always guessing the commonest token."""
+    """What a report shows. tiles: (label, value); baseline_accuracy: of always guessing the commonest token,
+    where that is known."""
 
     title: str
     summary: str
     tiles: Sequence[tuple[str, str]]
     metrics: Sequence[Entry]
-    baseline_accuracy: float
+    baseline_accuracy: float | None
     manifest: Manifest
     config_yaml: str
     filled: Sequence[Filled] = ()
@@ -79,8 +80,8 @@ def loss_chart(metrics: Sequence[Entry]) -> str:
     return line_chart("Loss", _both(metrics, "loss"), "loss, nats a masked token")
 
 
-def accuracy_chart(metrics: Sequence[Entry], baseline: float) -> str:
-    level = ("always the commonest token", baseline)
+def accuracy_chart(metrics: Sequence[Entry], baseline: float | None) -> str:
+    level = None if baseline is None else ("always the commonest token", baseline)
     return line_chart("Masked accuracy", _both(metrics, "accuracy"), "masked accuracy", percent=True, baseline=level)
 
 
@@ -174,8 +175,8 @@ def write_report(path: str | Path, report: Report) -> str:
     return str(path)
 
 
-def run_tiles(metrics: dict[str, float], log: Sequence[Entry], baseline: float) -> list[tuple[str, str]]:
-    """The headline numbers of a run: of the last validation, and of what the log holds."""
+def run_tiles(metrics: dict[str, float], log: Sequence[Entry], baseline: float | None) -> list[tuple[str, str]]:
+    """The headline numbers of a run: of the last validation, where there is one, and of what the log holds."""
     training = [entry for entry in log if entry["kind"] == "train"]
 
     def middle(name: str) -> float | None:
@@ -188,11 +189,11 @@ def run_tiles(metrics: dict[str, float], log: Sequence[Entry], baseline: float) 
     skipped = sum(entry.get("skipped_steps", 0) for entry in training)
     costs = [entry["cost"] for entry in training if isinstance(entry.get("cost"), int | float)]
     tiles: list[tuple[str, str | None]] = [
-        ("validation loss", f"{metrics['loss']:.3f}"),
-        ("perplexity", f"{metrics['perplexity']:.1f}"),
-        ("masked accuracy", f"{metrics['accuracy']:.1%}"),
-        ("commonest token", f"{baseline:.1%}"),
-        ("tokens seen", f"{max((entry.get('tokens_seen') or 0 for entry in training), default=0) / 1e6:.2f} M"),
+        ("validation loss", f"{metrics['loss']:.3f}" if metrics else None),
+        ("perplexity", f"{metrics['perplexity']:,.1f}" if metrics else None),
+        ("masked accuracy", f"{metrics['accuracy']:.1%}" if metrics else None),
+        ("commonest token", None if baseline is None else f"{baseline:.1%}"),
+        ("tokens seen", f"{max((entry.get('tokens_seen') or 0 for entry in training), default=0) / 1e6:,.2f} M"),
         ("tokens a second", None if speed is None else f"{speed:,.0f}"),
         ("useful tokens", None if useful is None else f"{useful:.1%}"),
         ("data wait", None if wait is None else f"{wait:.1%}"),
@@ -206,11 +207,11 @@ def run_tiles(metrics: dict[str, float], log: Sequence[Entry], baseline: float) 
 def write_run_report(run: Run, metrics: dict[str, float]) -> str:
     """`report.html` in the directory of a `Run` that was trained."""
     log = read_metrics(f"{run.directory}/{METRICS_FILE}")
-    baseline = run.evaluator.commonest_token_accuracy()[1]
+    baseline = None if run.evaluator is None else run.evaluator.commonest_token_accuracy()[1]
     model = run.config.model
     summary = (
         f"{str(model.family).upper()}, {model.num_layers} layers of {model.hidden_dim}, {run.task.count_params():,} parameters,"
-        f" {run.config.train.steps:,} steps of {run.config.train.global_batch_size} rows"
+        f" {run.length}, {run.config.train.global_batch_size} rows a step"
     )
     report = Report(
         "Clozekit training run",

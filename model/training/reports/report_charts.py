@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clozekit.model.training.run_directory.run_log import Entry
+from clozekit.tokenizers.common.page_style import day, in_colors_of_the_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.ticker import StrMethodFormatter
+    from matplotlib.ticker import FuncFormatter, StrMethodFormatter
 
-TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = "#8fb3f5", "#1d4ed8", "#b45309"
-_INK, _GRID = "#334155", "#e2e8f0"
+TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = day("bar-soft"), day("bar"), day("level")
+_INK, _GRID = day("axis"), day("line")
 # More points than a chart has pixels only make the page heavy.
 MAX_POINTS = 400
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: numbers by step. color and marker as matplotlib names them."""
+    """One curve: numbers by step, or by another measure of how far a run is. color and marker as matplotlib names them."""
 
     label: str
-    steps: Sequence[int]
+    steps: Sequence[float]
     values: Sequence[float]
     color: str = VALIDATION_COLOR
     marker: str | None = None
@@ -46,7 +47,7 @@ def line(
     return Line(label, [entry["step"] for entry in entries], values, color, marker)
 
 
-def thinned(curve: Line, max_points: int = MAX_POINTS) -> tuple[list[int], list[float]]:
+def thinned(curve: Line, max_points: int = MAX_POINTS) -> tuple[list[float], list[float]]:
     """At most about `max_points` points, each the mean of its neighbours, at the step of the last of them."""
     size = -(-len(curve.steps) // max_points) or 1
     steps, values = [], []
@@ -58,15 +59,21 @@ def thinned(curve: Line, max_points: int = MAX_POINTS) -> tuple[list[int], list[
 
 
 def line_chart(
-    title: str, curves: Sequence[Line], y_label: str, percent: bool = False, baseline: tuple[str, float] | None = None
+    title: str,
+    curves: Sequence[Line],
+    y_label: str,
+    percent: bool = False,
+    baseline: tuple[str, float] | None = None,
+    x_label: str = "step",
 ) -> str:
-    """The curves that hold something, over the steps; "" where none does. baseline: a level to compare with."""
+    """The curves that hold something, over the steps; "" where none does. baseline: a level to compare with. x_label: what the
+    curves are over."""
     curves = [curve for curve in curves if curve.steps]
     if not curves:
         return ""
 
     def draw(axes: "Axes") -> None:
-        from matplotlib.ticker import PercentFormatter
+        from matplotlib.ticker import MaxNLocator, PercentFormatter
 
         for curve in curves:
             marker = curve.marker or ("o" if len(curve.steps) == 1 else None)
@@ -76,10 +83,18 @@ def line_chart(
         if percent:
             values = [value for curve in curves for value in curve.values if not math.isnan(value)]
             # Room for the legend above the curves.
-            axes.set_ylim(min([0.0, *values]), 1.3 * max([0.01, *values, *([baseline[1]] if baseline else [])]))
+            axes.set_ylim(min([0.0, *values]), 1.5 * max([0.01, *values, *([baseline[1]] if baseline else [])]))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        axes.xaxis.set_major_formatter(_thousands())
-        axes.set_xlabel("step")
+        elif (
+            max((abs(value) for curve in curves for value in curve.values if math.isfinite(value)), default=0) >= 10_000
+        ):
+            axes.yaxis.set_major_formatter(_thousands())
+        farthest = max(curve.steps[-1] for curve in curves)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=x_label == "step"))
+        axes.xaxis.set_major_formatter(
+            _short_counts() if farthest >= 1e6 else _thousands() if farthest >= 100 else _plain()
+        )
+        axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         if len(curves) > 1 or baseline is not None:
             axes.legend(loc="upper left" if percent else "best")
@@ -99,7 +114,7 @@ def bar_chart(title: str, starts: Sequence[int], counts: Sequence[int], width: i
     return svg(draw, title)
 
 
-def svg(draw: Callable[["Axes"], None], title: str, width: float = 5.6, height: float = 3.0) -> str:
+def svg(draw: Callable[["Axes"], None], title: str, width: float = 4.6, height: float = 2.6) -> str:
     """An inline SVG of what `draw(axes)` draws."""
     import matplotlib
 
@@ -113,6 +128,7 @@ def svg(draw: Callable[["Axes"], None], title: str, width: float = 5.6, height: 
         "font.size": 10,
         "axes.edgecolor": _GRID,
         "axes.labelcolor": _INK,
+        "text.color": _INK,
         "xtick.color": _INK,
         "ytick.color": _INK,
         "axes.spines.top": False,
@@ -128,10 +144,22 @@ def svg(draw: Callable[["Axes"], None], title: str, width: float = 5.6, height: 
         target = io.StringIO()
         figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
         pyplot.close(figure)
-    text = target.getvalue()
+    text = in_colors_of_the_page(target.getvalue())
     # The name is read out to who does not see the picture.
     named = f'<svg role="img" aria-label="{html.escape(title)}"'
     return named + text[text.index("<svg") + len("<svg") :]
+
+
+def _short_counts() -> "FuncFormatter":
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda value, _: f"{value / 1e9:g}B" if value >= 1e9 else f"{value / 1e6:g}M")
+
+
+def _plain() -> "StrMethodFormatter":
+    from matplotlib.ticker import StrMethodFormatter
+
+    return StrMethodFormatter("{x:g}")
 
 
 def _thousands() -> "StrMethodFormatter":

@@ -83,6 +83,7 @@ class Checkpoints:
         self._keep, self._keep_best = keep, keep_best
         self._writer = ThreadPoolExecutor(1, "checkpoint") if background else None
         self._pending: Future[None] | None = None
+        self._written: list[str] = []
 
     def save(self, position: Position, validation_loss: float | None = None) -> str:
         """Writes the checkpoint of `position` and removes those that are not kept; returns its path.
@@ -110,6 +111,11 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
+    def take_written(self) -> list[tuple[int, str]]:
+        """(step, path) of those that were written whole since this was last asked."""
+        written = [self._written.pop(0) for _ in range(len(self._written))]
+        return [(int(path.rsplit("-", 1)[-1]), path) for path in written]
+
     def _write(self, target: str, values: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         try:
             self._remove_unfinished()
@@ -125,6 +131,7 @@ class Checkpoints:
             names = sorted(name for name in tf.io.gfile.listdir(target) if is_of_checkpoint(name))
             files = {name: tf.io.gfile.stat(f"{target}/{name}").length for name in names}
             write_text(f"{target}/{STATE_FILE}", state_to_json({**state, "files": files}))
+            self._written.append(target)
             self._prune()
         except (tf.errors.OpError, OSError) as error:
             reason = " ".join(str(getattr(error, "message", error)).split())

@@ -1,5 +1,7 @@
 """Which files of a run's directory are the run's own: what it may replace and remove there, and what is in its way."""
 
+import os
+import posixpath
 import re
 from collections.abc import Callable, Iterable
 
@@ -17,6 +19,7 @@ from clozekit.tokenizers.storage.owned_files import (
 )
 
 TRAIN, FINETUNE = "train", "finetune"
+TRACKERS_FILE = "trackers.json"
 CONFIG_FILE, METRICS_FILE, REPORT_FILE, RESULT_FILE = "config.yaml", "metrics.jsonl", "report.html", "result.json"
 CHECKPOINTS, EVENTS, PREDICTIONS = "checkpoints", "tensorboard", "predictions"
 # What a run makes a model of its checkpoints with: a preset without its weights.
@@ -24,8 +27,8 @@ MODEL, PRESET = "model", "preset"
 # In the names of our TensorBoard events, so that those of others in one folder are told apart.
 EVENTS_SUFFIX = ".clozekit"
 _NAMES = {
-    TRAIN: (CONFIG_FILE, METRICS_FILE, REPORT_FILE, CHECKPOINTS, EVENTS),
-    FINETUNE: (CONFIG_FILE, METRICS_FILE, REPORT_FILE, CHECKPOINTS, EVENTS, RESULT_FILE, PREDICTIONS),
+    TRAIN: (CONFIG_FILE, METRICS_FILE, REPORT_FILE, CHECKPOINTS, EVENTS, TRACKERS_FILE),
+    FINETUNE: (CONFIG_FILE, METRICS_FILE, REPORT_FILE, CHECKPOINTS, EVENTS, TRACKERS_FILE, RESULT_FILE, PREDICTIONS),
 }
 _CHOOSE = "choose another `directory`"
 _IN_CHECKPOINT = re.compile(r"state\.json|variables\.index|variables\.data-\d{5}-of-\d{5}(\.tempstate\d+)?")
@@ -33,6 +36,12 @@ _INSIDE = re.compile(
     rf"{CHECKPOINTS}/step-\d{{8}}(\.damaged(\.[0-9a-f]{{16}})?)?/({_IN_CHECKPOINT.pattern})"
     rf"|{EVENTS}/(train|validation)/events\.out\.tfevents\..+{re.escape(EVENTS_SUFFIX)}"
 )
+
+
+def name_of(directory: str) -> str:
+    """What a run is called that was given no name: as its directory."""
+    path = directory if "://" in directory else os.path.abspath(directory)
+    return posixpath.basename(path.rstrip("/")) or "run"
 
 
 def check_run_directory(directory: str, made_by: str, more: Iterable[str] = ()) -> None:

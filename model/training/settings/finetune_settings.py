@@ -14,6 +14,7 @@ import yaml
 
 from clozekit.model.training.settings.columns import FORMATS, Columns
 from clozekit.model.training.settings.loop_settings import (
+    MAX_STEPS,
     CheckpointSettings,
     ClusterSettings,
     DivergenceSettings,
@@ -21,7 +22,10 @@ from clozekit.model.training.settings.loop_settings import (
     LoopSettings,
     OptimizerSettings,
     check_batches,
+    check_choice_or_own,
+    check_lengths,
     flattened,
+    one_length,
 )
 from clozekit.pipelines.text_files.delimited import QUOTING
 from clozekit.tokenizers.common.errors import InputError
@@ -48,6 +52,8 @@ METRIC_NAMES = {
 }
 # Which columns a task's files have, or must be told.
 _TEXT_AND_LABEL = ("classification", "regression", "multi_label")
+# The middle of what BERT's paper searched (Devlin et al. 2018, A.3).
+DEFAULT_EPOCHS = 3.0
 GLUE_FOLDER = Path(__file__).parents[1] / "recipes" / "glue"
 
 
@@ -135,14 +141,16 @@ class DataSettings:
 class FinetuneTrainSettings:
     """How long and in which portions, under the names of a pretraining's `train`.
 
-    epochs: passes over the training file; the steps follow from it. global_batch_size: examples of a step, on all devices
+    epochs, steps, hours: how long the run is, in one of them; 3 epochs if none is given. epochs: passes over the training file.
+    steps: updates of the weights. hours: ends the run, with the learning rate at its end, when it has trained that long, counted over
+    all its starts. global_batch_size: examples of a step, on all devices
     together. steps_per_loop: steps between two looks of the controller at the device. xla: compile the steps; on GPUs alone if not given (on
     two busy cores a step of 4 layers x 256 took 0.70 s compiled and 0.43 s not). micro_batch_size: rows that a replica
-    computes at once. hours: ends the run, with the learning rate at its end, when it has trained that long. precision:
+    computes at once. precision:
     float32, mixed_bfloat16 (weights stay float32) or bfloat16.
 
     Raises:
-        InputError: for a number below 1, micro-batches that don't divide the batch, another precision.
+        InputError: for a number below 1, two lengths, micro-batches that don't divide the batch, another precision.
 
     Example:
 
@@ -151,19 +159,31 @@ class FinetuneTrainSettings:
         'float32'
     """
 
-    epochs: float = 3.0
+    epochs: float | None = None
+    steps: int | None = None
+    hours: float | None = None
     global_batch_size: int = 32
     micro_batch_size: int | None = None
     steps_per_loop: int = 20
     xla: bool | None = None
     precision: str = "float32"
-    hours: float | None = None
 
     def __post_init__(self) -> None:
-        check("train.epochs must be above 0", self.epochs > 0, self.epochs)
+        if self.epochs is None and self.steps is None and self.hours is None:
+            object.__setattr__(self, "epochs", DEFAULT_EPOCHS)
+        check_lengths({"epochs": self.epochs, "steps": self.steps, "hours": self.hours})
         check_batches(self.global_batch_size, self.micro_batch_size, self.steps_per_loop)
-        check("train.hours must be above 0", self.hours is None or self.hours > 0, self.hours)
         check_choice("train.precision", self.precision, ("float32", "mixed_bfloat16", "bfloat16"))
+
+    def last_step(self, num_rows: int) -> int:
+        """At which the run ends, for a training file of so many rows; with hours the last one that can be counted."""
+        if self.hours is not None:
+            return MAX_STEPS
+        if self.steps is not None:
+            return self.steps
+        num_steps = (self.epochs or 0.0) * num_rows / self.global_batch_size
+        check("train.epochs must be less than 2**31 steps", num_steps < MAX_STEPS, self.epochs)
+        return max(1, math.ceil(num_steps))
 
 
 @dataclass(frozen=True)
@@ -282,10 +302,11 @@ class FinetuneSettings:
     """One fine-tuning. The defaults are the middle of what BERT's paper searched for GLUE (Devlin et al. 2018, A.3).
 
     init_from: the preset to start from; directory: where everything goes; preset: where the best model goes,
-    `directory`/preset if not given. data: the files. task: "classification", "regression" (labels are numbers), "multi_label"
+    `directory`/preset if not given. name: what the run is called where several are looked at; that of its directory if not
+    given. data: the files. task: "classification", "regression" (labels are numbers), "multi_label"
     (any number of labels a text), "token_classification" (a class a word), "question_answering" (answers within a text) or
     "embedding" (pairs of texts that belong together). metric: what decides which weights are best; the first of the task's
-    if not given. seed: of the new head, the order and dropout.
+    if not given. objective: module:function for a loss of one's own; that of the task if not given. seed: of the new head, the order and dropout.
     sequence_length: the most tokens of an example; the rest of it is cut off; 128 or the model's positions if not given.
     patience: evaluations without a better one after which it stops early. train, optimizer, checkpoint, evaluate,
     divergence, cluster, log: groups of settings, with the names of a pretraining's. embedding: of task=embedding.
@@ -307,8 +328,10 @@ class FinetuneSettings:
     directory: str
     data: DataSettings
     preset: str | None = None
+    name: str | None = None
     task: str = "classification"
     metric: str | None = None
+    objective: str | None = None
     seed: int = 0
     sequence_length: int | None = None
     patience: int = 3
@@ -325,6 +348,8 @@ class FinetuneSettings:
         check_choice("task", self.task, tuple(METRIC_NAMES))
         check_metric(self.deciding_metric, self.task)
         self._check_columns()
+        if self.objective is not None:
+            check_choice_or_own("objective", self.objective, ())
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check("patience must be at least 1", self.patience >= 1, self.patience)
         has_classes = self.task in ("classification", "multi_label", "token_classification")
@@ -366,10 +391,8 @@ class FinetuneSettings:
         Raises InputError for more steps than can be counted on a device.
         """
         train = self.train
-        num_steps = train.epochs * num_rows / train.global_batch_size
-        check("train.epochs must be less than 2**31 steps", num_steps < 2**31 - 1, train.epochs)
         return LoopSettings(
-            steps=max(1, math.ceil(num_steps)),
+            steps=train.last_step(num_rows),
             seed=self.seed,
             xla=xla if train.xla is None else train.xla,
             steps_per_loop=train.steps_per_loop,
@@ -398,7 +421,7 @@ class FinetuneSettings:
 
 
 _NO_PART_OF_THE_COURSE = (
-    *("directory", "preset", "checkpoint", "divergence", "cluster", "log"),
+    *("directory", "preset", "name", "checkpoint", "divergence", "cluster", "log"),
     *("data.train", "data.validation", "data.test", "data.folder"),
 )
 
@@ -441,6 +464,9 @@ def load_finetune_config(
         (5.0, 'f1')
     """
     fields = {} if name is None else read_mapping(ready_file(name))
+    one_length(
+        fields, [*changes, *(f"{RENAMED[key]}=" for key in [c.partition("=")[0] for c in changes] if key in RENAMED)]
+    )
     apply_changes(fields, changes)
     for key, value in (values or {}).items():
         set_key(fields, key, value)

@@ -1,6 +1,7 @@
 """The groups of settings that pretraining and fine-tuning have alike: optimizer, checkpoints, divergence, cluster, log."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,16 @@ OPTIMIZERS = tuple(
         if path.stem not in ("__init__", "optimizer")
     )
 )
+# What stands for a function of the user's own.
+_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+# How long a run is, in one of these.
+LENGTHS = ("steps", "epochs", "tokens", "hours")
+# As int32 steps are counted on the device.
+MAX_STEPS = 2**31 - 1
+# A tracker is a file of that name.
+TRACKERS = tuple(
+    sorted(path.stem.removesuffix("_tracker") for path in (Path(__file__).parents[1] / "watching").glob("*_tracker.py"))
+)
 SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
 
 
@@ -27,11 +38,11 @@ SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle
 class OptimizerSettings:
     """AdamW or LAMB. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases.
 
-    name: adamw or lamb. learning_rate: the peak. beta_1, beta_2, epsilon, weight_decay: of the rule. clip_norm: the global
+    name: adamw, lamb, or module:function for a rule of one's own. learning_rate: the peak. beta_1, beta_2, epsilon, weight_decay: of the rule. clip_norm: the global
     norm that gradients are clipped to.
     schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
     line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
-    1 - square root (warmup_stable_decay). one_cycle has its own rise. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
+    1 - square root (warmup_stable_decay). one_cycle has its own rise. module:function is a schedule of one's own. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
     decay_power: of the polynomial. ema_decay: keeps a running average of the weights, to which each update adds 1 - ema_decay of
     the new ones (more at first: with n updates behind it keeps at most n / (n + 9)); evaluations, the preset and whoever
     loads a checkpoint have the average then, training goes on from the weights themselves. None: no average.
@@ -63,8 +74,8 @@ class OptimizerSettings:
     ema_decay: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice("optimizer.name", self.name, OPTIMIZERS)
-        check_choice("optimizer.schedule", self.schedule, SCHEDULES)
+        check_choice_or_own("optimizer.name", self.name, OPTIMIZERS)
+        check_choice_or_own("optimizer.schedule", self.schedule, SCHEDULES)
         for name in ("learning_rate", "clip_norm", "decay_power", "epsilon"):
             check(f"optimizer.{name} must be above 0", getattr(self, name) > 0, getattr(self, name))
         check("optimizer.weight_decay must be at least 0", self.weight_decay >= 0, self.weight_decay)
@@ -186,13 +197,13 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class LogSettings:
-    """What the log needs to know of the machine.
+    """What the log needs to know of the machine, and where its numbers go besides.
 
-    peak_teraflops: of one device, at the precision it trains in, for
+    trackers: wandb (Weights & Biases), mlflow, or module:function for what makes a Callback of one's own. peak_teraflops: of one device, at the precision it trains in, for
     MFU; price_per_hour: of all workers together, in any currency.
 
     Raises:
-        InputError: for a number that is not above 0.
+        InputError: for a number that is not above 0, or another tracker.
 
     Example:
 
@@ -203,8 +214,12 @@ class LogSettings:
 
     peak_teraflops: float | None = None
     price_per_hour: float | None = None
+    trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for tracker in self.trackers:
+            check_choice_or_own("log.trackers", tracker, TRACKERS)
+        check("log.trackers must name each once", len({*self.trackers}) == len(self.trackers), list(self.trackers))
         for name in ("peak_teraflops", "price_per_hour"):
             value = getattr(self, name)
             check(f"log.{name} must be above 0", value is None or value > 0, value)
@@ -239,6 +254,36 @@ def check_batches(global_batch_size: int, micro_batch_size: int | None, steps_pe
     check("train.global_batch_size must be a multiple of train.micro_batch_size", divides, global_batch_size, micro)
     pieces = global_batch_size // micro
     check(f"a step has at most {MAX_MICRO_BATCHES} micro-batches", pieces <= MAX_MICRO_BATCHES, pieces)
+
+
+def check_choice_or_own(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raises InputError unless `value` is one of the choices, or can name a function of the user's own."""
+    rule = f"{name} must be {', '.join(choices)}{' or ' if choices else ''}module:function"
+    check(rule, value in choices or _OWN.fullmatch(value) is not None, value)
+
+
+def check_lengths(given: Mapping[str, float | None]) -> None:
+    """Raises InputError unless exactly one of the lengths of a run, by their names, is given and it can be one."""
+    there = {name: value for name, value in given.items() if value is not None}
+    for name, value in there.items():
+        if name == "steps":
+            check_count("train.steps", int(value))
+        check(f"train.{name} must be above 0", value > 0, value)
+    *others, last = (f"train.{name}" for name in given)
+    rule = f"a run has one length, in {', '.join(others)} or {last}"
+    received = [f"train.{name}={value:g}" for name, value in there.items()]
+    check(rule, len(there) == 1, *received, advice="leave the others out")
+
+
+def one_length(fields: dict[str, Any], changes: Sequence[str]) -> None:
+    """Takes the length of the file out of the nested `fields` where a change such as "train.epochs=3" gives one in another
+    unit."""
+    keys = [change.partition("=") for change in changes]
+    changed = {key.removeprefix("train.") for key, _, value in keys if key.startswith("train.") and value != "null"}
+    train = fields.get("train")
+    if changed & {*LENGTHS} and isinstance(train, dict):
+        for name in {*LENGTHS} - changed:
+            train.pop(name, None)
 
 
 def check_count(name: str, value: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clozekit.model.training.settings.loop_settings import one_length
 from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.settings.settings_files import apply_changes, make_settings, read_mapping
@@ -16,7 +17,7 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunSettings:
 
     Args:
         path: of the file.
-        changes: such as "train.steps=200".
+        changes: such as "train.steps=200". A length in another unit takes the place of the file's.
 
     Returns:
         The settings, checked.
@@ -32,6 +33,7 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunSettings:
         (200, 'roberta', 0.001)
     """
     fields = read_mapping(path)
+    one_length(fields, changes)
     apply_changes(fields, changes)
     return make_config(fields, str(path))
 

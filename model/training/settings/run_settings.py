@@ -8,6 +8,8 @@ import yaml
 
 from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.training.settings.loop_settings import (
+    LENGTHS,
+    MAX_STEPS,
     CheckpointSettings,
     ClusterSettings,
     DivergenceSettings,
@@ -15,13 +17,15 @@ from clozekit.model.training.settings.loop_settings import (
     LoopSettings,
     OptimizerSettings,
     check_batches,
-    check_count,
+    check_choice_or_own,
+    check_lengths,
     flattened,
 )
 from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.settings.settings_files import check, check_choice
 
+DEFAULT_STEPS = 1000
 # Each is compiled anew.
 MAX_RAMP_SIZES = 256
 
@@ -142,8 +146,8 @@ _FROM_SCRATCH: dict[str, Any] = {
 class MaskingSettings:
     """Masking 30% in training and 15% in evaluation: Wettig et al. 2022 (arXiv 2202.08005) and the paper of BERT.
 
-    strategy: what is masked in training: single tokens, whole_word, span (SpanBERT's) or ngram (ALBERT's); evaluation
-    masks single tokens always, so that runs compare. num_slots: predictions a row has room for; as many as the rate can
+    strategy: what is masked in training: single tokens, whole_word, span (SpanBERT's), ngram (ALBERT's), or what a function of
+    one's own selects (module:function); evaluation masks single tokens always, so that runs compare. num_slots: predictions a row has room for; as many as the rate can
     ask for if not given. What finds no room is counted in the log. train_rate, validation_rate: shares of a row's tokens that
     are selected. mask_token_rate, random_token_rate: shares of those that become the mask token, and a random one.
 
@@ -169,7 +173,7 @@ class MaskingSettings:
     def __post_init__(self) -> None:
         for name in ("train_rate", "validation_rate"):
             check(f"masking.{name} must be above 0 and at most 1", 0 < getattr(self, name) <= 1, getattr(self, name))
-        check_choice("masking.strategy", self.strategy, ("token", "whole_word", "span", "ngram"))
+        check_choice_or_own("masking.strategy", self.strategy, ("token", "whole_word", "span", "ngram"))
         check("masking.num_slots must be at least 1", self.num_slots is None or self.num_slots >= 1, self.num_slots)
         for name in ("mask_token_rate", "random_token_rate"):
             check(f"masking.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
@@ -234,17 +238,21 @@ class BatchRampSettings:
 class TrainSettings:
     """How long and in which portions.
 
-    steps: updates of the weights. global_batch_size: rows of a step, on all devices together.
+    steps, epochs, tokens, hours: how long the run is, in one of them; 1,000 steps if none is given. steps: updates of the
+    weights. epochs: passes over the training split. tokens: real tokens read, padding not counted. Epochs and tokens become
+    steps once, by the rows and tokens of the dataset. hours: ends the run, with the learning rate at its end, when it has trained
+    that long, counted over all its starts: the clock decides how far the schedule is, and a checkpoint keeps what was used.
+    global_batch_size: rows of a step, on all devices together.
     micro_batch_size: rows that a replica computes at once. steps_per_loop: steps between two looks of the controller at the
     device.
     xla: compile forward, backward and update. On the CPU too: 2.4 s of CPU time a step where the plain graph took 2.9 (the
     default model, 32 rows of 128, no dropout, 2 cores).
     precision: float32 or mixed_bfloat16 (weights and the optimizer's state stay float32).
-    hours: ends the run, with the learning rate at its end, when it has trained that long, counted over
-    all its starts; `steps` is then the most it may do. batch_ramp: small batches first. phases: their steps add up to `steps`.
+    batch_ramp: small batches first. phases: their steps add up to `steps`, which they decide where it is not given.
 
     Raises:
-        InputError: for a number out of its bounds, a batch that micro_batch_size does not divide, phases that don't add up.
+        InputError: for a number out of its bounds, two lengths, a batch that micro_batch_size does not divide, phases that
+            don't add up.
 
     Example:
 
@@ -255,24 +263,43 @@ class TrainSettings:
         256 and 100
     """
 
-    steps: int = 1000
+    steps: int | None = None
+    epochs: float | None = None
+    tokens: int | None = None
+    hours: float | None = None
     global_batch_size: int = 64
     micro_batch_size: int | None = None
     steps_per_loop: int = 20
     xla: bool = True
     precision: str = "float32"
-    hours: float | None = None
     batch_ramp: BatchRampSettings | None = None
     phases: tuple[PhaseSettings, ...] = ()
 
     def __post_init__(self) -> None:
-        check_count("train.steps", self.steps)
+        total = sum(phase.steps for phase in self.phases)
+        if self.length is None:
+            object.__setattr__(self, "steps", total or DEFAULT_STEPS)
+        check_lengths({name: getattr(self, name) for name in LENGTHS})
         check_batches(self.global_batch_size, self.micro_batch_size, self.steps_per_loop)
-        check("train.hours must be above 0", self.hours is None or self.hours > 0, self.hours)
         check_choice("train.precision", self.precision, ("float32", "mixed_bfloat16"))
         if self.phases:
-            total = sum(phase.steps for phase in self.phases)
+            rule = "train.phases say how many steps there are, so the length of the run is in steps"
+            check(f"{rule} too", self.steps is not None, f"train.{self.length}", advice="leave it out")
             check("the steps of train.phases must add up to train.steps", total == self.steps, total, self.steps)
+
+    @property
+    def length(self) -> str | None:
+        """What the length of the run is given in."""
+        return next((name for name in LENGTHS if getattr(self, name) is not None), None)
+
+    @property
+    def last_step(self) -> int:
+        """At which the run ends; with hours the last one that can be counted. Epochs and tokens have to be steps by then."""
+        if self.hours is not None:
+            return MAX_STEPS
+        if self.steps is None:
+            raise ValueError(f"train.{self.length} is not in steps yet; in_steps of run_length.py converts it")
+        return self.steps
 
 
 @dataclass(frozen=True)
@@ -304,11 +331,12 @@ class RunSettings:
     """One run of `clozekit train`.
 
     dataset: a directory that `clozekit prepare` wrote; directory: where everything of the run goes.
-    tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
+    name: what the run is called where several are looked at; that of its directory if not given. tokenizer: checked against the dataset when given; the dataset's own otherwise. preset: where the trained model goes,
     `directory`/preset when not given. init_from: a preset, or a run or a checkpoint of it, whose model this one begins with:
     its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
     from them and does not look at it. seed: of weights, order, masks and
-    dropout. model, reader, masking, train, optimizer, checkpoint, evaluate, divergence, cluster, log: groups of settings.
+    dropout. objective: module:function for a loss of one's own; cross-entropy of the masked tokens if not given, which evaluations
+    measure always. model, reader, masking, train, optimizer, checkpoint, evaluate, divergence, cluster, log: groups of settings.
 
     Raises:
         InputError: for a seed that is not from 0 to 2**32 - 1.
@@ -326,7 +354,9 @@ class RunSettings:
     tokenizer: str | None = None
     preset: str | None = None
     init_from: str | None = None
+    name: str | None = None
     seed: int = 0
+    objective: str | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
     masking: MaskingSettings = field(default_factory=MaskingSettings)
@@ -340,6 +370,8 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
+        if self.objective is not None:
+            check_choice_or_own("objective", self.objective, ())
         if self.init_from is None:
             extends = self.model.extend_positions
             check("model.extend_positions is for the positions of init_from", extends is None, extends)
@@ -352,7 +384,7 @@ class RunSettings:
     def loop(self) -> LoopSettings:
         """What the loop and its step go by."""
         return LoopSettings(
-            steps=self.train.steps,
+            steps=self.train.last_step,
             seed=self.seed,
             xla=self.train.xla,
             steps_per_loop=self.train.steps_per_loop,
@@ -376,6 +408,7 @@ class RunSettings:
 
 
 _NO_PART_OF_THE_COURSE = (
+    "name",
     "directory",
     "dataset",
     "tokenizer",

@@ -49,7 +49,7 @@ VERBS = (
         "evaluate",
         "finetune",
     ),
-    *("predict", "submit", "doctor", "costs"),
+    *("predict", "submit", "doctor", "costs", "watch", "compare"),
 )
 RUN = "{dataset: ds, model: {num_layers: 1}, train: {steps: 4, global_batch_size: 4}}"
 

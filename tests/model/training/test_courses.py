@@ -45,9 +45,10 @@ def short_dataset(corpus: Path, tokenizer_directory: str, tmp_path_factory: pyte
 
 
 def config_for(dataset: str, directory: Path, train: dict[str, Any], **changes: Any) -> RunSettings:
+    length = {} if "hours" in train else {"steps": STEPS}
     fields = {
         "model": MODEL,
-        "train": TrainSettings(**{"steps": STEPS, "global_batch_size": 8, "steps_per_loop": 2, "xla": False, **train}),
+        "train": TrainSettings(**{**length, "global_batch_size": 8, "steps_per_loop": 2, "xla": False, **train}),
         "optimizer": OptimizerSettings(learning_rate=0.01),
         "checkpoint": CheckpointSettings(every_steps=4, keep=9, background=False),
         "evaluate": EvaluateSettings(every_steps=6, max_rows=32),
@@ -123,7 +124,7 @@ def test_a_run_ends_in_its_time_with_the_schedule_at_its_end(
 ) -> None:
     directory = tmp_path / "run"
     seconds = 8.0
-    train = {"steps": 1_000_000, "hours": seconds / 3600, "steps_per_loop": 5}
+    train = {"hours": seconds / 3600, "steps_per_loop": 5}
     config = config_for(dataset[0], directory, train, evaluate=EvaluateSettings(every_steps=10**6, max_rows=8))
     config = dataclasses.replace(config, checkpoint=CheckpointSettings(every_steps=10**6, background=False))
     run = Run(config)

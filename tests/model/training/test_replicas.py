@@ -16,8 +16,8 @@ from processes import finished, free_ports, started
 SCRIPT = HELPERS / "replica_runs.py"
 # Number of replicas -> what is trained on them.
 SETTINGS: dict[int, list[dict[str, Any]]] = {
-    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}],
-    2: [{}, {"micro_batch_size": 2, "dropout": 0.2}],
+    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}],
+    2: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}],
     4: [{}],
 }
 if FULL:
@@ -81,9 +81,16 @@ def test_micro_batches_drop_the_same_units_wherever_they_are(trained: dict[int, 
         assert_same_training(trained[replicas][1], trained[1][1])
 
 
+def test_an_optimizer_a_schedule_and_an_objective_of_ones_own_train_on_replicas_as_on_one(
+    trained: dict[int, list[Results]],
+) -> None:
+    assert np.abs(trained[1][2]["sound"]["w00"] - trained[1][0]["sound"]["w00"]).max() > 1e-3
+    assert_same_training(trained[2][2], trained[1][2])
+
+
 @pytest.mark.skipif(not FULL, reason="compiles for half a minute; CLOZEKIT_FULL=1 runs it")
 def test_compiled_micro_batches_on_replicas_train_as_one(trained: dict[int, list[Results]]) -> None:
-    assert_same_training(trained[2][2], trained[1][0])
+    assert_same_training(trained[2][3], trained[1][0])
 
 
 def tf_config(ports: list[int], index: int) -> dict[str, str]:

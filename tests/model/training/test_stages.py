@@ -53,7 +53,10 @@ def test_a_batch_that_can_not_be_shared_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"phases": (PhaseSettings(3),)}, "must add up to train.steps, got 3 and 1000"),
+        ({"phases": (PhaseSettings(3),), "steps": 9}, "must add up to train.steps, got 3 and 9"),
+        ({"phases": (PhaseSettings(3),), "epochs": 2.0}, "the length of the run is in steps too, got 'train.epochs'"),
+        ({"steps": 10, "epochs": 3.0}, "a run has one length, .* got 'train.steps=10' and 'train.epochs=3'; leave"),
+        ({"tokens": 0}, "train.tokens must be above 0, got 0"),
         ({"hours": 0.0}, "train.hours must be above 0, got 0.0"),
         ({"precision": "float16"}, "must be one of float32, mixed_bfloat16, got 'float16'"),
     ],

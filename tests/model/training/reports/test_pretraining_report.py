@@ -76,7 +76,7 @@ def test_a_full_log_is_shown_in_full(dataset: tuple[str, Manifest]) -> None:
         *("Dataset", "Lengths of the packed pieces", "Configuration"),
     ]
     assert "MFU = FLOPs a token x tokens a second, padding included / (devices x peak FLOPs a second of one)" in page
-    tiles = dict(re.findall(r'<div class="label">(.*?)</div><div class="value">(.*?)</div>', page))
+    tiles = dict(re.findall(r'<div class="label">(.*?)</div><div class="value"[^>]*>(.*?)</div>', page))
     assert tiles["tokens a second"] == "900"
     assert (tiles["MFU"], tiles["useful tokens"], tiles["data wait"], tiles["cost"]) == (
         "40.0%",
@@ -107,6 +107,20 @@ def test_the_page_is_whole_offline_and_made_for_phones(dataset: tuple[str, Manif
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     assert page.count("<svg role=") == page.count("<svg") > 8
     assert report_of(log_of(**FULL), dataset[1]) == page
+
+
+def test_a_long_number_fits_its_box_and_colours_follow_the_night(dataset: tuple[str, Manifest]) -> None:
+    log = log_of(**FULL)
+    tiles = run_tiles({**METRICS, "perplexity": 11_208_898.4}, log, 0.1)
+    page = render_report(Report("run", "a run", tiles, log, 0.1, dataset[1], "seed: 0\n"))
+    # The letters are as large as so many of them have room for; looked at in Chromium at 390 and 1280 pixels.
+    assert '<div class="value" style="--length: 12">11,208,898.4</div>' in page
+    assert "container-type: inline-size" in page and "100cqi / (var(--length)" in page
+    assert "@media (prefers-color-scheme: dark) { :root { --page: " in page
+    # In a chart no colour is without its other one.
+    drawn = re.sub(r"<style.*?</style>", "", page, flags=re.DOTALL)
+    plain = {color for color in re.findall(r"(?<!, )#[0-9a-f]{6}\b", drawn) if color not in ("#000000", "#ffffff")}
+    assert plain == set() and "var(--axis, #334155)" in drawn and "var(--bar, #1D4ED8)" in drawn
 
 
 def test_skipped_steps_are_counted_and_a_norm_that_is_no_number_is_a_gap(dataset: tuple[str, Manifest]) -> None:
