@@ -83,7 +83,7 @@ ARROWS = {
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"
     " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers"
     " tokenizers/families tokenizers/settings tokenizers/storage",
-    "deploy/publish": "deploy model/presets model/training/run_directory pipelines/dataset tokenizers/hub"
+    "deploy/publish": "model/families deploy model/presets model/training/run_directory pipelines/dataset tokenizers/hub"
     " tokenizers/settings tokenizers/storage",
     "deploy/submit": "deploy model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
     " pipelines/storage tokenizers/settings tokenizers/storage",

@@ -6,7 +6,6 @@ from typing import Any
 from clozekit.deploy.cli.command import PRESET_HELP, command
 from clozekit.deploy.cli.json_answer import json_text
 from clozekit.deploy.quiet_loading import load_tensorflow
-from clozekit.model.training.settings.columns import FORMATS
 from clozekit.tokenizers.common.errors import InputError
 
 # Option -> key of the settings of a fine-tuning's data.
@@ -42,7 +41,9 @@ def add(commands: Any) -> None:
     group = parser.add_argument_group("where the examples stand, as in `finetune`")
     for name, key in EXAMPLE_KEYS.items():
         group.add_argument(f"--{name}", metavar="COLUMN", help=f"data.{key} of a fine-tuning")
-    group.add_argument("--format", default="auto", choices=FORMATS, help="data.format of a fine-tuning")
+    group.add_argument(
+        "--format", default="auto", metavar="FORMAT", help="data.format of a fine-tuning (default: %(default)s)"
+    )
     parser.add_argument("--batch-size", type=int, default=32, help="rows at a time (default: %(default)s)")
     parser.add_argument("--max-rows", type=int, default=None, help="rows to look at (default: all of the split)")
     parser.add_argument(

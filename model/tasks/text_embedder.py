@@ -110,7 +110,8 @@ class PooledTokens(keras.layers.Layer):
         if self.pooling == "cls":
             pooled = hidden[:, 0]
         else:
-            weights = ops.cast(padding_mask, "float32")[..., None]
+            # Not by indexing: LiteRT has no operation for that.
+            weights = ops.expand_dims(ops.cast(padding_mask, "float32"), -1)
             # A row of padding alone has the mean 0, not 0/0; at 1e-9 as sentence-transformers has it.
             pooled = ops.sum(hidden * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1e-9)
         if not self.normalize:

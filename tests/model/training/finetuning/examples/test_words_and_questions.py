@@ -33,7 +33,7 @@ def json_words(words: list[Any], tags: Any) -> str:
     [
         ("a.conll", CONLL, WORDS, ()),
         ("a.txt", CONLL.replace("\n", "\r\n"), WORDS, ()),
-        ("a.conll.gz", gzip.compress(CONLL.encode()), WORDS, ()),
+        ("a.conll.gz", gzip.compress(CONLL.encode(), mtime=0), WORDS, ()),
         (
             "a.conllu",
             "# text = x\n1\tEU\tB-ORG\t_\n2\trejects\tO\t_\n\n1\tPeter\tB-PER\t_\n",
@@ -44,6 +44,7 @@ def json_words(words: list[Any], tags: Any) -> str:
         ("a.jsonl", json_words(["EU", "rejects"], [1, 0]) + json_words(["Peter"], [2]), WORDS, ("O", "B-ORG", "B-PER")),
         ("a.dat", CONLL, Columns("0", label="-1", file_format="conll"), ()),
     ],
+    ids=("conll", "line ends of Windows", "gzip", "CoNLL-U", "JSON lines", "numbers of labels", "format said"),
 )
 def test_every_format_gives_the_same_sentences(
     name: str, content: str | bytes, columns: Columns, names: tuple[str, ...], tmp_path: Path
@@ -68,6 +69,7 @@ def test_every_format_gives_the_same_sentences(
         ("a.jsonl", '{"tokens": ["a"]}\n', "must have the key 'ner_tags'"),
         ("a.jsonl", "[1]\n", "line 1"),
     ],
+    ids=range(9),
 )
 def test_sentences_that_are_none_are_named(name: str, content: str | bytes, message: str, tmp_path: Path) -> None:
     columns = Columns("0", label="1") if name.endswith("conll") else WORDS
@@ -143,6 +145,7 @@ def test_every_format_gives_the_same_questions(name: str, content: str, tmp_path
         ("a.csv", "x", "questions must be in SQuAD's JSON or JSON lines"),
         ("a.jsonl", "", "must hold at least one question"),
     ],
+    ids=range(10),
 )
 def test_questions_that_are_none_are_named(name: str, content: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
