@@ -1,6 +1,6 @@
 """An ONNX graph that is written node by node: the few operations that encoders are made of, on named values.
 
-Not by tf2onnx: its protobuf is older than the one that TensorFlow needs, so the two can't be installed together.
+Not by tf2onnx: its 1.17 makes an invalid graph of exact GELU, with TensorFlow's operation `Erfc`, which ONNX has not.
 """
 
 from collections.abc import Mapping, Sequence

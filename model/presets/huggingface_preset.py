@@ -98,7 +98,7 @@ class HuggingFacePreset:
     def head_settings(self, kind: str) -> Settings | None:
         """Constructor arguments of the task, or None when the checkpoint has no such head."""
         if kind == TextEmbedder.kind:
-            return text_embedder_settings(self._files)
+            return text_embedder_settings(self._files, lambda: getattr(self.tokenizer(), "lowercase", False))
         found = kind_of(self._config)
         if found is None:
             # Without `architectures` the tensors tell.

@@ -5,6 +5,7 @@ since the first read it (a flag a mode); the one name that version 5 on writes i
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from clozekit.model.common.tensors import Settings
@@ -16,6 +17,7 @@ from clozekit.tokenizers.settings.json_files import read_list
 
 MODULES_FILE = "modules.json"
 _POOLING_FOLDER = "1_Pooling"
+_TEXTS_FILE, _PROMPTS_FILE = "sentence_bert_config.json", "config_sentence_transformers.json"
 _FLAGS = {
     "cls": "pooling_mode_cls_token",
     "max": "pooling_mode_max_tokens",
@@ -43,23 +45,25 @@ def write_sentence_transformers_files(task: TextEmbedder, directory: Path) -> No
     for name, content in (
         (MODULES_FILE, listed),
         (f"{_POOLING_FOLDER}/config.json", pooling),
-        ("sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False}),
+        (_TEXTS_FILE, {"max_seq_length": length, "do_lower_case": False}),
         (
-            "config_sentence_transformers.json",
+            _PROMPTS_FILE,
             {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
         ),
     ):
         (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def text_embedder_settings(files: PresetFiles) -> Settings | None:
-    """Constructor arguments of the embedder that the files describe; None where there are none.
+def text_embedder_settings(files: PresetFiles, is_lower_case: Callable[[], bool]) -> Settings | None:
+    """Constructor arguments of the embedder that the files describe; None where there are none. is_lower_case: whether the
+    tokenizer makes no difference of capitals.
 
     Raises InputError for what an embedder here can't compute.
     """
     path = files.path(MODULES_FILE, required=False)
     if path is None:
         return None
+    _check_texts(files, is_lower_case)
     named = f"{files.source}: {MODULES_FILE}"
     modules = read_list(path, named)
     names = [str(module.get("type", "")).split(".")[-1] if isinstance(module, dict) else "" for module in modules]
@@ -80,8 +84,27 @@ def text_embedder_settings(files: PresetFiles) -> Settings | None:
     return {"pooling": modes[0], "normalize": names[2:] == ["Normalize"]}
 
 
+def _check_texts(files: PresetFiles, is_lower_case: Callable[[], bool]) -> None:
+    """Raises InputError where texts are changed before they are tokenized."""
+    if _option(files, _TEXTS_FILE, "do_lower_case") is True and not is_lower_case():
+        raise InputError(
+            f"texts go to the tokenizer as they are, {files.source}: {_TEXTS_FILE} says do_lower_case and the tokenizer keeps"
+            " capitals; such a model can't be loaded here"
+        )
+    prompt = _option(files, _PROMPTS_FILE, "default_prompt_name")
+    if prompt is not None:
+        raise InputError(
+            f"texts go to the tokenizer as they are, {files.source}: {_PROMPTS_FILE} puts the prompt {prompt!r:.80} before"
+            " each; such a model can't be loaded here"
+        )
+
+
+def _option(files: PresetFiles, name: str, key: str) -> object:
+    path = files.path(name, required=False)
+    return None if path is None else read_json(path, f"{files.source}: {name}", False).get(key)
+
+
 def max_tokens(files: PresetFiles) -> int | None:
     """The tokens at which a text is cut, where the files say so."""
-    path = files.path("sentence_bert_config.json", required=False)
-    length = None if path is None else read_json(path, f"{files.source}: {path.name}", False).get("max_seq_length")
+    length = _option(files, _TEXTS_FILE, "max_seq_length")
     return length if isinstance(length, int) and not isinstance(length, bool) and length > 0 else None
