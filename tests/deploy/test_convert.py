@@ -77,7 +77,7 @@ def test_a_backbone_alone_is_converted_as_one(tmp_path: Path) -> None:
     small.masked_lm_preprocessor("albert").save_to_preset(source)
     convert(source, target, "keras_hub")
     assert same_weights(Backbone.from_preset(target), backbone)
-    with pytest.raises(InputError, match="must hold a masked LM or a text classifier for saved_model"):
+    with pytest.raises(InputError, match="must hold a model with a head for saved_model"):
         convert(source, target, "saved_model")
 
 

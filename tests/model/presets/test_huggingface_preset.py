@@ -292,16 +292,26 @@ def test_settings_are_honoured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"problem_type": "multi_label_classification"}, "says problem_type 'multi_label_classification'"),
-        ({"problem_type": None, "id2label": {"0": "score"}}, r"has one label, which is regression|must be floats of"),
+        ({"problem_type": "ranking"}, "says problem_type 'ranking'"),
+        ({"problem_type": None, "id2label": {"0": "score"}}, "must be floats of"),
     ],
 )
-def test_classifiers_of_other_problems_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_classifiers_of_unknown_problems_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     save_huggingface(small.text_classifier("bert"), tmp_path)
     change_config(tmp_path, **changes)
     with pytest.raises(InputError, match=message):
         TextClassifier.from_preset(str(tmp_path), preprocessor=None)
     assert TextClassifier.from_preset(str(tmp_path), preprocessor=None, num_classes=5).num_classes == 5
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("multi_label_classification", "multi_label"), ("regression", "regression"), (None, "single_label")],
+)
+def test_what_a_classifier_is_for_stands_in_its_problem_type(theirs: str | None, ours: str, tmp_path: Path) -> None:
+    save_huggingface(small.text_classifier("bert"), tmp_path)
+    change_config(tmp_path, problem_type=theirs)
+    assert TextClassifier.from_preset(str(tmp_path), preprocessor=None).problem == ours
 
 
 def test_a_head_with_a_matrix_of_its_own_is_refused(tmp_path: Path) -> None:
