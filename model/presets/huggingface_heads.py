@@ -97,21 +97,20 @@ def _dropout(config: Settings, names: HuggingFaceNames, source: str) -> float:
 
 def _text_classifier_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
     settings = {**_classes(config, source), "dropout": _dropout(config, names, source)}
-    problem = _problem(config, settings["num_classes"], source)
-    return settings if problem == usual_problem(settings["num_classes"]) else {**settings, "problem": problem}
-
-
-def _problem(config: Settings, num_classes: int, source: str) -> str:
     theirs = config.get("problem_type")
-    if theirs is None:
-        return usual_problem(num_classes)
-    for ours, name in PROBLEM_TYPES.items():
-        if theirs == name:
-            return ours
-    raise InputError(
-        f"problem_type must be one of {', '.join(PROBLEM_TYPES.values())}, {source} says problem_type {theirs!r:.80};"
-        " correct it"
-    )
+    problem = next((ours for ours, name in PROBLEM_TYPES.items() if name == theirs), None)
+    usual = usual_problem(settings["num_classes"])
+    return settings if problem in (None, usual) else {**settings, "problem": problem}
+
+
+def check_problem_type(config: Settings, source: str) -> None:
+    """Raises InputError for a classifier that is for something else; its backbone may be taken all the same."""
+    theirs = config.get("problem_type")
+    if theirs is not None and theirs not in PROBLEM_TYPES.values():
+        raise InputError(
+            f"problem_type must be one of {', '.join(PROBLEM_TYPES.values())}, {source} says problem_type {theirs!r:.80};"
+            " pass num_classes for a fresh head on its backbone"
+        )
 
 
 def _text_classifier_described(task: Task, names: HuggingFaceNames) -> Settings:

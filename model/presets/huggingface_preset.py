@@ -24,7 +24,7 @@ from clozekit.model.presets.huggingface_config import (
     special_ids,
     type_vocabulary_size,
 )
-from clozekit.model.presets.huggingface_heads import HEADS, kind_of
+from clozekit.model.presets.huggingface_heads import HEADS, check_problem_type, kind_of
 from clozekit.model.presets.huggingface_weights import (
     WEIGHTS_FILE,
     Checkpoint,
@@ -172,6 +172,8 @@ class HuggingFacePreset:
 
     def load_head_weights(self, task: Task) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
+        if task.kind == "text_classifier":
+            check_problem_type(self._config, self._config_named)
         places = HEADS[task.kind].places(task, self._names)
         if task.kind != "masked_lm":
             read_places(self._checkpoint, places)
