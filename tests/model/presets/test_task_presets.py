@@ -97,7 +97,7 @@ def test_a_classifier_of_a_masked_lm(name: str, presets: Path) -> None:
     assert classifier.num_classes == 4
     assert_equal_weights(classifier.backbone, families.backbone(name))
     assert classifier.predict(families.TEXTS, verbose=0).shape == (4, 4)
-    with pytest.raises(TypeError, match="needs num_classes: .* was saved without a classifier"):
+    with pytest.raises(TypeError, match="needs num_classes: .* was saved without such a head"):
         clozekit.model.TextClassifier.from_preset(str(presets / name))
 
 
