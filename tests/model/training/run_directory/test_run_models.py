@@ -81,8 +81,11 @@ def test_a_stopped_run_is_a_model_for_every_verb(
     assert "the" in run_command(["fill", str(stopped), "the [MASK] cat", "--top-k", "50"])
     assert '"rows": 8' in run_command(["evaluate", f"{stopped}/best", "--dataset", dataset[0], "--max-rows", "8"])
     run_command(["convert", f"{stopped}/latest", str(tmp_path / "hf"), "--to", "huggingface"])
-    assert equal(weights_of(str(tmp_path / "hf")), newest)
-    assert MaskedLM.from_preset(str(tmp_path / "hf")).backbone.activation == "relu"
+    there, here = MaskedLM.from_preset(str(tmp_path / "hf")), MaskedLM.from_preset(str(stopped / "step-4"))
+    # Without the pooler, which was never trained and stays behind.
+    pairs = zip(there.trainable_weights, here.trainable_weights, strict=True)
+    assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)
+    assert there.backbone.activation == "relu"
 
 
 def test_a_run_begins_from_a_stopped_one_with_nothing_said(
