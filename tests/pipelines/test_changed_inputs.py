@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clozekit.model.training.finetuning import labelled_texts
+from clozekit.model.training.finetuning.examples import labelled_texts
 from clozekit.pipelines import count_words
 from clozekit.pipelines.dataset.manifest import has_manifest
 from clozekit.pipelines.prepare import prepare
