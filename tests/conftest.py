@@ -7,8 +7,10 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # Read when gcsfs is loaded; else it asks for a service that no storage server of a test has, and waits a minute.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 # Libraries that tell their makers of their use, ONNX Runtime as soon as it is imported: no network in tests.
-for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
-    os.environ.setdefault(_name, "true" if _name.startswith("MLFLOW") else "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import contextlib
