@@ -49,7 +49,7 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
             raise InputError(f"a preset must hold a model with a head for {to}, {source} has none")
         notes = keras_hub_differences(task, backbone) if to == "keras_hub" else []
         if to == "keras_hub" and task is not None and not task.is_of_keras_hub:
-            notes.append(f"KerasHub has no {type(task).__name__}: it loads the backbone and its tokenizer")
+            notes.append(f"KerasHub loads the backbone and the tokenizer of this {type(task).__name__}, not its head")
         if to == "keras_hub":
             check_keras_hub_tokenizer(preprocessor.tokenizer)
         if task is not None and to == "huggingface":

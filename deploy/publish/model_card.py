@@ -106,7 +106,7 @@ def _use(facts: CardFacts) -> Iterator[str]:
         yield "Copy it to a folder `model` first, or let Clozekit read it where it is.\n"
     yield f"With Clozekit:\n\n```python\nimport clozekit.model as models\n\n{_example(facts, 'models', place)}\n```"
     if facts.layout == "keras_hub" and facts.kind in ("token_classifier", "question_answerer", "text_embedder"):
-        yield "\nKerasHub has no such task: it loads the backbone, which is a part of this model, and its tokenizer."
+        yield "\nKerasHub loads the backbone of this model, and its tokenizer."
     elif facts.layout == "keras_hub":
         local = place if place.startswith(("hf://", "kaggle://")) else "model"
         yield f'\nWith KerasHub:\n\n```python\nimport keras_hub\n\nmodel = keras_hub.models.{name}.from_preset("{local}")\n```'

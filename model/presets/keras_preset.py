@@ -107,6 +107,12 @@ class KerasPreset:
         """Constructor arguments of the task, or None when the preset was saved without its head."""
         cls = task_class(self.family, kind)
         if not cls.is_of_keras_hub:
+            if self._task and class_name(self._task) == FAMILIES[self.family.name].prefix + cls.__name__:
+                # KerasHub's own, of which it has text embedders.
+                theirs = {"pooling": self._task["config"].get("pooling_mode", "mean")}
+                theirs["normalize"] = self._task["config"].get("normalize", True)
+                check_arguments(cls, theirs, f"{self.source}: {TASK_FILE}")
+                return theirs
             own = dict(self._own_part("task"))
             if own.pop("kind", None) != kind:
                 return None

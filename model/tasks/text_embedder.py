@@ -68,10 +68,13 @@ class TextEmbedder(AnyFamilyTask):
         self,
         optimizer: keras.optimizers.Optimizer | str = "auto",
         loss: keras.losses.Loss | str | None = None,
+        *,
+        metrics: Sequence[keras.metrics.Metric | str] | None = None,
         **kwargs: object,
     ) -> None:
         """`keras.Model.compile`; "auto" is Adam. There is no loss but your own: in-batch negatives need pairs of rows."""
-        super().compile(optimizer=self.default_optimizer() if optimizer == "auto" else optimizer, loss=loss, **kwargs)
+        optimizer = self.default_optimizer() if optimizer == "auto" else optimizer
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
         """float32 (N, hidden_dim): the vector of each text, which is cut at the preprocessor's sequence_length.
@@ -90,6 +93,10 @@ class TextEmbedder(AnyFamilyTask):
         found = np.empty_like(vectors)
         found[order] = vectors
         return found
+
+    def encode_text(self, text: str | Sequence[str], batch_size: int = 32) -> np.ndarray:
+        """`encode`, of one text too; KerasHub's name."""
+        return self.encode([text] if isinstance(text, str) else text, batch_size)
 
     def head_config(self) -> Settings:
         return {"pooling": self.pooling, "normalize": self.normalize}

@@ -227,3 +227,20 @@ def test_what_it_is_for_is_not_lost_where_transformers_guesses(tmp_path: Path) -
     config.problem_type = None
     config.save_pretrained(tmp_path)
     assert TextClassifier.from_preset(str(tmp_path), preprocessor=None).problem == "regression"
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_text_embedder_of_keras_hub_is_the_same_here(pooling: str, tmp_path: Path) -> None:
+    keras_hub = pytest.importorskip("keras_hub")
+    ours = TextEmbedder(families.backbone("bert"), families.text_classifier_preprocessor("bert"), pooling=pooling)
+    ours.save_to_preset(str(tmp_path / "ours"))
+    theirs = keras_hub.models.BertTextEmbedder.from_preset(
+        str(tmp_path / "ours"), preprocessor=None, pooling_mode=pooling, normalize=True
+    )
+    rows = ours.preprocessor(families.TEXTS)
+    np.testing.assert_allclose(np.asarray(theirs(rows)), np.asarray(ours(rows)), atol=1e-6)
+    theirs.save_to_preset(str(tmp_path / "theirs"))
+    again = TextEmbedder.from_preset(str(tmp_path / "theirs"), preprocessor=None)
+    assert again.head_config() == {"pooling": pooling, "normalize": True}
+    np.testing.assert_allclose(np.asarray(again(rows)), np.asarray(ours(rows)), atol=1e-6)
+    np.testing.assert_array_equal(ours.encode_text(families.TEXTS[0]), ours.encode(families.TEXTS[:1]))

@@ -43,6 +43,7 @@ MISSING = {
     "Backbone": EXPORT | OF_INSTANCES,
     "MaskedLM": OF_INSTANCES,
     "TextClassifier": OF_INSTANCES,
+    "TextEmbedder": OF_INSTANCES,
     "Task": OF_INSTANCES,
     "Preprocessor": OF_LAYERS | NO_TEXT | OF_INSTANCES,
     "Tokenizer": OF_LAYERS | EXPORT,
