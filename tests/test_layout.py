@@ -63,7 +63,7 @@ ARROWS = {
     " model/training/cluster model/training/objectives model/training/optimizers"
     " model/training/run_directory model/training/settings model/training/watching pipelines/dataset tokenizers"
     " tokenizers/families tokenizers/settings",
-    "model/training/finetuning/examples": "model/preprocessing model/tasks model/training/settings pipelines/text_files"
+    "model/training/finetuning/examples": "model/preprocessing model/tasks model/training/objectives model/training/settings pipelines/text_files"
     " tokenizers/settings tokenizers/storage",
     # A kind of fine-tuning a file.
     "model/training/finetuning/kinds": "model/common model/preprocessing model/tasks model/training/finetuning/examples"

@@ -59,6 +59,5 @@ def evaluate_examples(preset: str, data: DataSettings, batch_size: int = 32) -> 
         raise InputError(f"a measurement needs the preset's tokenizer, {preset} has none; copy it again")
     encoded = kind.encode(examples, kind.labels(examples, names, preset), preprocessor)
     compute = tf.function(lambda batch: tf.cast(task(batch, training=False), tf.float32), autograph=False)
-    sides = [side for side in (encoded.row_set.rows, encoded.row_set.pairs) if side is not None]
-    outputs = [side.outputs(lambda batch: np.asarray(compute(batch)), batch_size) for side in sides]
+    outputs = encoded.row_set.outputs(lambda batch: np.asarray(compute(batch)), batch_size)
     return {"task": name, "num_examples": len(examples), **kind.metrics(outputs, encoded, examples, names)}

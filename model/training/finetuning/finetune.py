@@ -231,10 +231,8 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         return tf.cast(self.task(batch, training=False), tf.float32)
 
     def outputs(self, split: EncodedSplit) -> list[np.ndarray]:
-        """What the task gives for the rows of a file, as `EncodedRows.outputs` has it, and for their pairs."""
-        size, row_set = self.config.train.global_batch_size, split.row_set
-        sides = [row_set.rows] if row_set.pairs is None else [row_set.rows, row_set.pairs]
-        return [side.outputs(lambda batch: self._logits(batch).numpy(), size) for side in sides]
+        """What the task gives for the rows of a file, as `RowSet.outputs` has it."""
+        return split.row_set.outputs(lambda batch: self._logits(batch).numpy(), self.config.train.global_batch_size)
 
     def metrics(self, outputs: list[np.ndarray], number: int) -> dict[str, float]:
         """The measures of outputs for validation file number `number`."""

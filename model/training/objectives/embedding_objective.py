@@ -9,6 +9,7 @@ import tensorflow as tf
 from clozekit.model.tasks.text_embedder import TextEmbedder
 from clozekit.model.training.objectives.objective import Batch, Objective, Sums
 
+# In front of the names of the inputs that are a pair's second text.
 PAIR = "pair_"
 
 

@@ -1,5 +1,6 @@
 """The rows of a file with what is to be predicted for them, as batches of a training step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,9 +8,7 @@ import numpy as np
 
 from clozekit.model.preprocessing.encoded_rows import EncodedRows
 from clozekit.model.tasks.token_classifier import NO_CLASS
-
-# In front of the names of the inputs that are a pair's second text.
-PAIR = "pair_"
+from clozekit.model.training.objectives.embedding_objective import PAIR
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,11 @@ class RowSet:
     @property
     def sequence_length(self) -> int:
         return self.rows.sequence_length
+
+    def outputs(self, compute: Callable[[dict[str, np.ndarray]], np.ndarray], batch_size: int) -> list[np.ndarray]:
+        """What `compute` gives for the rows, as `EncodedRows.outputs` has it, and behind it for their pairs."""
+        sides = [self.rows] if self.pairs is None else [self.rows, self.pairs]
+        return [side.outputs(compute, batch_size) for side in sides]
 
     def batch(self, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
         """The inputs of the rows of these numbers, int32 (B, length), and their labels, (B, ...) or (B, length)."""

@@ -65,13 +65,18 @@ CLASSIFICATION: Mapping[str, Callable[[np.ndarray], float]] = {"accuracy": accur
 REGRESSION: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {"pearson": pearson, "spearman": spearman}
 
 
-def classification_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """loss (mean cross-entropy, nats) and all of CLASSIFICATION, from integer labels (N,) and logits (N, C)."""
+def cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """float64 (N,), nats: the cross-entropy of each of the integer labels (N,) under logits (N, C)."""
     logits = logits.astype(np.float64)
     highest = logits.max(axis=1)
-    log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+    log_sums = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+    return log_sums - logits[np.arange(len(labels)), labels]
+
+
+def classification_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """loss (mean cross-entropy, nats) and all of CLASSIFICATION, from integer labels (N,) and logits (N, C)."""
     confusion = confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1])
-    loss = float((log_sum - logits[np.arange(len(labels)), labels]).mean())
+    loss = float(cross_entropies(logits, labels).mean())
     return {"loss": loss, **{name: metric(confusion) for name, metric in CLASSIFICATION.items()}}
 
 

@@ -53,7 +53,7 @@ class ClassificationKind(FinetuneKind):
     def metrics(
         self, outputs: list[np.ndarray], split: EncodedSplit, examples: Any, names: tuple[str, ...]
     ) -> dict[str, float]:
-        return classification_metrics(_labels_of(split), outputs[0])
+        return classification_metrics(split.labels(), outputs[0])
 
     def predictions(
         self, outputs: list[np.ndarray], split: EncodedSplit, examples: LabelledTexts, names: tuple[str, ...]
@@ -70,12 +70,6 @@ class ClassificationKind(FinetuneKind):
 
     def predicted(self, outputs: np.ndarray, names: tuple[str, ...]) -> list[str]:
         return [names[number] for number in outputs.argmax(axis=1)]
-
-
-def _labels_of(split: EncodedSplit) -> np.ndarray:
-    labels = split.row_set.labels
-    assert labels is not None, "measured are the files with labels"
-    return labels
 
 
 KIND = ClassificationKind()

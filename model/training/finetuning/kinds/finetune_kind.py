@@ -40,6 +40,11 @@ class EncodedSplit:
     row_set: RowSet
     more: Any = None
 
+    def labels(self) -> np.ndarray:
+        """Those of the rows; a file to predict, which has none, is never measured."""
+        assert self.row_set.labels is not None, "measured are the files with labels"
+        return self.row_set.labels
+
 
 class FinetuneKind:
     """Base of the kinds, each the `KIND` of a file NAME_kind.py beside this one, where NAME is a value of `task`.
@@ -84,8 +89,7 @@ class FinetuneKind:
     def metrics(
         self, outputs: list[np.ndarray], split: EncodedSplit, examples: Any, names: tuple[str, ...]
     ) -> dict[str, float]:
-        """loss, and those of METRIC_NAMES, of float32 outputs as `EncodedRows.outputs` gives them: of the rows, and of their
-        pairs where there are any."""
+        """loss, and those of METRIC_NAMES, of float32 outputs as `RowSet.outputs` gives them."""
         raise NotImplementedError
 
     def predictions(self, outputs: list[np.ndarray], split: EncodedSplit, examples: Any, names: tuple[str, ...]) -> str:

@@ -49,9 +49,7 @@ class MultiLabelKind(ClassificationKind):
     def metrics(
         self, outputs: list[np.ndarray], split: EncodedSplit, examples: Any, names: tuple[str, ...]
     ) -> dict[str, float]:
-        labels = split.row_set.labels
-        assert labels is not None, "measured are the files with labels"
-        return multi_label_metrics(labels, outputs[0])
+        return multi_label_metrics(split.labels(), outputs[0])
 
     def shown_labels(self, examples: LabelledTexts) -> tuple[str, ...]:
         return tuple(",".join(_split(labels)) for labels in examples.labels)

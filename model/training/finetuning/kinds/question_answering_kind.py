@@ -12,7 +12,7 @@ from clozekit.model.tasks.question_answerer import QuestionAnswerer
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.finetuning.examples.question_files import Questions, read_questions
 from clozekit.model.training.finetuning.examples.row_set import RowSet
-from clozekit.model.training.finetuning.examples.task_metrics import answer_scores
+from clozekit.model.training.finetuning.examples.task_metrics import answer_scores, cross_entropies
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit, FinetuneKind
 from clozekit.model.training.settings.columns import Columns
 from clozekit.model.training.settings.finetune_settings import DataSettings, FinetuneSettings
@@ -51,14 +51,11 @@ class QuestionAnsweringKind(FinetuneKind):
         self, outputs: list[np.ndarray], split: EncodedSplit, examples: Questions, names: tuple[str, ...]
     ) -> dict[str, float]:
         """loss: of the rows, as in training; exact_match and f1 of the answers, as SQuAD's script has them, 0 to 1."""
-        labels, rows = split.row_set.labels, split.row_set.rows
-        assert labels is not None, "measured are the files with labels"
-        losses = []
-        for row in range(len(rows)):
-            logits = outputs[0][rows.starts[row] : rows.starts[row + 1]].astype(np.float64)
-            highest = logits.max(axis=0)
-            log_sums = highest + np.log(np.exp(logits - highest).sum(axis=0))
-            losses.append((log_sums - logits[labels[row], [0, 1]]).mean())
+        labels, rows = split.labels(), split.row_set.rows
+        losses = [
+            cross_entropies(outputs[0][rows.starts[row] : rows.starts[row + 1]].T, labels[row]).mean()
+            for row in range(len(rows))
+        ]
         pairs = zip(self._answers(outputs, split, examples), examples.answers, strict=True)
         scores = [answer_scores(found.text, [text for text, _ in expected]) for found, expected in pairs]
         exact, f1 = np.mean(scores, axis=0)

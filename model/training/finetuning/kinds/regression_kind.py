@@ -26,9 +26,7 @@ class RegressionKind(ClassificationKind):
     def metrics(
         self, outputs: list[np.ndarray], split: EncodedSplit, examples: Any, names: tuple[str, ...]
     ) -> dict[str, float]:
-        labels = split.row_set.labels
-        assert labels is not None, "measured are the files with labels"
-        return regression_metrics(labels, outputs[0][:, 0])
+        return regression_metrics(split.labels(), outputs[0][:, 0])
 
     def predicted(self, outputs: np.ndarray, names: tuple[str, ...]) -> list[str]:
         return [f"{value:.4f}" for value in outputs[:, 0]]

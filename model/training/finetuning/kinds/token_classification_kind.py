@@ -9,7 +9,7 @@ from clozekit.model.tasks.task import Task
 from clozekit.model.tasks.token_classifier import NO_CLASS, TokenClassifier
 from clozekit.model.training.finetuning.examples.row_set import RowSet
 from clozekit.model.training.finetuning.examples.tagged_words import TaggedWords, read_tagged_words
-from clozekit.model.training.finetuning.examples.task_metrics import tagging_metrics
+from clozekit.model.training.finetuning.examples.task_metrics import cross_entropies, tagging_metrics
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit, FinetuneKind
 from clozekit.model.training.settings.finetune_settings import DataSettings, FinetuneSettings
 from clozekit.tokenizers.common.errors import InputError
@@ -62,13 +62,9 @@ class TokenClassificationKind(FinetuneKind):
         self, outputs: list[np.ndarray], split: EncodedSplit, examples: TaggedWords, names: tuple[str, ...]
     ) -> dict[str, float]:
         """The loss is of the words that have a token; one without any is predicted as the first class."""
-        labels = split.row_set.labels
-        assert labels is not None, "measured are the files with labels"
+        labels = split.labels()
         firsts = labels >= 0
-        logits = outputs[0][firsts].astype(np.float64)
-        highest = logits.max(axis=1)
-        log_sums = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
-        losses = log_sums - logits[np.arange(len(logits)), labels[firsts]]
+        losses = cross_entropies(outputs[0][firsts], labels[firsts])
         found = tagging_metrics(examples.tags, self._tags(outputs[0], split.more, examples, names), names)
         return {"loss": float(losses.mean()) if len(losses) else 0.0, **found}
 
