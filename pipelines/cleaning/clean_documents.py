@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -52,6 +52,23 @@ def wanted_tags(options: FilterSettings) -> list[str]:
         dear = ("gram", "language", tags.BAD_WORDS)
         names += [name for name in tags.TAGS if name not in names and not any(part in name for part in dear)]
     return sorted(set(names))
+
+
+def add_tags(documents: pa.RecordBatch, columns: Mapping[str, Any]) -> pa.RecordBatch:
+    """The documents with a column `tag.<name>` for each; columns: name of a tag -> its values, (num_documents,)."""
+    for name, values in columns.items():
+        documents = documents.append_column(_TAG + name, values if isinstance(values, pa.Array) else pa.array(values))
+    return documents
+
+
+def tags_of(documents: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The tags of each document by their names."""
+    names = [name for name in documents.schema.names if name.startswith(_TAG)]
+    measured = [documents.column(name).to_pylist() for name in names]
+    return [
+        {name.removeprefix(_TAG): column[row] for name, column in zip(names, measured, strict=True)}
+        for row in range(documents.num_rows)
+    ]
 
 
 def first_broken_rules(documents: pa.RecordBatch, options: FilterSettings) -> list[str | None]:
@@ -122,9 +139,7 @@ class _Tag(GuardedDoFn):
             kept = pa.RecordBatch.from_pydict(columns)
             if path is not None:
                 write_bytes_whole(path, to_bytes(kept))
-        for name in self._names:
-            documents = documents.append_column(_TAG + name, kept.column(name))
-        return documents
+        return add_tags(documents, {name: kept.column(name) for name in self._names})
 
     def _key(self, texts: pa.Array) -> str:
         """What the tags are a function of: which they are, who computes them, the texts."""
@@ -153,14 +168,7 @@ class _Filter(beam.DoFn):
         is_kept = pa.array([rule is None for rule in broken])
         rejected = documents.filter(pc.invert(is_kept))
         rules = [rule for rule in broken if rule is not None]
-        measured = [rejected.column(name).to_pylist() for name in names]
-        details = [
-            {
-                "rule": rule,
-                "tags": {name.removeprefix(_TAG): column[row] for name, column in zip(names, measured, strict=True)},
-            }
-            for row, rule in enumerate(rules)
-        ]
+        details = [{"rule": rule, "tags": found} for rule, found in zip(rules, tags_of(rejected), strict=True)]
         yield from side_output(REJECTS, rejected, self._paths, self._sources, details, with_text=True)
         counts = {"rejected_empty": 0, **{f"rejected_{rule}": 0 for rule in self._options.all_rules()}}
         for rule in rules:

@@ -1,5 +1,6 @@
 """Encoding: batches of documents to pieces (token ids of at most a row, special tokens around), with their keys."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -60,39 +61,46 @@ def wrap_segments(
     return result
 
 
-def encode_batch(
-    documents: pa.RecordBatch, encoded: Encoded, tokenizer: Tokenizer, options: PrepareSettings
-) -> tuple[dict[str, pa.RecordBatch], dict[str, int]]:
-    """Pieces of each split that has some, and the counts of what was done.
+class EncodedPieces(NamedTuple):
+    """The pieces of a batch of documents, and what became of each document.
 
-    A split's batch has the columns key (uint64, the shuffle order), content (uint64, breaks ties of equal keys) and
-    token_ids (list<int32>); with pairs also those of `pair_columns`.
+    pieces: a row a piece, in the order of the documents: document_row (int64, which document of the batch), key (uint64,
+    the shuffle order), content (uint64, breaks ties of equal keys) and token_ids (list<int32>); with pairs also the columns
+    of `wrap_pairs` and document (uint64). outcomes: a document each, the name under which it is counted.
     """
+
+    pieces: pa.RecordBatch
+    outcomes: list[str]
+
+
+def encode_pieces(
+    documents: pa.RecordBatch, encoded: Encoded, tokenizer: Tokenizer, options: PrepareSettings
+) -> EncodedPieces:
+    """documents: with the columns id and validation, the latter for the outcomes alone; encoded: of their texts."""
     seed = options.seed.to_bytes(8, "little")
-    counts = {"rejected_no_tokens": 0}
     cuts = [cut_document(sentences, options) for sentences in encoded.sentences]
     pieces = [piece for cut in cuts for piece in cut]
     lengths = np.array([sum(piece) for piece in pieces], np.int64)
     fits = options.holds(lengths)
     keys: list[int] = []
-    validation: list[bool] = []
+    outcomes: list[str] = []
     first = 0
     documents_columns = (documents.column(name).to_pylist() for name in ("id", VALIDATION))
     for identifier, in_validation, cut in zip(*documents_columns, cuts, strict=True):
-        name = f"documents_{VALIDATION if in_validation else TRAIN}"
+        outcome = f"documents_{VALIDATION if in_validation else TRAIN}"
         if not cut:
-            name = "rejected_no_tokens"
+            outcome = "rejected_no_tokens"
         elif lengths[first] > options.longest_piece:
-            name = "rejected_too_long"
+            outcome = "rejected_too_long"
         elif not fits[first]:
-            name = "documents_of_other_lengths"
-        counts[name] = counts.get(name, 0) + 1
+            outcome = "documents_of_other_lengths"
+        outcomes.append(outcome)
         keys += [hash64(b"order", seed, identifier.encode(), index.to_bytes(8, "little")) for index in range(len(cut))]
-        validation += [in_validation] * len(cut)
         first += len(cut)
     token_ids = encoded.token_ids if fits.all() else encoded.token_ids[np.repeat(fits, lengths)]
     chosen = np.flatnonzero(fits)
-    key_array, in_validation_array = np.array(keys, np.uint64)[chosen], np.array(validation, bool)[chosen]
+    key_array = np.array(keys, np.uint64)[chosen]
+    numbers = np.repeat(np.arange(len(cuts)), [len(cut) for cut in cuts])[chosen]
     special = tokenizer.special_token_names
     start_id, end_id = (tokenizer.token_to_id(special[name]) for name in ("start_token", "end_token"))
     columns: dict[str, pa.Array] = {}
@@ -104,20 +112,34 @@ def encode_batch(
         flat, wrapped_lengths, columns = wrap_pairs(
             token_ids, lengths[chosen], second, key_array, options, start_id, end_id
         )
-        numbers = np.repeat(np.arange(len(cuts)), [len(cut) for cut in cuts])[chosen]
         hashes = np.array([hash64(identifier.encode()) for identifier in documents.column("id").to_pylist()], np.uint64)
         columns["document"] = pa.array(hashes[numbers])
     table = pa.RecordBatch.from_pydict(
         {
+            "document_row": pa.array(numbers, pa.int64()),
             "key": pa.array(key_array),
             "content": pa.array(_content_hashes(flat, wrapped_lengths)),
             "token_ids": list_column(flat, wrapped_lengths),
             **columns,
         }
     )
+    return EncodedPieces(table, outcomes)
+
+
+def encode_batch(
+    documents: pa.RecordBatch, encoded: Encoded, tokenizer: Tokenizer, options: PrepareSettings
+) -> tuple[dict[str, pa.RecordBatch], dict[str, int]]:
+    """Pieces of each split that has some, and the counts of what was done.
+
+    A split's batch has the columns key (uint64, the shuffle order), content (uint64, breaks ties of equal keys) and
+    token_ids (list<int32>); with pairs also those of `wrap_pairs` and document (uint64).
+    """
+    table, outcomes = encode_pieces(documents, encoded, tokenizer, options)
+    counts = {"rejected_no_tokens": 0, **Counter(outcomes)}
+    in_validation = documents.column(VALIDATION).to_numpy(zero_copy_only=False)[table.column("document_row").to_numpy()]
+    table = table.drop_columns(["document_row"])
     parts = {
-        split: table.filter(pa.array(in_validation_array == wanted))
-        for split, wanted in ((TRAIN, False), (VALIDATION, True))
+        split: table.filter(pa.array(in_validation == wanted)) for split, wanted in ((TRAIN, False), (VALIDATION, True))
     }
     counts.update({f"pieces_{split}": part.num_rows for split, part in parts.items()})
     return {split: part for split, part in parts.items() if part.num_rows}, counts

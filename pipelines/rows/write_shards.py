@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
 import apache_beam as beam
+import pyarrow as pa
 
 from clozekit.pipelines.dataset.list_columns import list_parts
 from clozekit.pipelines.dataset.manifest import ShardInfo
@@ -69,6 +70,45 @@ def finished_shard(directory: str, part: str) -> ShardInfo | None:
     return info
 
 
+@dataclasses.dataclass(frozen=True)
+class ShardContent:
+    """The bytes of a shard, and what they hold."""
+
+    records: list[bytes]
+    rows: int
+    tokens: int
+    pieces: int
+    sha256: str
+    first_row: int
+
+    def named(self, name: str) -> ShardInfo:
+        num_bytes = sum(map(len, self.records))
+        return ShardInfo(name, self.rows, self.tokens, self.pieces, num_bytes, self.sha256, self.first_row)
+
+    def write(self, stream: IO[bytes]) -> None:
+        stream.writelines(self.records)
+
+
+def shard_content(blocks: Iterable[tuple[int, pa.RecordBatch]]) -> ShardContent:
+    """The shard of some rows; blocks: (number of the first row, rows as `pack_group` gives them), at least one, in order."""
+    digest = hashlib.sha256()
+    framed: list[bytes] = []
+    firsts: list[int] = []
+    rows = tokens = pieces = 0
+    for first_row, batch in blocks:
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        records = frame_records(
+            rows_to_records(columns.pop(TOKEN_IDS), columns.pop(DOCUMENT_LENGTHS), first_row, columns)
+        )
+        digest.update(records)
+        framed.append(records)
+        firsts.append(first_row)
+        rows += batch.num_rows
+        tokens += len(list_parts(batch.column(TOKEN_IDS))[0])
+        pieces += len(list_parts(batch.column(DOCUMENT_LENGTHS))[0])
+    return ShardContent(framed, rows, tokens, pieces, digest.hexdigest(), firsts[0])
+
+
 class WriteShard(beam.DoFn):
     """((split, index, num_shards), [(first_row, block of rows)]) -> ShardInfo, written or found finished."""
 
@@ -94,29 +134,10 @@ class WriteShard(beam.DoFn):
         yield split, index, info
 
     def _write(self, split: str, index: int, num_shards: int, blocks: list[tuple[int, bytes]], part: str) -> ShardInfo:
-        digest = hashlib.sha256()
-        framed: list[bytes] = []
-        rows = tokens = pieces = 0
-        for first_row, block in blocks:
-            batch = from_bytes(self._store.take(block))
-            columns = {name: batch.column(name) for name in batch.schema.names}
-            records = frame_records(
-                rows_to_records(columns.pop(TOKEN_IDS), columns.pop(DOCUMENT_LENGTHS), first_row, columns)
-            )
-            digest.update(records)
-            framed.append(records)
-            rows += batch.num_rows
-            tokens += len(list_parts(batch.column(TOKEN_IDS))[0])
-            pieces += len(list_parts(batch.column(DOCUMENT_LENGTHS))[0])
+        content = shard_content((first_row, from_bytes(self._store.take(block))) for first_row, block in blocks)
         # The name holds the hash of the content, so the content is complete before the file has a name.
-        name = shard_name(split, index, num_shards, digest.hexdigest())
-
-        info = ShardInfo(name, rows, tokens, pieces, sum(map(len, framed)), digest.hexdigest(), blocks[0][0])
+        info = content.named(shard_name(split, index, num_shards, content.sha256))
         # First the part, which says that the shard is ours; it counts only where the shard is whole.
         write_bytes_whole(part, part_to_json(info))
-
-        def write(stream: IO[bytes]) -> None:
-            stream.writelines(framed)
-
-        write_whole(join(self._directory, name), write)
+        write_whole(join(self._directory, info.name), content.write)
         return info
