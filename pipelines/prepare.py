@@ -101,6 +101,18 @@ def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
     return TokenizerInfo(type(tokenizer).__name__, tokenizer.sha256(), tokenizer.vocabulary_size(), special)
 
 
+def describe_corpus(corpus: CorpusSettings) -> dict[str, Any]:
+    """The settings of a corpus with the states of the files that they name, in place of where those stand."""
+    described = corpus.to_dict()
+    if corpus.decontaminate.inputs:
+        files = find_sources(evaluation_reading(corpus.decontaminate))
+        described["decontaminate"]["inputs"] = [dataclasses.asdict(file) for file in files]
+    if corpus.filter.bad_words is not None:
+        words = "\n".join(read_bad_words(corpus.filter.bad_words))
+        described["filter"]["bad_words"] = hashlib.sha256(words.encode()).hexdigest()
+    return described
+
+
 def describe_build(
     inputs: Sequence[InputFile],
     reading: ReadSettings,
@@ -118,13 +130,7 @@ def describe_build(
     if reading.quoting == "auto":
         del read["quoting"]
     read["sources"] = [{"name": source.name, "weight": source.weight} for source in reading.sources]
-    settings = {"read": read, "corpus": corpus.to_dict(), "prepare": options.to_dict()}
-    if corpus.decontaminate.inputs:
-        files = find_sources(evaluation_reading(corpus.decontaminate))
-        settings["corpus"]["decontaminate"]["inputs"] = [dataclasses.asdict(file) for file in files]
-    if corpus.filter.bad_words is not None:
-        words = "\n".join(read_bad_words(corpus.filter.bad_words))
-        settings["corpus"]["filter"]["bad_words"] = hashlib.sha256(words.encode()).hexdigest()
+    settings = {"read": read, "corpus": describe_corpus(corpus), "prepare": options.to_dict()}
     described_inputs = tuple(dataclasses.asdict(file) for file in inputs)
     decides = [BUILD_VERSION, settings, described_inputs, tokenizer.sha256]
     build_id = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

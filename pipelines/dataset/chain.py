@@ -1,0 +1,309 @@
+"""The chain: what a stream has committed, a fragment for each pane, each naming the one before by its hash. No Beam.
+
+OUT/stream.json is the genesis and never changes; OUT/windows/00000012.json is fragment 12. A fragment counts as soon as it
+stands there, and its number is its name, so that of two committers one wins. All other files are named by their content.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clozekit.pipelines.dataset.chain_schema import CHAIN_VERSION, fragment_problems, genesis_problems
+from clozekit.pipelines.dataset.manifest import ShardInfo, SplitInfo, TokenizerInfo
+from clozekit.pipelines.storage.files import list_names, read_bytes
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.settings.json_files import parse_object
+from clozekit.tokenizers.storage.file_systems import open_file_system
+
+STREAM_FILE = "stream.json"
+WINDOWS_FOLDER = "windows"
+FROZEN_FOLDER, DATA_FOLDER, KNOWN_FOLDER, SIDE_FOLDER = "frozen", "data", "known", "side"
+# Covers all of the file but itself.
+OWN_SHA256 = "own_sha256"
+# Of a fragment of a million documents in shards of 1 MB it is a hundredth.
+_MAX_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """What a stream is, decided when it begins.
+
+    Args:
+        window_seconds: length of a window of event time; windows begin at whole multiples of it since 1970.
+        lateness_seconds: how long after its end (by the watermark) a window still takes documents.
+        time_to_live_seconds: for how long (by the watermark) texts and deliveries are known again.
+        sequence_length: the most tokens a row has.
+        settings: groups of settings that decide the bytes: read, corpus, prepare.
+        tokenizer: which one makes the ids; its files stand beside.
+        schema_version: of this format.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.chain import read_genesis
+        >>> genesis = read_genesis("tiny/stream")
+        >>> genesis.window_seconds, genesis.sequence_length, genesis.tokenizer.class_name
+        (600, 16, 'BertTokenizer')
+    """
+
+    window_seconds: int
+    lateness_seconds: int
+    time_to_live_seconds: int
+    sequence_length: int
+    settings: Mapping[str, Any]
+    tokenizer: TokenizerInfo
+    schema_version: int = CHAIN_VERSION
+
+    def to_json(self) -> bytes:
+        return _to_json(dataclasses.asdict(self))
+
+    @property
+    def sha256(self) -> str:
+        """Of its file: what the first fragment names as its parent."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file of a stream.
+
+    Args:
+        name: below the stream's folder.
+        sha256, num_bytes: of the file.
+        entries: what it holds: documents, hashes or lines.
+    """
+
+    name: str
+    sha256: str
+    num_bytes: int
+    entries: int
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """What one pane has added to a stream.
+
+    Args:
+        number: from 0, without a gap.
+        parent_sha256: of the file of the fragment before; of number 0: of stream.json.
+        window_start, window_end: event time in seconds since 1970, the end not included.
+        timing: "early" before the window was complete, "on_time", or "late" after an on-time one.
+        frozen: the pane itself, whole.
+        splits: name ("train", "validation") -> shards; the row numbers in them begin with 0. Without rows a split is left out.
+        rows_before: split -> rows of all fragments before.
+        counts: what became of every document, by reason, and `redelivered` ones, which were counted before.
+        known: kind ("deliveries", "texts") -> files of sorted hashes, all that is known after this fragment.
+        side: files with a line for each document that left, by folder.
+        watermark: event time in seconds up to which nothing more was expected.
+        position: where the source was when all before had been committed; its own words, or None.
+        schema_version: of this format.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.chain import read_chain
+        >>> first = next(read_chain("tiny/stream"))
+        >>> first.number, first.timing, first.rows("train")
+        (0, 'on_time', 28)
+    """
+
+    number: int
+    parent_sha256: str
+    window_start: int
+    window_end: int
+    timing: str
+    frozen: FileInfo
+    splits: Mapping[str, SplitInfo]
+    rows_before: Mapping[str, int]
+    counts: Mapping[str, int]
+    known: Mapping[str, tuple[FileInfo, ...]]
+    side: Mapping[str, FileInfo]
+    watermark: int
+    position: Any
+    schema_version: int = CHAIN_VERSION
+
+    def rows(self, split: str) -> int:
+        return self.splits[split].rows if split in self.splits else 0
+
+    def to_json(self) -> bytes:
+        return _to_json(dataclasses.asdict(self))
+
+    @property
+    def sha256(self) -> str:
+        """Of its file: what the next fragment names as its parent."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def files(self) -> Iterator[FileInfo]:
+        """Every file that it names, but the shards."""
+        yield self.frozen
+        for kind in sorted(self.known):
+            yield from self.known[kind]
+        for folder in sorted(self.side):
+            yield self.side[folder]
+
+    def shards(self) -> Iterator[ShardInfo]:
+        for split in self.splits.values():
+            yield from split.shards
+
+
+def fragment_name(number: int) -> str:
+    return f"{WINDOWS_FOLDER}/{number:08d}.json"
+
+
+def _to_json(fields: dict[str, Any]) -> bytes:
+    return (json.dumps({**fields, OWN_SHA256: _sha256_of(fields)}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _sha256_of(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: str, what: str) -> bytes:
+    filesystem, name = open_file_system(path)
+    size = filesystem.size(name) if filesystem.isfile(name) else None
+    if size is None or size > _MAX_BYTES:
+        found = "there is none" if size is None else f"it has {size:,} bytes"
+        raise InputError(
+            f"{what} must be a file of at most {_MAX_BYTES:,} bytes, of {path} {found}; copy the stream again"
+        )
+    return read_bytes(path)
+
+
+def _fields_of(content: bytes, path: str, what: str, problems: Any) -> dict[str, Any]:
+    fields = parse_object(content, path)
+    written = fields.pop(OWN_SHA256, None)
+    version = fields.get("schema_version")
+    if isinstance(version, int) and not isinstance(version, bool) and version != CHAIN_VERSION:
+        raise InputError(
+            f"the schema of a stream must be {CHAIN_VERSION}, {path} has {version}; read it with the Clozekit that wrote it"
+        )
+    for problem in problems(fields):
+        raise InputError(f"{path} must be {what}, it is damaged: {problem}; copy the stream again")
+    if written != _sha256_of(fields):
+        raise InputError(
+            f"the {OWN_SHA256} of {path} must match all of it, it does not: the file was edited; copy the stream again"
+        )
+    return fields
+
+
+def genesis_from_json(content: bytes, path: str) -> Genesis:
+    """Raises InputError naming `path` for what is no stream.json of this schema, or was changed since it was written."""
+    fields = _fields_of(content, path, "the beginning of a stream", genesis_problems)
+    return Genesis(**{**fields, "tokenizer": TokenizerInfo(**fields["tokenizer"])})
+
+
+def fragment_from_json(content: bytes, path: str, sequence_length: int) -> Fragment:
+    """Raises InputError naming `path` for what is no fragment of this schema, or was changed since it was written."""
+    fields = _fields_of(
+        content, path, "a fragment of a stream", lambda found: fragment_problems(found, sequence_length)
+    )
+    splits = {
+        name: SplitInfo(
+            tuple(ShardInfo(**shard) for shard in split["shards"]),
+            tuple(split["length_histogram"]),
+            split["histogram_bin_width"],
+        )
+        for name, split in fields["splits"].items()
+    }
+    known = {kind: tuple(FileInfo(**one) for one in files) for kind, files in fields["known"].items()}
+    side = {folder: FileInfo(**one) for folder, one in fields["side"].items()}
+    frozen = FileInfo(**fields["frozen"])
+    return Fragment(**{**fields, "splits": splits, "known": known, "side": side, "frozen": frozen})
+
+
+def has_stream(directory: str) -> bool:
+    filesystem, path = open_file_system(f"{directory.rstrip('/')}/{STREAM_FILE}")
+    return bool(filesystem.exists(path))
+
+
+def read_genesis(directory: str) -> Genesis:
+    """What the stream in a directory is.
+
+    Args:
+        directory: a local path or any fsspec URL such as gs://.
+
+    Raises:
+        InputError: when there is none, or its file is damaged or of another version.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.chain import read_genesis
+        >>> read_genesis("tiny/stream").lateness_seconds
+        86400
+        >>> read_genesis("tiny")
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: a stream's directory must hold stream.json, tiny does not; `clozekit
+        stream CONFIG.YAML` makes one
+    """
+    path = f"{directory.rstrip('/')}/{STREAM_FILE}"
+    if not has_stream(directory):
+        raise InputError(
+            f"a stream's directory must hold {STREAM_FILE}, {directory} does not; `clozekit stream CONFIG.YAML` makes one"
+        )
+    return genesis_from_json(_read(path, "the beginning of a stream"), path)
+
+
+def read_fragment(directory: str, genesis: Genesis, number: int) -> Fragment:
+    """One fragment, by its number. Raises InputError when it is not there, damaged, or calls itself another."""
+    path = f"{directory.rstrip('/')}/{fragment_name(number)}"
+    fragment = fragment_from_json(_read(path, "a fragment"), path, genesis.sequence_length)
+    if fragment.number != number:
+        raise InputError(
+            f"the fragment in {path} must have the number {number}, it has {fragment.number}; copy the stream again"
+        )
+    return fragment
+
+
+def head_number(directory: str) -> int:
+    """Number of the last fragment, -1 when there is none. One listing, however long the chain is."""
+    names = list_names(f"{directory.rstrip('/')}/{WINDOWS_FOLDER}")
+    numbers = [int(name[:8]) for name in names if len(name) == 13 and name[:8].isdigit() and name.endswith(".json")]
+    return max(numbers, default=-1)
+
+
+def read_head(directory: str, genesis: Genesis) -> Fragment | None:
+    """The last fragment, None of a stream that has committed nothing yet."""
+    number = head_number(directory)
+    return None if number < 0 else read_fragment(directory, genesis, number)
+
+
+def read_chain(directory: str) -> Iterator[Fragment]:
+    """The fragments of a stream in their order, each checked against the one before.
+
+    Args:
+        directory: a local path or any fsspec URL such as gs://.
+
+    Raises:
+        InputError: naming the first fragment that is missing, damaged, or does not follow the one before.
+
+    Example:
+
+        >>> from clozekit.pipelines.dataset.chain import read_chain
+        >>> [fragment.number for fragment in read_chain("tiny/stream")]
+        [0]
+    """
+    genesis = read_genesis(directory)
+    parent, rows = genesis.sha256, dict.fromkeys(("train", "validation"), 0)
+    for number in range(head_number(directory) + 1):
+        fragment = read_fragment(directory, genesis, number)
+        check_follows(fragment, directory, parent, rows)
+        yield fragment
+        parent = fragment.sha256
+        rows = {split: before + fragment.rows(split) for split, before in rows.items()}
+
+
+def check_follows(fragment: Fragment, directory: str, parent: str, rows: Mapping[str, int]) -> None:
+    """Raises InputError unless a fragment names its parent's sha256 and the rows before it."""
+    path = f"{directory.rstrip('/')}/{fragment_name(fragment.number)}"
+    if fragment.parent_sha256 != parent:
+        before = fragment_name(fragment.number - 1) if fragment.number else STREAM_FILE
+        raise InputError(
+            f"every fragment must follow the one before, {path} was written after another {before} (sha256"
+            f" {fragment.parent_sha256[:12]}, that of the file is {parent[:12]}); copy the stream again"
+        )
+    if dict(fragment.rows_before) != dict(rows):
+        raise InputError(
+            f"rows_before of {path} must count the rows before it, {dict(rows)}, it says {dict(fragment.rows_before)}; copy"
+            " the stream again"
+        )

@@ -1,0 +1,1 @@
+"""Streams: panes of documents that arrive, committed as fragments of a chain."""

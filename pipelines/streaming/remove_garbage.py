@@ -1,0 +1,66 @@
+"""Garbage: files that a killed committer wrote and no fragment names; removed where nobody can be about to name them."""
+
+import datetime
+from typing import Any
+
+from clozekit.pipelines.dataset.chain import FROZEN_FOLDER, KNOWN_FOLDER, read_chain
+from clozekit.pipelines.dataset.chain_schema import is_content_name
+from clozekit.pipelines.storage.files import is_local, join, remove
+from clozekit.pipelines.streaming.make_fragment import files_named
+from clozekit.pipelines.streaming.open_stream import FOLDERS, Stream
+from clozekit.tokenizers.storage.file_systems import open_file_system
+from clozekit.tokenizers.storage.owned_files import is_temporary
+
+# In a store, where there are no locks: a committer that takes half of it begins anew, so nobody names what is older.
+HOURS_KEPT = 24
+
+
+def remove_garbage(stream: Stream) -> list[str]:
+    """Removes what no fragment names, and known hashes that the last one does not; gives the names.
+
+    On a local disk nothing is removed while a committer is at work; in a store nothing that is younger than a day. Frozen
+    panes stay: one that no fragment names is waiting. Nothing is touched but files that a stream names by their content.
+    """
+    with stream.writing(alone=True) as is_alone:
+        filesystem, root = open_file_system(stream.directory)
+        local = is_local(filesystem)
+        if local and not is_alone:
+            return []
+        stream.read_on()
+        named = files_needed(stream)
+        removed = []
+        for folder in FOLDERS:
+            for name, info in _entries(filesystem, f"{root.rstrip('/')}/{folder}").items():
+                path = f"{folder}/{name}"
+                # A frozen pane that no fragment names is waiting.
+                ours = is_content_name(path) and path not in named and folder != FROZEN_FOLDER
+                ours = ours or is_temporary(name)
+                if ours and (local or _is_old(info)):
+                    remove(join(stream.directory, path))
+                    removed.append(path)
+        return sorted(removed)
+
+
+def files_needed(stream: Stream) -> set[str]:
+    """What the fragments of a stream name; of known hashes only those of the last one are ever read again."""
+    needed: set[str] = set()
+    for fragment in read_chain(stream.directory):
+        needed |= {name for name in files_named(fragment) if not name.startswith(f"{KNOWN_FOLDER}/")}
+    head = stream.head
+    return needed | ({file.name for files in head.known.values() for file in files} if head is not None else set())
+
+
+def _entries(filesystem: Any, folder: str) -> dict[str, dict[str, Any]]:
+    if not filesystem.isdir(folder):
+        return {}
+    entries = filesystem.ls(folder, detail=True)
+    return {entry["name"].rpartition("/")[2]: entry for entry in entries if entry["type"] == "file"}
+
+
+def _is_old(info: dict[str, Any]) -> bool:
+    """Whether the store says that a file is older than what may still be named; one of unknown age is kept."""
+    said = info.get("updated") or info.get("LastModified")
+    if said is None:
+        return False
+    written = said if isinstance(said, datetime.datetime) else datetime.datetime.fromisoformat(str(said))
+    return datetime.datetime.now(datetime.UTC) - written > datetime.timedelta(hours=HOURS_KEPT)
