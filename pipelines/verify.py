@@ -88,7 +88,7 @@ def verify_dataset(directory: str) -> Verified:
         Verified(num_shards=2, num_rows=36, num_tokens=396, problems=())
     """
     manifest = read_manifest(directory)
-    problems = [*_tokenizer_problems(directory, manifest), *_count_problems(manifest)]
+    problems = [*tokenizer_problems(directory, manifest), *_count_problems(manifest)]
     for name, split in manifest.splits.items():
         histogram = np.zeros(len(split.length_histogram), np.int64)
         next_row, has_whole_shards = 0, True
@@ -98,7 +98,7 @@ def verify_dataset(directory: str) -> Verified:
                     Problem(shard.name, f"its first row must be {next_row}, the manifest says {shard.first_row}")
                 )
             next_row = shard.first_row + shard.rows
-            found = list(_shard_problems(directory, manifest, shard, histogram))
+            found = list(shard_problems(directory, manifest, shard, histogram))
             has_whole_shards = has_whole_shards and not found
             problems += found
         if has_whole_shards and tuple(histogram.tolist()) != split.length_histogram:
@@ -121,7 +121,7 @@ def _count_problems(manifest: Manifest) -> Iterator[Problem]:
             )
 
 
-def _tokenizer_problems(directory: str, manifest: Manifest) -> Iterator[Problem]:
+def tokenizer_problems(directory: str, manifest: Manifest) -> Iterator[Problem]:
     try:
         tokenizer = load_tokenizer(join(directory, TOKENIZER_FOLDER))
     except InputError as error:
@@ -140,7 +140,7 @@ def _tokenizer_problems(directory: str, manifest: Manifest) -> Iterator[Problem]
         yield Problem(MANIFEST_FILE, str(error))
 
 
-def _shard_problems(directory: str, manifest: Manifest, shard: ShardInfo, histogram: np.ndarray) -> Iterator[Problem]:
+def shard_problems(directory: str, manifest: Manifest, shard: ShardInfo, histogram: np.ndarray) -> Iterator[Problem]:
     """What is wrong with one shard; adds the lengths of its documents to `histogram`."""
     path = join(directory, shard.name)
     filesystem, name = open_file_system(path)

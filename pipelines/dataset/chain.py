@@ -94,7 +94,7 @@ class Fragment:
         splits: name ("train", "validation") -> shards; the row numbers in them begin with 0. Without rows a split is left out.
         rows_before: split -> rows of all fragments before.
         counts: what became of every document, by reason, and `redelivered` ones, which were counted before.
-        known: kind ("deliveries", "texts") -> files of sorted hashes, all that is known after this fragment.
+        known: kind ("deliveries", "texts", "finished") -> files of sorted hashes, all that is known after this fragment.
         side: files with a line for each document that left, by folder.
         watermark: event time in seconds up to which nothing more was expected.
         position: where the source was when all before had been committed; its own words, or None.

@@ -16,7 +16,7 @@ from clozekit.pipelines.dataset.schema_rules import (
 
 CHAIN_VERSION = 1
 TIMINGS = ("early", "on_time", "late")
-KNOWN_KINDS = ("deliveries", "texts")
+KNOWN_KINDS = ("deliveries", "texts", "finished")
 # Folders of what left: as a dataset has them, and what came too late.
 LEFT_FOLDERS = ("deadletter", "rejects", "duplicates", "contaminated", "late")
 # Seconds: up to the year 9999, and windows of a second to a hundred days.
@@ -38,7 +38,7 @@ _FILE_KEYS = frozenset({"name", "sha256", "num_bytes", "entries"})
 # Each file is named by what it holds: the first 16 digits of its sha256.
 _NAMES = {
     "frozen": re.compile(r"frozen/-?[0-9]{1,12}-([0-9a-f]{16})\.arrow"),
-    "known": re.compile(r"known/(?:deliveries|texts)-([0-9a-f]{16})\.arrow"),
+    "known": re.compile(r"known/(?:deliveries|texts|finished)-([0-9a-f]{16})\.arrow"),
     "side": re.compile(r"side/(?:deadletter|rejects|duplicates|contaminated|late)-([0-9a-f]{16})\.jsonl\.gz"),
     "shard": re.compile(r"data/(?:train|validation)-([0-9a-f]{16})\.tfrecord"),
 }

@@ -82,6 +82,10 @@ class TableCache:
             self._tables[file.name] = _read_table(join(directory, file.name), file)
         return self._tables[file.name]
 
+    def add(self, name: str, content: bytes) -> None:
+        """Of a file that stands nowhere."""
+        self._tables[name] = pa.ipc.open_file(pa.py_buffer(content)).read_all()
+
     def forget_others(self, names: Sequence[str]) -> None:
         """Closes what is not among the names."""
         self._tables = {name: table for name, table in self._tables.items() if name in names}
@@ -96,6 +100,12 @@ def hash_table(hashes: np.ndarray, time: int, ids: Sequence[str | None]) -> pa.T
         pa.array(ids, pa.large_string()),
     ]
     return pa.table(columns, schema=HASHES)
+
+
+def finished_hashes(names: Sequence[str]) -> np.ndarray:
+    """128 bits of each name of what a source has finished: uint64 (num_names, 2)."""
+    digests = [hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=16).digest() for name in names]
+    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2).astype(np.uint64)
 
 
 def _places_in(table: pa.Table, hashes: np.ndarray) -> list[tuple[int, int]]:

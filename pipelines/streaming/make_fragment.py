@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from clozekit.pipelines.dataset.chain import DATA_FOLDER, SIDE_FOLDER, FileInfo, Fragment, Genesis
-from clozekit.pipelines.dataset.chain_schema import KNOWN_KINDS
+from clozekit.pipelines.dataset.chain_schema import KNOWN_KINDS, MAX_TIME
 from clozekit.pipelines.dataset.list_columns import list_column, list_parts
 from clozekit.pipelines.dataset.manifest import SplitInfo
 from clozekit.pipelines.dataset.manifest_schema import histogram_bin_width
@@ -36,7 +36,7 @@ from clozekit.pipelines.streaming.choose_documents import (
     hashes_of,
     is_kept,
 )
-from clozekit.pipelines.streaming.known_hashes import KnownHashes, TableCache, hash_table
+from clozekit.pipelines.streaming.known_hashes import KnownHashes, TableCache, finished_hashes, hash_table
 from clozekit.pipelines.streaming.pane import KEPT, Pane
 
 Write = Callable[[str, bytes], None]
@@ -191,6 +191,8 @@ def _known_after(pane: Pane, choice: Choice) -> dict[str, pa.Table]:
     return {
         "deliveries": hash_table(new, pane.head.window_end, [None] * len(new)),
         "texts": hash_table(exact, pane.head.window_end, [ids[row] for row in texts.tolist()]),
+        # A file may lie there for ever: it is never forgotten.
+        "finished": hash_table(finished_hashes(pane.head.finished), MAX_TIME, [None] * len(pane.head.finished)),
     }
 
 

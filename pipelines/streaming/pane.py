@@ -54,6 +54,7 @@ class PaneHead:
 
     window_start, window_end: seconds since 1970. timing: "early", "on_time" or "late". watermark: seconds up to which nothing
     more was expected, or None where nobody knows. position: where the source is when this pane is safe, in its own words.
+    finished: what of the source need not be read again then, such as files, in its own words too.
     """
 
     window_start: int
@@ -61,6 +62,7 @@ class PaneHead:
     timing: str = "on_time"
     watermark: int | None = None
     position: Any = None
+    finished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,12 @@ def read_pane(content: bytes, path: str) -> Pane:
 
 
 def _head_of(fields: dict[str, Any]) -> PaneHead:
-    head = PaneHead(**fields)
+    head = PaneHead(**{**fields, "finished": tuple(fields["finished"])})
     times = [head.window_start, head.window_end, *([] if head.watermark is None else [head.watermark])]
     if not all(isinstance(time, int) and not isinstance(time, bool) and abs(time) <= MAX_TIME for time in times):
         raise ValueError(f"its times are {shown(times)}")
     if not 0 < head.window_end - head.window_start <= MAX_WINDOW or head.timing not in TIMINGS:
         raise ValueError(f"it says {shown(fields)}")
+    if not all(isinstance(one, str) for one in head.finished):
+        raise ValueError(f"it has finished {shown(head.finished)}")
     return head
