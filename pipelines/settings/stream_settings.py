@@ -51,3 +51,38 @@ class WindowSettings:
         """Start and end, in seconds, of the window of an event time in milliseconds, all since 1970."""
         start = event_time // (1000 * self.window_seconds) * self.window_seconds
         return start, start + self.window_seconds
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """How a source is watched and how much is held at once; they may be others each time.
+
+    poll_seconds: how long to wait when nothing is there, before the source is asked again.
+    settle_seconds: a file is read when it has not changed for so long: one that is still being written is left alone, one
+        that was renamed into the folder is read at once.
+    max_pane_mb: a window with so much text is committed in part before it ends, so that memory stays bounded: reading waits
+        meanwhile.
+    until_idle: ends when there is nothing left to read, and commits what is open, instead of waiting for more.
+
+    Raises:
+        InputError: for a time below 0, and a size that is not above 0.
+
+    Example:
+
+        >>> from clozekit.pipelines.settings.stream_settings import WatchSettings
+        >>> WatchSettings(max_pane_mb=0)
+        Traceback (most recent call last):
+        clozekit.tokenizers.common.errors.InputError: stream.max_pane_mb must be above 0, got 0
+    """
+
+    poll_seconds: float = 1.0
+    settle_seconds: float = 5.0
+    max_pane_mb: float = 64.0
+    until_idle: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("poll_seconds", "settle_seconds"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"stream.{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 < self.max_pane_mb < float("inf"):
+            raise InputError(f"stream.max_pane_mb must be above 0, got {self.max_pane_mb}")
