@@ -20,6 +20,7 @@ from clozekit.deploy.cli import (
     prepare_command,
     publish_command,
     recipes_command,
+    stream_command,
     submit_command,
     train_command,
     verify_command,
@@ -37,6 +38,7 @@ VERBS = (
     inspect_command,
     verify_command,
     export_command,
+    stream_command,
     train_command,
     watch_command,
     compare_command,
@@ -70,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="From raw text to a pretrained masked language model.",
         epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which);"
         " 3 an extra of Clozekit is not installed; 130 interrupted by"
-        " Ctrl-C, 143 stopped by SIGTERM; 75 `train`, `finetune` or `adapt` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
+        " Ctrl-C, 143 stopped by SIGTERM; 75 `train`, `finetune`, `adapt` or `stream` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
         " lost another worker: in all these cases the same command goes on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
         " 1 any other failure.",
     )

@@ -1,8 +1,8 @@
-"""SIGTERM and SIGUSR1: what schedulers send before they take a machine away."""
+"""Signals that ask a command to stop when it can: SIGTERM and SIGUSR1, which schedulers send before they take a machine."""
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -16,13 +16,14 @@ class StopSignals:
     Outside of the main thread, where Python lets nobody handle signals, it does nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[signal.Signals] = SIGNALS) -> None:
+        self._signals = signals
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._remember) for number in self._signals}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

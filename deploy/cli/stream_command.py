@@ -1,0 +1,162 @@
+"""`clozekit stream`: makes a dataset that grows of text that keeps arriving; and looks at one."""
+
+import argparse
+import dataclasses
+import signal
+import sys
+import time
+from typing import Any
+
+from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.json_answer import JsonAnswer
+from clozekit.tokenizers.common.errors import InputError
+
+ANSWER = JsonAnswer(("stream", "fragments", "documents", "rows", "tokens", "waiting", "whole", "problems"))
+_LOOKS = ("verify", "inspect", "list", "repair")
+_SCREEN_SECONDS = 10.0
+
+
+class StreamStoppedError(RuntimeError):
+    """A signal has ended it; everything is saved."""
+
+    exit_status = 75
+
+
+def add(commands: Any) -> None:
+    parser = command(
+        commands,
+        "stream",
+        "Follow folders or standard input, and add what arrives to a dataset that grows, window by window.",
+        "clozekit stream stream.yaml stream.window_seconds=60\n"
+        "  clozekit stream list stream\n  clozekit stream verify stream\n  clozekit stream inspect stream\n\n"
+        "  stream.yaml:\n"
+        "    tokenizer: tokenizer\n    output: stream\n    read: {inputs: [incoming]}\n    clean: {unicode: true}\n"
+        "    deduplicate: {kind: exact}\n    rows: {sequence_length: 256}\n    stream: {window_seconds: 600}",
+        "clozekit stream RECIPE.YAML [KEY=VALUE ...] [--metrics FILE] [--prometheus FILE]\n"
+        "       clozekit stream verify|inspect|list|repair STREAM [--json]",
+        needs=("pipelines",),
+    )
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="RECIPE.YAML KEY=VALUE | verify STREAM | inspect STREAM | list STREAM | repair STREAM",
+        help="a file that says what is followed, and changes to it; or what to do with a stream: `verify` reads every byte of"
+        " it, `inspect` says what it holds, `list` has a line for each fragment, `repair` makes what is missing or damaged"
+        " again from its frozen panes",
+    )
+    parser.set_defaults(rest="words")
+    parser.add_argument("--metrics", metavar="FILE", help="append a line of JSON with all measures every ten seconds")
+    parser.add_argument(
+        "--prometheus",
+        metavar="FILE",
+        help="write the measures as Prometheus text every ten seconds, the file always whole",
+    )
+    ANSWER.add_to(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    word, *others = arguments.words
+    if word in _LOOKS:
+        if len(others) != 1:
+            raise InputError(f"`clozekit stream {word}` takes one stream, got {len(others)}; name its directory")
+        if arguments.metrics or arguments.prometheus:
+            raise InputError(
+                f"--metrics and --prometheus are for a stream that is followed, got them with {word}; leave them out"
+            )
+        _look(word, others[0], arguments.json)
+        return
+    if arguments.json:
+        raise InputError("--json is for `verify`, `inspect`, `list` and `repair`, got a recipe; pass --metrics FILE")
+    _follow(arguments, word, others)
+
+
+def _follow(arguments: argparse.Namespace, path: str, changes: list[str]) -> None:
+    from clozekit.pipelines.settings.stream_recipe import load_stream_recipe
+
+    recipe = load_stream_recipe(path, changes)
+    # Beam is loaded when all that can be wrong with the recipe is said.
+    from clozekit.pipelines.streaming.follow_recipe import follow
+    from clozekit.pipelines.streaming.stream_metrics import StreamMeasures, describe_fragment
+    from clozekit.tokenizers.common.stop_signals import StopSignals
+    from clozekit.tokenizers.storage.file_systems import write_text
+
+    measures = StreamMeasures()
+    said = time.monotonic()
+
+    def tell() -> None:
+        if arguments.metrics:
+            with open(arguments.metrics, "a", encoding="utf-8") as file:
+                file.write(measures.to_json())
+        if arguments.prometheus:
+            write_text(arguments.prometheus, measures.to_prometheus())
+
+    def show(progress: Any, fragment: Any) -> None:
+        nonlocal said
+        measures.take(progress, fragment)
+        if fragment is not None:
+            print(describe_fragment(fragment), flush=True)
+        if time.monotonic() - said >= _SCREEN_SECONDS:
+            said = time.monotonic()
+            print(measures.line(), file=sys.stderr, flush=True)
+            tell()
+
+    with StopSignals((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)) as signals:
+
+        def sleep(seconds: float) -> None:
+            until = time.monotonic() + seconds
+            while signals.received is None and (left := until - time.monotonic()) > 0:
+                time.sleep(min(left, 0.1))
+
+        print(f"following {', '.join(recipe.reading.inputs)} into {recipe.output}", flush=True)
+        follow(recipe, None, lambda: signals.received is not None, show, sleep)
+        tell()
+        print(measures.line(), flush=True)
+        if signals.received is not None:
+            raise StreamStoppedError(
+                f"stopped by {signals.received.name}, all that was read is committed; run it again to go on"
+            )
+
+
+def _look(word: str, directory: str, as_json: bool) -> None:
+    from clozekit.pipelines.streaming.look_at_stream import describe_stream_lines, list_lines
+
+    if word == "list" and not as_json:
+        for line in list_lines(directory):
+            print(line)
+        return
+    from clozekit.pipelines.streaming.verify_stream import repair_stream, verify_stream
+
+    if word == "repair":
+        written = repair_stream(directory)
+        if not as_json:
+            print("\n".join([*(f"made again: {name}" for name in written), f"{len(written):,} files made again"]))
+            return
+    if word == "inspect" and not as_json:
+        print("\n".join(describe_stream_lines(directory)))
+        return
+    verified = verify_stream(directory)
+    if as_json:
+        ANSWER.show(
+            stream=directory,
+            fragments=verified.num_fragments,
+            documents=verified.num_documents,
+            rows=verified.num_rows,
+            tokens=verified.num_tokens,
+            waiting=verified.num_waiting,
+            whole=not verified.problems,
+            problems=[dataclasses.asdict(problem) for problem in verified.problems],
+        )
+    elif verified.problems:
+        print("\n".join(map(str, verified.problems)))
+    if verified.problems:
+        raise InputError(
+            f"a stream must be what its chain says, {directory} has {len(verified.problems)} problems (above); run `clozekit"
+            " stream repair`, or copy it again"
+        )
+    if not as_json:
+        waiting = f", {verified.num_waiting:,} panes waiting" if verified.num_waiting else ""
+        print(
+            f"whole: {verified.num_fragments:,} fragments, {verified.num_documents:,} documents, {verified.num_rows:,} rows,"
+            f" {verified.num_tokens:,} tokens{waiting}"
+        )

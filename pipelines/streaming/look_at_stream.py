@@ -1,0 +1,33 @@
+"""Looking at a stream: what it is and holds, and a line for each of its fragments."""
+
+from collections.abc import Iterator
+
+from clozekit.pipelines.dataset.chain import read_chain, read_genesis
+from clozekit.pipelines.dataset.chain_view import view_of
+from clozekit.pipelines.dataset.describe import describe_manifest
+from clozekit.pipelines.streaming.commit_pane import waiting_panes
+from clozekit.pipelines.streaming.open_stream import open_stream
+from clozekit.pipelines.streaming.stream_metrics import describe_fragment
+
+
+def list_lines(directory: str) -> Iterator[str]:
+    """A line for each fragment of the stream, in their order."""
+    for fragment in read_chain(directory):
+        yield describe_fragment(fragment)
+
+
+def describe_stream_lines(directory: str) -> list[str]:
+    """What the stream is, and what its fragments hold together, as `inspect` says it of a dataset."""
+    genesis = read_genesis(directory)
+    fragments = list(read_chain(directory))
+    waiting = waiting_panes(open_stream(directory))
+    lines = [
+        f"stream    {directory}",
+        f"windows   of {genesis.window_seconds:,} s, late documents taken for {genesis.lateness_seconds:,} s, texts known for"
+        f" {genesis.time_to_live_seconds:,} s",
+        f"chain     {len(fragments):,} fragments" + (f", {len(waiting):,} panes waiting" if waiting else ""),
+    ]
+    if fragments:
+        lines.append(f"head      {fragments[-1].sha256}")
+        lines += describe_manifest(view_of(genesis, fragments), directory)[2:]
+    return lines
