@@ -23,7 +23,11 @@ EXACT = CorpusSettings(deduplicate=DeduplicateSettings("exact"))
 
 def document(number: int, text: str | None = None, time: int = 0) -> Delivered:
     """time: seconds of the event."""
-    words = text if text is not None else f"the old cat sat on the mat and number {number} ran under the tree . " * 2
+    # Digits are no words of the vocabulary.
+    name = str(number).translate(str.maketrans("0123456789", "aebdofhilt"))
+    words = (
+        text if text is not None else f"the old cat {name} sat on the mat and the dog {name} ran under the tree . " * 2
+    )
     return Delivered(f"source/{number}", 1000 * time + number % 1000, Document(f"doc-{number}", words))
 
 
