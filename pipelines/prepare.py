@@ -1,4 +1,4 @@
-"""Preparing a dataset: the graph from files to shards and manifest. Wiring only; each stage stands in its own file."""
+"""Preparing a dataset of files: what is read and what decides the bytes. Wiring only; each stage stands in its own file."""
 
 import dataclasses
 import hashlib
@@ -7,32 +7,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.pvalue import AsSingleton
-
-from clozekit.pipelines.build_output import BuildOutput, fixed_names, is_report_missing
+from clozekit.pipelines.build_datasets import Running, Selection, build_datasets
 from clozekit.pipelines.cleaning.clean_documents import check_corpus
 from clozekit.pipelines.cleaning.tags import read_bad_words
-from clozekit.pipelines.dataset.build_report import write_build_report
-from clozekit.pipelines.dataset.manifest import Manifest, TokenizerInfo, has_manifest, read_manifest
+from clozekit.pipelines.dataset.manifest import Manifest, TokenizerInfo, has_manifest
 from clozekit.pipelines.dataset.manifest_schema import special_ids_of
 from clozekit.pipelines.duplicates.decontaminate import evaluation_reading
 from clozekit.pipelines.reading.input_files import Skipped
 from clozekit.pipelines.reading.read_documents import find_sources, split_files
-from clozekit.pipelines.rows.commit import BuildInfo, files_seen
-from clozekit.pipelines.rows.encode_documents import EncodeDocuments, counts_tag, pieces_tag
-from clozekit.pipelines.rows.make_dataset import Target, add_dataset
+from clozekit.pipelines.rows.commit import BuildInfo
+from clozekit.pipelines.rows.make_dataset import Target
 from clozekit.pipelines.running.block_store import BlockStore
-from clozekit.pipelines.running.dead_letters import DEAD_LETTERS, DeadLetter, check_bad_rate
-from clozekit.pipelines.running.merge_counts import MergeCounts
-from clozekit.pipelines.running.progress import Progress, local_progress
-from clozekit.pipelines.running.runners import LOCAL_RUNNER, failures_in_one_line, open_pipeline, runner_options
-from clozekit.pipelines.running.stage import SIDE_LINES, StoreLines, WriteSideLines
+from clozekit.pipelines.running.progress import Progress
+from clozekit.pipelines.running.runners import LOCAL_RUNNER, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, files_read, num_parts
 from clozekit.pipelines.settings.corpus_settings import AS_READ, CorpusSettings
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, options_of_lengths
 from clozekit.pipelines.storage.files import InputFile, join
-from clozekit.pipelines.storage.locks import lock_directories
 from clozekit.pipelines.text_files.file_states import states_of
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
@@ -40,60 +31,6 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.
 BUILD_VERSION = 1
-MAX_BAD_EXAMPLES = 1
-
-
-def check_counts(counts: Mapping[str, int], examples: Sequence[DeadLetter], max_bad_rate: float) -> Mapping[str, int]:
-    check_bad_rate(counts, examples, max_bad_rate)
-    return counts
-
-
-def build_graph(
-    root: beam.Pipeline,
-    inputs: Sequence[InputFile],
-    reading: ReadSettings,
-    corpus: CorpusSettings,
-    targets: Sequence[Target],
-    tokenizer_directory: str,
-    directory: str,
-    side_id: str,
-    store: BlockStore,
-    progress: Progress | None,
-) -> None:
-    """Adds the whole graph to `root`. Nothing in it depends on arrival order or on how elements were batched.
-
-    targets: the datasets, one for each sequence length, of one seed and validation rate; directory: where what is left
-    out of all of them goes, in files that have `side_id` in their names.
-    """
-    items = split_files(inputs, reading)
-    shared = targets[0].options
-    selected = root | "SelectDocuments" >> SelectDocuments(
-        items, reading, corpus, shared.seed, shared.validation_rate, progress, store
-    )
-    tags = [tag(target.options.sequence_length) for target in targets for tag in (counts_tag, pieces_tag)]
-    paths = [item.file.path for item in items]
-    encode = EncodeDocuments(tokenizer_directory, [target.options for target in targets], store, progress, paths)
-    encoded = selected.documents | "Encode" >> beam.ParDo(encode).with_outputs(*tags, SIDE_LINES, DEAD_LETTERS)
-    stored = encoded[SIDE_LINES] | "StoreEncode" >> beam.ParDo(StoreLines(store))
-    side_files = (
-        (selected.side_lines, stored)
-        | "AllSideLines" >> beam.Flatten()
-        | "WriteSideLines" >> WriteSideLines(directory, side_id, num_parts(items), store)
-    )
-    examples = (
-        (selected.dead_letters, encoded[DEAD_LETTERS])
-        | "AllDeadLetters" >> beam.Flatten()
-        | "BadExamples" >> beam.combiners.Top.Smallest(MAX_BAD_EXAMPLES)
-    )
-    for target in targets:
-        length = target.options.sequence_length
-        counts = (
-            (selected.counts, encoded[counts_tag(length)])
-            | f"AllCounts{length}" >> beam.Flatten()
-            | f"SumCounts{length}" >> beam.CombineGlobally(MergeCounts())
-            | f"CheckCounts{length}" >> beam.Map(check_counts, AsSingleton(examples), reading.max_bad_rate)
-        )
-        add_dataset(root, encoded[pieces_tag(length)], counts, target, tokenizer_directory, side_files, store, progress)
 
 
 def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:
@@ -111,6 +48,19 @@ def describe_corpus(corpus: CorpusSettings) -> dict[str, Any]:
         words = "\n".join(read_bad_words(corpus.filter.bad_words))
         described["filter"]["bad_words"] = hashlib.sha256(words.encode()).hexdigest()
     return described
+
+
+def select_files(
+    inputs: Sequence[InputFile], reading: ReadSettings, corpus: CorpusSettings, options: PrepareSettings
+) -> Selection:
+    """The documents of some files, by the seed and the validation rate of `options`."""
+    items = split_files(inputs, reading)
+
+    def select(store: BlockStore, progress: Progress | None) -> SelectDocuments:
+        return SelectDocuments(items, reading, corpus, options.seed, options.validation_rate, progress, store)
+
+    paths = tuple(item.file.path for item in items)
+    return Selection(select, paths, num_parts(items), reading.max_bad_rate, inputs)
 
 
 def describe_build(
@@ -279,57 +229,9 @@ def prepare_datasets(
         build = describe_build(inputs, reading, corpus, options, described, runner)
         build = dataclasses.replace(build, states=states, num_skipped=skipped.number)
         targets.append(Target(directory, options, build))
-    side_id = hashlib.sha256("".join(target.build.build_id for target in targets).encode()).hexdigest()[:8]
-    with lock_directories([] if only_shown else [side_directory, *directories]):
-        # What is there now: a commit finds by it whether another build, of another machine, was faster.
-        targets = [dataclasses.replace(target, seen=files_seen(target.directory)) for target in targets]
-        missing = [target for target in targets if not is_finished(target, overwrite)]
-        if missing:
-            # A dataset that is there stays whole until the new manifest takes the place of the old one.
-            output = BuildOutput.begin(side_directory, side_id, missing, fixed_names(tokenizer), only_shown)
-            stages = {"read": "B", "tokenized": " tokens", "packed": " rows", "written": " rows"}
-            with (
-                output.blocks(runner) as store,
-                local_progress(show_progress and runner == LOCAL_RUNNER, inputs, stages) as progress,
-                output.nothing_left_of_the_lost(),
-                failures_in_one_line(),
-                open_pipeline(beam_options) as root,
-            ):
-                build_graph(
-                    root,
-                    inputs,
-                    reading,
-                    corpus,
-                    missing,
-                    tokenizer_directory,
-                    side_directory,
-                    side_id,
-                    store,
-                    progress,
-                )
-            output.end()
-        built = {target.directory for target in missing}
-        results = []
-        for directory in directories:
-            manifest = read_manifest(directory)
-            if directory in built or is_report_missing(directory):
-                write_build_report(directory, manifest, side_directory)
-            results.append((manifest, directory in built))
-    return results
-
-
-def is_finished(target: Target, overwrite: bool) -> bool:
-    """Whether the dataset is there already. Raises InputError when a different one is."""
-    directory = target.directory
-    if not has_manifest(directory):
-        return False
-    manifest = read_manifest(directory)
-    if not overwrite and manifest.build_id != target.build.build_id:
-        raise InputError(
-            f"{directory} holds a dataset of other inputs or settings"
-            f" ({describe_difference(manifest, target.build)}); pass --overwrite to replace it, or another --output"
-        )
-    return not overwrite
+    selection = select_files(inputs, reading, corpus, targets[0].options)
+    running = Running(runner, beam_options, overwrite, show_progress, only_shown)
+    return build_datasets(selection, targets, tokenizer_directory, tokenizer, side_directory, running)
 
 
 def check_pairs(options: PrepareSettings, tokenizer: TokenizerInfo) -> None:
@@ -338,20 +240,3 @@ def check_pairs(options: PrepareSettings, tokenizer: TokenizerInfo) -> None:
             f"sentence pairs are for the families that learned from them (BERT, ALBERT), got {tokenizer.class_name};"
             " leave --pairs out"
         )
-
-
-def describe_difference(manifest: Manifest, build: BuildInfo) -> str:
-    """Which settings of a build are not those of the dataset that is there."""
-    differing = []
-    for group, settings in build.settings.items():
-        before = manifest.settings.get(group, {})
-        differing += [
-            f"{name} was {before.get(name)!r}, is {value!r}"
-            for name, value in settings.items()
-            if before.get(name) != value
-        ]
-    if list(manifest.inputs) != list(build.inputs):
-        differing.append("the input files changed")
-    if manifest.tokenizer.sha256 != build.tokenizer.sha256:
-        differing.append("another tokenizer")
-    return ", ".join(differing) or "another version of Clozekit"

@@ -41,6 +41,11 @@ ARROWS = {
     "pipelines": "pipelines/cleaning pipelines/dataset pipelines/duplicates pipelines/reading pipelines/rows"
     " pipelines/running pipelines/settings pipelines/storage pipelines/text_files tokenizers"
     " tokenizers/families tokenizers/learning tokenizers/storage",
+    "pipelines/streaming/sources": "pipelines/reading pipelines/running pipelines/settings pipelines/storage"
+    " pipelines/text_files",
+    "pipelines/streaming": "pipelines pipelines/cleaning pipelines/dataset pipelines/duplicates pipelines/rows"
+    " pipelines/running pipelines/settings pipelines/storage pipelines/streaming/sources pipelines/text_files tokenizers"
+    " tokenizers/families tokenizers/storage",
     "model/common": "",
     "model/layers": "model/common model/masking",
     "model/masking": "model/common",
@@ -91,7 +96,7 @@ ARROWS = {
     "deploy/cli": "deploy deploy/adapt deploy/demo deploy/doctor deploy/publish deploy/submit model/presets model/tasks model/training"
     " model/training/cluster model/training/finetuning model/training/finetuning/examples model/training/reports model/training/run_directory"
     " model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
-    " pipelines/text_files tokenizers/families tokenizers/storage",
+    " pipelines/streaming pipelines/text_files tokenizers/families tokenizers/storage",
     "deploy/flex_template": "deploy/cli deploy/submit",
     "model/training/watching": "model/common model/training/run_directory",
     "model/training/optimizers": "model/common model/training/cluster model/training/settings",

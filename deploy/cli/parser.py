@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from clozekit.deploy.cli import (
     adapt_command,
+    compact_command,
     compare_command,
     convert_command,
     costs_command,
@@ -39,6 +40,7 @@ VERBS = (
     verify_command,
     export_command,
     stream_command,
+    compact_command,
     train_command,
     watch_command,
     compare_command,

@@ -7,7 +7,7 @@ from clozekit.deploy.cli.options_of_settings import OptionTable
 from clozekit.pipelines.settings.running_settings import RunningSettings
 
 # Verbs of which what stands behind `--` is Beam's.
-HAS_BEAM_OPTIONS = ("vocab", "prepare", "export")
+HAS_BEAM_OPTIONS = ("vocab", "prepare", "export", "compact")
 RUNNING = OptionTable(RunningSettings, without=("beam_arguments",))
 
 

@@ -19,11 +19,11 @@ from clozekit.model.training.run_directory.run_log import Entry, MetricsLog, NoL
 from clozekit.model.training.settings.loop_settings import LoopSettings
 from clozekit.model.training.stages import Stage, stage_at
 from clozekit.model.training.step import LoopResult
-from clozekit.tokenizers.common.stop_signals import StopSignals
 from clozekit.model.training.time_budget import TimeBudget
 from clozekit.model.training.watching.callbacks import Callbacks
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.progress_bar import progress_bar
+from clozekit.tokenizers.common.stop_signals import StopSignals
 
 
 class Trained(Protocol):

@@ -28,11 +28,11 @@ from clozekit.model.training.run_directory.small_files import write_text
 from clozekit.model.training.settings.loop_settings import LoopSettings
 from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import LoopResult, TrainStep
-from clozekit.tokenizers.common.stop_signals import StopSignals
 from clozekit.model.training.training_loop import TrainingLoop
 from clozekit.model.training.watching.callbacks import Callback, Callbacks
 from clozekit.model.training.watching.tracker import trackers_of
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.stop_signals import StopSignals
 
 Result = TypeVar("Result")
 

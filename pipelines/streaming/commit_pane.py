@@ -1,4 +1,4 @@
-"""Committing: frozen panes, one after the other, become fragments of the chain; of several committers one wins each number."""
+"""Committing: frozen panes become fragments of the chain, one by one; of several committers one wins each number."""
 
 import time
 from collections.abc import Iterator

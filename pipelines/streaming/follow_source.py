@@ -20,7 +20,8 @@ from clozekit.pipelines.streaming.commit_pane import Committer, freeze
 from clozekit.pipelines.streaming.known_hashes import KnownHashes, TableCache, finished_hashes
 from clozekit.pipelines.streaming.open_stream import Stream
 from clozekit.pipelines.streaming.pane import Pane, PaneHead
-from clozekit.pipelines.streaming.process_deliveries import Delivered, DeliverySteps
+from clozekit.pipelines.streaming.process_deliveries import DeliverySteps
+from clozekit.pipelines.streaming.sources.delivered import Delivered
 from clozekit.pipelines.streaming.sources.stream_source import (
     Position,
     StreamSource,

@@ -1,4 +1,4 @@
-"""Known hashes: what a stream has had, as sorted 128-bit hashes in files that are merged as they grow, and forgotten in time.
+"""Known hashes: what a stream has had, as sorted 128-bit hashes in files that are merged as they grow.
 
 Few files, each at most half as long as the one before it, so a look-up searches a few and every hash is written again only
 as often as the whole doubles (O'Neil et al. 1996, the log-structured merge tree). Mapped into memory from a local disk; those

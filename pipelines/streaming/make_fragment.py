@@ -27,7 +27,7 @@ from clozekit.pipelines.rows.write_shards import shard_content
 from clozekit.pipelines.running.documents import hash64
 from clozekit.pipelines.running.stage import CONTAMINATED, DUPLICATES
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings
-from clozekit.pipelines.streaming.choose_documents import (
+from clozekit.pipelines.streaming.choose_deliveries import (
     DUPLICATE,
     LATE,
     REDELIVERED,

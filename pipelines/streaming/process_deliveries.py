@@ -1,4 +1,4 @@
-"""Processing: what is delivered, documents and dead letters, to the rows of panes: cleaned, filtered, split, encoded. No Beam.
+"""Processing: what is delivered to the rows of panes: cleaned, filtered, split, encoded. No Beam.
 
 A batch goes in, a table comes out, whole: everything about a document is one row of it. Engines call this in a DoFn, the
 embedded driver by itself; a document's row does not depend on what else is in the batch.
@@ -22,22 +22,15 @@ from clozekit.pipelines.duplicates.words import fold_texts, hash_words, text_has
 from clozekit.pipelines.rows.encode_documents import encode_pieces, encode_texts
 from clozekit.pipelines.rows.split import VALIDATION, add_split
 from clozekit.pipelines.running.dead_letters import DeadLetter, batch_or_rows, dead_letter
-from clozekit.pipelines.running.documents import Document, hash64, make_batch, replace_column, text_id
+from clozekit.pipelines.running.documents import hash64, make_batch, replace_column, text_id
 from clozekit.pipelines.running.stage import CONTAMINATED, DEADLETTER, REJECTS
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings
 from clozekit.pipelines.streaming.pane import DELIVERIES, KEPT
+from clozekit.pipelines.streaming.sources.delivered import Delivered
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 DEAD_LETTERED = "dead_lettered"
-
-
-class Delivered(NamedTuple):
-    """One record that a source gave: where it came from, its event time in milliseconds since 1970, and what it is."""
-
-    origin: str
-    event_time: int
-    record: Document | DeadLetter
 
 
 class _Fate(NamedTuple):

@@ -1,4 +1,4 @@
-"""Verifying a stream: every byte that its fragments name, their order and their account; and making it again from its panes."""
+"""Verifying a stream: every byte that its fragments name, their order and account; and making it again from its panes."""
 
 import hashlib
 from collections.abc import Callable, Iterator

@@ -13,7 +13,8 @@ from clozekit.pipelines.settings.prepare_settings import PrepareSettings
 from clozekit.pipelines.settings.stream_settings import WindowSettings
 from clozekit.pipelines.streaming.open_stream import Stream, begin_stream
 from clozekit.pipelines.streaming.pane import Pane, PaneHead
-from clozekit.pipelines.streaming.process_deliveries import Delivered, DeliverySteps
+from clozekit.pipelines.streaming.process_deliveries import DeliverySteps
+from clozekit.pipelines.streaming.sources.delivered import Delivered
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 WINDOW = 600

@@ -20,7 +20,7 @@ from clozekit.pipelines.running.dead_letters import dead_letter
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.pipelines.settings.stream_settings import WatchSettings
 from clozekit.pipelines.storage.files import InputFile
-from clozekit.pipelines.streaming.process_deliveries import Delivered
+from clozekit.pipelines.streaming.sources.delivered import Delivered
 from clozekit.pipelines.streaming.sources.stream_source import Position, StreamSource
 from clozekit.pipelines.text_files.file_states import State, states_of
 from clozekit.tokenizers.common.errors import InputError
@@ -155,7 +155,7 @@ class FolderReader(UnboundedReader):
     def _complete_files(self) -> list[tuple[InputFile, State, str]]:
         """Files that were not read yet and are no longer being written."""
         source = self._source
-        files = []
+        files: list[InputFile] = []
         for pattern in source.reading.inputs:
             try:
                 files += find_inputs((pattern,), "", Skipped(), source.outputs)

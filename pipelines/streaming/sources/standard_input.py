@@ -14,7 +14,7 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 from clozekit.pipelines.reading.file_formats import parse_json, parse_text
 from clozekit.pipelines.running.dead_letters import dead_letter
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
-from clozekit.pipelines.streaming.process_deliveries import Delivered
+from clozekit.pipelines.streaming.sources.delivered import Delivered
 from clozekit.pipelines.streaming.sources.stream_source import Position, StreamSource
 from clozekit.tokenizers.common.errors import InputError
 

@@ -29,7 +29,8 @@ from apache_beam.portability.api import beam_runner_api_pb2 as protocol
 from apache_beam.runners.pipeline_context import PipelineContext
 
 from clozekit.deploy.cli.parser import parse
-from clozekit.pipelines.prepare import build_graph, describe_build, describe_tokenizer, prepare
+from clozekit.pipelines.build_datasets import build_graph
+from clozekit.pipelines.prepare import describe_build, describe_tokenizer, prepare, select_files
 from clozekit.pipelines.reading.read_documents import find_sources
 from clozekit.pipelines.rows.make_dataset import Target
 from clozekit.pipelines.running.block_store import BlockStore
@@ -202,7 +203,8 @@ def graph(web: ReadSettings, everything: CorpusSettings, tokenizer_directory: st
     root = beam.Pipeline(options=PipelineOptions(["--runner=PortableRunner"]))
     # Two lengths: stages that are made more than once must have names of their own.
     targets = [Target("/nowhere", dataclasses.replace(OPTIONS, sequence_length=length), build) for length in (32, 64)]
-    build_graph(root, inputs, web, everything, targets, tokenizer_directory, "/nowhere", "id", BlockStore(), None)
+    selection = select_files(inputs, web, everything, OPTIONS)
+    build_graph(root, selection, targets, tokenizer_directory, "/nowhere", "id", BlockStore(), None)
     return root.to_runner_api()
 
 

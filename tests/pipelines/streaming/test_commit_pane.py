@@ -27,8 +27,9 @@ from clozekit.pipelines.settings.stream_settings import WindowSettings
 from clozekit.pipelines.streaming.commit_pane import Committer, freeze, waiting_panes
 from clozekit.pipelines.streaming.open_stream import Stream, open_stream
 from clozekit.pipelines.streaming.pane import Pane, freeze_pane
-from clozekit.pipelines.streaming.process_deliveries import Delivered, DeliverySteps
+from clozekit.pipelines.streaming.process_deliveries import DeliverySteps
 from clozekit.pipelines.streaming.remove_garbage import remove_garbage
+from clozekit.pipelines.streaming.sources.delivered import Delivered
 from clozekit.pipelines.streaming.verify_stream import repair_stream, verify_stream
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer

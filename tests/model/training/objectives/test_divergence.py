@@ -14,10 +14,10 @@ from clozekit.model.training.run_directory.checkpoints import Position
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, MetricsLog, read_metrics
 from clozekit.model.training.settings.loop_settings import CheckpointSettings, DivergenceSettings, OptimizerSettings
 from clozekit.model.training.settings.run_settings import EvaluateSettings, ModelSettings, RunSettings, TrainSettings
-from clozekit.tokenizers.common.stop_signals import StopSignals
 from clozekit.model.training.training_loop import TrainingLoop
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.stop_signals import StopSignals
 
 MODEL = ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.0)
 

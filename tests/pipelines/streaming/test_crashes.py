@@ -1,0 +1,66 @@
+"""Streams that are killed at every durable operation, and disks that lose what was not synced: nothing lost, nothing doubled.
+
+CLOZEKIT_FULL=1 tries every moment; by default every fifth.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from disk_model import Disk, watched
+from helper_folder import HELPERS
+from long_variants import FULL
+from streams import begin, document, pane, total_counts
+
+from clozekit.pipelines.dataset.chain import has_stream
+from clozekit.pipelines.streaming.commit_pane import Committer, freeze
+from clozekit.pipelines.streaming.verify_stream import verify_stream
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+
+pytestmark = pytest.mark.slow
+
+
+def test_killed_before_and_after_every_durable_operation(tmp_path: Path, tokenizer: BertTokenizer) -> None:
+    tokenizer.save(tmp_path / "tokenizer")
+    command = [sys.executable, str(HELPERS / "crash_commits.py"), str(tmp_path), "1" if FULL else "5"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = [json.loads(line) for line in said.stdout.splitlines()]
+    assert len(found) >= (120 if FULL else 24), said
+    for one in found:
+        assert "error" not in one, one
+        expected = {"documents": 46, "kept": 45, "duplicates": 1, "problems": [], "waiting": 0, "left": []}
+        assert {name: one[name] for name in expected} == expected, one
+    # Some of them left something to clean away.
+    assert any(one["removed"] for one in found)
+
+
+def test_what_a_fragment_names_is_on_the_disk_before_the_fragment_is(tmp_path: Path, tokenizer: BertTokenizer) -> None:
+    root = tmp_path / "disk"
+    root.mkdir()
+    documents = [document(number) for number in range(40)]
+    states: list[tuple[int, bool]] = []
+
+    def look(disk: Disk) -> None:
+        """Whatever is left, its chain is whole, and what was not committed can be."""
+        number = len(states)
+        for is_safe in (True, False):
+            left = tmp_path / f"left-{is_safe}"
+            (disk.write_safe if is_safe else disk.write_names_first)(left)
+            at = left / "stream"
+            if has_stream(str(at)):
+                verified = verify_stream(str(at))
+                assert verified.problems == (), (number, is_safe)
+                states.append((verified.num_fragments, is_safe))
+            shutil.rmtree(left)
+
+    with watched(root, look):
+        stream = begin(root / "stream", tokenizer)
+        for window in range(2):
+            part = documents[20 * window : 20 * window + 20]
+            Committer(stream).commit(freeze(stream, pane(tokenizer, part, window=window)).name)
+    assert total_counts(root / "stream")["documents_in"] == 40
+    # The states go through the whole life of the chain, in both ways of losing what was not synced.
+    assert {(fragments, is_safe) for fragments in range(3) for is_safe in (True, False)} <= set(states)
