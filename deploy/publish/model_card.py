@@ -147,6 +147,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
     train, optimizer = run.config.get("train", {}), run.config.get("optimizer", {})
     rows = {
         "begun from": run.config.get("init_from") or "random weights",
+        "learned from": (run.config.get("distill") or {}).get("teacher"),
         "steps": run.step,
         "rows a step": train.get("global_batch_size"),
         "tokens seen": run.last("train").get("tokens_seen"),

@@ -27,7 +27,8 @@ class Measured:
 @dataclass(frozen=True)
 class Compared:
     """A run in numbers. tokens_per_second: the median of the log. final_loss,
-    best_loss: on the validation split, None where it was not measured; best_step: of the latter.
+    best_loss: on the validation split, None where it was not measured; best_step: of the latter. distillation_loss: the last one
+    of the training batches, None where there is no teacher.
     metric: what decides in a fine-tuning, and its best value. reached: when the loss that was asked for was first measured."""
 
     name: str
@@ -39,6 +40,7 @@ class Compared:
     final_loss: float | None
     best_loss: float | None
     best_step: int | None
+    distillation_loss: float | None
     metric: str | None
     best_metric: float | None
     reached: Measured | None
@@ -89,6 +91,14 @@ def _compared(run: RunState, name: str, loss: float | None) -> Compared:
         validation[-1]["loss"] if validation else None,
         best["loss"] if best else None,
         best["step"] if best else None,
+        next(
+            (
+                value
+                for entry in reversed(run.of_kind("train"))
+                if (value := _number(entry.get("distillation_loss"))) is not None
+            ),
+            None,
+        ),
         metric,
         max(values, default=None),
         None if reached is None else at_step(points, reached["step"]),
@@ -176,6 +186,7 @@ def rows_of(runs: Sequence[Compared], loss: float | None) -> list[tuple[str, lis
         ("final validation loss", [_or_dash(run.final_loss, ".4f") for run in runs]),
         ("best validation loss", [_or_dash(run.best_loss, ".4f") for run in runs]),
         ("at step", [_or_dash(run.best_step, ",") for run in runs]),
+        ("distillation loss", [_or_dash(run.distillation_loss, ".4f") for run in runs]),
         *_metric_row(runs),
         ("tokens", [f"{run.end.tokens:,}" for run in runs]),
         ("time of training", [duration(run.end.seconds) for run in runs]),

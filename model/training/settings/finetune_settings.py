@@ -15,15 +15,17 @@ import yaml
 from clozekit.model.training.settings.columns import FORMATS, Columns
 from clozekit.model.training.settings.loop_settings import (
     MAX_STEPS,
+    TEACHER,
     CheckpointSettings,
     ClusterSettings,
+    DistillSettings,
     DivergenceSettings,
     LogSettings,
     LoopSettings,
     OptimizerSettings,
     check_batches,
-    check_choice_or_own,
     check_lengths,
+    check_objective,
     flattened,
     one_length,
 )
@@ -306,13 +308,15 @@ class FinetuneSettings:
     given. data: the files. task: "classification", "regression" (labels are numbers), "multi_label"
     (any number of labels a text), "token_classification" (a class a word), "question_answering" (answers within a text) or
     "embedding" (pairs of texts that belong together). metric: what decides which weights are best; the first of the task's
-    if not given. objective: module:function for a loss of one's own; that of the task if not given. seed: of the new head, the order and dropout.
+    if not given. objective: module:function for a loss of one's own; that of the task if not given. distill: learns from a teacher,
+    fine-tuned to the same task, too; nothing of it if not given. seed: of the new head, the order and dropout.
     sequence_length: the most tokens of an example; the rest of it is cut off; 128 or the model's positions if not given.
     patience: evaluations without a better one after which it stops early. train, optimizer, checkpoint, evaluate,
     divergence, cluster, log: groups of settings, with the names of a pretraining's. embedding: of task=embedding.
 
     Raises:
-        InputError: for an unknown choice, a number out of its bounds, labels of a regression.
+        InputError: for an unknown choice, a number out of its bounds, labels of a regression, a loss of one's own beside a
+            teacher.
 
     Source: Devlin et al. 2018 (arXiv 1810.04805), appendix A.3.
 
@@ -332,6 +336,7 @@ class FinetuneSettings:
     task: str = "classification"
     metric: str | None = None
     objective: str | None = None
+    distill: DistillSettings | None = None
     seed: int = 0
     sequence_length: int | None = None
     patience: int = 3
@@ -348,8 +353,7 @@ class FinetuneSettings:
         check_choice("task", self.task, tuple(METRIC_NAMES))
         check_metric(self.deciding_metric, self.task)
         self._check_columns()
-        if self.objective is not None:
-            check_choice_or_own("objective", self.objective, ())
+        check_objective(self.objective, self.distill)
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check("patience must be at least 1", self.patience >= 1, self.patience)
         has_classes = self.task in ("classification", "multi_label", "token_classification")
@@ -422,7 +426,7 @@ class FinetuneSettings:
 
 _NO_PART_OF_THE_COURSE = (
     *("directory", "preset", "name", "checkpoint", "divergence", "cluster", "log"),
-    *("data.train", "data.validation", "data.test", "data.folder"),
+    *("data.train", "data.validation", "data.test", "data.folder", TEACHER),
 )
 
 # The names of the first version, taken for one release.
