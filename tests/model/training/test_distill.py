@@ -145,7 +145,7 @@ def test_a_student_learns_faster_than_alone(dataset: tuple[str, Manifest], teach
     model, evaluate = dataclasses.replace(SMALL, dropout=0.0), EvaluateSettings(every_steps=60, max_rows=64)
     options = {"model": model, "train": train, "evaluate": evaluate, "checkpoint": CheckpointSettings(keep=1)}
     losses, apart = {}, {}
-    for name, distill in (("alone", None), ("taught", DistillSettings(teacher, weight=0.9))):
+    for name, distill in (("alone", None), ("taught", DistillSettings(teacher, temperature=1.0, weight=0.9))):
         run = Run(config_for(dataset[0], tmp_path / name, None, distill=distill, **options))
         losses[name] = run.train()["loss"]
         other = MaskedLM.from_preset(f"{teacher}/preset", compile=False)
@@ -155,7 +155,7 @@ def test_a_student_learns_faster_than_alone(dataset: tuple[str, Manifest], teach
         assert OBJECTIVE.distillation is not None
         apart[name] = float(OBJECTIVE.distillation(*both, batch, 1.0) / tf.reduce_sum(batch["mask_weights"]))
     assert losses["taught"] < losses["alone"] - 0.02, losses
-    assert apart["taught"] < 0.8 * apart["alone"], apart
+    assert apart["taught"] < apart["alone"] - 0.02, apart
 
 
 def test_micro_batches_give_the_update_of_the_whole_batch(student: Run) -> None:
@@ -201,19 +201,20 @@ def test_a_student_of_another_family_with_the_same_vocabulary(
 
 
 def test_a_dry_run_counts_the_teacher(dataset: tuple[str, Manifest], teacher: str, tmp_path: Path) -> None:
-    alone = list(dry_run(config_for(dataset[0], tmp_path / "run", None)))
-    taught = list(dry_run(config_for(dataset[0], tmp_path / "run", teacher)))
+    lines = list(dry_run(config_for(dataset[0], tmp_path / "run", teacher)))
     assert not (tmp_path / "run").exists()
-
-    def number(lines: list[str], begin: str) -> float:
-        (line,) = (line for line in lines if line.startswith(begin))
-        return float(re.findall(r"[\d,]+", line)[0].replace(",", ""))
-
     size = MaskedLM.from_preset(f"{teacher}/preset", compile=False).count_params()
-    assert f"teacher          {teacher}, {size:,} parameters, not trained" in taught
-    assert number(taught, "FLOPs a token") > number(alone, "FLOPs a token")
-    assert any(line.startswith("  teacher") for line in taught)
-    assert not any("teacher" in line.split()[:1] for line in alone)
+    assert f"teacher          {teacher}, {size:,} parameters, not trained" in lines
+    (flops,) = (line for line in lines if line.startswith("FLOPs a token"))
+    # 0.3 of 32 tokens are 10 slots; the student's vocabulary is filled up, one pass of three is the teacher's.
+    pieces = dataset[1].tokenizer.vocabulary_size
+    filled_up = -(-pieces // 64) * 64
+    forward = [
+        layers * (8 * h * h + 4 * h * i + 4 * h * 32) + 10 / 32 * (2 * h * size + 2 * h * h)
+        for layers, h, i, size in ((1, 16, 32, filled_up), (2, 32, 64, pieces))
+    ]
+    assert flops.startswith(f"FLOPs a token    {3 * forward[0] + forward[1]:,.0f} =")
+    assert any(line.startswith("  teacher") for line in lines)
 
 
 def refused(dataset: str, directory: Path, teacher: str, message: str, **changes: Any) -> None:
