@@ -71,6 +71,7 @@ ARROWS = {
     "model/training/finetuning": "model/training/finetuning/examples model/training/finetuning/kinds model/common model/preprocessing model/presets model/tasks model/training model/training/cluster"
     " model/training/optimizers model/training/run_directory model/training/settings model/training/watching",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
+    " model/training/settings"
     " pipelines/dataset",
     "deploy/formats": "model/preprocessing model/presets model/tasks tokenizers",
     "deploy": "deploy/formats model/common model/families model/presets model/tasks model/training tokenizers"
@@ -83,7 +84,7 @@ ARROWS = {
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"
     " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers"
     " tokenizers/families tokenizers/settings tokenizers/storage",
-    "deploy/publish": "model/families deploy model/presets model/training/run_directory pipelines/dataset tokenizers/hub"
+    "deploy/publish": "model/families deploy model/presets model/tasks model/training/run_directory pipelines/dataset tokenizers/hub"
     " tokenizers/settings tokenizers/storage",
     "deploy/submit": "deploy model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
     " pipelines/storage tokenizers/settings tokenizers/storage",

@@ -7,6 +7,7 @@ from typing import Any
 
 from clozekit.model.training.run_directory.run_files import FINETUNE
 from clozekit.model.training.run_directory.run_state import RunState
+from clozekit.model.training.settings.finetune_settings import METRIC_NAMES
 from clozekit.tokenizers.common.errors import InputError
 
 NEVER = "not reached"
@@ -114,7 +115,8 @@ def deciding_metric(run: RunState) -> str | None:
     """What decides which weights of a fine-tuning are best."""
     if run.kind != FINETUNE:
         return None
-    default = "pearson" if run.config.get("task") == "regression" else "accuracy"
+    task = run.config.get("task", "classification")
+    default, *_ = METRIC_NAMES.get(task, METRIC_NAMES["classification"])
     return str(run.config.get("metric") or default)
 
 

@@ -41,6 +41,7 @@ FILES = {
     "regression": ("tsv", ["data.text=text", "data.label=size"]),
     "multi_label": ("tsv", ["data.text=text", "data.label=labels"]),
     "embedding": ("tsv", ["data.text=text", "data.text_pair=other"]),
+    "similarity": ("tsv", ["data.text=text", "data.text_pair=other", "data.label=size"]),
     "token_classification": ("conll", []),
     "question_answering": ("jsonl", []),
 }
@@ -93,6 +94,7 @@ def teacher_of(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactor
         else:
             cls = {
                 "embedding": TextEmbedder,
+                "similarity": TextEmbedder,
                 "token_classification": TokenClassifier,
                 "question_answering": QuestionAnswerer,
             }[kind]
