@@ -61,7 +61,7 @@ ARROWS = {
     # The public names, loaded when they are asked for.
     "model": "model/families model/preprocessing model/presets model/tasks tokenizers",
     "model/training/settings": "model/reading pipelines/text_files tokenizers/hub tokenizers/settings",
-    "model/training/objectives": "model/tasks model/training/settings",
+    "model/training/objectives": "model/layers model/tasks model/training/settings",
     "model/training/cluster": "model/common model/training/settings tokenizers/settings",
     "model/training/run_directory": "model/training/objectives tokenizers/settings tokenizers/storage",
     "model/training": "model/common model/families model/masking model/presets model/reading model/tasks"
@@ -76,6 +76,7 @@ ARROWS = {
     "model/training/finetuning": "model/training/finetuning/examples model/training/finetuning/kinds model/common model/preprocessing model/presets model/tasks model/training model/training/cluster"
     " model/training/optimizers model/training/run_directory model/training/settings model/training/watching",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
+    " model/training/settings"
     " pipelines/dataset",
     "deploy/formats": "model/preprocessing model/presets model/tasks tokenizers",
     "deploy": "deploy/formats model/common model/families model/presets model/tasks model/training tokenizers"
@@ -88,7 +89,7 @@ ARROWS = {
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"
     " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers"
     " tokenizers/families tokenizers/settings tokenizers/storage",
-    "deploy/publish": "model/families deploy model/presets model/training/run_directory pipelines/dataset tokenizers/hub"
+    "deploy/publish": "model/families deploy model/presets model/tasks model/training/run_directory pipelines/dataset tokenizers/hub"
     " tokenizers/settings tokenizers/storage",
     "deploy/submit": "deploy model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
     " pipelines/storage tokenizers/settings tokenizers/storage",

@@ -13,6 +13,7 @@ from clozekit.model.presets.huggingface_preset import write_huggingface_descript
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.pooler import has_pooler
 from clozekit.model.tasks.task import Task
+from clozekit.model.tasks.text_embedder import NO_TOKEN
 from clozekit.tokenizers.common.errors import InputError
 
 # Our inputs -> the names that every server of ONNX models expects.
@@ -166,6 +167,10 @@ def _embedding(graph: OnnxGraph, task: Any, hidden: str) -> str:
     """The vector of each row, (B, hidden_dim)."""
     if task.pooling == "cls":
         pooled = graph.first(hidden)
+    elif task.pooling == "max":
+        real = graph.node("Cast", graph.node("Unsqueeze", "attention_mask", graph.constant([2])), to=9)
+        tokens = graph.node("Where", real, hidden, graph.constant(NO_TOKEN))
+        pooled = graph.node("ReduceMax", tokens, axes=[1], keepdims=0)
     else:
         mask = graph.node("Cast", graph.node("Unsqueeze", "attention_mask", graph.constant([2])), to=1)
         total = graph.node("ReduceSum", graph.node("Mul", hidden, mask), graph.constant([1]), keepdims=0)

@@ -29,6 +29,12 @@ _KINDS = {
     "text_embedder": "text embedder",
     "backbone": "text encoder",
 }
+# What a classifier is for -> what it can't say.
+_LIMITS_OF_PROBLEMS = {
+    "single_label": "- It knows the classes above and no others; every text gets one of them.",
+    "multi_label": "- It knows the labels above and no others; a text gets any number of them, or none.",
+    "regression": "- It gives every text a number, also one that is nothing like the texts it was trained on.",
+}
 # What a model makes of a text, where `predict` does not.
 _CALLS = {
     "text_classifier": 'model.predict(["A text."])',
@@ -48,7 +54,7 @@ _MEASURES = {
 @dataclass(frozen=True)
 class CardFacts:
     """Everything a card says. uri: where it goes; layout: of the files; kind: of the task; class_name, what: "BertMaskedLM" and
-    "BertMaskedLM of 12,345 parameters"; dimensions: setting -> value; labels: of a classifier; notes: what is computed
+    "BertMaskedLM of 12,345 parameters"; dimensions: setting -> value; labels, problem: of a classifier; notes: what is computed
     otherwise elsewhere; run: None where no run is at hand."""
 
     uri: str
@@ -62,6 +68,7 @@ class CardFacts:
     mask_token: str | None = None
     sequence_length: int | None = None
     labels: Sequence[str] = ()
+    problem: str | None = None
     notes: Sequence[str] = ()
     license: str | None = None
     languages: Sequence[str] = ()
@@ -93,10 +100,11 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _what(facts: CardFacts) -> Iterator[str]:
     yield f"# {facts.uri.rstrip('/').rpartition('/')[2]}\n"
-    yield f"A {_KINDS[facts.kind]}: {facts.what}, with its {facts.tokenizer}.\n"
+    kind = "text regression model" if facts.problem == "regression" else _KINDS[facts.kind]
+    yield f"A {kind}: {facts.what}, with its {facts.tokenizer}.\n"
     yield from _table(("", ""), [(name.replace("_", " "), _shown(value)) for name, value in facts.dimensions.items()])
     if facts.labels:
-        yield f"\nClasses: {', '.join(facts.labels)}."
+        yield f"\n{'Labels' if facts.problem == 'multi_label' else 'Classes'}: {', '.join(facts.labels)}."
 
 
 def _use(facts: CardFacts) -> Iterator[str]:
@@ -147,6 +155,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
     train, optimizer = run.config.get("train", {}), run.config.get("optimizer", {})
     rows = {
         "begun from": run.config.get("init_from") or "random weights",
+        "learned from": (run.config.get("distill") or {}).get("teacher"),
         "steps": run.step,
         "rows a step": train.get("global_batch_size"),
         "tokens seen": run.last("train").get("tokens_seen"),
@@ -224,7 +233,7 @@ def _limits(facts: CardFacts) -> Iterator[str]:
     if facts.kind == "masked_lm":
         yield "- It guesses words as the texts it was trained on would have them, with their errors and prejudices."
     if facts.kind == "text_classifier":
-        yield "- It knows the classes above and no others; every text gets one of them."
+        yield _LIMITS_OF_PROBLEMS[facts.problem or "single_label"]
     if facts.run is not None and facts.run.last("validation"):
         yield "- The measures are of data of the same source as the training's; on other texts they will be others."
     yield from (f"- {note}" for note in facts.notes)

@@ -13,6 +13,7 @@ from clozekit.deploy.publish.publish_settings import PublishSettings
 from clozekit.deploy.publish.run_facts import facts_of
 from clozekit.model.families.family_table import TASK_KINDS, preprocessor_class, task_class
 from clozekit.model.presets.load_presets import open_source
+from clozekit.model.tasks.text_classifier import TextClassifier, usual_problem
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.preset_files import relative_names
 from clozekit.tokenizers.hub.publish_targets import CARD_FILE, PublishTarget, publish_directory, publish_target
@@ -103,6 +104,7 @@ def _facts(settings: PublishSettings, local: Path, what: str, notes: list[str]) 
         getattr(tokenizer, "mask_token", None),
         rows,
         tuple(head.get("labels") or ()),
+        (head.get("problem") or usual_problem(head["num_classes"])) if kind == TextClassifier.kind else None,
         tuple(notes),
         settings.license,
         settings.languages,

@@ -25,7 +25,7 @@ from clozekit.tokenizers.storage.file_systems import is_url, open_file_system, r
 from clozekit.tokenizers.storage.owned_files import read_owned
 
 # Keys whose values are places or names of files.
-_PLACES = ("dataset", "directory", "tokenizer", "preset", "init_from", "train", "validation", "test")
+_PLACES = ("dataset", "directory", "tokenizer", "preset", "init_from", "teacher", "train", "validation", "test")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Self, Unpack
+from typing import NamedTuple, Self, TypeVar, Unpack
 
 import keras
 from keras import ops
@@ -19,6 +19,7 @@ CHUNK_LOGITS = 2**25
 # Summed loss and right guesses (2,), and the gradients so far: of the hidden states, the embedding and the bias.
 Sums = tuple[Tensor, Tensor, Tensor, Tensor]
 Gradients = Callable[..., tuple[Tensor, Tensor, Tensor]]
+State = TypeVar("State", bound=tuple[Tensor, ...])
 
 
 def gather_positions(inputs: Tensor, positions: Tensor) -> Tensor:
@@ -161,17 +162,20 @@ class MaskedLMHead(keras.layers.Layer):
         Equal to what the logits of `call` give, in bounded memory: the positions go through the vocabulary a chunk at
         a time, and the gradients are made in the same pass (a recomputed softmax would cost a fourth product).
         """
-        hidden = self.transform(inputs, mask_positions)
-        hidden = ops.reshape(hidden, (-1, hidden.shape[-1]))
+        hidden, embedding, bias = self.factors(inputs, mask_positions)
         ids, weights = ops.reshape(mask_ids, (-1,)), ops.cast(ops.reshape(mask_weights, (-1,)), "float32")
-        embedding = ops.cast(self._vocabulary(), hidden.dtype)
-        bias = ops.cast(self._output_bias, "float32")
         num_positions = hidden.shape[0]
         if num_positions is None:
             raise ValueError("the loss in chunks needs static shapes; give the batch and its slots a fixed size")
         chunk = max(1, min(num_positions, CHUNK_LOGITS // self.vocabulary_size))
         sums = _chunked_sums(hidden, embedding, bias, ids, weights, chunk)
         return sums[0], sums[1]
+
+    def factors(self, inputs: Tensor, mask_positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the logits of N = B x M positions are made of: hidden (N, E), embedding (V, E), and float32 bias (V,)."""
+        hidden = self.transform(inputs, mask_positions)
+        hidden = ops.reshape(hidden, (-1, hidden.shape[-1]))
+        return hidden, ops.cast(self._vocabulary(), hidden.dtype), ops.cast(self._output_bias, "float32")
 
     def compute_output_shape(self, inputs_shape: Shape, mask_positions_shape: Shape) -> Shape:
         """The shape of what comes out."""
@@ -237,7 +241,7 @@ def _chunked_sums(hidden: Tensor, embedding: Tensor, bias: Tensor, ids: Tensor, 
             ops.zeros(embedding.shape, "float32"),
             ops.zeros((vocabulary_size,), "float32"),
         )
-        sums, d_hidden, d_embedding, d_bias = _one_at_a_time(num_chunks, one_chunk, start)
+        sums, d_hidden, d_embedding, d_bias = one_at_a_time(num_chunks, one_chunk, start)
 
         def gradients(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
             scale = (arguments[-1] if upstream is None else upstream)[0]
@@ -252,7 +256,7 @@ def _chunked_sums(hidden: Tensor, embedding: Tensor, bias: Tensor, ids: Tensor, 
     return sums_with_gradients(hidden, embedding, bias)
 
 
-def _one_at_a_time(num_steps: int, body: Callable[[Tensor, Sums], Sums], state: Sums) -> Sums:
+def one_at_a_time(num_steps: int, body: Callable[[Tensor, State], State], state: State) -> State:
     """`ops.fori_loop` from 0, and no step begins before the one before it has ended.
 
     TensorFlow starts ten steps at once where only a sum ties them together: the logits of all chunks were then held at
@@ -262,7 +266,7 @@ def _one_at_a_time(num_steps: int, body: Callable[[Tensor, Sums], Sums], state: 
         return ops.fori_loop(0, num_steps, body, state)
     import tensorflow as tf
 
-    def step(index: Tensor, state: Sums) -> tuple[Tensor, Sums]:
+    def step(index: Tensor, state: State) -> tuple[Tensor, State]:
         return index + 1, body(index, state)
 
     return tf.while_loop(lambda index, _: index < num_steps, step, (0, state), parallel_iterations=1)[1]

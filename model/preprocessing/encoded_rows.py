@@ -1,6 +1,7 @@
 """Rows of ids in memory without their padding, made into batches of few lengths, and what a model gives for each of them."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,6 +36,10 @@ class EncodedRows:
     def num_full(self) -> int:
         """Rows without any room left: those that were cut, and those that just fit."""
         return int((self.lengths == self.sequence_length).sum())
+
+    def with_inputs(self, names: Collection[str]) -> "EncodedRows":
+        """The same rows, whose batches have the inputs of these names too."""
+        return dataclasses.replace(self, input_names=tuple(dict.fromkeys([*self.input_names, *names])))
 
     def batch(self, rows: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
         """The model's inputs, each int32 (B, length), for the rows of these numbers; length: the smallest of

@@ -1,7 +1,7 @@
 """The masked-LM task: a backbone and a head, as one Keras model and as the plain functions that the trainer calls."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Unpack, overload
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Unpack, overload
 
 import keras
 from keras import ops
@@ -16,6 +16,24 @@ from clozekit.tokenizers.common.errors import InputError
 
 if TYPE_CHECKING:
     from clozekit.model.tasks.fill_mask import Guess
+
+
+class MaskedOutputs(NamedTuple):
+    """What a masked LM makes of a batch: its head, hidden states (B, T, H), and float32 logits (B, M, V) of the masked positions;
+    None where they would not fit (MAX_LOGITS)."""
+
+    head: MaskedLMHead
+    hidden: Tensor
+    logits: Tensor | None = None
+
+    def sums(self, batch: Rows) -> tuple[Tensor, Tensor]:
+        """See `MaskedLM.masked_sums`."""
+        ids, weights, logits = batch["mask_ids"], batch["mask_weights"], self.logits
+        if logits is None:
+            return self.head.loss_and_correct(self.hidden, batch["mask_positions"], ids, weights)
+        losses = ops.sparse_categorical_crossentropy(ids, logits, from_logits=True)
+        right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), ops.cast(ids, "int32")), "float32")
+        return ops.sum(losses * weights), ops.sum(right * weights)
 
 
 class MaskedLM(Task):
@@ -111,15 +129,15 @@ class MaskedLM(Task):
 
         Where the logits of the batch would not fit (MAX_LOGITS), they are never all held at once.
         """
-        hidden = self.encode(batch, training)
-        positions, ids, weights = batch["mask_positions"], batch["mask_ids"], batch["mask_weights"]
+        return self.masked_outputs(batch, training).sums(batch)
+
+    def masked_outputs(self, batch: Rows, training: bool | None = False) -> MaskedOutputs:
+        """What the sums of a batch with mask_positions (B, M) are made of."""
+        hidden, positions = self.encode(batch, training), batch["mask_positions"]
         shape = positions.shape
         if None not in shape and shape[0] * shape[1] * self.backbone.vocabulary_size > MAX_LOGITS:
-            return self.masked_lm_head.loss_and_correct(hidden, positions, ids, weights)
-        logits = ops.cast(self.masked_lm_head(hidden, positions), "float32")
-        losses = ops.sparse_categorical_crossentropy(ids, logits, from_logits=True)
-        right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), ops.cast(ids, "int32")), "float32")
-        return ops.sum(losses * weights), ops.sum(right * weights)
+            return MaskedOutputs(self.masked_lm_head, hidden)
+        return MaskedOutputs(self.masked_lm_head, hidden, ops.cast(self.masked_lm_head(hidden, positions), "float32"))
 
     @overload
     def fill_mask(self, texts: str, top_k: int = 5) -> "list[list[Guess]]": ...

@@ -14,19 +14,21 @@ from clozekit.model.tasks.backbone import Backbone, hidden_states
 from clozekit.model.tasks.task import TaskOptions
 from clozekit.tokenizers.common.errors import InputError
 
-POOLINGS = ("mean", "cls")
+POOLINGS = ("mean", "cls", "max")
+# Below every value of a token. Finite, unlike sentence-transformers' own: a row of padding alone has a direction then.
+NO_TOKEN = -1e9
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class TextEmbedder(AnyFamilyTask):
-    """A backbone of any family whose hidden states become one vector a text: their mean, or the first token's.
+    """A backbone of any family whose hidden states become one vector a text: their mean, the first token's, or the largest of each value.
 
     As a Keras model it takes the backbone's inputs, int32 (B, T), and gives float32 (B, hidden_dim). `encode` takes texts.
     It has no weights beside the backbone's; contrastive fine-tuning (`clozekit finetune task=embedding`) trains those.
 
     Args:
         backbone, preprocessor: of one family, the preprocessor a text classifier's; None: for a model of ids.
-        pooling: "mean" (of the tokens that are no padding) or "cls" (the first token).
+        pooling: "mean" (of the tokens that are no padding), "cls" (the first token) or "max" (of each value, over those tokens).
         normalize: whether vectors have the length 1, so that their products are cosines.
 
     Raises:
@@ -116,6 +118,9 @@ class PooledTokens(keras.layers.Layer):
         hidden = ops.cast(hidden, "float32")
         if self.pooling == "cls":
             pooled = hidden[:, 0]
+        elif self.pooling == "max":
+            real = ops.expand_dims(ops.cast(padding_mask, "bool"), -1)
+            pooled = ops.max(ops.where(real, hidden, NO_TOKEN), axis=1)
         else:
             # Not by indexing: LiteRT has no operation for that.
             weights = ops.expand_dims(ops.cast(padding_mask, "float32"), -1)

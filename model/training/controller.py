@@ -1,5 +1,6 @@
 """Pretraining: builds a run from its configuration and its dataset, and saves its preset."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,8 +19,10 @@ from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, read_datasets
+from clozekit.model.training.load_teacher import load_teacher, open_teacher
 from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective
+from clozekit.model.training.objectives.distillation import Teacher
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
 from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory, name_of
@@ -83,8 +86,9 @@ class Run(TrainingRun[dict[str, float]]):
         self.directory = config.directory.rstrip("/")
         self.preset_directory = config.preset or f"{self.directory}/preset"
         check_run_directory(self.directory, TRAIN)
-        check_preset_target(self.preset_directory, config.init_from, config.tokenizer)
-        check_preset_target(f"{self.directory}/{MODEL}", config.init_from, config.tokenizer)
+        sources = (config.init_from, config.tokenizer, None if config.distill is None else config.distill.teacher)
+        check_preset_target(self.preset_directory, *sources)
+        check_preset_target(f"{self.directory}/{MODEL}", *sources)
         self.stages = stages_of(config)
         self.manifests = read_datasets(config, self.stages)
         self.manifest = self.manifests[config.dataset]
@@ -92,6 +96,9 @@ class Run(TrainingRun[dict[str, float]]):
         self.architecture = architecture_of(config, self.tokenizer, self._longest_row())
         check_family(self.architecture.family, self.tokenizer)
         self.config = config = spelled_out(config, self.architecture)
+        taught_by = None
+        if config.distill is not None:
+            taught_by = open_teacher(config.distill, MaskedLM, self.tokenizer, self._longest_row())
         self.workers = start_workers(config.cluster) if workers is None else workers
         self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
         if self.workers.is_chief:
@@ -104,16 +111,20 @@ class Run(TrainingRun[dict[str, float]]):
             self.stages,
             self.workers.num_replicas,
             self.workers.spec.num_workers,
+            None if taught_by is None else taught_by.backbone_settings(),
         )
         with strategy.scope():
             self.task = build_task(config, self.architecture)
             give_preprocessor(self.task, self.tokenizer, self.architecture, config.masking)
             self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer, config.train.xla)
-        self.step = pretraining_step(self.task, self._optimizer, config, strategy)
+            if config.distill is not None and taught_by is not None:
+                self.teacher = load_teacher(config.distill, taught_by, self.task, config.train.precision)
+        self.step = pretraining_step(self.task, self._optimizer, config, strategy, self.teacher)
         self.objective = self.step.objective
         self._masking = masking_options(config, self.manifest, self.tokenizer)
         sha256 = "+".join(manifest.dataset_sha256 for manifest in self.manifests.values())
-        self.checkpoints = self.open_checkpoints(self._optimizer, {**config.course(), "dataset_sha256": sha256})
+        identity = {**config.course(), "dataset_sha256": sha256, "teacher_sha256": self.teacher and self.teacher.sha256}
+        self.checkpoints = self.open_checkpoints(self._optimizer, identity)
         self.evaluator = self._evaluator()
         self.measures = self.evaluator is not None
 
@@ -225,12 +236,16 @@ class Run(TrainingRun[dict[str, float]]):
 
 
 def pretraining_step(
-    task: MaskedLM, optimizer: Optimizer, config: RunSettings, strategy: tf.distribute.Strategy
+    task: MaskedLM,
+    optimizer: Optimizer,
+    config: RunSettings,
+    strategy: tf.distribute.Strategy,
+    teacher: Teacher | None = None,
 ) -> TrainStep:
     """The step of a masked LM as its configuration has it."""
     rate = config.masking.train_rate
     sizes = BatchSizes(config.reader.bins_for, functools.partial(num_predictions, mask_selection_rate=rate))
-    objective = masked_lm_objective.OBJECTIVE
+    objective = dataclasses.replace(masked_lm_objective.OBJECTIVE, teacher=teacher)
     if config.objective is not None:
         objective = objective_of(config.objective, objective)
     return TrainStep(task, objective, optimizer, config.loop(), stages_of(config), sizes, strategy)

@@ -1,5 +1,6 @@
 """What a training run would do: its configuration, its data, its size and cost, and whether a step of it compiles."""
 
+import dataclasses
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from clozekit.model.training.flops import (
     MEMORY_FORMULA,
     Dimensions,
     Memory,
-    training_flops_per_token,
+    teacher_memory,
     training_memory,
 )
 from clozekit.model.training.settings.run_settings import RunSettings
@@ -58,24 +59,30 @@ def describe_dataset(run: Run) -> Iterator[str]:
 
 def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     config, sizes = run.config, Dimensions.of(run.task.backbone)
-    flops = training_flops_per_token(sizes, row_length, num_slots / row_length)
+    flops = run.flops_per_token(0)
     replicas = run.workers.num_replicas
     rows = config.train.global_batch_size // replicas // run.stages[0].micro_batches(replicas)
     yield f"devices          {replicas}, in {run.workers.spec.num_workers} processes"
     yield f"parameters       {run.task.count_params():,}"
+    if run.teacher is not None:
+        yield f"teacher          {run.teacher.source}, {run.teacher.task.count_params():,} parameters, not trained"
     yield f"prediction slots {num_slots} a row of {row_length}"
     yield f"FLOPs a token    {flops:,.0f} = {FLOPS_FORMULA}"
     if config.train.hours is None:
         places = config.train.last_step * config.train.global_batch_size * row_length
         yield f"FLOPs in all     {flops * places:.3g}"
     memory = training_memory(sizes, run.task.count_params(), rows, row_length, num_slots)
+    if run.teacher is not None:
+        task = run.teacher.task
+        more = teacher_memory(Dimensions.of(task.backbone), task.count_params(), rows, row_length, num_slots)
+        memory = dataclasses.replace(memory, teacher=more)
     yield from describe_memory(memory, rows)
 
 
 def describe_memory(memory: Memory, rows: int) -> Iterator[str]:
     """The estimate for one device."""
     yield f"memory           about {readable_bytes(memory.total)} on a device, for micro-batches of {rows:,} rows:"
-    for name in ("weights", "gradients", "optimizer", "activations"):
+    for name in ("weights", "gradients", "optimizer", "activations", *(("teacher",) if memory.teacher else ())):
         yield f"  {name:<14} {readable_bytes(getattr(memory, name))}"
     yield f"  {MEMORY_FORMULA}"
 

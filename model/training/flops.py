@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 FLOPS_FORMULA = (
     "3 x (L x (8 H^2 + 4 H I + 4 H T) + 2 E V m + 2 H E m [+ 2 E H]) a token: L layers of hidden size H, intermediate"
     " size I, rows of T tokens, vocabulary V of embeddings E, m the share of positions that are predicted, the last term"
-    " where E is not H; 2 FLOPs a multiplication and addition, 3 for forward and backward"
+    " where E is not H; 2 FLOPs a multiplication and addition, 3 for forward and backward; a teacher adds the forward pass of"
+    " its own sizes, 1 for 3"
 )
 MFU_FORMULA = (
     "MFU = FLOPs a token x tokens a second, padding included / (devices x peak FLOPs a second of one). FLOPs a token = "
@@ -25,7 +26,8 @@ MFU_FORMULA = (
 MEMORY_FORMULA = (
     "weights, gradients and AdamW's two moments 4 bytes each a parameter; kept for the backward pass: B x T x ((L + 1) x"
     " ((8 H + 2 I) x w + 2 a T x w + (2 H + a T) x d) + 3 E x w) + 3 B S V x 4 bytes: B rows, w bytes a value, a heads, d bytes a"
-    " value for dropout's masks, S prediction slots a row"
+    " value for dropout's masks, S prediction slots a row. A teacher adds its weights, one layer at work and its logits: 4 bytes a"
+    " parameter + B x T x (8 H + 2 I + 2 a T) x w + B S V x 4"
 )
 
 
@@ -58,25 +60,31 @@ class Dimensions:
 
 def training_flops_per_token(sizes: Dimensions, row_length: int, predicted_share: float) -> float:
     """FLOPs of forward and backward for each position of a row, padding included; see FLOPS_FORMULA."""
+    return 3.0 * forward_flops_per_token(sizes, row_length, predicted_share)
+
+
+def forward_flops_per_token(sizes: Dimensions, row_length: int, predicted_share: float) -> float:
+    """FLOPs of the forward pass alone."""
     h, i, e = sizes.hidden_dim, sizes.intermediate_dim, sizes.embedding_dim
     body = sizes.num_layers * (8 * h * h + 4 * h * i + 4 * h * row_length)
     head = predicted_share * (2 * e * sizes.vocabulary_size + 2 * h * e)
     projection = 0 if e == h else 2 * e * h
-    return 3.0 * (body + head + projection)
+    return body + head + projection
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on a device, by what they hold."""
+    """Bytes on a device, by what they hold; teacher: all of what a teacher takes, 0 where there is none."""
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
+    teacher: int = 0
 
     @property
     def total(self) -> int:
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return self.weights + self.gradients + self.optimizer + self.activations + self.teacher
 
 
 def training_memory(
@@ -97,3 +105,11 @@ def training_memory(
     # Logits, their softmax and its gradient, in float32.
     head = 3 * rows * num_slots * sizes.vocabulary_size * 4
     return Memory(4 * num_parameters, 4 * num_parameters, 8 * num_parameters, body + head)
+
+
+def teacher_memory(
+    sizes: Dimensions, num_parameters: int, rows: int, row_length: int, num_slots: int, value_bytes: int = 4
+) -> int:
+    """Bytes that a teacher takes on one device, which keeps nothing for a backward pass; see MEMORY_FORMULA."""
+    layer = (8 * sizes.hidden_dim + 2 * sizes.intermediate_dim + 2 * sizes.num_heads * row_length) * value_bytes
+    return 4 * num_parameters + rows * row_length * layer + rows * num_slots * sizes.vocabulary_size * 4

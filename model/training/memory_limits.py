@@ -9,7 +9,7 @@ import tensorflow as tf
 from clozekit.model.common.tensors import Settings
 from clozekit.model.families.vocabulary_padding import padded_size
 from clozekit.model.masking.masking_rule import num_predictions
-from clozekit.model.training.flops import Dimensions, training_memory
+from clozekit.model.training.flops import Dimensions, teacher_memory, training_memory
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage
 from clozekit.tokenizers.common.errors import InputError
@@ -48,32 +48,25 @@ def check_run_fits(
     stages: Sequence[Stage],
     num_replicas: int,
     workers: int,
+    teacher: Settings | None = None,
 ) -> None:
-    """Raises InputError, with the numbers, for a run that can't fit. Estimates too low pass: it is no promise. backbone:
-    its constructor arguments."""
-    masking = config.masking
+    """Raises InputError, with the numbers, for a run that can't fit. Estimates too low pass: it is no promise. backbone, teacher:
+    constructor arguments of their backbones."""
+    masking, multiple = config.masking, config.model.vocabulary_multiple
     slots = masking.num_slots or num_predictions(row_length, masking.train_rate)
     if slots > row_length:
         raise InputError(
             f"masking.num_slots must be at most the tokens of a row, got {slots} for rows of {row_length}; leave it out for"
             " as many as masking.train_rate can ask for"
         )
-    # ALBERT's alone.
-    groups, repetitions = backbone.get("num_groups"), backbone.get("num_inner_repetitions", 1)
-    distinct = backbone["num_layers"] if groups is None else groups * repetitions
-    sizes = Dimensions(
-        backbone["num_layers"] * repetitions,
-        backbone["num_heads"],
-        backbone["hidden_dim"],
-        backbone["intermediate_dim"],
-        backbone["embedding_dim"] if "embedding_dim" in backbone else backbone["hidden_dim"],
-        padded_size(backbone["vocabulary_size"], config.model.vocabulary_multiple),
-        backbone["dropout"],
-    )
+    sizes = _dimensions_of({**backbone, "vocabulary_size": padded_size(backbone["vocabulary_size"], multiple)})
+    taught = None if teacher is None else _dimensions_of(teacher)
     _check(
-        num_parameters(sizes, distinct, backbone["max_sequence_length"]) * 16,
+        num_parameters(sizes, _distinct_layers(backbone), backbone["max_sequence_length"]) * 16
+        + (0 if teacher is None or taught is None else _weights_bytes(taught, teacher)),
         device_bytes(),
-        "a model must fit into memory: its weights, gradients and the optimizer's state need",
+        "a model must fit into memory: its weights, gradients and the optimizer's state"
+        f"{'' if teacher is None else ', and the weights of its teacher,'} need",
         "lower model.num_layers, hidden_dim, intermediate_dim or vocabulary_multiple",
     )
     batch = max(stage.global_batch_size for stage in stages)
@@ -85,19 +78,49 @@ def check_run_fits(
     )
     rows = max((stage.micro_batch_size or stage.global_batch_size // num_replicas) for stage in stages)
     value_bytes = 4 if config.train.precision == "float32" else 2
-    check_step_fits(
-        sizes, rows, row_length, slots, value_bytes, "lower train.micro_batch_size or train.global_batch_size"
+    advice = "lower train.micro_batch_size or train.global_batch_size"
+    check_step_fits(sizes, rows, row_length, slots, value_bytes, advice, taught)
+
+
+def _dimensions_of(backbone: Settings) -> Dimensions:
+    return Dimensions(
+        # ALBERT's alone.
+        backbone["num_layers"] * backbone.get("num_inner_repetitions", 1),
+        backbone["num_heads"],
+        backbone["hidden_dim"],
+        backbone["intermediate_dim"],
+        backbone["embedding_dim"] if "embedding_dim" in backbone else backbone["hidden_dim"],
+        backbone["vocabulary_size"],
+        backbone["dropout"],
     )
 
 
+def _distinct_layers(backbone: Settings) -> int:
+    """Layers with weights of their own."""
+    groups = backbone.get("num_groups")
+    return int(backbone["num_layers"] if groups is None else groups * backbone.get("num_inner_repetitions", 1))
+
+
+def _weights_bytes(sizes: Dimensions, backbone: Settings) -> int:
+    return 4 * num_parameters(sizes, _distinct_layers(backbone), backbone["max_sequence_length"])
+
+
 def check_step_fits(
-    sizes: Dimensions, rows: int, row_length: int, num_slots: int, value_bytes: int, advice: str
+    sizes: Dimensions,
+    rows: int,
+    row_length: int,
+    num_slots: int,
+    value_bytes: int,
+    advice: str,
+    teacher: Dimensions | None = None,
 ) -> None:
     """Raises InputError when the rows that a device computes at once can't fit into twice its memory."""
-    memory = training_memory(sizes, 0, rows, row_length, num_slots, value_bytes)
+    needed = training_memory(sizes, 0, rows, row_length, num_slots, value_bytes).activations
+    if teacher is not None:
+        needed += teacher_memory(teacher, 0, rows, row_length, num_slots, value_bytes)
     # Compilers keep less than the formula says by fusing: what is refused is far above.
     _check(
-        memory.activations // 2,
+        needed // 2,
         device_bytes(),
         f"a step must fit into memory: {rows:,} rows of {row_length} tokens at once need",
         advice,

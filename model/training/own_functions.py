@@ -72,8 +72,9 @@ def objective_of(name: str, standing: Objective) -> Objective:
 
     def sums(task: Any, batch: Mapping[str, tf.Tensor], training: bool) -> Sums:
         given = function(task, batch, training)
-        fits = isinstance(given, tuple) and len(given) == 3
-        parts = [tf.cast(part, tf.float32) for part in given] if fits else []
+        # Sums, or a plain tuple.
+        fits = isinstance(given, tuple) and len(given) in (3, len(Sums._fields))
+        parts = [tf.cast(part, tf.float32) for part in given[:3]] if fits else []
         _check(
             "objective",
             name,
@@ -83,7 +84,7 @@ def objective_of(name: str, standing: Objective) -> Objective:
         )
         return Sums(*parts)
 
-    return Objective(sums, standing.is_right_or_wrong)
+    return Objective(sums, lambda given, _: given, standing.is_right_or_wrong)
 
 
 def _tried(key: str, name: str, call: Callable[[], Any]) -> Any:

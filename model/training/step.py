@@ -105,7 +105,8 @@ class TrainStep:
         # The random states are inputs here: what assigns to variables can neither be compiled nor run on replicas.
         with keras.StatelessScope(states), tf.GradientTape() as tape:
             sums = self.objective.sums(self._task, batch, True)
-        gradients = tape.gradient(sums.loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            loss = self.objective.minimised(sums)
+        gradients = tape.gradient(loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
     def _binned_gradients(
@@ -156,7 +157,7 @@ class TrainStep:
         # Apart: what is reduced together is of one type, and counts of tokens are too big for float32.
         counts = Counts(*tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, read)))
         # A loss that is no number makes gradients that are none either, so that its step is skipped too.
-        count = tf.where(tf.math.is_finite(sums.loss), tf.maximum(sums.count, 1.0), float("nan"))
+        count = tf.where(tf.math.is_finite(self.objective.minimised(sums)), tf.maximum(sums.count, 1.0), float("nan"))
         rate = self._learning_rate(time_share)
         norm = self._optimizer.apply([gradient / count for gradient in gradients], rate)
         finite = tf.math.is_finite(norm)
@@ -194,7 +195,9 @@ class TrainStep:
         """Runs steps of one stage. time_share: of the hours that a run may take, what is used before the first step."""
         zero, none = tf.constant(0.0), tf.constant(0, tf.int64)
         counts = Counts(none, none, none, none, none)
-        total = LoopResult(Sums(zero, zero, zero), counts, tf.constant(0), zero, zero, tf.constant(0.0, tf.float64))
+        total = LoopResult(
+            Sums(zero, zero, zero, zero), counts, tf.constant(0), zero, zero, tf.constant(0.0, tf.float64)
+        )
         replica_step = without_autograph(functools.partial(self._replica_step, stage=stage))
 
         def one_step(index: tf.Tensor, total: LoopResult) -> tuple[tf.Tensor, LoopResult]:

@@ -13,7 +13,7 @@ from clozekit.model.training.cluster.endings import StoppedError
 from clozekit.model.training.cluster.workers import Workers
 from clozekit.model.training.measures import LoopTimes, peak_memory_bytes, speed
 from clozekit.model.training.objectives.divergence import Trouble, watch_loop
-from clozekit.model.training.objectives.objective import Objective
+from clozekit.model.training.objectives.objective import Objective, Sums
 from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, best_of
 from clozekit.model.training.run_directory.run_log import Entry, MetricsLog, NoLog
 from clozekit.model.training.settings.loop_settings import LoopSettings
@@ -138,7 +138,7 @@ class TrainingLoop:
         end = min(end, step + (self._budget.steps_left() or end))
         started = time.monotonic()
         result = self._run.run_loop(self._batches, step, end - step, self._stage, self._budget.share())
-        loss, count, correct = (float(part) for part in result.sums)
+        sums = Sums(*(float(part) for part in result.sums))
         tokens, skipped = int(result.counts.tokens), int(result.skipped)
         times = LoopTimes(
             end - step, tokens, int(result.counts.places), time.monotonic() - started, float(result.wait_seconds)
@@ -146,7 +146,10 @@ class TrainingLoop:
         self._budget.look(end - step, times.seconds)
         if self._budget.is_over:
             self._budget.use_up()
-        watch, trouble = watch_loop(position.watch, settings.divergence, end - step, skipped, loss, count)
+        objective = self._run.objective
+        watch, trouble = watch_loop(
+            position.watch, settings.divergence, end - step, skipped, objective.minimised(sums), sums.count
+        )
         self._position = dataclasses.replace(
             position,
             global_step=end,
@@ -157,7 +160,7 @@ class TrainingLoop:
         )
         values = {
             # Of the steps that were not skipped; no numbers when all were.
-            **self._run.objective.measures(loss, count, correct),
+            **objective.measures(sums),
             "learning_rate": float(result.learning_rate),
             "gradient_norm": float(result.gradient_norm),
             "skipped_steps": skipped,
@@ -166,7 +169,7 @@ class TrainingLoop:
         }
         if slots := int(result.counts.slots):
             # How many of the slots for predictions were used, and for how many positions there was none.
-            values |= {"slot_use": int(count) / slots, "slot_overflow": int(result.counts.overflow)}
+            values |= {"slot_use": int(sums.count) / slots, "slot_overflow": int(result.counts.overflow)}
             values["unreadable_rows"] = int(result.counts.blank_rows)
         self._log.write("train", end, values | self._measured(times))
         return trouble
@@ -272,6 +275,8 @@ def _described(entries: list[Entry]) -> str:
     if last is None or last["loss"] is None:
         return "every step skipped"
     shown = [f"loss {last['loss']:.3f}"]
+    if "distillation_loss" in last:
+        shown.append(f"distillation {last['distillation_loss']:.3f}")
     if "accuracy" in last:
         shown.append(f"accuracy {last['accuracy']:.1%}")
     shown += [f"{last['tokens_per_second']:,.0f} tokens/s", f"data wait {last['data_wait_share']:.1%}"]

@@ -16,7 +16,8 @@ from clozekit.model.presets.load_presets import save_description
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.endings import StoppedError, WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
-from clozekit.model.training.flops import Dimensions, training_flops_per_token
+from clozekit.model.training.flops import Dimensions, forward_flops_per_token, training_flops_per_token
+from clozekit.model.training.objectives.distillation import Teacher
 from clozekit.model.training.objectives.objective import Objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import OWN_CODE, described
@@ -43,7 +44,7 @@ class TrainingRun(ABC, Generic[Result]):
     made_by: the verb that writes such directories; more_files: what it writes besides what every run of its kind does.
     has_stopped: whether going on would bring nothing better. measures: whether there is something to evaluate on.
     own_functions: key of the configuration -> the function of the user's own that it names. is_told_to_stop: whether a
-    callback has ended the run.
+    callback has ended the run. teacher: what is learned from beside the labels, if anything.
     """
 
     made_by: str
@@ -54,6 +55,7 @@ class TrainingRun(ABC, Generic[Result]):
     workers: Workers
     stages: tuple[Stage, ...]
     task: Task
+    teacher: Teacher | None = None
     objective: Objective
     checkpoints: Checkpoints
     step: TrainStep
@@ -207,6 +209,7 @@ class TrainingRun(ABC, Generic[Result]):
         ending = "failed"
         try:
             try:
+                self._check_teacher()
                 self._note_own_code(position.global_step, log)
                 self.go_on(log)
                 self.callbacks.begin(position.global_step)
@@ -231,8 +234,7 @@ class TrainingRun(ABC, Generic[Result]):
         if not self.own_functions:
             return
         code = described(self.own_functions)
-        number = int(hashlib.sha256(code.encode()).hexdigest()[:15], 16)
-        if self.workers.any(self.workers.chiefs(number) != number):
+        if not self._is_everywhere(code):
             raise InputError(
                 f"all workers must have the same code of your own, this one has {code}; copy it to all of them"
             )
@@ -244,6 +246,19 @@ class TrainingRun(ABC, Generic[Result]):
             )
         if not noted or noted[-1] != code:
             log.write("event", step, {"event": OWN_CODE, "reason": code})
+
+    def _check_teacher(self) -> None:
+        """Raises InputError where another worker has another teacher."""
+        if self.teacher is not None and not self._is_everywhere(self.teacher.sha256):
+            raise InputError(
+                f"all workers must have the same teacher, this one has read {self.teacher.source} with weights of sha256"
+                f" {self.teacher.sha256[:12]}; put it where all of them read the same"
+            )
+
+    def _is_everywhere(self, text: str) -> bool:
+        """Whether all workers have the same text; all come here alike."""
+        number = int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
+        return not self.workers.any(self.workers.chiefs(number) != number)
 
     def _begin(self) -> Position:
         """Where the run goes on: at its newest whole checkpoint, else at the start."""
@@ -290,7 +305,10 @@ class TrainingRun(ABC, Generic[Result]):
     def flops_per_token(self, stage: int) -> float:
         """Floating-point operations of a training step for each token of a stage's rows."""
         length, predicted = self.row_length(self.stages[stage])
-        return training_flops_per_token(Dimensions.of(self.task.backbone), length, predicted / length)
+        flops = training_flops_per_token(Dimensions.of(self.task.backbone), length, predicted / length)
+        if self.teacher is None:
+            return flops
+        return flops + forward_flops_per_token(Dimensions.of(self.teacher.task.backbone), length, predicted / length)
 
     def batches_from(self, stage_index: int, row: int) -> Iterator[dict[str, tf.Tensor]]:
         """An iterator over training batches of a stage, from row number `row` of the whole run on."""

@@ -5,6 +5,7 @@ replica_runs.py TARGET.npz REPLICAS JSON: a list like [{"micro_batch_size": 4, "
 trained once on sound rows and once with a row whose loss overflows. The environment says which cluster to join.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from clozekit.model.training.architecture import from_scratch
 from clozekit.model.training.build_task import build_task
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.controller import pretraining_step
+from clozekit.model.training.objectives.distillation import Teacher
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.settings.loop_settings import ClusterSettings, OptimizerSettings
 from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings, TrainSettings
@@ -46,6 +48,14 @@ def toy_batches(overflow: bool) -> dict[str, np.ndarray]:
     }
 
 
+def toy_teacher(config: RunSettings) -> Teacher:
+    """Another model, wider than the one that is trained, with other weights."""
+    model = dataclasses.replace(config.model, hidden_dim=24)
+    task = build_task(dataclasses.replace(config, seed=1), from_scratch(model, 40, LENGTH))
+    task.trainable = False
+    return Teacher(task, "toy", "", 2.0, 0.7)
+
+
 def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     """What came of training on sound rows ("sound") and with the overflow ("overflow")."""
     model = ModelSettings(
@@ -66,7 +76,8 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
     with workers.strategy.scope():
         task = build_task(config, from_scratch(config.model, 40, LENGTH))
         optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
-    step = pretraining_step(task, optimizer, config, workers.strategy)
+        teacher = toy_teacher(config) if settings.get("teacher") else None
+    step = pretraining_step(task, optimizer, config, workers.strategy, teacher)
     variables = [*(weight.value for weight in task.weights), *optimizer.first, *optimizer.second]
     variables += [*optimizer.averages, optimizer.updates]
     initial = [variable.numpy() for variable in variables]

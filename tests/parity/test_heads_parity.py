@@ -158,7 +158,7 @@ def test_the_best_span_of_all_windows_is_found(name: str) -> None:
     assert answer.text == best[1]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 @pytest.mark.parametrize("name", families.NAMES)
 def test_sentence_transformers_gives_the_same_vectors(name: str, pooling: str, tmp_path: Path) -> None:
     normalize = pooling == "mean"
@@ -229,7 +229,7 @@ def test_what_it_is_for_is_not_lost_where_transformers_guesses(tmp_path: Path) -
     assert TextClassifier.from_preset(str(tmp_path), preprocessor=None).problem == "regression"
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 def test_a_text_embedder_of_keras_hub_is_the_same_here(pooling: str, tmp_path: Path) -> None:
     keras_hub = pytest.importorskip("keras_hub")
     ours = TextEmbedder(families.backbone("bert"), families.text_classifier_preprocessor("bert"), pooling=pooling)

@@ -30,7 +30,7 @@ def evaluate_examples(preset: str, data: DataSettings, batch_size: int = 32) -> 
         batch_size: rows at once.
 
     Returns:
-        task and num_examples, loss, and the metrics of the task (0 to 1).
+        task and num_examples, loss, and the metrics of the task (0 to 1); of an embedder with data.label those of task=similarity.
 
     Raises:
         InputError: for a preset without a head of fine-tuning, or whatever is wrong with the file.
@@ -47,6 +47,8 @@ def evaluate_examples(preset: str, data: DataSettings, batch_size: int = 32) -> 
     """
     task = load_finetuned(preset)
     name = _TASKS[getattr(task, "problem", task.kind)]
+    if name == "embedding" and data.label is not None:
+        name = "similarity"
     labels = tuple(getattr(task, "labels", None) or map(str, range(getattr(task, "num_classes", 0))))
     names = labels if name in ("classification", "multi_label", "token_classification") else ()
     data = dataclasses.replace(data, labels=names)

@@ -1,5 +1,6 @@
 """Fine-tuning: trains a task on examples, keeps the best weights as a preset, predicts what it is given."""
 
+import dataclasses
 import json
 import math
 import warnings
@@ -21,6 +22,7 @@ from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit, Examples, FinetuneKind, kind_named
 from clozekit.model.training.finetuning.row_batches import lengths_of_run, training_batches
 from clozekit.model.training.flops import Dimensions
+from clozekit.model.training.load_teacher import load_teacher, open_teacher
 from clozekit.model.training.memory_limits import check_step_fits
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
@@ -99,8 +101,9 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         self.data: FinetuneData = read_finetune_data(config, self.kind)
         self.more_files = self._prediction_files()
         check_run_directory(self.directory, FINETUNE, self.more_files)
-        check_preset_target(self.preset_directory, config.init_from)
-        check_preset_target(f"{self.directory}/{MODEL}", config.init_from)
+        sources = (config.init_from, None if config.distill is None else config.distill.teacher)
+        check_preset_target(self.preset_directory, *sources)
+        check_preset_target(f"{self.directory}/{MODEL}", *sources)
         self.workers = start_workers(config.cluster) if workers is None else workers
         self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
         batch_size, micro = config.train.global_batch_size, config.train.micro_batch_size
@@ -109,11 +112,22 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         strategy = self.workers.strategy
         with strategy.scope():
             self.task, preprocessor = build_task(config, self.kind, self.data.labels)
+            if config.distill is not None:
+                source = open_teacher(
+                    config.distill, type(self.task), preprocessor.tokenizer, preprocessor.sequence_length
+                )
+                self.teacher = load_teacher(config.distill, source, self.task, config.train.precision)
         backbone = self.task.backbone
         uses_pooler = self.task.uses_pooler and hasattr(backbone, "pooled_dense")
         self._begins_fresh = uses_pooler and not has_pooler(backbone)
         encode = self.kind.encode
         self._encoded_train = encode(self.data.train.examples, self.data.train.labels, preprocessor)
+        if self.teacher is not None:
+            # A teacher of another family may tell segments apart, and its student not.
+            names = self.teacher.task.backbone.input_names()
+            self._encoded_train = dataclasses.replace(
+                self._encoded_train, row_set=self._encoded_train.row_set.with_inputs(names)
+            )
         self._encoded_validation = [
             encode(split.examples, split.labels, preprocessor) for split in self.data.validation
         ]
@@ -129,15 +143,17 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
             1,
             4 if config.train.precision == "float32" else 2,
             "lower train.micro_batch_size, train.global_batch_size or sequence_length",
+            None if self.teacher is None else Dimensions.of(self.teacher.task.backbone),
         )
-        self.objective = self.kind.objective(config)
+        self.objective = dataclasses.replace(self.kind.objective(config), teacher=self.teacher)
         if config.objective is not None:
             self.objective = objective_of(config.objective, self.objective)
         self._lengths = lengths_of_run(self._encoded_train.row_set, config.seed, batch_size, self.settings.steps)
         sizes = BatchSizes(lambda _: self._lengths, lambda _: 0)
         self.step = TrainStep(self.task, self.objective, self._optimizer, self.settings, self.stages, sizes, strategy)
         self._logits = tf.function(self._batch_logits, jit_compile=self.settings.xla, autograph=False)
-        identity = {**config.course(), "dataset_sha256": self.data.sha256}
+        taught_by = self.teacher and self.teacher.sha256
+        identity = {**config.course(), "dataset_sha256": self.data.sha256, "teacher_sha256": taught_by}
         self.checkpoints = self.open_checkpoints(self._optimizer, identity)
 
     def _prediction_files(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The masked-LM objective: cross-entropy of the masked tokens; on the validation split also its perplexity.
 
-Devlin et al. 2018 (arXiv 1810.04805, section 3.1, task 1).
+Devlin et al. 2018 (arXiv 1810.04805, section 3.1, task 1). Learned from a teacher are its predictions of the masked tokens: Sanh et
+al. 2019 (arXiv 1910.01108), section 2.
 """
 
 import math
@@ -9,17 +10,40 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.layers.chunked_divergence import chunked_divergence
+from clozekit.model.tasks.masked_lm import MaskedLM, MaskedOutputs
+from clozekit.model.training.objectives.distillation import class_divergence
 from clozekit.model.training.objectives.objective import Batch, Objective, Sums
 
 
-def masked_sums(task: MaskedLM, batch: Batch, training: bool) -> Sums:
+def masked_outputs(task: MaskedLM, batch: Batch, training: bool) -> MaskedOutputs:
+    """What a task makes of a masked batch."""
+    return task.masked_outputs(batch, training)
+
+
+def outputs_sums(outputs: MaskedOutputs, batch: Batch) -> Sums:
     """The sums of a masked batch; unused slots have the weight 0 in mask_weights, float32 (B, M)."""
-    loss, correct = task.masked_sums(batch, training=training)
+    loss, correct = outputs.sums(batch)
     return Sums(loss, tf.reduce_sum(batch["mask_weights"]), correct)
 
 
-OBJECTIVE = Objective(masked_sums)
+def masked_divergence(student: MaskedOutputs, teacher: MaskedOutputs, batch: Batch, temperature: float) -> tf.Tensor:
+    """How far a student's predictions of the masked tokens are from a teacher's, summed.
+
+    The teacher has the pieces of the tokenizer; what a student has behind them fills its vocabulary up and predicts nothing.
+    """
+    num_pieces = teacher.head.vocabulary_size
+    if student.logits is not None and teacher.logits is not None:
+        apart = class_divergence(student.logits[:, :, :num_pieces], teacher.logits, temperature)
+        return tf.reduce_sum(apart * batch["mask_weights"])
+    (hidden, embedding, bias), theirs = (
+        one.head.factors(one.hidden, batch["mask_positions"]) for one in (student, teacher)
+    )
+    weights = tf.reshape(batch["mask_weights"], [-1])
+    return chunked_divergence((hidden, embedding[:num_pieces], bias[:num_pieces]), theirs, weights, temperature)
+
+
+OBJECTIVE = Objective(masked_outputs, outputs_sums, distillation=masked_divergence)
 
 
 class Evaluator:
@@ -34,13 +58,13 @@ class Evaluator:
         self._sums = tf.function(self._batch_sums, jit_compile=xla, autograph=False)
 
     def _batch_sums(self, batch: Batch) -> Sums:
-        return masked_sums(self._task, batch, training=False)
+        return OBJECTIVE.sums(self._task, batch, False)
 
     def run(self) -> dict[str, float]:
         """loss (nats a masked token), perplexity, accuracy (0 to 1), num_predictions; sums over sums, never a mean
         of means."""
         sums = [self._sums(batch) for batch in self._batches]
-        loss, count, correct = (sum(float(part) for part in parts) for parts in zip(*sums, strict=True))
+        loss, count, correct, _ = (sum(float(part) for part in parts) for parts in zip(*sums, strict=True))
         return {
             "loss": loss / count,
             "perplexity": math.exp(min(loss / count, 700.0)),

@@ -7,11 +7,15 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import tensorflow as tf
 
+from clozekit.model.tasks.task import Task
+from clozekit.model.training.objectives.distillation import Teacher
+
 Batch: TypeAlias = Mapping[str, tf.Tensor]
 
 
 class Sums(NamedTuple):
-    """What a batch adds: summed loss (nats, or squares), number of predictions, number of right ones; float32 scalars.
+    """What a batch adds: summed loss (nats, or squares), number of predictions, number of right ones, and summed distance from the
+    teacher, 0 where there is none; float32 scalars.
 
     They are divided once, after everything was summed: over micro-batches, replicas and steps.
     """
@@ -19,6 +23,7 @@ class Sums(NamedTuple):
     loss: tf.Tensor
     count: tf.Tensor
     correct: tf.Tensor
+    distillation: tf.Tensor | float = 0.0
 
 
 @dataclass(frozen=True)
@@ -26,27 +31,69 @@ class Objective:
     """What training minimises: the loss of a batch, as sums.
 
     Args:
-        sums: (task, batch, whether dropout is on) -> Sums, float32 scalars; batch: name -> int32 (B, T) and what else the
-            task needs.
+        outputs: (task, batch, whether dropout is on) -> what the task makes of the batch, tensors; batch: name -> int32 (B, T) and
+            what else the task needs.
+        of_outputs: (outputs, batch) -> Sums, float32 scalars.
         is_right_or_wrong: whether `correct` means anything; a number is never right.
+        distillation: (outputs, those of a teacher, batch, temperature) -> float32 scalar: how far they are apart, summed over what
+            `count` counts; None: nothing can be learned from a teacher.
+        teacher: what is learned from beside the labels, if anything.
 
     Example:
 
         >>> from clozekit.model.training.objectives.objective import Objective, Sums
-        >>> squares = Objective(lambda task, batch, training: Sums(6.0, 3.0, 0.0), is_right_or_wrong=False)
-        >>> squares.measures(*squares.sums(None, {}, True))
+        >>> squares = Objective(
+        ...     lambda task, batch, training: 2.0,
+        ...     lambda outputs, batch: Sums(outputs * 3.0, 3.0, 0.0),
+        ...     is_right_or_wrong=False,
+        ... )
+        >>> squares.measures(squares.sums(None, {}, True))
         {'loss': 2.0}
     """
 
-    sums: Callable[[Any, Batch, bool], Sums]
+    outputs: Callable[[Any, Batch, bool], Any]
+    of_outputs: Callable[[Any, Batch], Sums]
     is_right_or_wrong: bool = True
+    distillation: Callable[[Any, Any, Batch, float], tf.Tensor] | None = None
+    teacher: Teacher | None = None
 
-    def measures(self, loss: float, count: float, correct: float) -> dict[str, float]:
-        """What the log says of sums: loss, and accuracy (0 to 1) where there is one; no numbers where nothing counted."""
-        values = {"loss": loss / count if count else float("nan")}
+    def sums(self, task: Any, batch: Batch, training: bool) -> Sums:
+        """The sums of a batch."""
+        outputs = self.outputs(task, batch, training)
+        sums = self.of_outputs(outputs, batch)
+        if self.teacher is None or self.distillation is None:
+            return sums
+        taught = tf.nest.map_structure(
+            lambda part: tf.stop_gradient(part) if tf.is_tensor(part) else part,
+            self.outputs(self.teacher.task, batch, False),
+        )
+        return sums._replace(distillation=self.distillation(outputs, taught, batch, self.teacher.temperature))
+
+    def minimised(self, sums: Sums) -> Any:
+        """What the gradient is of: the usual loss and the distance from the teacher by their weights; tensors or numbers."""
+        weight = 0.0 if self.teacher is None else self.teacher.weight
+        # Exactly one of them where the weight says so: 0 times infinity is no number.
+        if weight in (0.0, 1.0):
+            return sums.distillation if weight else sums.loss
+        return (1.0 - weight) * sums.loss + weight * sums.distillation
+
+    def measures(self, sums: Sums) -> dict[str, float]:
+        """What the log says of sums, numbers here: loss, accuracy (0 to 1) where there is one, distillation_loss where there is a
+        teacher; no numbers where nothing counted."""
+        count = sums.count or float("nan")
+        values = {"loss": sums.loss / count}
         if self.is_right_or_wrong:
-            values["accuracy"] = correct / count if count else float("nan")
+            values["accuracy"] = sums.correct / count
+        if self.teacher is not None:
+            values["distillation_loss"] = sums.distillation / count
         return values
+
+
+def task_outputs(task: Task, batch: Batch, training: bool) -> tf.Tensor:
+    """float32: what a task gives for those tensors of a batch that it takes; there may be labels, and inputs of a teacher of
+    another family."""
+    inputs = {name: batch[name] for name in task.backbone.input_names()}
+    return tf.cast(task(inputs, training=training), tf.float32)
 
 
 def objective_named(name: str) -> Objective:

@@ -2,16 +2,18 @@
 
 import tensorflow as tf
 
-from clozekit.model.tasks.text_classifier import TextClassifier
-from clozekit.model.training.objectives.objective import Batch, Objective, Sums
+from clozekit.model.training.objectives.objective import Batch, Objective, Sums, task_outputs
 
 
-def square_sums(task: TextClassifier, batch: Batch, training: bool) -> Sums:
-    """The sums of a batch with labels, float32 (B,): the numbers to predict."""
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
-    values = tf.cast(task(inputs, training=training), tf.float32)[:, 0]
+def square_sums(values: tf.Tensor, batch: Batch) -> Sums:
+    """The sums of predictions (B, 1) with labels, float32 (B,): the numbers to predict."""
     count = tf.cast(tf.shape(values)[0], tf.float32)
-    return Sums(tf.reduce_sum(tf.square(values - batch["labels"])), count, tf.constant(0.0))
+    return Sums(tf.reduce_sum(tf.square(values[:, 0] - batch["labels"])), count, tf.constant(0.0))
 
 
-OBJECTIVE = Objective(square_sums, is_right_or_wrong=False)
+def summed_squares(student: tf.Tensor, teacher: tf.Tensor, batch: Batch, temperature: float) -> tf.Tensor:
+    """The squared differences of a student's numbers from a teacher's, summed; numbers are not softened."""
+    return tf.reduce_sum(tf.square(student - teacher))
+
+
+OBJECTIVE = Objective(task_outputs, square_sums, is_right_or_wrong=False, distillation=summed_squares)

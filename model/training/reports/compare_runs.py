@@ -7,6 +7,7 @@ from typing import Any
 
 from clozekit.model.training.run_directory.run_files import FINETUNE
 from clozekit.model.training.run_directory.run_state import RunState
+from clozekit.model.training.settings.finetune_settings import METRIC_NAMES
 from clozekit.tokenizers.common.errors import InputError
 
 NEVER = "not reached"
@@ -27,7 +28,8 @@ class Measured:
 @dataclass(frozen=True)
 class Compared:
     """A run in numbers. tokens_per_second: the median of the log. final_loss,
-    best_loss: on the validation split, None where it was not measured; best_step: of the latter.
+    best_loss: on the validation split, None where it was not measured; best_step: of the latter. distillation_loss: the last one
+    of the training batches, None where there is no teacher.
     metric: what decides in a fine-tuning, and its best value. reached: when the loss that was asked for was first measured."""
 
     name: str
@@ -39,6 +41,7 @@ class Compared:
     final_loss: float | None
     best_loss: float | None
     best_step: int | None
+    distillation_loss: float | None
     metric: str | None
     best_metric: float | None
     reached: Measured | None
@@ -89,6 +92,14 @@ def _compared(run: RunState, name: str, loss: float | None) -> Compared:
         validation[-1]["loss"] if validation else None,
         best["loss"] if best else None,
         best["step"] if best else None,
+        next(
+            (
+                value
+                for entry in reversed(run.of_kind("train"))
+                if (value := _number(entry.get("distillation_loss"))) is not None
+            ),
+            None,
+        ),
         metric,
         max(values, default=None),
         None if reached is None else at_step(points, reached["step"]),
@@ -104,7 +115,8 @@ def deciding_metric(run: RunState) -> str | None:
     """What decides which weights of a fine-tuning are best."""
     if run.kind != FINETUNE:
         return None
-    default = "pearson" if run.config.get("task") == "regression" else "accuracy"
+    task = run.config.get("task", "classification")
+    default, *_ = METRIC_NAMES.get(task, METRIC_NAMES["classification"])
     return str(run.config.get("metric") or default)
 
 
@@ -176,6 +188,7 @@ def rows_of(runs: Sequence[Compared], loss: float | None) -> list[tuple[str, lis
         ("final validation loss", [_or_dash(run.final_loss, ".4f") for run in runs]),
         ("best validation loss", [_or_dash(run.best_loss, ".4f") for run in runs]),
         ("at step", [_or_dash(run.best_step, ",") for run in runs]),
+        ("distillation loss", [_or_dash(run.distillation_loss, ".4f") for run in runs]),
         *_metric_row(runs),
         ("tokens", [f"{run.end.tokens:,}" for run in runs]),
         ("time of training", [duration(run.end.seconds) for run in runs]),

@@ -41,6 +41,10 @@ def render_comparison(runs: Sequence[RunState], numbers: Sequence[Compared], los
         ),
         Section("Training loss", [_card(runs, names, "train", "loss", "training loss", over) for over in _OVER]),
         Section(
+            "Distillation loss",
+            [_card(runs, names, "train", "distillation_loss", "distillation loss", over) for over in _OVER],
+        ),
+        Section(
             "Speed and learning rate",
             [
                 _card(runs, names, "train", "tokens_per_second", "tokens a second", "step"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from clozekit.model.training.finetuning.finetune import FinetuneResult, FinetuneRun
-from clozekit.model.training.reports.pretraining_report import REPORT_FILE
+from clozekit.model.training.reports.pretraining_report import DISTILLATION, REPORT_FILE, curve_cards
 from clozekit.model.training.reports.report_charts import TRAIN_COLOR, VALIDATION_COLOR, line, line_chart
 from clozekit.model.training.reports.report_page import Card, Section, folded, render_page, table
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
@@ -32,6 +32,7 @@ def write_finetune_report(run: FinetuneRun, result: FinetuneResult) -> str:
             "Training",
             [
                 Card("Loss", line_chart("Loss", losses, "loss")),
+                *curve_cards(log, [DISTILLATION]),
                 *metrics,
                 Card("Learning rate", line_chart("Learning rate", rates, "learning rate")),
                 Card("Gradient norm", line_chart("Gradient norm", norms, "norm before clipping")),

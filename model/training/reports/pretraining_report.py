@@ -59,7 +59,14 @@ class Curve:
     note: str = ""
 
 
+DISTILLATION = Curve(
+    "distillation_loss",
+    "Distillation loss",
+    "distance from the teacher",
+    note="Of the training batches, at distill.temperature; the loss above is the usual one.",
+)
 _OPTIMIZATION = (
+    DISTILLATION,
     Curve("learning_rate", "Learning rate", "learning rate"),
     Curve("gradient_norm", "Gradient norm", "norm before clipping"),
     Curve("skipped_steps", "Skipped steps", "steps since the last point", note="A step whose gradient is no number."),

@@ -101,6 +101,7 @@ def described(entry: Entry) -> str:
         return f"step {entry['step']:,}: {str(entry['event']).replace('_', ' ')} {entry.get('reason', '')}".rstrip()
     shown = [f"step {entry['step']:,}: loss {_text(entry.get('loss'), '.4f')}"]
     for name, label, form in (
+        ("distillation_loss", "distillation", ".4f"),
         ("accuracy", "accuracy", ".1%"),
         ("learning_rate", "learning rate", ".3g"),
         ("tokens_per_second", "tokens/s", ",.0f"),

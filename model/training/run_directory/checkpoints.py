@@ -195,8 +195,10 @@ class Checkpoints:
             ) from error
 
     def _check_identity(self, saved: Saved) -> None:
-        before = saved.state["run"]
-        differing = [f"{k} was {before.get(k)!r}, is {v!r}" for k, v in self._identity.items() if before.get(k) != v]
+        before, now = saved.state["run"], self._identity
+        # Of a group that is not there any more, too.
+        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        differing = [f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys]
         if differing:
             raise InputError(
                 f"a run goes on only with the settings and the dataset it began with, {saved.path} has others"

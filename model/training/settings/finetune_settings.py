@@ -15,15 +15,17 @@ import yaml
 from clozekit.model.training.settings.columns import FORMATS, Columns
 from clozekit.model.training.settings.loop_settings import (
     MAX_STEPS,
+    TEACHER,
     CheckpointSettings,
     ClusterSettings,
+    DistillSettings,
     DivergenceSettings,
     LogSettings,
     LoopSettings,
     OptimizerSettings,
     check_batches,
-    check_choice_or_own,
     check_lengths,
+    check_objective,
     flattened,
     one_length,
 )
@@ -49,6 +51,7 @@ METRIC_NAMES = {
     "token_classification": ("f1", "precision", "recall", "accuracy"),
     "question_answering": ("f1", "exact_match"),
     "embedding": ("accuracy", "mrr"),
+    "similarity": ("spearman", "pearson"),
 }
 # Which columns a task's files have, or must be told.
 _TEXT_AND_LABEL = ("classification", "regression", "multi_label")
@@ -264,10 +267,10 @@ class FinetuneDivergenceSettings(DivergenceSettings):
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """How vectors of texts are made and compared, of task=embedding alone.
+    """How vectors of texts are made and compared, of task=embedding and task=similarity alone.
 
-    pooling: "mean" of the tokens, or "cls", the first token. normalize: whether the preset gives vectors of length 1.
-    temperature: what cosines are divided by in training. group_size: rows whose pairs are each other's negatives; all of a
+    pooling: "mean" of the tokens, "cls", the first token, or "max", the largest of each value. normalize: whether the preset gives vectors of length 1.
+    temperature: what cosines are divided by in training with task=embedding. group_size: rows whose pairs are each other's negatives; all of a
     global batch if not given. It must divide the rows that a replica computes at once, so that the loss is the same however
     a batch is dealt.
 
@@ -290,7 +293,7 @@ class EmbeddingSettings:
     group_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice("embedding.pooling", self.pooling, ("mean", "cls"))
+        check_choice("embedding.pooling", self.pooling, ("mean", "cls", "max"))
         check("embedding.temperature must be above 0", self.temperature > 0, self.temperature)
         check(
             "embedding.group_size must be at least 2", self.group_size is None or self.group_size >= 2, self.group_size
@@ -305,14 +308,16 @@ class FinetuneSettings:
     `directory`/preset if not given. name: what the run is called where several are looked at; that of its directory if not
     given. data: the files. task: "classification", "regression" (labels are numbers), "multi_label"
     (any number of labels a text), "token_classification" (a class a word), "question_answering" (answers within a text) or
-    "embedding" (pairs of texts that belong together). metric: what decides which weights are best; the first of the task's
-    if not given. objective: module:function for a loss of one's own; that of the task if not given. seed: of the new head, the order and dropout.
+    "embedding" (pairs of texts that belong together) or "similarity" (pairs and how similar they are, -1 to 1). metric: what decides which weights are best; the first of the task's
+    if not given. objective: module:function for a loss of one's own; that of the task if not given. distill: learns from a teacher,
+    fine-tuned to the same task, too; nothing of it if not given. seed: of the new head, the order and dropout.
     sequence_length: the most tokens of an example; the rest of it is cut off; 128 or the model's positions if not given.
     patience: evaluations without a better one after which it stops early. train, optimizer, checkpoint, evaluate,
-    divergence, cluster, log: groups of settings, with the names of a pretraining's. embedding: of task=embedding.
+    divergence, cluster, log: groups of settings, with the names of a pretraining's. embedding: of task=embedding and task=similarity.
 
     Raises:
-        InputError: for an unknown choice, a number out of its bounds, labels of a regression.
+        InputError: for an unknown choice, a number out of its bounds, labels of a regression, a loss of one's own beside a
+            teacher.
 
     Source: Devlin et al. 2018 (arXiv 1810.04805), appendix A.3.
 
@@ -332,6 +337,7 @@ class FinetuneSettings:
     task: str = "classification"
     metric: str | None = None
     objective: str | None = None
+    distill: DistillSettings | None = None
     seed: int = 0
     sequence_length: int | None = None
     patience: int = 3
@@ -348,8 +354,7 @@ class FinetuneSettings:
         check_choice("task", self.task, tuple(METRIC_NAMES))
         check_metric(self.deciding_metric, self.task)
         self._check_columns()
-        if self.objective is not None:
-            check_choice_or_own("objective", self.objective, ())
+        check_objective(self.objective, self.distill)
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check("patience must be at least 1", self.patience >= 1, self.patience)
         has_classes = self.task in ("classification", "multi_label", "token_classification")
@@ -358,18 +363,21 @@ class FinetuneSettings:
         names = self.data.label_names()
         rule = "data.labels must name at least two classes"
         check(rule, self.task == "multi_label" or len(names) != 1, names)
-        rule = f"embedding is of task=embedding alone, task is {self.task}; leave it out"
-        check(rule, self.task == "embedding" or self.embedding == EmbeddingSettings(), self.embedding)
+        own = self.embedding
+        rule = f"embedding is of task=embedding and task=similarity alone, task is {self.task}; leave it out"
+        check(rule, self.task in ("embedding", "similarity") or own == EmbeddingSettings(), own)
+        rule = "embedding.temperature and embedding.group_size are of task=embedding alone, task is similarity; leave them out"
+        in_batch = (own.temperature, own.group_size) != (EmbeddingSettings.temperature, None)
+        check(rule, self.task != "similarity" or not in_batch, own.temperature, own.group_size)
 
     def _check_columns(self) -> None:
         data = self.data
         needed: dict[str, object] = {"text": data.text, "label": data.label} if self.task in _TEXT_AND_LABEL else {}
         unused: dict[str, object] = {"text_pair": data.text_pair} if self.task == "token_classification" else {}
-        if self.task == "embedding":
-            needed, unused = (
-                {"text": data.text, "text_pair": data.text_pair},
-                {"label": data.label, "test": data.test or None},
-            )
+        if self.task in ("embedding", "similarity"):
+            needed = {"text": data.text, "text_pair": data.text_pair}
+            unused = {"test": data.test or None}
+            (needed if self.task == "similarity" else unused)["label"] = data.label
         if self.task == "question_answering":
             unused = {"text": data.text, "text_pair": data.text_pair, "label": data.label}
         missing = [name for name, value in needed.items() if value is None]
@@ -422,7 +430,7 @@ class FinetuneSettings:
 
 _NO_PART_OF_THE_COURSE = (
     *("directory", "preset", "name", "checkpoint", "divergence", "cluster", "log"),
-    *("data.train", "data.validation", "data.test", "data.folder"),
+    *("data.train", "data.validation", "data.test", "data.folder", TEACHER),
 )
 
 # The names of the first version, taken for one release.

@@ -1,4 +1,4 @@
-"""The groups of settings that pretraining and fine-tuning have alike: optimizer, checkpoints, divergence, cluster, log."""
+"""The groups of settings that pretraining and fine-tuning have alike: optimizer, checkpoints, distillation, cluster, log."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -31,6 +31,8 @@ MAX_STEPS = 2**31 - 1
 TRACKERS = tuple(
     sorted(path.stem.removesuffix("_tracker") for path in (Path(__file__).parents[1] / "watching").glob("*_tracker.py"))
 )
+# What the teacher is decides the course of a run, not where it lies.
+TEACHER = "distill.teacher"
 SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
 
 
@@ -85,6 +87,36 @@ class OptimizerSettings:
         check("optimizer.ema_decay must be above 0 and below 1", decay is None or 0 < decay < 1, decay)
         for name in ("beta_1", "beta_2"):
             check(f"optimizer.{name} must be in [0, 1)", 0 <= getattr(self, name) < 1, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """A teacher, whose outputs are learned from beside the labels.
+
+    teacher: a preset, or a run or a checkpoint of it, of the same tokenizer and with the same head; it is not trained. temperature:
+    what the logits of both are divided by in the distillation loss, which is multiplied by its square; numbers and cosines have
+    none. weight: of the distillation loss, 0 to 1; the rest is that of the usual loss.
+
+    Raises:
+        InputError: for a temperature that is not above 0, or a weight that is not from 0 to 1.
+
+    Source: Hinton et al. 2015 (arXiv 1503.02531), section 2. Temperature 2 and equal weights are the defaults of the scripts of
+        DistilBERT's authors (Sanh et al. 2019, arXiv 1910.01108).
+
+    Example:
+
+        >>> from clozekit.model.training.settings.loop_settings import DistillSettings
+        >>> DistillSettings("bert_base_en_uncased", weight=0.7).temperature
+        2.0
+    """
+
+    teacher: str
+    temperature: float = 2.0
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        check("distill.temperature must be above 0", self.temperature > 0, self.temperature)
+        check("distill.weight must be from 0 to 1", 0 <= self.weight <= 1, self.weight)
 
 
 @dataclass(frozen=True)
@@ -260,6 +292,16 @@ def check_choice_or_own(name: str, value: str, choices: Sequence[str]) -> None:
     """Raises InputError unless `value` is one of the choices, or can name a function of the user's own."""
     rule = f"{name} must be {', '.join(choices)}{' or ' if choices else ''}module:function"
     check(rule, value in choices or _OWN.fullmatch(value) is not None, value)
+
+
+def check_objective(objective: str | None, distill: DistillSettings | None) -> None:
+    """Raises InputError unless an objective can name a function of the user's own, or where there is a teacher beside it."""
+    if objective is not None:
+        check_choice_or_own("objective", objective, ())
+        rule = "objective and distill are two losses, a run has one of them"
+        check(
+            rule, distill is None, objective, advice="leave one out; an objective of your own can ask a teacher itself"
+        )
 
 
 def check_lengths(given: Mapping[str, float | None]) -> None:

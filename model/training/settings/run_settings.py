@@ -10,8 +10,10 @@ from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.training.settings.loop_settings import (
     LENGTHS,
     MAX_STEPS,
+    TEACHER,
     CheckpointSettings,
     ClusterSettings,
+    DistillSettings,
     DivergenceSettings,
     LogSettings,
     LoopSettings,
@@ -19,6 +21,7 @@ from clozekit.model.training.settings.loop_settings import (
     check_batches,
     check_choice_or_own,
     check_lengths,
+    check_objective,
     flattened,
 )
 from clozekit.tokenizers.common.family_names import FAMILIES
@@ -336,10 +339,11 @@ class RunSettings:
     its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
     from them and does not look at it. seed: of weights, order, masks and
     dropout. objective: module:function for a loss of one's own; cross-entropy of the masked tokens if not given, which evaluations
-    measure always. model, reader, masking, train, optimizer, checkpoint, evaluate, divergence, cluster, log: groups of settings.
+    measure always. distill: learns from a teacher too; nothing of it if not given. model, reader, masking, train, optimizer, checkpoint,
+    evaluate, divergence, cluster, log: groups of settings.
 
     Raises:
-        InputError: for a seed that is not from 0 to 2**32 - 1.
+        InputError: for a seed that is not from 0 to 2**32 - 1, or a loss of one's own beside a teacher.
 
     Example:
 
@@ -357,6 +361,7 @@ class RunSettings:
     name: str | None = None
     seed: int = 0
     objective: str | None = None
+    distill: DistillSettings | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
     masking: MaskingSettings = field(default_factory=MaskingSettings)
@@ -370,8 +375,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
-        if self.objective is not None:
-            check_choice_or_own("objective", self.objective, ())
+        check_objective(self.objective, self.distill)
         if self.init_from is None:
             extends = self.model.extend_positions
             check("model.extend_positions is for the positions of init_from", extends is None, extends)
@@ -403,7 +407,7 @@ class RunSettings:
             key: value
             for key, value in flattened(dataclasses.asdict(self)).items()
             if key.split(".")[0] not in _NO_PART_OF_THE_COURSE
-            and key not in ("reader.on_damage", "reader.check_shards")
+            and key not in ("reader.on_damage", "reader.check_shards", TEACHER)
         }
 
 

@@ -23,6 +23,7 @@ HEADS: dict[str, Any] = {
     "question answerer": lambda name, rows: QuestionAnswerer(small.backbone(name), rows),
     "mean": lambda name, rows: TextEmbedder(small.backbone(name), rows),
     "first token": lambda name, rows: TextEmbedder(small.backbone(name), rows, pooling="cls", normalize=False),
+    "largest": lambda name, rows: TextEmbedder(small.backbone(name), rows, pooling="max"),
     "several labels": lambda name, rows: small.text_classifier(name, rows, labels=LABELS, problem="multi_label"),
     "numbers": lambda name, rows: small.text_classifier(name, rows, problem="regression"),
 }

@@ -8,9 +8,10 @@ import pytest
 import small_families as small
 import yaml
 
+from clozekit.deploy.publish.model_card import CardFacts, render_model_card
 from clozekit.deploy.publish.publish_preset import Published, publish
 from clozekit.deploy.publish.publish_settings import PublishSettings
-from clozekit.deploy.publish.run_facts import facts_of, without_places
+from clozekit.deploy.publish.run_facts import RunFacts, facts_of, without_places
 from clozekit.model.training.controller import Run
 from clozekit.model.training.run_directory.run_log import read_metrics
 from clozekit.model.training.settings.loop_settings import CheckpointSettings
@@ -134,3 +135,25 @@ def test_a_card_of_ones_own_is_taken_as_it_is_or_refused(tmp_path: Path) -> None
 def test_settings_that_break_a_rule_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         PublishSettings(**{"preset": "preset", "target": "hf://me/mine", **options})
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        ("single_label", ["A text classifier: ", "Classes: a, b", "every text gets one of them"]),
+        ("multi_label", ["A text classifier: ", "Labels: a, b", "a text gets any number of them, or none"]),
+        ("regression", ["A text regression model: ", "It gives every text a number"]),
+    ],
+)
+def test_the_card_of_a_classifier_says_what_its_outputs_are(problem: str, said: list[str]) -> None:
+    labels = () if problem == "regression" else ("a", "b")
+    config = {"init_from": "mine", "distill": {"teacher": "hf://big/teacher", "weight": 0.5}}
+    facts = CardFacts(
+        *("hf://me/mine", "huggingface", "bert", "text_classifier", "BertTextClassifier", "BertTextClassifier", {}),
+        *("BertTokenizer", "[MASK]", 16, labels, problem),
+        run=RunFacts("finetune", config, 4, (), None, {}),
+    )
+    card = render_model_card(facts)
+    assert all(words in card for words in said)
+    assert ("every text gets one" in card) == (problem == "single_label")
+    assert row(card, "learned from") == "hf://big/teacher"

@@ -13,7 +13,7 @@ from clozekit.model.families.bert import BertBackbone, BertMaskedLM
 from clozekit.model.layers.masked_lm_head import gather_positions
 from clozekit.model.reading.row_records import derive
 from clozekit.model.tasks.masked_lm import MaskedLM
-from clozekit.model.training.objectives.masked_lm_objective import masked_sums
+from clozekit.model.training.objectives.masked_lm_objective import OBJECTIVE
 
 SMALL: dict[str, Any] = {
     "vocabulary_size": 50,
@@ -92,7 +92,7 @@ def test_packing_is_invisible_in_outputs_and_gradients(task: BertMaskedLM) -> No
         with tf.GradientTape() as tape:
             mask_ids, mask_weights = labels[name]
             masked = {**batch, "mask_ids": mask_ids, "mask_weights": mask_weights}
-            loss = masked_sums(task, masked, training=False).loss
+            loss = OBJECTIVE.sums(task, masked, False).loss
         variables = [variable.value for variable in task.trainable_variables]
         gradients[name] = [
             tf.convert_to_tensor(gradient)
@@ -142,13 +142,13 @@ def test_the_sum_of_the_loss_counts_used_slots_only() -> None:
         masked_lm_head=lambda hidden, positions: logits,
         backbone=SimpleNamespace(vocabulary_size=2),
     )
-    fixed.masked_sums = functools.partial(MaskedLM.masked_sums, fixed)
+    fixed.masked_outputs = functools.partial(MaskedLM.masked_outputs, fixed)
     batch = {
         "mask_positions": tf.constant([[0, 1, 2]]),
         "mask_ids": tf.constant([[0, 0, 0]]),
         "mask_weights": tf.constant([[1.0, 1.0, 0.0]]),
     }
-    sums = masked_sums(fixed, batch, training=False)
+    sums = OBJECTIVE.sums(fixed, batch, False)[:3]
     expected = np.log1p(np.exp(-2.0)) + np.log1p(np.exp(3.0))
     np.testing.assert_allclose([float(part) for part in sums], [expected, 2.0, 1.0], rtol=1e-6)
 

@@ -42,6 +42,8 @@ def test_it_says_what_the_embedder_is(saved: Path) -> None:
         ({"pooling_mode": "cls"}, "cls"),
         ({"pooling_mode": ["mean"]}, "mean"),
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode": "max"}, "max"),
+        ({"pooling_mode_max_tokens": True}, "max"),
         ({}, "mean"),
     ],
 )
@@ -57,7 +59,7 @@ def test_every_form_of_pooling_is_read(pooling: dict[str, Any], expected: str, s
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        (POOLING, {"pooling_mode_max_tokens": True}, r"must be one of mean, cls, .* says \['max', 'mean'\]"),
+        (POOLING, {"pooling_mode_max_tokens": True}, r"must be one of mean, cls, max, .* says \['max', 'mean'\]"),
         (POOLING, {"pooling_mode": "lasttoken"}, "must be one of mean, cls"),
         (POOLING, {"pooling_mode": 5}, "must be one of mean, cls"),
         ("sentence_bert_config.json", {"do_lower_case": True}, "says do_lower_case and the tokenizer keeps capitals"),

@@ -10,7 +10,7 @@ from long_variants import FULL
 
 from clozekit.model.families.family_table import family_named
 from clozekit.model.reading.row_records import derive, segment_ids
-from clozekit.model.training.objectives.masked_lm_objective import masked_sums
+from clozekit.model.training.objectives.masked_lm_objective import OBJECTIVE
 from clozekit.tokenizers.common.family_names import FAMILIES
 
 LENGTH = 24
@@ -79,7 +79,7 @@ def test_a_document_gives_in_a_packed_row_what_it_gives_alone(name: str, xla: bo
 
     def outputs(batch: dict[str, tf.Tensor]) -> Any:
         with tf.GradientTape() as tape:
-            sums = masked_sums(task, batch, training=True)
+            sums = OBJECTIVE.sums(task, batch, True)
         return task.encode(batch), sums, tape.gradient(sums.loss, variables)
 
     compiled = tf.function(outputs, jit_compile=xla)

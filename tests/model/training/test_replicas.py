@@ -16,8 +16,8 @@ from processes import finished, free_ports, started
 SCRIPT = HELPERS / "replica_runs.py"
 # Number of replicas -> what is trained on them.
 SETTINGS: dict[int, list[dict[str, Any]]] = {
-    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}],
-    2: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}],
+    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}, {"teacher": True}],
+    2: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}, {"teacher": True, "micro_batch_size": 2}],
     4: [{}],
 }
 if FULL:
@@ -88,9 +88,15 @@ def test_an_optimizer_a_schedule_and_an_objective_of_ones_own_train_on_replicas_
     assert_same_training(trained[2][2], trained[1][2])
 
 
+def test_a_student_learns_from_its_teacher_on_replicas_as_on_one(trained: dict[int, list[Results]]) -> None:
+    assert np.abs(trained[1][3]["sound"]["w00"] - trained[1][0]["sound"]["w00"]).max() > 1e-3
+    assert trained[1][3]["sound"]["distillation"] > 0 == trained[1][0]["sound"]["distillation"]
+    assert_same_training(trained[2][3], trained[1][3])
+
+
 @pytest.mark.skipif(not FULL, reason="compiles for half a minute; CLOZEKIT_FULL=1 runs it")
 def test_compiled_micro_batches_on_replicas_train_as_one(trained: dict[int, list[Results]]) -> None:
-    assert_same_training(trained[2][3], trained[1][0])
+    assert_same_training(trained[2][4], trained[1][0])
 
 
 def tf_config(ports: list[int], index: int) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The rows of a file with what is to be predicted for them, as batches of a training step."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,6 +38,11 @@ class RowSet:
         """What `compute` gives for the rows, as `EncodedRows.outputs` has it, and behind it for their pairs."""
         sides = [self.rows] if self.pairs is None else [self.rows, self.pairs]
         return [side.outputs(compute, batch_size) for side in sides]
+
+    def with_inputs(self, names: Collection[str]) -> "RowSet":
+        """The same rows, whose batches have the inputs of these names too."""
+        pairs = None if self.pairs is None else self.pairs.with_inputs(names)
+        return dataclasses.replace(self, rows=self.rows.with_inputs(names), pairs=pairs)
 
     def batch(self, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
         """The inputs of the rows of these numbers, int32 (B, length), and their labels, (B, ...) or (B, length)."""

@@ -180,12 +180,19 @@ def _overlap(found: list[str], expected: list[str]) -> float:
     return 2 * common / (len(found) + len(expected))
 
 
+def cosines(firsts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """(N,): the cosine of each of firsts (N, D) and its own of seconds (N, D)."""
+    return (_unit(firsts) * _unit(seconds)).sum(axis=1)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
 def retrieval_metrics(firsts: np.ndarray, seconds: np.ndarray, temperature: float) -> dict[str, float]:
     """How well each of firsts (N, D) finds its own of seconds (N, D) among all of them, by cosine: loss (cross-entropy of the
     cosines over the temperature, nats), accuracy (the nearest is its own), mrr (the mean of 1 / its rank)."""
-    first, second = (
-        side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) for side in (firsts, seconds)
-    )
+    first, second = (_unit(side) for side in (firsts, seconds))
     losses, ranks = [], []
     # By parts: not all N x N cosines at once.
     for start in range(0, len(first), 1024):

@@ -50,8 +50,14 @@ class EmbeddingKind(FinetuneKind):
         )
 
     def encode(self, examples: LabelledTexts, labels: np.ndarray | None, preprocessor: Preprocessor) -> EncodedSplit:
+        return self.encode_pairs(examples, None, preprocessor)
+
+    def encode_pairs(
+        self, examples: LabelledTexts, labels: np.ndarray | None, preprocessor: Preprocessor
+    ) -> EncodedSplit:
+        """Both texts of each pair as rows of their own."""
         first, second = (encode_rows(texts, (), preprocessor) for texts in (examples.texts, examples.pairs))
-        return EncodedSplit(RowSet(first, pairs=second))
+        return EncodedSplit(RowSet(first, labels, pairs=second))
 
     def metrics(
         self, outputs: list[np.ndarray], split: EncodedSplit, examples: LabelledTexts, names: tuple[str, ...]
