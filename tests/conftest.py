@@ -40,6 +40,8 @@ from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 HELPERS = Path(__file__).parent / "helpers"
 sys.path.append(str(HELPERS))
 
+from grammar import sentences  # noqa: E402
+
 # `make test-fast`: the quick tests alone, with few of their cases.
 FAST = os.environ.get("CLOZEKIT_FAST") == "1"
 
@@ -79,16 +81,6 @@ WORDS = [
     "happy",
 ]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-def sentences(seed: int, count: int) -> list[str]:
-    """Sentences of a tiny grammar, so that a model has something to learn."""
-    dice = random.Random(seed)
-    animals, verbs = ("cat", "dog", "bird"), {"cat": "sat on", "dog": "ran under", "bird": "flew over"}
-    return [
-        f"the {dice.choice(('red', 'blue', 'old'))} {animal} {verbs[animal]} the {dice.choice(('mat', 'house', 'tree'))} ."
-        for animal in dice.choices(animals, k=count)
-    ]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,8 @@
 """The reader: a dataset's rows in an order that only (seed, epoch) decides, as batches ready for the model."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from clozekit.model.common.prefetch import prefetch, without_autotuning
@@ -22,9 +25,11 @@ from clozekit.pipelines.dataset.manifest import Manifest, SplitInfo
 from clozekit.tokenizers.common.errors import InputError
 
 __all__ = [
+    "RowSource",
     "check_shards",
     "damage_named",
     "masked_batch",
+    "mixed_batches",
     "shard_problems",
     "shuffled_rows",
     "training_batches",
@@ -42,12 +47,14 @@ def shuffled_rows(
     options: ReaderSettings = DEFAULTS,
     bins: tuple[int, ...] = (),
     batch_size: int = 1,
+    row_bases: tuple[int, ...] | None = None,
 ) -> tf.data.Dataset:
     """Endless (record, epoch) pairs from row number `start_row` over all epochs on: row number n is row n % rows of
     epoch n // rows.
 
     bins: where given, rows are put together so that batches of `batch_size` rows from `start_row` on are of neighbouring
-    lengths. Going on reads whole shards by their names only, jumps inside the open ones, and drops at most a block.
+    lengths. row_bases: where given, of each shard what its row ids are counted from, which comes third. Going on reads whole
+    shards by their names only, jumps inside the open ones, and drops at most a block.
     """
     paths, remote = shard_paths(directory, split), "://" in directory
     rows_of_shard = [shard.rows for shard in split.shards]
@@ -56,28 +63,35 @@ def shuffled_rows(
     first_block = first_row // block_size
 
     def records_of(shards: tf.Tensor, done: tf.Tensor) -> tf.data.Dataset:
+        bases = tf.constant(row_bases or [0] * len(paths), tf.int64)
         parts = tf.data.Dataset.from_tensor_slices(
-            (tf.gather(tf.constant(paths), shards), tf.gather(tf.constant(rows_of_shard, tf.int64), shards), done)
+            (
+                tf.gather(tf.constant(paths), shards),
+                tf.gather(tf.constant(rows_of_shard, tf.int64), shards),
+                done,
+                tf.gather(bases, shards),
+            )
         )
-        return parts.interleave(
-            without_autograph(
-                lambda path, rows, rows_done: shard_records(path, rows, rows_done, options.on_damage, remote)
-            ),
-            cycle_length=options.open_shards,
-            block_length=1,
-            num_parallel_calls=None,
-        )
+
+        @without_autograph
+        def records(path: tf.Tensor, rows: tf.Tensor, rows_done: tf.Tensor, base: tf.Tensor) -> tf.data.Dataset:
+            found = shard_records(path, rows, rows_done, options.on_damage, remote)
+            return found if row_bases is None else found.map(without_autograph(lambda record: (record, base)))
+
+        return parts.interleave(records, cycle_length=options.open_shards, block_length=1, num_parallel_calls=None)
 
     def shuffled(records: tf.data.Dataset, epoch: tf.Tensor, block_from: int) -> tf.data.Dataset:
         @without_autograph
-        def shuffle_block(block: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def shuffle_block(block: tf.Tensor, found: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            rows, *bases = (found,) if row_bases is None else found
             block += block_from
             begin = epoch * split.rows + block * block_size
             in_bins = tf.searchsorted(tf.constant(bins), row_lengths(rows)) if bins else None
             head = tf.cast((start_row - begin) % batch_size, tf.int32)
             order = block_order(tf.size(rows), seed, epoch, block, in_bins, head, batch_size)
-            rows = tf.gather(rows, order)[tf.cast(tf.maximum(start_row - begin, 0), tf.int32) :]
-            return rows, tf.fill(tf.shape(rows), epoch)
+            order = order[tf.cast(tf.maximum(start_row - begin, 0), tf.int32) :]
+            rows = tf.gather(rows, order)
+            return rows, tf.fill(tf.shape(rows), epoch), *(tf.gather(base, order) for base in bases)
 
         return records.batch(block_size).enumerate().map(shuffle_block).unbatch()
 
@@ -136,28 +150,92 @@ def training_batches(
         >>> {name: (tensor.dtype.name, tuple(tensor.shape)) for name, tensor in next(iter(batches)).items()}
         {'token_ids': ('int32', (4, 16)), 'document_ids': ('int32', (4, 16)), 'positions': ('int32', (4, 16)), 'padding_mask': ('int32', (4, 16)), 'mask_positions': ('int32', (4, 3)), 'mask_ids': ('int32', (4, 3)), 'mask_weights': ('float32', (4, 3)), 'mask_overflow': ('int32', (4,))}
     """
+    own = _own_share(batch_size, worker_index, num_workers)
+    split = manifest.splits["train"]
+    form = dataset_format(directory, manifest)
+    bins = options.bins_for(manifest.sequence_length)
+
+    @without_autograph
+    def own_batch(records: tf.Tensor, epochs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _with_bin(masked_batch(records[own], epochs[own], form, masking), records, bins)
+
+    rows = shuffled_rows(directory, split, seed, start_row, options, bins, batch_size)
+    batches = rows.batch(batch_size, drop_remainder=True).map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return _unsharded(prefetch(batches))
+
+
+class RowSource(NamedTuple):
+    """A part of each global batch, from a part of a stream.
+
+    manifest: a view whose train split it is. rows: of each batch. seed: of the order. start_row: the number of the first row,
+    counted over all its epochs. first_epoch: where its epochs are counted from, which masks go by. row_bases: of each shard the
+    number of its first row in the stream.
+    """
+
+    manifest: Manifest
+    rows: int
+    seed: int
+    start_row: int
+    first_epoch: int
+    row_bases: tuple[int, ...]
+
+
+def mixed_batches(
+    directory: str,
+    sources: Sequence[RowSource],
+    masking: MaskingRule,
+    worker_index: int = 0,
+    num_workers: int = 1,
+    options: ReaderSettings = DEFAULTS,
+) -> tf.data.Dataset:
+    """Endless masked batches, each of so many rows of each source, one after the other; all else as `training_batches`.
+
+    Raises InputError for a global batch that the workers can't share equally.
+    """
+    batch_size = sum(source.rows for source in sources)
+    manifest = sources[0].manifest
+    form, bins = dataset_format(directory, manifest), options.bins_for(manifest.sequence_length)
+    own = _own_share(batch_size, worker_index, num_workers)
+
+    def rows_of(source: RowSource) -> tf.data.Dataset:
+        split = source.manifest.splits["train"]
+        rows = shuffled_rows(
+            directory, split, source.seed, source.start_row, options, bins, source.rows, source.row_bases
+        )
+        first_epoch = tf.constant(source.first_epoch, tf.int64)
+        numbered = rows.map(without_autograph(lambda record, epoch, base: (record, epoch + first_epoch, base)))
+        return numbered.batch(source.rows, drop_remainder=True)
+
+    @without_autograph
+    def own_batch(*parts: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        records, epochs, bases = (tf.concat(columns, axis=0) for columns in zip(*parts, strict=True))
+        batch = masked_batch(records[own], epochs[own], form, masking, bases[own])
+        return _with_bin(batch, records, bins)
+
+    batches = tf.data.Dataset.zip(tuple(rows_of(source) for source in sources if source.rows))
+    return _unsharded(prefetch(batches.map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)))
+
+
+def _own_share(batch_size: int, worker_index: int, num_workers: int) -> slice:
+    """Which rows of a global batch are a worker's."""
     if batch_size % num_workers or not 0 <= worker_index < num_workers:
         raise InputError(
             f"the global batch must be a multiple of the workers, got {batch_size} rows for {num_workers} workers;"
             " change train.global_batch_size"
         )
-    split = manifest.splits["train"]
-    form = dataset_format(directory, manifest)
-    bins = options.bins_for(manifest.sequence_length)
     share = batch_size // num_workers
+    return slice(worker_index * share, (worker_index + 1) * share)
 
-    @without_autograph
-    def own_batch(records: tf.Tensor, epochs: tf.Tensor) -> dict[str, tf.Tensor]:
-        own = slice(worker_index * share, (worker_index + 1) * share)
-        batch = masked_batch(records[own], epochs[own], form, masking)
-        if bins:
-            longest = tf.reduce_max(row_lengths(records))
-            batch["length_bin"] = tf.fill([share], tf.searchsorted(tf.constant(bins), longest[None])[0])
-        return batch
 
-    rows = shuffled_rows(directory, split, seed, start_row, options, bins, batch_size)
-    batches = rows.batch(batch_size, drop_remainder=True).map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return _unsharded(prefetch(batches))
+def _with_bin(batch: dict[str, tf.Tensor], records: tf.Tensor, bins: tuple[int, ...]) -> dict[str, tf.Tensor]:
+    """A worker's batch with the number of the bin that all `records` of the global batch fit into."""
+    if bins:
+        longest = tf.reduce_max(row_lengths(records))
+        batch["length_bin"] = tf.fill(
+            tf.shape(batch["token_ids"])[:1], tf.searchsorted(tf.constant(bins), longest[None])[0]
+        )
+        batch["length_bin"] = tf.ensure_shape(batch["length_bin"], batch["token_ids"].shape[:1])
+    return batch
 
 
 def validation_batches(
@@ -233,15 +311,22 @@ def dataset_format(directory: str, manifest: Manifest) -> RecordFormat:
 
 
 def masked_batch(
-    records: tf.Tensor, epoch: tf.Tensor, form: RecordFormat, masking: MaskingRule
+    records: tf.Tensor,
+    epoch: tf.Tensor,
+    form: RecordFormat,
+    masking: MaskingRule,
+    row_bases: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Serialized rows (B,) of `epoch` (scalar or (B,)), parsed, derived and masked."""
+    """Serialized rows (B,) of `epoch` (scalar or (B,)), parsed, derived and masked; row_bases, int64 (B,): what their ids
+    are counted from."""
     rows = parse_rows(records, form)
     ids = rows["token_ids"]
     known = tf.logical_and(tf.reduce_min(ids) >= 0, tf.reduce_max(ids) < masking.vocabulary_size)
     with tf.control_dependencies([tf.debugging.Assert(known, [WRONG_ROW])]):
         rows["token_ids"] = tf.identity(ids)
     row_ids = rows.pop("row_id")
+    if row_bases is not None:
+        row_ids += row_bases
     return {**rows, **mask_rows(rows["token_ids"], row_ids, epoch, masking, rows["document_ids"])}
 
 

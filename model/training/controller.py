@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,29 +13,36 @@ from clozekit.model.families.vocabulary_padding import with_vocabulary
 from clozekit.model.masking.masking_rule import num_predictions
 from clozekit.model.presets.load_presets import save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
-from clozekit.model.reading.dataset_reader import damage_named, training_batches, validation_batches
+from clozekit.model.reading.dataset_reader import damage_named, mixed_batches, training_batches, validation_batches
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, read_datasets
+from clozekit.model.training.following.followed_stream import FollowedStream
 from clozekit.model.training.load_teacher import load_teacher, open_teacher
 from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective
 from clozekit.model.training.objectives.distillation import Teacher
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
+from clozekit.model.training.run_directory.checkpoints import Position
 from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory, name_of
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_length import describe_length, in_steps
+from clozekit.model.training.settings.follow_settings import FollowSettings
 from clozekit.model.training.settings.run_file import load_config
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun, callbacks_of
 from clozekit.model.training.watching.callbacks import Callback
+from clozekit.pipelines.dataset.manifest import Manifest
+
+# How often a run that waits says so.
+_WAITING_SECONDS = 10.0
 
 
 class Run(TrainingRun[dict[str, float]]):
@@ -90,7 +98,12 @@ class Run(TrainingRun[dict[str, float]]):
         check_preset_target(self.preset_directory, *sources)
         check_preset_target(f"{self.directory}/{MODEL}", *sources)
         self.stages = stages_of(config)
-        self.manifests = read_datasets(config, self.stages)
+        self.followed: FollowedStream | None = None
+        if config.follow is not None:
+            self.followed = FollowedStream(config.dataset, config.follow, config.train.global_batch_size)
+            self.manifests = {config.dataset: self.followed.base()}
+        else:
+            self.manifests = read_datasets(config, self.stages)
         self.manifest = self.manifests[config.dataset]
         self.tokenizer = load_run_tokenizer(config, self.manifest)
         self.architecture = architecture_of(config, self.tokenizer, self._longest_row())
@@ -101,7 +114,7 @@ class Run(TrainingRun[dict[str, float]]):
             taught_by = open_teacher(config.distill, MaskedLM, self.tokenizer, self._longest_row())
         self.workers = start_workers(config.cluster) if workers is None else workers
         self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
-        if self.workers.is_chief:
+        if self.workers.is_chief and self.followed is None:
             check_all_shards(config, self.manifests)
         strategy = self.workers.strategy
         check_run_fits(
@@ -123,24 +136,136 @@ class Run(TrainingRun[dict[str, float]]):
         self.objective = self.step.objective
         self._masking = masking_options(config, self.manifest, self.tokenizer)
         sha256 = "+".join(manifest.dataset_sha256 for manifest in self.manifests.values())
+        if self.followed is not None:
+            # It grows: which of its fragments were read stands in the checkpoints themselves.
+            sha256 = self.followed.genesis.sha256
         identity = {**config.course(), "dataset_sha256": sha256, "teacher_sha256": self.teacher and self.teacher.sha256}
         self.checkpoints = self.open_checkpoints(self._optimizer, identity)
-        self.evaluator = self._evaluator()
+        self.evaluator = None if self.followed is not None else self._evaluator()
         self.measures = self.evaluator is not None
+        self._shown = time.monotonic()
+
+    def _begin(self) -> Position:
+        position = super()._begin()
+        if self.followed is not None and position.heads:
+            self.followed.restore(position.heads)
+            self._measure_on_first_head()
+        return position
+
+    def _measure_on_first_head(self) -> None:
+        """What the stream held for validation when the run began is what it is measured on for good."""
+        if self.followed is not None:
+            self.manifest = self.manifests[self.config.dataset] = self.followed.first_view()
+            self.evaluator = self._evaluator()
+            self.measures = self.evaluator is not None
+
+    def batches_left(self, position: Position) -> int | None:
+        if self.followed is None:
+            return None
+        segment = self.followed.segment
+        if segment is None:
+            return 0
+        read = (position.next_row - segment.head.row) // self.config.train.global_batch_size
+        return max(0, segment.num_batches - read)
+
+    def adopt(self, position: Position, log: MetricsLog | NoLog, is_stopped: Callable[[], bool]) -> Position | None:
+        number = self._wait_for_head(is_stopped)
+        if number is None or self.followed is None:
+            return None
+        is_first = self.followed.segment is None
+        segment = self.followed.adopt(number, position.global_step, position.next_row)
+        view = self.followed.window_view(segment)
+        if self.workers.is_chief:
+            check_all_shards(self.config, {self.config.dataset: view})
+        if is_first:
+            self._measure_on_first_head()
+        start, rows = max(fragment.window_start for fragment in segment.new), segment.num_new_rows
+        metrics = self._measure_window(view)
+        log.write(
+            "window", position.global_step, {"fragment": number, "window_start": start, "new_rows": rows, **metrics}
+        )
+        old = f", {segment.old_rows} of each batch from before" if segment.old_rows else ""
+        self.say(
+            f"fragments {segment.new[0].number} to {number}: {rows:,} new rows{old}, loss {metrics['loss']:.3f} before them"
+        )
+        if segment.index and segment.index % self._follow.publish_every == 0 and self.workers.is_chief:
+            with self.averaged():
+                save_preset(self.preset_directory, self.finished_task())
+        return dataclasses.replace(position, heads=(*position.heads, segment.head))
+
+    @property
+    def _follow(self) -> FollowSettings:
+        if self.config.follow is None:
+            raise RuntimeError("this run follows no stream")
+        return self.config.follow
+
+    def _wait_for_head(self, is_stopped: Callable[[], bool]) -> int | None:
+        """The number of the fragment to adopt, which the chief chooses; None when the run is to stop or to end first."""
+        if self.followed is None:
+            return None
+        begun = said = time.monotonic()
+        while not self.workers.any(is_stopped()):
+            chosen = self.followed.next_number() if self.workers.is_chief else None
+            number = self.workers.chiefs(-1 if chosen is None else chosen)
+            if number >= 0:
+                return number
+            waited, idle = time.monotonic() - begun, self._follow.idle_seconds
+            if self.followed.is_through():
+                self.stop("all heads of follow.heads were trained on")
+            elif idle is not None and waited >= idle:
+                self.stop(f"the stream brought nothing new for {idle:g} s (follow.idle_seconds)")
+            self.agree_to_stop()
+            if self.is_told_to_stop:
+                return None
+            if time.monotonic() - said >= _WAITING_SECONDS:
+                said = time.monotonic()
+                self.say(f"waiting for new windows in {self.config.dataset}, for {waited:,.0f} s now")
+            self._sleep(is_stopped)
+        return None
+
+    def _sleep(self, is_stopped: Callable[[], bool]) -> None:
+        until = time.monotonic() + self._follow.poll_seconds
+        while not is_stopped() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+
+    def _measure_window(self, view: Manifest) -> dict[str, float]:
+        """The loss on rows that were not trained on yet."""
+        batches = self._validation_batches(view, self._follow.window_rows)
+        if self.evaluator is None:
+            self.evaluator = masked_lm_objective.Evaluator(self.task, (), self.config.train.xla)
+        with self.averaged():
+            return self.evaluator.run(batches)
+
+    def rate_share(self, position: Position) -> tuple[float, float] | None:
+        if self.followed is None or not position.heads:
+            return None
+        follow, step = self._follow, position.global_step - position.heads[-1].step
+        is_first = len(position.heads) == 1
+        steps = follow.warmup_steps if is_first else follow.rewarm_steps
+        if not steps:
+            return 1.0, 0.0
+        low = 0.0 if is_first else self.config.optimizer.final_rate
+        return low + (1.0 - low) * step / steps, (1.0 - low) / steps
+
+    def _validation_batches(self, manifest: Manifest, max_rows: int) -> tf.data.Dataset:
+        split = manifest.splits["validation"]
+        size = self.config.train.global_batch_size
+        return validation_batches(
+            self.config.dataset,
+            manifest,
+            self._masking.for_validation(self.config.masking.validation_rate),
+            # Of a stream all have one shape, so that one program measures them.
+            size if self.followed is not None else min(size, split.rows),
+            max_rows,
+            options=self.config.reader,
+        )
 
     def _evaluator(self) -> masked_lm_objective.Evaluator | None:
         """What measures on the validation split; None where the dataset has none."""
-        config, split = self.config, self.manifest.splits.get("validation")
-        if split is None:
+        config = self.config
+        if "validation" not in self.manifest.splits:
             return None
-        batches = validation_batches(
-            config.dataset,
-            self.manifest,
-            self._masking.for_validation(config.masking.validation_rate),
-            min(config.train.global_batch_size, split.rows),
-            config.evaluate.max_rows,
-            options=config.reader,
-        )
+        batches = self._validation_batches(self.manifest, config.evaluate.max_rows)
         with damage_named(config.dataset, self.manifest):
             return masked_lm_objective.Evaluator(self.task, batches, config.train.xla)
 
@@ -160,10 +285,14 @@ class Run(TrainingRun[dict[str, float]]):
 
     @property
     def length(self) -> str:
+        if self.followed is not None:
+            train = self.config.train
+            most = f"{train.last_step:,} steps" if train.hours is None else f"{train.hours:g} hours of training"
+            return f"{most} at most, as windows come into {self.config.dataset}"
         return describe_length(self.config.train, self.stages, self.manifests)
 
     def warnings(self) -> list[str]:
-        if self.measures:
+        if self.measures or self.followed is not None:
             return []
         return [
             f"warning: {self.config.dataset} has no validation split, so nothing says how good the model gets: no validation"
@@ -182,6 +311,9 @@ class Run(TrainingRun[dict[str, float]]):
         return length, masking.num_slots or num_predictions(length, masking.train_rate)
 
     def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
+        if self.followed is not None:
+            sources = self.followed.sources(self.config.seed, row)
+            return mixed_batches(stage.dataset, sources, self._masking, worker_index, num_workers, self.config.reader)
         manifest = self.manifests[stage.dataset]
         return training_batches(
             stage.dataset,
@@ -217,7 +349,7 @@ class Run(TrainingRun[dict[str, float]]):
     def evaluate(self) -> dict[str, float]:
         """Loss (nats a masked token), perplexity and accuracy on the validation split, with the weights as they are; nothing
         where there is no such split."""
-        return {} if self.evaluator is None else self.evaluator.run()
+        return self.evaluator.run() if self.evaluator is not None and self.measures else {}
 
     def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:
         return (

@@ -8,6 +8,7 @@ from clozekit.model.families.family import Family
 from clozekit.model.reading.dataset_reader import check_shards, shard_problems
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage
+from clozekit.pipelines.dataset.chain import has_stream
 from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.preset_tokenizer import of_class
@@ -43,6 +44,12 @@ def read_datasets(config: RunSettings, stages: Iterable[Stage]) -> dict[str, Man
 
     Raises InputError when one can't be trained on, or does not go with the others.
     """
+    for directory in {config.dataset, *(stage.dataset for stage in stages)}:
+        if has_stream(directory):
+            raise InputError(
+                f"{directory} is a stream, which grows; follow it (follow.replay=0.25 optimizer.schedule=constant), or make a"
+                f" dataset of what it holds: `clozekit compact {directory} --output DIRECTORY`"
+            )
     first = read_manifest(config.dataset)
     check_splits(first, config.dataset, ("train",))
     manifests = {config.dataset: first}

@@ -59,6 +59,8 @@ def learning_rate(progress: tf.Tensor, warmup: float, config: OptimizerSettings)
 
 def _decay(done: tf.Tensor, warmup: float, config: OptimizerSettings) -> tf.Tensor:
     """1 to 0 as `done`, the share of the run behind the warm-up, goes from 0 to 1."""
+    if config.schedule == "constant":
+        return tf.ones_like(done)
     if config.schedule == "linear":
         return 1.0 - done
     if config.schedule == "polynomial":

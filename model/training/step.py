@@ -167,6 +167,9 @@ class TrainStep:
 
     def _learning_rate(self, time_share: tf.Tensor) -> tf.Tensor:
         steps, optimizer = self._settings.steps, self._settings.optimizer
+        if self._settings.is_endless:
+            # Of a run that follows a stream the host says how far the rate has risen.
+            return optimizer.learning_rate * tf.clip_by_value(time_share, 0.0, 1.0)
         if self._settings.hours is not None:
             return learning_rate(time_share, optimizer.warmup_rate, optimizer)
         progress = step_progress(self._optimizer.updates, steps)
@@ -192,7 +195,8 @@ class TrainStep:
         time_share_a_step: tf.Tensor | float = 0.0,
         stage: int = 0,
     ) -> LoopResult:
-        """Runs steps of one stage. time_share: of the hours that a run may take, what is used before the first step."""
+        """Runs steps of one stage. time_share: of the hours that a run may take, what is used before the first step; of an
+        endless run how far its learning rate has risen."""
         zero, none = tf.constant(0.0), tf.constant(0, tf.int64)
         counts = Counts(none, none, none, none, none)
         total = LoopResult(

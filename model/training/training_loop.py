@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -41,6 +41,9 @@ class Trained(Protocol):
 
     @property
     def length(self) -> str: ...
+    def batches_left(self, position: Position) -> int | None: ...
+    def adopt(self, position: Position, log: MetricsLog | NoLog, is_stopped: Callable[[], bool]) -> Position | None: ...
+    def rate_share(self, position: Position) -> tuple[float, float] | None: ...
     def flops_per_token(self, stage: int) -> float: ...
     def batches_from(self, stage_index: int, row: int) -> Iterator[dict[str, tf.Tensor]]: ...
     def run_loop(
@@ -69,7 +72,9 @@ class TrainingLoop:
         self._signals = signals
         self._position = position
         self._budget = TimeBudget(run.settings.hours, position.used_seconds, run.workers)
-        self._open_batches()
+        self._batches: Iterator[dict[str, tf.Tensor]] = iter(())
+        if run.batches_left(position) != 0:
+            self._open_batches()
         self._metrics: dict[str, float] = {}
         spent = [entry["cost"] for entry in log.entries if "cost" in entry]
         self._cost = spent[-1] if spent else 0.0
@@ -85,6 +90,9 @@ class TrainingLoop:
         ) as bar:
             while not self._is_over():
                 metrics: dict[str, float] | None = None
+                if self._run.batches_left(self._position) == 0:
+                    self._adopt()
+                    continue
                 trouble = self._advance()
                 self._tell()
                 if trouble is None and self._run.measures and self._due(self._settings.evaluate_every_steps):
@@ -125,6 +133,23 @@ class TrainingLoop:
         self._stage = stage_at(self._run.stages, self._position.global_step)
         self._batches = self._run.batches_from(self._stage, self._position.next_row)
 
+    def _adopt(self) -> None:
+        """Takes what is new in the stream that the run follows, and saves that it did; where it was stopped meanwhile, saves
+        where it stands."""
+        adopted = self._run.adopt(self._position, self._log, lambda: self._signals.received is not None)
+        if adopted is None:
+            metrics: dict[str, float] | None = None
+            done = [entry["step"] for entry in self._log.entries if entry["kind"] == "validation"]
+            if self._is_over() and self._run.measures and done[-1:] != [self._position.global_step]:
+                metrics, _ = self._evaluate()
+            self._save_if_due(metrics)
+            return
+        self._position = adopted
+        self._open_batches()
+        if self._run.workers.is_chief:
+            self._log.flush(at_once=True)
+            self._run.checkpoints.save(self._position)
+
     def _advance(self) -> Trouble | None:
         """Runs steps up to the next thing to do, and logs them; says when the loss has gone wrong."""
         settings, position = self._settings, self._position
@@ -134,10 +159,13 @@ class TrainingLoop:
             self._open_batches()
         stage = self._run.stages[self._stage]
         end = min([stage.end_step, *((step // every + 1) * every for every in ends)])
+        left = self._run.batches_left(position)
+        end = end if left is None else min(end, step + left)
         self._budget.look()
         end = min(end, step + (self._budget.steps_left() or end))
+        share = self._run.rate_share(position) or self._budget.share()
         started = time.monotonic()
-        result = self._run.run_loop(self._batches, step, end - step, self._stage, self._budget.share())
+        result = self._run.run_loop(self._batches, step, end - step, self._stage, share)
         sums = Sums(*(float(part) for part in result.sums))
         tokens, skipped = int(result.counts.tokens), int(result.skipped)
         times = LoopTimes(
@@ -254,6 +282,7 @@ class TrainingLoop:
         self._position = dataclasses.replace(
             good,
             next_row=position.next_row,
+            heads=position.heads,
             rows_left_out=good.rows_left_out + rows,
             num_returns=position.num_returns + 1,
             used_seconds=position.used_seconds,

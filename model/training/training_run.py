@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, Generic, TypeVar
 
@@ -128,6 +128,19 @@ class TrainingRun(ABC, Generic[Result]):
     @abstractmethod
     def finish(self, metrics: dict[str, float]) -> Result:
         """What is done behind the last step; metrics: of the last evaluation."""
+
+    def batches_left(self, position: Position) -> int | None:
+        """Batches until more has to be adopted of a stream that is followed; None where nothing is."""
+        return None
+
+    def adopt(self, position: Position, log: MetricsLog | NoLog, is_stopped: Callable[[], bool]) -> Position | None:
+        """Waits for what is new in the stream that is followed, and takes it; None when the run is to end or to stop first.
+        All workers come here alike."""
+        raise NotImplementedError("this run follows no stream")
+
+    def rate_share(self, position: Position) -> tuple[float, float] | None:
+        """How far the learning rate of an endless run has risen, and what each step adds; None of all others."""
+        return None
 
     def reading(self, stage: Stage) -> AbstractContextManager[None]:
         """Entered while rows of a stage are read: names what is wrong with them."""

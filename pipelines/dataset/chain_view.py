@@ -56,3 +56,13 @@ def view_of(genesis: Genesis, fragments: Sequence[Fragment]) -> Manifest:
         environment={},
         dataset_sha256=dataset_fingerprint(splits),
     )
+
+
+def row_bases(fragments: Sequence[Fragment], split: str) -> tuple[int, ...]:
+    """Of each shard of a view what the row ids in it are counted from, so that no two rows of a stream have one number."""
+    return tuple(
+        fragment.rows_before[split]
+        for fragment in fragments
+        if split in fragment.splits
+        for _ in fragment.splits[split].shards
+    )

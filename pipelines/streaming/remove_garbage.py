@@ -53,8 +53,8 @@ def files_needed(stream: Stream) -> set[str]:
 def _entries(filesystem: Any, folder: str) -> dict[str, dict[str, Any]]:
     if not filesystem.isdir(folder):
         return {}
-    entries = filesystem.ls(folder, detail=True)
-    return {entry["name"].rpartition("/")[2]: entry for entry in entries if entry["type"] == "file"}
+    found = filesystem.find(folder, detail=True)
+    return {str(name).removeprefix(f"{folder}/"): info for name, info in found.items() if info["type"] == "file"}
 
 
 def _is_old(info: dict[str, Any]) -> bool:

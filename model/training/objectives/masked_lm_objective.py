@@ -60,10 +60,10 @@ class Evaluator:
     def _batch_sums(self, batch: Batch) -> Sums:
         return OBJECTIVE.sums(self._task, batch, False)
 
-    def run(self) -> dict[str, float]:
-        """loss (nats a masked token), perplexity, accuracy (0 to 1), num_predictions; sums over sums, never a mean
-        of means."""
-        sums = [self._sums(batch) for batch in self._batches]
+    def run(self, batches: Iterable[Batch] | None = None) -> dict[str, float]:
+        """loss (nats a masked token), perplexity, accuracy (0 to 1), num_predictions; sums over sums, never a mean of means.
+        On other batches of the same shapes where they are given."""
+        sums = [self._sums(batch) for batch in (self._batches if batches is None else batches)]
         loss, count, correct, _ = (sum(float(part) for part in parts) for parts in zip(*sums, strict=True))
         return {
             "loss": loss / count,

@@ -16,6 +16,7 @@ _MOST = 2**53
 _HIGHEST = 1e300
 _KEYS = frozenset({"run", "position", "files", "validation_loss"})
 _COUNTS = ("global_step", "next_row", "tokens_seen", "rows_left_out", "num_returns")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"variables\.[A-Za-z0-9.-]+")
 
 
@@ -60,6 +61,7 @@ def _problem_of(fields: Mapping[str, object]) -> str | None:
         *_COUNTS,
         "used_seconds",
         "watch",
+        "heads",
     }:
         return f"position must say where the run stands, it holds {list(position) if isinstance(position, dict) else position!r:.80}"
     for name in _COUNTS:
@@ -75,7 +77,18 @@ def _problem_of(fields: Mapping[str, object]) -> str | None:
         or not all(_FILE.fullmatch(name) and _is_count(size) and size > 0 for name, size in files.items())
     ):
         return "files must be the checkpoint's own, with their sizes"
-    return _problem_of_watch(position["watch"])
+    return _problem_of_heads(position.get("heads", [])) or _problem_of_watch(position["watch"])
+
+
+def _problem_of_heads(heads: object) -> str | None:
+    if not isinstance(heads, list):
+        return "heads must be a list"
+    for head in heads:
+        if not isinstance(head, list) or len(head) != 4 or not all(map(_is_count, head[:3])):
+            return f"a head must be (step, row, number, sha256), it is {head!r:.80}"
+        if not isinstance(head[3], str) or not _SHA256.fullmatch(head[3]):
+            return f"the sha256 of a head must be 64 hexadecimal digits, it is {head[3]!r:.80}"
+    return None
 
 
 def _problem_of_watch(watch: object) -> str | None:

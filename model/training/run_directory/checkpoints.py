@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,10 +22,19 @@ STATE_FILE, _VARIABLES = "state.json", "variables"
 _NAME = re.compile(r"step-(\d{8})")
 
 
+class Head(NamedTuple):
+    """A head of a stream that a run adopted: at which step and row of the run, and which fragment it is."""
+
+    step: int
+    row: int
+    number: int
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Position:
     """Where a run stands: steps done, row number over all epochs, real tokens seen, rows left out when it went back and
-    how often it did, hours it took (in seconds), and what is watched of the loss."""
+    how often it did, hours it took (in seconds), what is watched of the loss, and the heads of the stream that it follows."""
 
     global_step: int = 0
     next_row: int = 0
@@ -34,6 +43,7 @@ class Position:
     num_returns: int = 0
     used_seconds: float = 0.0
     watch: Watch = field(default_factory=Watch)
+    heads: tuple[Head, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,8 @@ class Saved:
     @property
     def position(self) -> Position:
         fields = dict(self.state["position"])
-        return Position(**{**fields, "watch": Watch.from_json(fields["watch"])})
+        heads = tuple(Head(*head) for head in fields.get("heads", ()))
+        return Position(**{**fields, "watch": Watch.from_json(fields["watch"]), "heads": heads})
 
 
 class DamagedCheckpointError(ValueError):

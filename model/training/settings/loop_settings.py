@@ -33,7 +33,7 @@ TRACKERS = tuple(
 )
 # What the teacher is decides the course of a run, not where it lies.
 TEACHER = "distill.teacher"
-SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle")
+SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle", "constant")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class OptimizerSettings:
     norm that gradients are clipped to.
     schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
     line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
-    1 - square root (warmup_stable_decay). one_cycle has its own rise. module:function is a schedule of one's own. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
+    1 - square root (warmup_stable_decay). one_cycle has its own rise. constant stays at the peak, for runs without an end to go by. module:function is a schedule of one's own. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
     decay_power: of the polynomial. ema_decay: keeps a running average of the weights, to which each update adds 1 - ema_decay of
     the new ones (more at first: with n updates behind it keeps at most n / (n + 9)); evaluations, the preset and whoever
     loads a checkpoint have the average then, training goes on from the weights themselves. None: no average.
@@ -262,7 +262,8 @@ class LoopSettings:
     """What the loop of a run and its step go by, whatever is trained: what the settings of all kinds of runs come to.
 
     steps: the last one; hours: what the run may take if not None, counted over all its starts. steps_per_loop: steps
-    between two looks of the controller at the device; evaluate_every_steps: between two evaluations.
+    between two looks of the controller at the device; evaluate_every_steps: between two evaluations. is_endless: the learning
+    rate has no end to go by, it rises and stays.
     """
 
     steps: int
@@ -275,6 +276,7 @@ class LoopSettings:
     divergence: DivergenceSettings
     log: LogSettings
     hours: float | None = None
+    is_endless: bool = False
 
 
 def check_batches(global_batch_size: int, micro_batch_size: int | None, steps_per_loop: int) -> None:

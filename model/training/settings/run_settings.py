@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 
 from clozekit.model.reading.reader_settings import ReaderSettings
+from clozekit.model.training.settings import follow_settings
+from clozekit.model.training.settings.follow_settings import FollowSettings
 from clozekit.model.training.settings.loop_settings import (
     LENGTHS,
     MAX_STEPS,
@@ -339,11 +341,13 @@ class RunSettings:
     its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
     from them and does not look at it. seed: of weights, order, masks and
     dropout. objective: module:function for a loss of one's own; cross-entropy of the masked tokens if not given, which evaluations
-    measure always. distill: learns from a teacher too; nothing of it if not given. model, reader, masking, train, optimizer, checkpoint,
+    measure always. distill: learns from a teacher too; nothing of it if not given. follow: dataset is a stream that
+    `clozekit stream` makes, and the run takes its new windows as they come; nothing of it if not given. model, reader, masking, train, optimizer, checkpoint,
     evaluate, divergence, cluster, log: groups of settings.
 
     Raises:
-        InputError: for a seed that is not from 0 to 2**32 - 1, or a loss of one's own beside a teacher.
+        InputError: for a seed that is not from 0 to 2**32 - 1, a loss of one's own beside a teacher, or a stream that is followed
+            with a length or a learning rate that goes by an end.
 
     Example:
 
@@ -362,6 +366,7 @@ class RunSettings:
     seed: int = 0
     objective: str | None = None
     distill: DistillSettings | None = None
+    follow: FollowSettings | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
     masking: MaskingSettings = field(default_factory=MaskingSettings)
@@ -376,10 +381,25 @@ class RunSettings:
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check_objective(self.objective, self.distill)
+        if self.follow is not None:
+            self._check_follow()
         if self.init_from is None:
             extends = self.model.extend_positions
             check("model.extend_positions is for the positions of init_from", extends is None, extends)
             object.__setattr__(self, "model", self.model.from_scratch())
+
+    def _check_follow(self) -> None:
+        rule = "a stream that is followed has no end that is known before: "
+        schedule, length, train = self.optimizer.schedule, self.train.length, self.train
+        check(f"{rule}optimizer.schedule must be constant", schedule == "constant", schedule)
+        check(
+            f"{rule}the most that is trained must be in steps or hours", length in ("steps", "hours"), f"train.{length}"
+        )
+        check(
+            "train.phases and train.batch_ramp are for datasets that are whole, not for follow",
+            not train.phases and train.batch_ramp is None,
+            "one of them",
+        )
 
     def to_yaml(self) -> str:
         """The settings as `load_config` reads them."""
@@ -398,6 +418,7 @@ class RunSettings:
             divergence=self.divergence,
             log=self.log,
             hours=self.train.hours,
+            is_endless=self.follow is not None,
         )
 
     def course(self) -> dict[str, Any]:
@@ -407,7 +428,7 @@ class RunSettings:
             key: value
             for key, value in flattened(dataclasses.asdict(self)).items()
             if key.split(".")[0] not in _NO_PART_OF_THE_COURSE
-            and key not in ("reader.on_damage", "reader.check_shards", TEACHER)
+            and key not in ("reader.on_damage", "reader.check_shards", TEACHER, *follow_settings.NO_PART_OF_THE_COURSE)
         }
 
 

@@ -1,0 +1,258 @@
+"""Following a stream: each new row once, old ones beside them, the same course however often the run is stopped."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from grammar import sentences
+from streams import begin, document, pane
+
+from clozekit.model.masking.masking_rule import MaskingRule
+from clozekit.model.reading.dataset_reader import mixed_batches
+from clozekit.model.training.controller import Run
+from clozekit.model.training.following.followed_stream import FollowedStream
+from clozekit.model.training.run_directory.checkpoints import Position
+from clozekit.model.training.run_directory.run_log import MEASURED
+from clozekit.model.training.settings.follow_settings import FollowSettings
+from clozekit.model.training.settings.loop_settings import OptimizerSettings
+from clozekit.model.training.settings.run_file import load_config
+from clozekit.model.training.settings.run_settings import RunSettings, TrainSettings
+from clozekit.model.training.watching.callbacks import Callback
+from clozekit.pipelines.dataset.chain import fragment_name, read_chain
+from clozekit.pipelines.streaming.commit_pane import Committer, freeze
+from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+
+BATCH = 8
+CONFIG = """\
+dataset: {stream}
+directory: {directory}
+model: {{num_layers: 1, num_heads: 2, hidden_dim: 16, intermediate_dim: 32, dropout: 0.1}}
+follow: {{replay: 0.25, warmup_steps: 4, rewarm_steps: 3, idle_seconds: 0, window_rows: 16}}
+train: {{steps: 400, global_batch_size: 8, xla: false, steps_per_loop: 5}}
+optimizer: {{learning_rate: 0.01, schedule: constant, final_rate: 0.5}}
+evaluate: {{every_steps: 10}}
+checkpoint: {{every_steps: 7}}
+"""
+
+
+def add_windows(directory: Path, tokenizer: BertTokenizer, windows: range) -> None:
+    stream = begin(directory, tokenizer)
+    stream.read_on()
+    for window in windows:
+        numbers = range(1000 * window, 1000 * window + 60)
+        documents = [document(number, " ".join(sentences(number, 4))) for number in numbers]
+        Committer(stream).commit(freeze(stream, pane(tokenizer, documents, window)).name)
+
+
+@pytest.fixture(scope="module")
+def stream(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("followed") / "stream"
+    add_windows(directory, tokenizer, range(3))
+    return directory
+
+
+def run_of(stream: Path, directory: Path, *changes: str, callbacks: tuple[Callback, ...] = ()) -> Run:
+    path = directory.with_suffix(".yaml")
+    path.write_text(CONFIG.format(stream=stream, directory=directory))
+    return Run(load_config(path, list(changes)), callbacks=callbacks)
+
+
+def entries(directory: Path, *kinds: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in MEASURED} for line in lines if line["kind"] in kinds]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run through the three heads, one after the other."""
+    directory = tmp_path_factory.mktemp("undisturbed") / "run"
+    run_of(stream, directory, "follow.heads=[0, 1, 2]").train()
+    return directory
+
+
+def rows_read(followed: FollowedStream, segment_batches: int, row: int, **share: int) -> list[tuple[int, ...]]:
+    """The rows of the batches of a segment, each by its ids."""
+    masking = MaskingRule(mask_token_id=4, vocabulary_size=200, special_token_ids=(0, 1, 2, 3, 4))
+    batches = mixed_batches(followed.directory, followed.sources(0, row), masking, **share)
+    found = []
+    for batch in batches.take(segment_batches):
+        ids = batch["token_ids"].numpy().copy()
+        for line in range(len(ids)):
+            used = batch["mask_weights"][line].numpy() > 0
+            ids[line, batch["mask_positions"][line].numpy()[used]] = batch["mask_ids"][line].numpy()[used]
+        found += [tuple(line) for line in ids.tolist()]
+    return found
+
+
+def test_every_new_row_is_read_once_and_old_ones_beside_it(stream: Path) -> None:
+    followed = FollowedStream(str(stream), FollowSettings(replay=0.25), BATCH)
+    first = followed.adopt(0, 0, 0)
+    assert (first.old_rows, first.num_batches) == (0, -(-first.num_new_rows // BATCH))
+    read = rows_read(followed, first.num_batches, 0)
+    assert len(set(read)) == first.num_new_rows
+    old = set(read)
+    second = followed.adopt(1, first.num_batches, first.num_batches * BATCH)
+    assert second.old_rows == 2
+    read = rows_read(followed, second.num_batches, second.head.row)
+    batches = [read[start : start + BATCH] for start in range(0, len(read), BATCH)]
+    assert all(set(batch[-2:]) <= old and not set(batch[:-2]) & old for batch in batches)
+    assert len({row for batch in batches for row in batch[:-2]}) == second.num_new_rows
+    # From the middle on it is the rest, and two workers have a half each.
+    middle = second.head.row + 3 * BATCH
+    assert rows_read(followed, 2, middle) == read[3 * BATCH : 5 * BATCH]
+    halves = [rows_read(followed, 1, middle, worker_index=index, num_workers=2) for index in range(2)]
+    assert [*halves[0], *halves[1]] == batches[3]
+    third = followed.adopt(2, 0, 0)
+    assert [fragment.number for fragment in third.old] == [0, 1]
+    assert FollowedStream(str(stream), FollowSettings(last_windows=1), BATCH)._replayed(third.old) == third.old[1:]
+
+
+def test_no_two_rows_have_the_same_masks_nor_one_row_when_it_comes_again(stream: Path) -> None:
+    masking = MaskingRule(mask_token_id=4, vocabulary_size=200, special_token_ids=(0, 1, 2, 3, 4))
+
+    def masks() -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+        batches = mixed_batches(followed.directory, followed.sources(0, segment.head.row), masking)
+        for batch in batches.take(segment.num_batches):
+            for line in range(BATCH):
+                positions = tuple(batch["mask_positions"][line].numpy().tolist())
+                ids = batch["token_ids"][line].numpy().copy()
+                used = batch["mask_weights"][line].numpy() > 0
+                ids[batch["mask_positions"][line].numpy()[used]] = batch["mask_ids"][line].numpy()[used]
+                yield tuple(ids.tolist()), positions
+
+    followed = FollowedStream(str(stream), FollowSettings(replay=0.5), BATCH)
+    seen: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+    times: dict[tuple[int, ...], int] = {}
+    for number in range(3):
+        segment = followed.adopt(number, 0, 0)
+        for row, positions in masks():
+            seen.setdefault(row, set()).add(positions)
+            times[row] = times.get(row, 0) + 1
+    again = [row for row in seen if times[row] > 1]
+    assert len(again) > 20
+    # Of 30 positions 9 are chosen; the same ones twice are one in millions. A batch that is filled up has a row's mask twice.
+    assert np.mean([len(seen[row]) == times[row] for row in again]) > 0.9
+    assert len({next(iter(masks_of)) for masks_of in seen.values()}) > 0.95 * len(seen)
+
+
+def test_a_run_goes_through_the_heads_and_measures_each_before_it_trains_on_it(undisturbed: Path, stream: Path) -> None:
+    windows = entries(undisturbed, "window")
+    fragments = list(read_chain(str(stream)))
+    assert [entry["fragment"] for entry in windows] == [0, 1, 2]
+    assert [entry["new_rows"] for entry in windows] == [fragment.rows("train") for fragment in fragments]
+    assert [entry["window_start"] for entry in windows] == [0, 600, 1200]
+    assert windows[0]["loss"] > windows[1]["loss"] > windows[2]["loss"]
+    steps = [entry["step"] for entry in windows]
+    new = [BATCH, BATCH - 2, BATCH - 2]
+    expected = np.cumsum(
+        [0, *(-(-fragment.rows("train") // size) for fragment, size in zip(fragments, new, strict=True))]
+    )
+    assert steps == expected[:3].tolist()
+    trained = entries(undisturbed, "train")
+    assert trained[-1]["step"] == expected[3]
+    # Up over four steps, and up again over three from half of the peak at each later head.
+    rates = {entry["step"]: entry["learning_rate"] for entry in trained}
+    assert rates[5] == pytest.approx(0.01)
+    assert min(rates.values()) >= 0.005
+    # What it is measured on is of the first head for good.
+    assert len({entry["num_predictions"] for entry in entries(undisturbed, "validation")}) == 1
+    assert entries(undisturbed, "validation")[-1]["step"] == expected[3]
+    assert (undisturbed / "preset" / "config.json").exists()
+
+
+def test_a_run_that_was_there_for_each_window_is_the_same_as_one_that_came_late(
+    undisturbed: Path, tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    """The stream grows while the run waits, and the run starts anew for each window."""
+    for window in range(3):
+        add_windows(tmp_path / "stream", tokenizer, range(window, window + 1))
+        run_of(tmp_path / "stream", tmp_path / "run").train()
+    for kind in ("window", "train"):
+        assert entries(tmp_path / "run", kind) == entries(undisturbed, kind)
+
+
+class StopsAt(Callback):
+    def __init__(self, steps: list[int]) -> None:
+        self.steps = steps
+
+    def on_log(self, run: Any, step: int, values: Any) -> None:
+        if self.steps and step >= self.steps[0]:
+            self.steps.pop(0)
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_is_cut_off_anywhere_goes_the_same_way(undisturbed: Path, stream: Path, tmp_path: Path) -> None:
+    last = entries(undisturbed, "train")[-1]["step"]
+    heads = [entry["step"] for entry in entries(undisturbed, "window")]
+    # At a head, right behind one, and inside of a segment.
+    stops = [heads[1], heads[2] + 1, last - 3]
+    cuts = 0
+    while True:
+        try:
+            run_of(stream, tmp_path / "run", "follow.heads=[0, 1, 2]", callbacks=(StopsAt(stops),)).train()
+            break
+        except KeyboardInterrupt:
+            cuts += 1
+    assert cuts == 3
+    for kind in ("window", "train", "validation"):
+        assert entries(tmp_path / "run", kind) == entries(undisturbed, kind)
+
+
+class SimpleRun:
+    """What `batches_left` looks at."""
+
+    def __init__(self, stream: Path) -> None:
+        self.config = RunSettings(
+            str(stream),
+            "run",
+            follow=FollowSettings(),
+            train=TrainSettings(steps=10, global_batch_size=BATCH),
+            optimizer=OptimizerSettings(schedule="constant"),
+        )
+        self.followed = FollowedStream(str(stream), FollowSettings(), BATCH)
+        self.head = self.followed.adopt(0, 0, 0).head
+
+
+def test_what_is_left_of_a_segment_goes_by_rows_not_by_steps(stream: Path) -> None:
+    """A run that went back to an earlier step reads on where it was, with the heads that it had adopted."""
+    run = SimpleRun(stream)
+    position = Position(global_step=3, next_row=5 * BATCH, heads=(run.head,))
+    segment = run.followed.segment
+    assert segment is not None
+    assert Run.batches_left(run, position) == segment.num_batches - 5  # type: ignore[arg-type]
+
+
+def test_another_stream_is_not_gone_on_with(
+    stream: Path, undisturbed: Path, tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    add_windows(tmp_path / "other", tokenizer, range(1, 4))
+    with pytest.raises(InputError, match="goes on only with the stream that it followed, of .* it has read fragment 0"):
+        run_of(tmp_path / "other", tmp_path / "run", "follow.heads=[0, 1, 2]").train()
+    shutil.copytree(stream, tmp_path / "damaged")
+    (tmp_path / "damaged" / fragment_name(1)).unlink()
+    with pytest.raises(InputError, match=r"00000001\.json there is none"):
+        run_of(tmp_path / "damaged", tmp_path / "fresh", "follow.heads=[0, 2]").train()
+
+
+@pytest.mark.parametrize(
+    "changes, rule",
+    [
+        (["optimizer.schedule=linear"], "optimizer.schedule must be constant, got 'linear'"),
+        (
+            ["train.steps=null", "train.tokens=1000"],
+            "the most that is trained must be in steps or hours, got 'train.tokens'",
+        ),
+        (["follow.replay=1"], "follow.replay must be at least 0 and below 1"),
+        (["follow.heads=[2, 1]"], "each above the one before"),
+        (["follow=null"], "is a stream, which grows; follow it"),
+    ],
+)
+def test_what_has_no_end_is_not_given_one(stream: Path, tmp_path: Path, changes: list[str], rule: str) -> None:
+    with pytest.raises(InputError, match=rule):
+        run_of(stream, tmp_path / "run", *changes)
