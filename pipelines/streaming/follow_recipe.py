@@ -43,11 +43,11 @@ def follow(
 
         >>> from clozekit.pipelines.settings.stream_recipe import make_stream_recipe
         >>> from clozekit.pipelines.streaming.follow_recipe import follow
-        >>> fields = {"tokenizer": "tiny/tokenizer", "output": "tiny/followed", "read": {"inputs": ["tiny/corpus"]}}
+        >>> fields = {"tokenizer": "tiny/tokenizer", "output": "tiny/followed", "read": {"inputs": ["tiny/corpus.txt"]}}
         >>> fields |= {"rows": {"sequence_length": 16}, "stream": {"until_idle": True, "settle_seconds": 0}}
         >>> progress = follow(make_stream_recipe(fields, "the example"))
         >>> progress.documents_read, len(progress.fragments)
-        (3, 1)
+        (1, 1)
     """
     tokenizer = load_tokenizer(recipe.tokenizer)
     # What it refuses is refused before anything is written.

@@ -30,6 +30,7 @@ TOKENIZERS = {
 }
 PIPELINES = {
     "count_words": "count_corpus_words",
+    "dataset.chain": "Fragment Genesis read_chain read_genesis",
     "dataset.describe": "describe_manifest rows_of sample_rows",
     "dataset.manifest": "Manifest ShardInfo SplitInfo TokenizerInfo read_manifest",
     "dataset.records": "records_to_rows rows_to_records",
@@ -37,6 +38,9 @@ PIPELINES = {
     "export": "export_dataset",
     "prepare": "prepare prepare_lengths",
     "select_documents": "SelectDocuments",
+    "streaming.compact": "compact",
+    "streaming.follow_recipe": "follow",
+    "streaming.verify_stream": "VerifiedStream repair_stream verify_stream",
     "verify": "Problem Verified verify_dataset",
     "vocabulary": "describe_report learn make_vocabulary",
 }
@@ -61,6 +65,7 @@ SETTINGS = {
     "model.training.settings.evaluate_settings": "EvaluatePresetSettings",
     "model.training.settings.finetune_settings": "DataSettings EmbeddingSettings FinetuneCheckpointSettings FinetuneDivergenceSettings"
     " FinetuneEvaluateSettings FinetuneOptimizerSettings FinetuneSettings FinetuneTrainSettings",
+    "model.training.settings.follow_settings": "FollowSettings",
     "model.training.settings.loop_settings": "CheckpointSettings ClusterSettings DivergenceSettings LogSettings"
     " OptimizerSettings",
     "model.training.settings.run_settings": "BatchRampSettings EvaluateSettings MaskingSettings ModelSettings PhaseSettings"
@@ -68,6 +73,8 @@ SETTINGS = {
     "pipelines.settings.corpus_settings": "CleanSettings CorpusSettings DecontaminateSettings DeduplicateSettings"
     " FilterSettings",
     "pipelines.settings.prepare_settings": "PrepareSettings ReadSettings Source",
+    "pipelines.settings.compact_settings": "CompactSettings",
+    "pipelines.settings.stream_settings": "WatchSettings WindowSettings",
     "pipelines.settings.vocabulary_settings": "VocabularySettings",
 }
 # What docs/extending.md asks for.
@@ -94,6 +101,7 @@ FROM_PAPERS = {
     *("MaskedLM", "MaskedLMPreprocessor", "WordPieceTokenizer", "BytePairTokenizer", "SentencePieceTokenizer"),
     *("adamw.change", "lamb.change", "learning_rate", "MaskingSettings"),
     *("EmbeddingSettings", "FinetuneSettings", "DecontaminateSettings", "FilterSettings", "PrepareSettings"),
+    *("FollowSettings", "WindowSettings"),
 }
 
 

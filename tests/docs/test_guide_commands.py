@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from documents import GUIDES, Block, blocks, commands, guide_commands
+from guide_desk import QUICKER
 from long_variants import FULL
 from run_commands import run_command
 
@@ -14,6 +15,7 @@ from clozekit.deploy.submit.platforms import PLATFORMS
 from clozekit.model.training.settings.finetune_settings import load_finetune_config
 from clozekit.model.training.settings.run_file import load_config
 from clozekit.pipelines.settings.recipe import load_recipe
+from clozekit.pipelines.settings.stream_recipe import load_stream_recipe
 
 COMMANDS = guide_commands()
 DATAFLOW_KEYS = ("image", "project", "region", "dataflow.temp_location")
@@ -24,7 +26,7 @@ def test_the_guides_show_every_verb() -> None:
     shown = {words[0] for _, words in COMMANDS}
     assert shown >= {
         *("vocab", "prepare", "inspect", "verify", "export", "train", "evaluate", "finetune", "predict", "fill"),
-        *("convert", "publish", "submit", "doctor", "costs", "recipes"),
+        *("convert", "publish", "submit", "doctor", "costs", "recipes", "stream", "compact"),
     }
 
 
@@ -50,6 +52,8 @@ def test_every_block_of_settings_is_accepted(block: Block, tmp_path: Path) -> No
         load_config(path)
     elif kind == "# job.yaml":
         load_job(path)
+    elif kind == "# stream.yaml":
+        load_stream_recipe(str(path), [])
     else:
         assert kind == "# recipe.yaml"
         load_recipe(str(path), [], {})
@@ -74,6 +78,33 @@ def test_commands_that_only_look_are_run(place: str, desk: Path) -> None:
     with contextlib.chdir(desk):
         for words in looking:
             assert run_command(words).strip()
+
+
+def test_the_streaming_guide_runs(desk: Path) -> None:
+    """Until there is nothing more to read; what it shows is then looked at, compacted and followed."""
+    recipe, config = blocks("docs/streaming.md", "yaml")
+    followed = [
+        "stream.until_idle=true",
+        "stream.settle_seconds=0",
+        "stream.poll_seconds=0.05",
+        "tokenizer=dataset/tokenizer",
+    ]
+    quicker = [*QUICKER, "train.hours=null", "train.steps=3", "train.global_batch_size=4", "follow.idle_seconds=0"]
+    with contextlib.chdir(desk):
+        Path("stream.yaml").write_text(recipe.text, encoding="utf-8")
+        Path("follow.yaml").write_text(config.text.replace("directory: run", "directory: followed"), encoding="utf-8")
+        Path("incoming").mkdir()
+        lines = [f"line number {number} of a text that keeps growing, and some more words" for number in range(200)]
+        Path("incoming/lines.txt").write_text("\n".join(lines), encoding="utf-8")
+        for _, words in guide_commands("docs/streaming.md"):
+            verb, *rest = words
+            if verb == "stream" and rest == ["stream.yaml"]:
+                assert "200 documents" in run_command([*words, *followed])
+            elif verb == "train":
+                settings = [one for one in quicker if not one.startswith("train.steps=2")]
+                assert "loss" in run_command(["train", "follow.yaml", *settings])
+            elif "--since" not in words:
+                assert run_command(words).strip()
 
 
 def test_what_would_be_published_is_shown(desk: Path) -> None:

@@ -1,7 +1,8 @@
-"""`python crash_commits.py FOLDER STEP`: a stream whose committer is killed (-9) before and after each of its durable operations.
+"""`python crash_commits.py FOLDER FIRST STEP`: a stream whose committer is killed (-9) around each of its durable operations.
 
 Forks a child for each moment from a process that has only imported what they need. After each kill everything is delivered
-again, in other panes, by a child that is left alone. Prints a line of JSON for each moment; STEP: every how manieth is tried.
+again, in other panes, by a child that is left alone. Prints a line of JSON for each moment, before and after an operation;
+FIRST: number of the first operation; STEP: every how manieth is tried.
 """
 
 import json
@@ -100,9 +101,9 @@ def again(directory: str, tokenizer: Tokenizer, moment: int, after: bool) -> Non
 
 
 def main() -> None:
-    folder, step = Path(sys.argv[1]), int(sys.argv[2])
+    folder, moment, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     tokenizer = load_tokenizer(str(folder / "tokenizer"))
-    moment, is_over = 1, False
+    is_over = False
     while not is_over:
         for after in (False, True):
             directory = str(folder / f"{moment}-{after}")
