@@ -30,6 +30,7 @@ from clozekit.pipelines.settings.corpus_settings import (
     FilterSettings,
 )
 from clozekit.pipelines.settings.prepare_settings import ReadSettings, RowSettings, Source
+from clozekit.pipelines.settings.stream_settings import WatchSettings, WindowSettings
 from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 
@@ -194,6 +195,17 @@ def configuration_reference() -> str:
         "| tag | measures |",
         "|---|---|",
         *(f"| `{name}` | {cell(meaning)} |" for name, meaning in TAGS.items()),
+        "",
+        "## The recipe of stream",
+        "",
+        "The file of `clozekit stream RECIPE.YAML`: the keys and sections of a recipe of `prepare` but `sources`, with one",
+        "`rows.sequence_length`, and the section `stream`. What stays as it is for the life of a stream:",
+        "",
+        *_one_class(WindowSettings, "stream."),
+        "",
+        "What may be another one each time:",
+        "",
+        *_one_class(WatchSettings, "stream."),
         "",
         "## The vocabulary",
         "",

@@ -42,10 +42,10 @@ class Genesis:
 
     Example:
 
-        >>> from clozekit.pipelines.dataset.chain import read_genesis
+        >>> from clozekit.pipelines.dataset.chain import Genesis, read_genesis
         >>> genesis = read_genesis("tiny/stream")
-        >>> genesis.window_seconds, genesis.sequence_length, genesis.tokenizer.class_name
-        (600, 16, 'BertTokenizer')
+        >>> isinstance(genesis, Genesis), genesis.window_seconds, genesis.tokenizer.class_name
+        (True, 600, 'BertTokenizer')
     """
 
     window_seconds: int
@@ -57,6 +57,7 @@ class Genesis:
     schema_version: int = CHAIN_VERSION
 
     def to_json(self) -> bytes:
+        """Its file, the same bytes always."""
         return _to_json(dataclasses.asdict(self))
 
     @property
@@ -102,10 +103,10 @@ class Fragment:
 
     Example:
 
-        >>> from clozekit.pipelines.dataset.chain import read_chain
+        >>> from clozekit.pipelines.dataset.chain import Fragment, read_chain
         >>> first = next(read_chain("tiny/stream"))
-        >>> first.number, first.timing, first.rows("train")
-        (0, 'on_time', 28)
+        >>> isinstance(first, Fragment), first.number, first.timing, first.rows("train")
+        (True, 0, 'on_time', 28)
     """
 
     number: int
@@ -124,9 +125,11 @@ class Fragment:
     schema_version: int = CHAIN_VERSION
 
     def rows(self, split: str) -> int:
+        """Rows of a split, 0 where it has none."""
         return self.splits[split].rows if split in self.splits else 0
 
     def to_json(self) -> bytes:
+        """Its file, the same bytes always."""
         return _to_json(dataclasses.asdict(self))
 
     @property
@@ -143,6 +146,7 @@ class Fragment:
             yield self.side[folder]
 
     def shards(self) -> Iterator[ShardInfo]:
+        """The shards of all splits."""
         for split in self.splits.values():
             yield from split.shards
 
@@ -223,6 +227,9 @@ def read_genesis(directory: str) -> Genesis:
     Args:
         directory: a local path or any fsspec URL such as gs://.
 
+    Returns:
+        The genesis, checked against its own hash.
+
     Raises:
         InputError: when there is none, or its file is damaged or of another version.
 
@@ -273,6 +280,9 @@ def read_chain(directory: str) -> Iterator[Fragment]:
 
     Args:
         directory: a local path or any fsspec URL such as gs://.
+
+    Returns:
+        An iterator over the fragments, from number 0 on.
 
     Raises:
         InputError: naming the first fragment that is missing, damaged, or does not follow the one before.

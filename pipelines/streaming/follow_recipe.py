@@ -34,7 +34,7 @@ def follow(
         sleep: waits so many seconds, or shorter when the stream is to stop.
 
     Returns:
-        What was done.
+        What was read and committed.
 
     Raises:
         InputError: for settings that break a rule, a stream of other settings, and one that is damaged.

@@ -52,6 +52,9 @@ def verify_stream(directory: str) -> VerifiedStream:
     Args:
         directory: a local path or any fsspec URL.
 
+    Returns:
+        What was checked, with a `Problem` for each thing that is wrong.
+
     Raises:
         InputError: when it holds no stream, or its chain itself is damaged: which fragment, and how.
 
@@ -157,10 +160,13 @@ def make_again(stream: Stream, write: Callable[[str, bytes], None]) -> None:
 
 
 def repair_stream(directory: str) -> list[str]:
-    """Writes the files of a chain that are missing or damaged anew, from its frozen panes; gives their names.
+    """Writes the files of a chain that are missing or damaged anew, from its frozen panes.
 
     Args:
         directory: a local path or a gs:// URL.
+
+    Returns:
+        The names of the files that were written.
 
     Raises:
         InputError: when the chain itself or a frozen pane is damaged: those can't be made again.

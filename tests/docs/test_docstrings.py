@@ -101,7 +101,7 @@ FROM_PAPERS = {
     *("MaskedLM", "MaskedLMPreprocessor", "WordPieceTokenizer", "BytePairTokenizer", "SentencePieceTokenizer"),
     *("adamw.change", "lamb.change", "learning_rate", "MaskingSettings"),
     *("EmbeddingSettings", "FinetuneSettings", "DecontaminateSettings", "FilterSettings", "PrepareSettings"),
-    *("FollowSettings", "WindowSettings"),
+    "FollowSettings",
 }
 
 
