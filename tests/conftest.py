@@ -14,6 +14,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import contextlib
+import gc
 import inspect
 import json
 import multiprocessing.util
@@ -169,6 +170,9 @@ def pytest_testnodedown(node: object, error: object | None) -> None:
         )
 
 
+# The file for whose tests the objects before were frozen.
+FROZEN_FOR = pytest.StashKey[Path]()
+
 # What takes seconds: processes, pipelines on Beam, whole runs, commands on models.
 SLOW_NAMES = {
     "subprocess",
@@ -231,6 +235,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if item.name.startswith("test_fuzz")]
         processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
         os.environ["CLOZEKIT_FUZZ_EACH_SECONDS"] = str(FUZZ_SECONDS * processes / max(1, len(items)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Takes what the libraries and the files before have left out of Python's search for garbage: of TensorFlow alone a million
+    objects, which take most of a second, and Keras searches once for every weight that it quantizes."""
+    if item.config.stash.get(FROZEN_FOR, None) != item.path:
+        item.config.stash[FROZEN_FOR] = item.path
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
