@@ -152,11 +152,14 @@ FUZZ_SECONDS = float(os.environ.get("CLOZEKIT_FUZZ_SECONDS", "0"))
 # Files of few long tests, which would keep one process busy at the end while the other has nothing left.
 LONG_FILES = (
     "test_kills.py",
+    "test_screens.py",
     "test_courses.py",
     "test_slurm_jobs.py",
     "test_google_storage.py",
     "test_replicas.py",
     "test_run.py",
+    "test_engines.py",
+    "test_type_checking.py",
     "test_keras_hub_preprocessors_parity.py",
 )
 
