@@ -268,6 +268,7 @@ def test_a_build_of_several_lengths_is_done_again_over_its_own(given: Path, tmp_
 SMALL = "num_layers: 1, num_heads: 2, hidden_dim: 8, intermediate_dim: 16"
 
 
+@pytest.mark.slow
 def test_the_demo_replaces_only_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
