@@ -14,6 +14,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import contextlib
+import gc
 import inspect
 import json
 import multiprocessing.util
@@ -143,11 +144,14 @@ FUZZ_SECONDS = float(os.environ.get("CLOZEKIT_FUZZ_SECONDS", "0"))
 # Files of few long tests, which would keep one process busy at the end while the other has nothing left.
 LONG_FILES = (
     "test_kills.py",
+    "test_screens.py",
     "test_courses.py",
     "test_slurm_jobs.py",
     "test_google_storage.py",
     "test_replicas.py",
     "test_run.py",
+    "test_engines.py",
+    "test_type_checking.py",
     "test_keras_hub_preprocessors_parity.py",
 )
 
@@ -160,6 +164,9 @@ def pytest_testnodedown(node: object, error: object | None) -> None:
             f"a process of the tests ended in the middle of one (the last lines above say where): {error}", returncode=1
         )
 
+
+# The file for whose tests the objects before were frozen.
+FROZEN_FOR = pytest.StashKey[Path]()
 
 # What takes seconds: processes, pipelines on Beam, whole runs, commands on models.
 SLOW_NAMES = {
@@ -223,6 +230,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if item.name.startswith("test_fuzz")]
         processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
         os.environ["CLOZEKIT_FUZZ_EACH_SECONDS"] = str(FUZZ_SECONDS * processes / max(1, len(items)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Takes what the libraries and the files before have left out of Python's search for garbage: of TensorFlow alone a million
+    objects, which take most of a second, and Keras searches once for every weight that it quantizes."""
+    if item.config.stash.get(FROZEN_FOR, None) != item.path:
+        item.config.stash[FROZEN_FOR] = item.path
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

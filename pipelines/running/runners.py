@@ -12,6 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import create_runner
 
+from clozekit.pipelines.running.view_options import ViewOptions
 from clozekit.pipelines.storage.locks import scratch_folder
 from clozekit.tokenizers.common.errors import InputError
 
@@ -61,7 +62,7 @@ def runner_options(runner: str, num_workers: int, beam_arguments: Sequence[str])
         create_runner(runner)
     except (ValueError, ImportError, AttributeError) as error:
         raise InputError(f"--runner must name a runner that Beam knows, got {runner!r} ({error})") from error
-    return PipelineOptions(arguments)
+    return ViewOptions(arguments)
 
 
 def _check_known(beam_arguments: Sequence[str]) -> None:

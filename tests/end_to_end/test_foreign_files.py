@@ -19,7 +19,7 @@ from long_variants import FULL
 from processes import ran
 
 from clozekit.deploy.cli.main import main
-from clozekit.deploy.demo import demo_corpus
+from clozekit.deploy.demo import demo_corpus, run_demo
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.storage.owned_files import OWNED_FILE, list_files, read_owned
 
@@ -265,10 +265,17 @@ def test_a_build_of_several_lengths_is_done_again_over_its_own(given: Path, tmp_
     assert {name: content for name, content in contents(out).items() if name.endswith(".tfrecord")} == before
 
 
+SMALL = "num_layers: 1, num_heads: 2, hidden_dim: 8, intermediate_dim: 16"
+
+
+@pytest.mark.slow
 def test_the_demo_replaces_only_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo_corpus, "gather_documents", few_documents)
+    # A smaller model, not compiled; test_text_to_preset.py runs the demo's own.
+    smaller = run_demo.CONFIG.replace("num_layers: 2, num_heads: 4, hidden_dim: 128, intermediate_dim: 512", SMALL)
+    monkeypatch.setattr(run_demo, "CONFIG", smaller.replace("steps_per_loop: 50", "steps_per_loop: 50, xla: false"))
     out = tmp_path / "demo"
     planted = plant(tmp_path, ["demo/report.html", "demo/notes.txt"])
     arguments = ["demo", "--directory", str(out), "--steps", "2"]
@@ -279,6 +286,7 @@ def test_the_demo_replaces_only_its_own(
     (out / "report.html").unlink()
     del planted["demo/report.html"]
     assert main(arguments) == 0
+    assert "hidden_dim: 8" in (out / "run/config.yaml").read_text(encoding="utf-8")
     # Another course: the run begins anew, and what lies in its folder stays.
     planted |= plant(
         tmp_path, ["demo/run/notes.txt", "demo/run/checkpoints/step-00000002/mine", "demo/run/plots/loss.png"]

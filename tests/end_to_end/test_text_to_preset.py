@@ -81,6 +81,7 @@ def test_raw_text_becomes_a_preset_that_predicts(
     assert "validation loss" in text
 
 
+@pytest.mark.slow
 def test_the_demo_runs_and_runs_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,7 @@ def cases(
         yield dice, one[1], preset, dice.choice(files_of(preset, is_weights))
 
 
+@pytest.mark.slow
 def test_fuzz_settings_of_presets(
     presets: dict[tuple[str, str, str], Path], tmp_path: Path, bounded_memory: None
 ) -> None:

@@ -22,13 +22,14 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def _run(arguments: tuple[str, ...], environment: dict[str, str], directory: str, output: str) -> None:
+def _run(arguments: tuple[str, ...], environment: dict[str, str], directory: str, output: str, errors: str) -> None:
     """What `python ARGUMENTS` does, in this process."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
-    with Path(output).open("wb") as stream:
-        for descriptor in (1, 2):
+    for descriptor, path in ((1, output), (2, errors)):
+        # Both may be one file, in which neither writes over the other.
+        with Path(path).open("ab") as stream:
             os.dup2(stream.fileno(), descriptor)
     try:
         if arguments[0] == "-m":
@@ -51,10 +52,12 @@ def _run(arguments: tuple[str, ...], environment: dict[str, str], directory: str
 
 
 class ForkedPython:
-    """`python ARGUMENTS` with the methods of subprocess.Popen that tests use; what it says goes to a file."""
+    """`python ARGUMENTS` with the methods of subprocess.Popen that tests use; what it says goes to a file, or to two."""
 
-    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str], output: Path) -> None:
-        job = (arguments, dict(environment), str(Path.cwd()), str(output))
+    def __init__(
+        self, arguments: tuple[str, ...], environment: Mapping[str, str], output: Path, errors: Path | None = None
+    ) -> None:
+        job = (arguments, dict(environment), str(Path.cwd()), str(output), str(errors or output))
         self._process = _CONTEXT.Process(target=_run, args=job)
         self._process.start()
         assert self._process.pid is not None

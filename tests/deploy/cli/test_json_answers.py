@@ -126,6 +126,7 @@ def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert mrpc["verb"] == "finetune" and "train" in mrpc["yaml"] and mrpc["head"]
 
 
+@pytest.mark.slow
 def test_vocab_prepare_and_export(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokenizer, out, padded = (str(tmp_path / name) for name in ("tokenizer", "out", "padded"))
     words = ["vocab", "--input", str(corpus), "--output", tokenizer, "--vocabulary-size", "100"]
@@ -164,6 +165,7 @@ def test_evaluate_and_convert(preset: str, tmp_path: Path, capsys: pytest.Captur
     assert converted["load_with"] == f'clozekit.model.BertMaskedLM.from_preset("{tmp_path / "out"}")'
 
 
+@pytest.mark.slow
 def test_train(dataset: tuple[str, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(

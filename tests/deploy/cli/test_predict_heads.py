@@ -56,6 +56,7 @@ def test_tags(presets: dict[str, str], capsys: pytest.CaptureFixture[str]) -> No
     assert "takes single texts, got --pairs" in refused(capsys, "predict", presets["tags"], "--pairs", "a", "b")
 
 
+@pytest.mark.slow
 def test_answers(presets: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     text = "the lazy dog jumped"
     (found,) = answers(capsys, "predict", presets["answers"], "--pairs", "the dog", text)
@@ -74,6 +75,7 @@ def test_answers(presets: dict[str, str], capsys: pytest.CaptureFixture[str]) ->
     )
 
 
+@pytest.mark.slow
 def test_vectors(presets: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     found = answers(capsys, "predict", presets["vectors"], "the quick dog", "a dog")
     expected = TextEmbedder.from_preset(presets["vectors"]).encode(["the quick dog", "a dog"])
@@ -82,6 +84,7 @@ def test_vectors(presets: dict[str, str], capsys: pytest.CaptureFixture[str]) ->
     assert text == "a dog" and list(map(float, numbers.split())) == found[1]["vector"]
 
 
+@pytest.mark.slow
 def test_several_labels_and_numbers(presets: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = answers(capsys, "predict", presets["labels"], "a dog")
     assert found["labels"] == [name for name, share in found["probabilities"].items() if share > 0.5]
@@ -91,6 +94,7 @@ def test_several_labels_and_numbers(presets: dict[str, str], capsys: pytest.Capt
     assert set(number["values"]) == {"a", "b", "c"}
 
 
+@pytest.mark.slow
 def test_an_empty_line_keeps_its_place(
     presets: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -102,6 +106,7 @@ def test_an_empty_line_keeps_its_place(
         assert found[1] == {"text": "", "label": None}
 
 
+@pytest.mark.slow
 def test_examples_are_measured(presets: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = tmp_path / "words.conll"
     words.write_text("the O\nquick B-A\n\na O\n", encoding="utf-8")

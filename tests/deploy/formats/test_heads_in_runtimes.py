@@ -15,8 +15,6 @@ from clozekit.deploy.cli.main import main
 from clozekit.deploy.convert import convert
 from clozekit.model import QuestionAnswerer, TextEmbedder, TokenClassifier
 
-pytestmark = pytest.mark.slow
-
 LABELS = ["O", "B-A", "I-A"]
 HEADS: dict[str, Any] = {
     "token classifier": lambda name, rows: TokenClassifier(small.backbone(name), 3, rows, labels=LABELS),
@@ -55,6 +53,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, np.ndarray], real: np
         np.testing.assert_allclose(array, value, atol=5e-6 * max(1.0, np.abs(value).max()), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head"), [*(("bert", head) for head in HEADS), ("roberta", "mean"), ("distil_bert", "token classifier")]
 )

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import small_families as small
+from forked_python import ForkedPython
 from google_front import Storage, files
 from stand_in_hubs import Hub, serve
 
@@ -25,16 +24,19 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def command(hub: Hub, home: Path, *words: str) -> tuple[int, str, str]:
-    """In a process of its own: the clients read their addresses when they are imported."""
+    """Exit status, standard output and standard error, in a process of its own: the clients, which no test has loaded in what
+    it is forked from, read their addresses when they are imported."""
     environment = {name: value for name, value in os.environ.items() if "TOKEN" not in name}
     environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home / "huggingface"), "HF_TOKEN": "a-token"}
     environment |= {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "KAGGLE_USERNAME": "ours", "KAGGLE_KEY": "a-key"}
     # Kaggle's client comes to the stand-in as to a proxy.
     environment |= {"HTTP_PROXY": hub.url, "http_proxy": hub.url, "NO_PROXY": "127.0.0.1"}
     environment["CLOZEKIT_CACHE"] = str(home / "cache")
-    line = [sys.executable, "-m", "clozekit.deploy.cli", *words]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout, done.stderr
+    said = [home / "output", home / "errors"]
+    for path in said:
+        path.write_bytes(b"")
+    status = ForkedPython(("-m", "clozekit.deploy.cli", *words), environment, *said).wait(timeout=300)
+    return status, said[0].read_text(encoding="utf-8"), said[1].read_text(encoding="utf-8")
 
 
 def test_a_model_goes_to_hugging_face_and_comes_back_from_there(preset: str, tmp_path: Path) -> None:

@@ -17,12 +17,14 @@ from clozekit.model.training.finetuning.finetune import FinetuneResult, Finetune
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
 from clozekit.tokenizers.common.errors import InputError
 
+CHANGES = ("data.test=test.tsv", "checkpoint.every_steps=15")
+
 
 @pytest.fixture(scope="module")
 def finished(
     start_preset: str, labelled: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[FinetuneRun, FinetuneResult]:
-    run = run_of(start_preset, labelled, tmp_path_factory.mktemp("finished"), "data.test=test.tsv")
+    run = run_of(start_preset, labelled, tmp_path_factory.mktemp("finished"), *CHANGES)
     return run, run.train()
 
 
@@ -59,7 +61,7 @@ from pathlib import Path
 sys.path.append(sys.argv[1])
 from finetune_runs import run_of
 from clozekit.model.training.training_loop import TrainingLoop
-run = run_of(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), "data.test=test.tsv", "checkpoint.every_steps=15")
+run = run_of(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), *sys.argv[6:])
 advance = TrainingLoop._advance
 
 def advance_until_told(loop):
@@ -75,18 +77,21 @@ run.train()
 
 @pytest.mark.parametrize("at_step", [15, 40] if FULL else [40])
 def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
-    at_step: int, start_preset: str, labelled: Path, tmp_path: Path
+    at_step: int,
+    finished: tuple[FinetuneRun, FinetuneResult],
+    start_preset: str,
+    labelled: Path,
+    tmp_path: Path,
 ) -> None:
     directory = tmp_path / "run"
-    with started("-c", KILLED, str(HELPERS), start_preset, str(labelled), str(directory), str(at_step)) as child:
+    arguments = (str(HELPERS), start_preset, str(labelled), str(directory), str(at_step), *CHANGES)
+    with started("-c", KILLED, *arguments) as child:
         wait_for_step(directory, at_step, child)
         child.kill()
-    changes = ("data.test=test.tsv", "checkpoint.every_steps=15")
-    result = run_of(start_preset, labelled, directory, *changes).train()
-    whole = tmp_path / "whole"
-    assert run_of(start_preset, labelled, whole, *changes).train() == result
-    assert curve(directory) == curve(whole)
-    a, b = (TextClassifier.from_preset(str(path / "preset")).get_weights() for path in (directory, whole))
+    whole, expected = finished
+    assert run_of(start_preset, labelled, directory, *CHANGES).train() == expected
+    assert curve(directory) == curve(Path(whole.directory))
+    a, b = (TextClassifier.from_preset(f"{path}/preset").get_weights() for path in (directory, whole.directory))
     assert all((x == y).all() for x, y in zip(a, b, strict=True))
 
 
