@@ -22,7 +22,7 @@ from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
-from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory, name_of
+from clozekit.model.training.run_directory.run_files import TRAIN, check_run_directory, name_of
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_length import describe_length, in_steps
@@ -32,6 +32,7 @@ from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun, callbacks_of
 from clozekit.model.training.watching.callbacks import Callback
+from clozekit.tokenizers.storage.run_paths import MODEL
 
 
 class Run(TrainingRun[dict[str, float]]):

@@ -142,6 +142,25 @@ def test_a_run_in_a_bucket_that_is_stopped_and_killed_is_as_if_never_stopped(
     assert all((a == b).all() for a, b in pairs)
 
 
+def test_a_run_in_a_bucket_and_its_checkpoints_are_models(
+    prepared: str, in_bucket: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the run of the test above."""
+    answers = {}
+    for name in ("preset", "", "latest", "best", "step-40", "checkpoints/latest", f"checkpoints/step-{STEPS:08d}"):
+        assert main(["fill", f"gs://ours/run/{name}", "the [MASK] sat .", "--json"]) == 0, name
+        answers[name] = json.loads(capsys.readouterr().out)
+    last = answers["preset"]
+    assert all(answers[name] == last for name in ("", "latest", "checkpoints/latest", f"checkpoints/step-{STEPS:08d}"))
+    assert answers["step-40"] != last
+    assert main(["fill", "gs://ours/run/step-41", "the [MASK] sat ."]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "a checkpoint must be whole, gs://ours/run/checkpoints/step-00000041 is not" in said
+    # Their tokenizer too, and nothing of the weights with it.
+    assert main(prepare_arguments(in_bucket[0], "gs://ours/run/latest", "gs://ours/of-run")) == 0
+    assert read_manifest("gs://ours/of-run").dataset_sha256 == read_manifest(prepared).dataset_sha256
+
+
 def shards_in(directory: str) -> set[str]:
     return {name.rsplit("/", 1)[1] for name in files().find(directory) if name.endswith(".tfrecord")}
 
