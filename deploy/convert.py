@@ -8,7 +8,7 @@ from typing import Any
 from clozekit.deploy.preset_formats import PRESET_FORMATS
 from clozekit.model.families.family_table import TASK_KINDS, family_of, task_class
 from clozekit.model.presets.huggingface_heads import HEADS
-from clozekit.model.presets.huggingface_preset import save_huggingface
+from clozekit.model.presets.huggingface_preset import save_huggingface, save_huggingface_backbone
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.mean_of_presets import mean_of_presets
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
@@ -45,21 +45,26 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         task, backbone, preprocessor = _load(source, more)
-        if task is None and to in ("huggingface", "saved_model"):
-            raise InputError(f"a preset must hold a model with a head for {to}, {source} has none")
         notes = keras_hub_differences(task, backbone) if to == "keras_hub" else []
         if to == "keras_hub" and task is not None and not task.is_of_keras_hub:
             notes.append(f"KerasHub loads the backbone and the tokenizer of this {type(task).__name__}, not its head")
         if to == "keras_hub":
             check_keras_hub_tokenizer(preprocessor.tokenizer)
-        if task is not None and to == "huggingface":
-            save_huggingface(task, target)
-            if not task.uses_pooler and hasattr(backbone, "pooled_dense") and not has_pooler(backbone):
+        if to == "huggingface":
+            if task is None:
+                save_huggingface_backbone(backbone, target, preprocessor)
+            else:
+                save_huggingface(task, target)
+            if (
+                not getattr(task, "uses_pooler", False)
+                and hasattr(backbone, "pooled_dense")
+                and not has_pooler(backbone)
+            ):
                 notes.append(
                     "its pooler was never trained and is left out: what is built on it begins with a fresh one"
                 )
-        elif task is not None and to == "saved_model":
-            notes += _write_saved_model(task, target)
+        elif to == "saved_model":
+            notes += _write_saved_model(task or backbone, preprocessor, target)
         elif to in ("onnx", "litert"):
             notes += _write_for_runtime(task or backbone, preprocessor, target, to)
         else:
@@ -122,15 +127,16 @@ def _is_close(name: str, ours: Any, theirs: Any) -> bool:
     return name == "attention_dropout" or max(ours, theirs) <= _SMALL_EPSILON
 
 
-def _write_saved_model(task: Any, target: str) -> list[str]:
+def _write_saved_model(part: Any, preprocessor: Any, target: str) -> list[str]:
     from clozekit.deploy.formats.saved_model import TEXTS_SIGNATURE, write_saved_model
 
     signatures: list[str] = []
-    write_whole_preset(target, lambda directory: signatures.extend(write_saved_model(task, directory)))
+    write_whole_preset(target, lambda directory: signatures.extend(write_saved_model(part, preprocessor, directory)))
     if TEXTS_SIGNATURE in signatures:
         return ["takes ids (serving_default) and strings (texts); import tensorflow_text before it is loaded"]
+    added = " with added tokens" if "added_tokens" in preprocessor.tokenizer.added_config() else ""
     return [
-        f"takes ids alone: the tokenizer of {family_of(task).name} runs outside of the graph; for raw strings in Python,"
+        f"takes ids alone: the tokenizer of {family_of(part).name}{added} runs outside of the graph; for raw strings in Python,"
         ' task.save("model.keras")'
     ]
 
@@ -148,6 +154,8 @@ def _write_for_runtime(part: Any, preprocessor: Any, target: str, to: str) -> li
 def _load_with(part: Any, target: str, to: str) -> str:
     name = type(part).__name__
     if to == "huggingface":
+        if part.kind == "backbone":
+            return f'transformers.AutoModel.from_pretrained("{target}")'
         if part.kind == "text_embedder":
             return f'sentence_transformers.SentenceTransformer("{target}")'
         return f'transformers.AutoModel{HEADS[part.kind].architectures[0]}.from_pretrained("{target}")'

@@ -67,14 +67,15 @@ ARROWS = {
     "model/training": "model/common model/families model/masking model/presets model/reading model/tasks"
     " model/training/cluster model/training/objectives model/training/optimizers"
     " model/training/run_directory model/training/settings model/training/watching pipelines/dataset tokenizers"
-    " tokenizers/families tokenizers/settings",
+    " tokenizers/families tokenizers/settings tokenizers/storage",
     "model/training/finetuning/examples": "model/preprocessing model/tasks model/training/objectives model/training/settings pipelines/text_files"
     " tokenizers/settings tokenizers/storage",
     # A kind of fine-tuning a file.
     "model/training/finetuning/kinds": "model/common model/preprocessing model/tasks model/training/finetuning/examples"
     " model/training/objectives model/training/settings",
     "model/training/finetuning": "model/training/finetuning/examples model/training/finetuning/kinds model/common model/preprocessing model/presets model/tasks model/training model/training/cluster"
-    " model/training/optimizers model/training/run_directory model/training/settings model/training/watching",
+    " model/training/optimizers model/training/run_directory model/training/settings model/training/watching"
+    " tokenizers/storage",
     "model/training/reports": "model/tasks model/training model/training/finetuning model/training/run_directory"
     " model/training/settings"
     " pipelines/dataset",

@@ -52,7 +52,9 @@ def add(commands: Any) -> None:
         help="a file that says all of it, or a ready one (`clozekit recipes`), and changes to it; options take precedence over both",
     )
     parser.set_defaults(rest="recipe")
-    parser.add_argument("--tokenizer", metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made")
+    parser.add_argument(
+        "--tokenizer", metavar="DIRECTORY", help="a tokenizer that `clozekit vocab` made, or that of a preset or a run"
+    )
     parser.add_argument("--output", metavar="DIRECTORY", help="where the dataset goes")
     add_corpus_options(parser)
     ROWS.add_to(parser.add_argument_group("rows and shards"))

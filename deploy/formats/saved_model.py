@@ -12,30 +12,38 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from clozekit.model.preprocessing.pack_segments import SegmentPacking, pack_segments
+from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.sentence_piece import SentencePieceTokenizer
+from clozekit.tokenizers.tokenizer import Tokenizer
 
 IDS_SIGNATURE, TEXTS_SIGNATURE = "serving_default", "texts"
 # What Python calls white space, in the words of RE2.
 _SPACES = r"[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]+"
 
 
-def write_saved_model(task: Task, directory: Path) -> list[str]:
-    """Writes the SavedModel into an existing directory; returns the names of its signatures."""
+def write_saved_model(part: Task | Backbone, preprocessor: Preprocessor | None, directory: Path) -> list[str]:
+    """Writes the SavedModel of a task or a backbone into an existing directory; returns the names of its signatures."""
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             f"a SavedModel needs Keras on tensorflow, it runs on {keras.backend.backend()}; set KERAS_BACKEND"
         )
     module = tf.Module()
-    module.all_variables = [variable.value for variable in task.variables]
-    signatures = {IDS_SIGNATURE: ids_signature(task)}
-    if task.preprocessor is not None and isinstance(task.preprocessor.tokenizer, SentencePieceTokenizer):
-        encoder = TextEncoder(task.preprocessor)
+    module.all_variables = [variable.value for variable in part.variables]
+    signatures = {IDS_SIGNATURE: ids_signature(part)}
+    if preprocessor is not None and can_be_in_graph(preprocessor.tokenizer):
+        encoder = TextEncoder(preprocessor)
         module.encoder = encoder
-        signatures[TEXTS_SIGNATURE] = _texts_signature(task, encoder)
+        signatures[TEXTS_SIGNATURE] = _texts_signature(part, encoder)
     tf.saved_model.save(module, str(directory), signatures=signatures)
     return list(signatures)
+
+
+def can_be_in_graph(tokenizer: Tokenizer) -> bool:
+    """Whether the operation of tensorflow-text gives its ids: it knows the pieces of a SentencePiece model, no added tokens."""
+    return isinstance(tokenizer, SentencePieceTokenizer) and "added_tokens" not in tokenizer.added_config()
 
 
 def ids_signature(task: Any) -> Any:

@@ -7,11 +7,9 @@ from typing import Any
 
 from clozekit.model.training.run_directory.checkpoints import found_checkpoints
 from clozekit.model.training.run_directory.run_files import (
-    CHECKPOINTS,
     CONFIG_FILE,
     FINETUNE,
     METRICS_FILE,
-    PRESET,
     RESULT_FILE,
     TRAIN,
 )
@@ -23,6 +21,7 @@ from clozekit.tokenizers.settings.json_files import parse_object
 from clozekit.tokenizers.settings.settings_files import read_mapping
 from clozekit.tokenizers.storage.file_systems import is_url, open_file_system, read_text
 from clozekit.tokenizers.storage.owned_files import read_owned
+from clozekit.tokenizers.storage.run_paths import CHECKPOINTS, PRESET
 
 # Keys whose values are places or names of files.
 _PLACES = ("dataset", "directory", "tokenizer", "preset", "init_from", "teacher", "train", "validation", "test")

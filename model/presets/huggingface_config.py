@@ -119,8 +119,11 @@ def activation_of(theirs: object, name: str, source: str) -> str:
 
 
 def type_vocabulary_size(config: Settings, source: str) -> int:
-    """Rows of the table of segments, which RoBERTa has too."""
-    return int(number_of(config, "type_vocab_size", 2, int, source))
+    """Rows of the table of segments, which RoBERTa has too. Raises InputError for none: transformers can't compute that."""
+    rows = int(number_of(config, "type_vocab_size", 2, int, source))
+    if rows < 1:
+        raise InputError(f"type_vocab_size must be at least 1, {source} says {rows}; correct it")
+    return rows
 
 
 def number_of(config: Settings, name: str, default: float | None, kind: type[Number], source: str) -> Number:

@@ -225,11 +225,7 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
             f"the classifier's hidden_dim must be the backbone's {task.backbone.hidden_dim} at Hugging Face, it is"
             f" {task.hidden_dim}; save in KerasHub's layout"
         )
-    if any(layer.quantization_mode is not None for layer in task._flatten_layers()):
-        raise InputError(
-            f"a model at Hugging Face must have float weights, this {type(task).__name__} is quantized; save it in"
-            " KerasHub's layout, or save it before it is quantized"
-        )
+    _check_floats(task)
     different = HEADS[task.kind].differences(task, family.huggingface)
     if different:
         listed = ", ".join(f"{part.name} {part.ours} becomes {part.theirs}" for part in different)
@@ -237,6 +233,45 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
             f"transformers will compute this {type(task).__name__} a little otherwise: {listed}", stacklevel=2
         )
     write_whole_preset(directory, lambda into: _write(task, family, into))
+
+
+def save_huggingface_backbone(
+    backbone: Backbone, directory: str | Path, preprocessor: Preprocessor | None = None
+) -> None:
+    """Writes a bare backbone in Hugging Face's layout, whole or not at all; `transformers.AutoModel` loads it.
+
+    Args:
+        backbone: its pooler goes along where one came with a checkpoint or was trained.
+        directory: a directory, or a URL such as `gs://`; one that Clozekit wrote is replaced.
+        preprocessor: whose tokenizer is written too; any of the family's.
+
+    Raises:
+        InputError: for what transformers can't load, quantized weights too, or when files are there that Clozekit did not write.
+
+    Example:
+
+        >>> from clozekit.model.presets.huggingface_preset import save_huggingface_backbone
+        >>> save_huggingface_backbone(backbone, "tiny/bare")
+        >>> sorted(path.name for path in Path("tiny/bare").glob("[!.]*"))
+        ['clozekit.json', 'config.json', 'model.safetensors']
+    """
+    _check_floats(backbone)
+    names = family_of(backbone).huggingface
+
+    def write(into: Path) -> None:
+        config = write_huggingface_description(backbone, preprocessor, into)
+        write_arrays(_backbone_arrays(backbone, names, config, "", has_pooler(backbone)), into / WEIGHTS_FILE)
+        (into / OWN_FILE).write_text(json.dumps({"kind": backbone.kind}, indent=2) + "\n", encoding="utf-8")
+
+    write_whole_preset(directory, write)
+
+
+def _check_floats(part: Task | Backbone) -> None:
+    if any(layer.quantization_mode is not None for layer in part._flatten_layers()):
+        raise InputError(
+            f"a model at Hugging Face must have float weights, this {type(part).__name__} is quantized; save it in"
+            " KerasHub's layout, or save it before it is quantized"
+        )
 
 
 def _write(task: Task, family: Family, directory: Path) -> None:
@@ -277,15 +312,20 @@ def write_huggingface_description(
 def _arrays(task: Task, names: HuggingFaceNames, config: Settings) -> dict[str, np.ndarray]:
     # A model without a head is written bare.
     prefix, backbone = "" if task.kind == TextEmbedder.kind else names.body, task.backbone
-    places = backbone_places(backbone, names)
     # A classifier works on its pooler, as it is; the classes of other heads have none there.
-    if task.uses_pooler or has_pooler(backbone):
-        places += pooler_places(backbone, names)
+    with_pooler = task.uses_pooler or has_pooler(backbone)
+    body = _backbone_arrays(backbone, names, config, prefix, with_pooler)
+    return {**body, **arrays_of(HEADS[task.kind].places(task, names))}
+
+
+def _backbone_arrays(
+    backbone: Backbone, names: HuggingFaceNames, config: Settings, prefix: str, with_pooler: bool
+) -> dict[str, np.ndarray]:
+    places = backbone_places(backbone, names) + (pooler_places(backbone, names) if with_pooler else [])
     table = np.asarray(keras.ops.convert_to_numpy(backbone.position_embedding.position_embeddings), np.float32)
     offset = position_offset(config, names)
     arrays = {
         **arrays_of(places, prefix),
-        **arrays_of(HEADS[task.kind].places(task, names)),
         # Rows that no token has: of padding and before it.
         prefix + _POSITIONS: np.concatenate([np.zeros((offset, table.shape[1]), np.float32), table]),
     }

@@ -22,6 +22,8 @@ INDEX_FILE = "model.safetensors.index.json"
 # In the header of the weights we write.
 _MARK = "clozekit"
 PICKLE_FILES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+# What transformers 4 wrote from TensorFlow and from Flax, and how it is told to read it; 5 does not know them.
+_OLD_FILES = {"tf_model.h5": "from_tf=True", "flax_model.msgpack": "from_flax=True"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,12 @@ class Checkpoint:
 
     def _no_weights(self) -> InputError:
         pickles = [name for name in PICKLE_FILES if self._files.path(name, required=False) is not None]
+        old = [name for name in _OLD_FILES if self._files.path(name, required=False) is not None]
+        if not pickles and old:
+            return InputError(
+                f"{self._source} must hold {WEIGHTS_FILE}, it has {old[0]} alone, of another framework; convert it where"
+                f" transformers 4, torch and that framework are installed: {self._converting(f', {_OLD_FILES[old[0]]}')}"
+            )
         if not pickles:
             return InputError(
                 f"{self._source} must hold {WEIGHTS_FILE} (or {INDEX_FILE}), it does not; copy it again, or pass"
@@ -124,9 +132,14 @@ class Checkpoint:
             )
         return InputError(
             f"{self._source} must hold {WEIGHTS_FILE}, it has {pickles[0]} alone, a pickle, which can run code when it is"
-            " loaded; convert it where transformers and torch are installed: python -c 'from transformers import"
-            f' AutoModelForMaskedLM as M; M.from_pretrained("{self._source.removeprefix("hf://")}")'
-            '.save_pretrained("converted")\' and copy its vocabulary files'
+            f" loaded; convert it where transformers and torch are installed: {self._converting()}"
+        )
+
+    def _converting(self, how: str = "") -> str:
+        source = self._source.removeprefix("hf://")
+        return (
+            "python -c 'from transformers import AutoModelForMaskedLM as M;"
+            f' M.from_pretrained("{source}"{how}).save_pretrained("converted")\' and copy its vocabulary files'
         )
 
     def _open(self, name: str) -> safe_open:

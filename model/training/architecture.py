@@ -10,12 +10,12 @@ from clozekit.model.families.family_table import family_named
 from clozekit.model.presets.load_presets import DEFAULT_SEQUENCE_LENGTH, PresetSource, open_source
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
-from clozekit.model.training.run_directory.run_files import MODEL
 from clozekit.model.training.run_directory.run_models import is_begun
 from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.preset_tokenizer import of_class
 from clozekit.tokenizers.settings.settings_files import check
+from clozekit.tokenizers.storage.run_paths import MODEL
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # What may be said of a model that begins with the weights of another, if it is true.

@@ -22,7 +22,7 @@ from clozekit.model.training.objectives.objective import Objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import OWN_CODE, described
 from clozekit.model.training.run_directory.checkpoints import Checkpoints, Position, Saved, training_variables
-from clozekit.model.training.run_directory.run_files import CHECKPOINTS, CONFIG_FILE, MODEL, claim_run_directory
+from clozekit.model.training.run_directory.run_files import CONFIG_FILE, claim_run_directory
 from clozekit.model.training.run_directory.run_lock import RunLock, lock_run
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_directory.small_files import write_text
@@ -34,6 +34,7 @@ from clozekit.model.training.watching.callbacks import Callback, Callbacks
 from clozekit.model.training.watching.tracker import trackers_of
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.stop_signals import StopSignals
+from clozekit.tokenizers.storage.run_paths import CHECKPOINTS, MODEL
 
 Result = TypeVar("Result")
 

@@ -13,6 +13,7 @@ from long_variants import DISTINCT, FULL
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.convert import convert
 from clozekit.model import Backbone, MaskedLM
+from clozekit.model.families.grow_vocabulary import with_added_tokens
 from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.tokenizers.common.errors import InputError
 
@@ -77,8 +78,34 @@ def test_a_backbone_alone_is_converted_as_one(tmp_path: Path) -> None:
     small.masked_lm_preprocessor("albert").save_to_preset(source)
     convert(source, target, "keras_hub")
     assert same_weights(Backbone.from_preset(target), backbone)
-    with pytest.raises(InputError, match="must hold a model with a head for saved_model"):
-        convert(source, target, "saved_model")
+    note = convert(source, str(tmp_path / "saved"), "saved_model").notes
+    assert note == ["takes ids (serving_default) and strings (texts); import tensorflow_text before it is loaded"]
+    rows = {name: value for name, value in small.batch("albert").items() if name != "mask_positions"}
+    serve = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"]
+    expected = backbone(rows)
+    for name, value in serve(**{name: tf.constant(value) for name, value in rows.items()}).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", small.NAMES)
+def test_a_backbone_alone_goes_to_hugging_face_and_comes_back(name: str, tmp_path: Path) -> None:
+    source, target = str(tmp_path / "source"), str(tmp_path / "target")
+    backbone = small.backbone(name)
+    backbone.save_to_preset(source)
+    small.masked_lm_preprocessor(name).save_to_preset(source)
+    assert "transformers.AutoModel.from_pretrained" in convert(source, target, "huggingface").load_with
+    again = Backbone.from_preset(target)
+    assert again.settings() == backbone.settings()
+    assert same_weights(again, backbone)
+    assert type(small.tokenizer(name)).from_preset(target).get_vocabulary() == small.tokenizer(name).get_vocabulary()
+
+
+def test_a_saved_model_takes_no_strings_where_tokens_were_added(tmp_path: Path) -> None:
+    """The operation of SentencePiece in a graph does not know them."""
+    grown = with_added_tokens(small.masked_lm("albert", small.masked_lm_preprocessor("albert")), ["foxtrot"])
+    grown.save_to_preset(str(tmp_path / "preset"))
+    converted = convert(str(tmp_path / "preset"), str(tmp_path / "saved"), "saved_model")
+    assert converted.notes[0].startswith("takes ids alone: the tokenizer of albert with added tokens runs outside")
 
 
 @pytest.mark.parametrize("name", ["bert", "xlm_roberta"])

@@ -84,6 +84,7 @@ SEAMS = {
     "deploy.submit.backend": "Backend",
     "model.families.family": "Family HuggingFaceNames",
     "model.families.grow_vocabulary": "with_added_tokens",
+    "model.presets.huggingface_preset": "save_huggingface_backbone",
     "model.presets.mean_of_presets": "mean_of_presets",
     "model.training.objectives.objective": "Objective objective_named",
     "model.training.optimizers.adamw": "change",

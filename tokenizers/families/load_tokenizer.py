@@ -10,6 +10,7 @@ from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.families.huggingface_tokenizers import check_overrides, hugging_face_tokenizer
 from clozekit.tokenizers.settings.json_files import read_object
 from clozekit.tokenizers.storage.file_systems import is_url, local_copy
+from clozekit.tokenizers.storage.run_paths import tokenizer_of_run
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, TOKENIZER_FILE, Tokenizer
 
 
@@ -43,7 +44,7 @@ def load_tokenizer(directory: str | Path, overrides: dict[str, Any] | None = Non
     """The tokenizer of a directory or URL: one that `Tokenizer.save` wrote, also inside a preset, or files of Hugging Face.
 
     Args:
-        directory: a local path or any fsspec URL such as gs://.
+        directory: a local path or any fsspec URL such as gs://; also a run, or `run/latest`, `run/best`, `run/step-500`.
         overrides: constructor arguments that go before the stored settings.
 
     Returns:
@@ -61,6 +62,7 @@ def load_tokenizer(directory: str | Path, overrides: dict[str, Any] | None = Non
         [[6, 14, 15, 0], [12, 0, 0, 0]]
     """
     overrides = overrides or {}
+    directory = tokenizer_of_run(str(directory)) or directory
     if is_url(directory):
         with local_copy(str(directory)) as folder:
             try:

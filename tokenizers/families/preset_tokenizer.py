@@ -8,12 +8,13 @@ from clozekit.tokenizers.families.load_tokenizer import load_tokenizer, tokenize
 from clozekit.tokenizers.formats.vocabulary_files import read_json
 from clozekit.tokenizers.hub.open_preset import open_preset
 from clozekit.tokenizers.hub.preset_files import LocalFiles, PresetFiles, root_of
+from clozekit.tokenizers.storage.run_paths import tokenizer_of_run
 from clozekit.tokenizers.tokenizer import ASSETS_FOLDER, OPTIONS_FILE, TOKENIZER_FILE, Tokenizer
 
 
 def tokenizer_of_preset(cls: type[Tokenizer], preset: str | Path | PresetFiles, overrides: dict[str, Any]) -> Tokenizer:
     """The tokenizer of `preset`, which must be a `cls`, with `overrides` in the place of its settings."""
-    files = preset if isinstance(preset, PresetFiles) else open_preset(preset)
+    files = preset if isinstance(preset, PresetFiles) else open_preset(_in_run(str(preset)))
     tokenizer = of_class(cls, load_tokenizer(fetch_tokenizer_files(files), overrides))
     if not isinstance(tokenizer, cls):
         found = type(tokenizer).__name__
@@ -22,6 +23,11 @@ def tokenizer_of_preset(cls: type[Tokenizer], preset: str | Path | PresetFiles, 
             f" that by {found}.from_preset, and the model alone with preprocessor=None, to which you pass its ids"
         )
     return tokenizer
+
+
+def _in_run(preset: str) -> str:
+    """The preset, or the folder with the tokenizer where it is a path into a run."""
+    return (None if preset.startswith(("hf://", "kaggle://")) else tokenizer_of_run(preset)) or preset
 
 
 def of_class(cls: type[Tokenizer], tokenizer: Tokenizer) -> Tokenizer:

@@ -28,7 +28,6 @@ from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
 from clozekit.model.training.run_directory.run_files import (
     FINETUNE,
-    MODEL,
     PREDICTIONS,
     RESULT_FILE,
     check_run_directory,
@@ -43,6 +42,7 @@ from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun, callbacks_of
 from clozekit.model.training.watching.callbacks import Callback
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.storage.run_paths import MODEL
 
 
 class FinetuneResult(TypedDict):

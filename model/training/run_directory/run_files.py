@@ -17,13 +17,12 @@ from clozekit.tokenizers.storage.owned_files import (
     shown,
     write_owned,
 )
+from clozekit.tokenizers.storage.run_paths import CHECKPOINTS
 
 TRAIN, FINETUNE = "train", "finetune"
 TRACKERS_FILE = "trackers.json"
 CONFIG_FILE, METRICS_FILE, REPORT_FILE, RESULT_FILE = "config.yaml", "metrics.jsonl", "report.html", "result.json"
-CHECKPOINTS, EVENTS, PREDICTIONS = "checkpoints", "tensorboard", "predictions"
-# What a run makes a model of its checkpoints with: a preset without its weights.
-MODEL, PRESET = "model", "preset"
+EVENTS, PREDICTIONS = "tensorboard", "predictions"
 # In the names of our TensorBoard events, so that those of others in one folder are told apart.
 EVENTS_SUFFIX = ".clozekit"
 _NAMES = {

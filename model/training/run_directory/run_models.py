@@ -1,6 +1,5 @@
 """The models of a run by their paths: `run`, `run/latest`, `run/best`, `run/step-500`, `run/checkpoints/step-00000500`."""
 
-import re
 from dataclasses import dataclass
 
 from clozekit.model.training.run_directory.checkpoints import (
@@ -10,12 +9,12 @@ from clozekit.model.training.run_directory.checkpoints import (
     found_checkpoints,
     read_state,
 )
-from clozekit.model.training.run_directory.run_files import CHECKPOINTS, FINETUNE, MODEL, PRESET
+from clozekit.model.training.run_directory.run_files import FINETUNE
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import open_file_system
 from clozekit.tokenizers.storage.owned_files import read_owned
+from clozekit.tokenizers.storage.run_paths import CHECKPOINTS, MODEL, PRESET, checkpoint_name, split_run_path
 
-_STEP = re.compile(r"step-(\d{1,8})")
 _CONFIG_FILE = "config.json"
 
 
@@ -34,7 +33,7 @@ def find_run_model(path: str) -> RunModel | None:
     loss; of a fine-tuning, which keeps the best by its own metric, its preset. Raises InputError for a checkpoint that is
     not there or is damaged, and for a run that says nowhere what its model is.
     """
-    run, name = _split(path.rstrip("/"))
+    run, name = split_run_path(path)
     folder = f"{run}/{CHECKPOINTS}"
     if not _is_there(folder, "isdir"):
         return None
@@ -54,7 +53,7 @@ def find_run_model(path: str) -> RunModel | None:
 
 def run_of(path: str) -> str:
     """The run's folder in a path that names a model of it."""
-    return _split(path.rstrip("/"))[0]
+    return split_run_path(path)[0]
 
 
 def is_begun(run: str) -> bool:
@@ -68,19 +67,10 @@ def _is_there(path: str, ask: str = "isfile") -> bool:
     return bool(getattr(filesystem, ask)(name))
 
 
-def _split(path: str) -> tuple[str, str]:
-    """The run, and what of it: "latest", "best", "step-N", or "" for the run itself."""
-    before, _, last = path.rpartition("/")
-    if last in ("best", "latest") or _STEP.fullmatch(last):
-        inside = before == CHECKPOINTS or before.endswith(f"/{CHECKPOINTS}")
-        return (before.rpartition("/")[0] if inside else before) or ".", last
-    return path, ""
-
-
 def _checkpoint(folder: str, name: str) -> Saved:
-    step = _STEP.fullmatch(name)
+    step = checkpoint_name(name)
     if step is not None:
-        path = f"{folder}/step-{int(step[1]):08d}"
+        path = f"{folder}/{step}"
         try:
             return read_state(path)
         except DamagedCheckpointError as error:

@@ -10,11 +10,9 @@ import tensorflow as tf
 
 from clozekit.model.training.run_directory.checkpoints import found_checkpoints
 from clozekit.model.training.run_directory.run_files import (
-    CHECKPOINTS,
     CONFIG_FILE,
     FINETUNE,
     METRICS_FILE,
-    PRESET,
     RESULT_FILE,
     TRAIN,
     name_of,
@@ -23,6 +21,7 @@ from clozekit.model.training.run_directory.run_log import Entry, read_metrics
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.settings_files import read_mapping
 from clozekit.tokenizers.storage.directory_locks import LOCK_FILE
+from clozekit.tokenizers.storage.run_paths import CHECKPOINTS, PRESET
 
 RUNNING, FINISHED, STOPPED, KILLED = "running", "finished", "stopped", "killed"
 # A lock of another machine can't be asked about: a log that grew lately says that its run is at work.

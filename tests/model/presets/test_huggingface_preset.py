@@ -271,6 +271,14 @@ def test_settings_of_hugging_face_that_ours_lacks_are_refused(
         load(preset)
 
 
+def test_a_table_of_no_segments_is_refused(tmp_path: Path) -> None:
+    preset = tmp_path / "preset"
+    save_huggingface(small.masked_lm("roberta"), preset)
+    change_config(preset, type_vocab_size=0)
+    with pytest.raises(InputError, match="type_vocab_size must be at least 1, .*config.json says 0"):
+        MaskedLM.from_preset(str(preset), preprocessor=None)
+
+
 def test_settings_are_honoured(tmp_path: Path) -> None:
     _, preset = saved(tmp_path)
     changes = {"hidden_act": "silu", "layer_norm_eps": 1e-3, "hidden_dropout_prob": 0.4}
@@ -340,6 +348,10 @@ def test_damaged_and_missing_weights_are_named(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(InputError, match="must hold model.safetensors .*copy it again"):
         load(preset)
+    for name, how in {"flax_model.msgpack": "from_flax=True", "tf_model.h5": "from_tf=True"}.items():
+        (preset / name).write_bytes(b"")
+        with pytest.raises(InputError, match=rf"it has {name} alone, .*transformers 4.*, {how}\).save_pretrained"):
+            load(preset)
     (preset / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
     with pytest.raises(InputError, match=r"it has pytorch_model.bin alone, a pickle.*save_pretrained\("):
         load(preset)

@@ -17,6 +17,8 @@ from clozekit.model.training.settings.loop_settings import CheckpointSettings, O
 from clozekit.model.training.settings.run_settings import EvaluateSettings, ModelSettings, RunSettings, TrainSettings
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 MODEL = ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, activation="relu")
 
@@ -55,6 +57,18 @@ def weights_of(preset: str) -> list[np.ndarray]:
 
 def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_the_tokenizer_of_a_run_is_found_by_the_same_paths(trained: Run, stopped: Path, tmp_path: Path) -> None:
+    expected = trained.task.preprocessor.tokenizer.get_vocabulary()  # type: ignore[union-attr]
+    for path in (trained.directory, f"{trained.directory}/checkpoints/best", f"{stopped}/latest", f"{stopped}/step-4"):
+        assert load_tokenizer(path).get_vocabulary() == expected, path
+        assert BertTokenizer.from_preset(path).get_vocabulary() == expected, path
+    with pytest.raises(InputError, match="has no step-00000006; name another"):
+        load_tokenizer(f"{stopped}/step-6")
+    shutil.copytree(stopped, tmp_path / "run", ignore=shutil.ignore_patterns("model"))
+    with pytest.raises(InputError, match="pass the tokenizer of its dataset"):
+        load_tokenizer(tmp_path / "run")
 
 
 def test_the_paths_of_a_run_are_its_models(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
