@@ -64,8 +64,9 @@ ARROWS = {
     "model/training/objectives": "model/layers model/tasks model/training/settings",
     "model/training/cluster": "model/common model/training/settings tokenizers/settings",
     "model/training/run_directory": "model/training/objectives tokenizers/settings tokenizers/storage",
+    "model/training/following": "model/reading model/training/run_directory model/training/settings pipelines/dataset",
     "model/training": "model/common model/families model/masking model/presets model/reading model/tasks"
-    " model/training/cluster model/training/objectives model/training/optimizers"
+    " model/training/cluster model/training/following model/training/objectives model/training/optimizers"
     " model/training/run_directory model/training/settings model/training/watching pipelines/dataset tokenizers"
     " tokenizers/families tokenizers/settings tokenizers/storage",
     "model/training/finetuning/examples": "model/preprocessing model/tasks model/training/objectives model/training/settings pipelines/text_files"

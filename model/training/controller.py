@@ -27,12 +27,8 @@ from clozekit.model.training.objectives import masked_lm_objective
 from clozekit.model.training.objectives.distillation import Teacher
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
-<<<<<<< HEAD
 from clozekit.model.training.run_directory.checkpoints import Position
-from clozekit.model.training.run_directory.run_files import MODEL, TRAIN, check_run_directory, name_of
-=======
 from clozekit.model.training.run_directory.run_files import TRAIN, check_run_directory, name_of
->>>>>>> h-c
 from clozekit.model.training.run_directory.run_lock import RunLock
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_length import describe_length, in_steps
@@ -43,14 +39,11 @@ from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun, callbacks_of
 from clozekit.model.training.watching.callbacks import Callback
-<<<<<<< HEAD
 from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.tokenizers.storage.run_paths import MODEL
 
 # How often a run that waits says so.
 _WAITING_SECONDS = 10.0
-=======
-from clozekit.tokenizers.storage.run_paths import MODEL
->>>>>>> h-c
 
 
 class Run(TrainingRun[dict[str, float]]):

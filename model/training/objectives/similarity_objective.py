@@ -1,4 +1,4 @@
-"""The objective of similarities: the squared error of the cosine of two texts, as CosineSimilarityLoss of sentence-transformers.
+"""The objective of similarities: the squared error of two texts' cosine, as sentence-transformers' CosineSimilarityLoss.
 
 Source: Reimers and Gurevych 2019 (arXiv 1908.10084), section 3 (the regression objective function).
 """
