@@ -40,6 +40,7 @@ from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun, callbacks_of
 from clozekit.model.training.watching.callbacks import Callback
 from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.run_paths import MODEL
 
 # How often a run that waits says so.
@@ -337,6 +338,13 @@ class Run(TrainingRun[dict[str, float]]):
 
         Returns the tensors of this worker's share of a global batch.
         """
+        if self.followed is not None and self.followed.segment is None:
+            number = self.followed.next_number()
+            if number is None:
+                raise InputError(
+                    f"a dry run needs a batch of rows, {self.config.dataset} has fewer yet; run it again when more has come"
+                )
+            self.followed.adopt(number, 0, 0)
         shapes: dict[str, tf.TensorSpec] = {}
 
         def zeros_of(worker_index: int, num_workers: int) -> tf.data.Dataset:

@@ -9,6 +9,7 @@ from clozekit.model.tasks.fill_mask import Guess
 from clozekit.model.training.controller import Run
 from clozekit.model.training.flops import MFU_FORMULA
 from clozekit.model.training.reports.report_charts import (
+    BASELINE_COLOR,
     TRAIN_COLOR,
     VALIDATION_COLOR,
     Line,
@@ -96,6 +97,8 @@ def _both(metrics: Sequence[Entry], name: str) -> list[Line]:
     return [
         line(metrics, "train", name, "training", TRAIN_COLOR),
         line(metrics, "validation", name, "validation", VALIDATION_COLOR, "o"),
+        # Of a run that follows a stream.
+        line(metrics, "window", name, "new windows, before they are trained on", BASELINE_COLOR, "s"),
     ]
 
 
@@ -214,7 +217,9 @@ def run_tiles(metrics: dict[str, float], log: Sequence[Entry], baseline: float |
 def write_run_report(run: Run, metrics: dict[str, float]) -> str:
     """`report.html` in the directory of a `Run` that was trained."""
     log = read_metrics(f"{run.directory}/{METRICS_FILE}")
-    baseline = None if run.evaluator is None else run.evaluator.commonest_token_accuracy()[1]
+    baseline = None
+    if run.evaluator is not None and run.measures:
+        baseline = run.evaluator.commonest_token_accuracy()[1]
     model = run.config.model
     summary = (
         f"{str(model.family).upper()}, {model.num_layers} layers of {model.hidden_dim}, {run.task.count_params():,} parameters,"

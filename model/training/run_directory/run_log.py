@@ -23,7 +23,7 @@ REMOTE_FLUSH_SECONDS = 30.0
 # Of an entry; all else are numbers.
 _TEXTS = ("kind", "event", "reason")
 # What every entry of a kind has, and reports read.
-_NEEDED = {"validation": ("loss",), "event": ("event",)}
+_NEEDED = {"validation": ("loss",), "window": ("loss", "fragment"), "event": ("event",)}
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
 MEASURED = frozenset(
     {
@@ -41,8 +41,8 @@ MEASURED = frozenset(
 class MetricsLog:
     """Appends a JSON object for each look at the run, and the same numbers as TensorBoard events.
 
-    kind of an entry: "train" (of the steps since the one before), "validation", or "event" (something that happened,
-    from `step` on). At a URL, where nothing can be appended and all is written anew, lines are written by `flush`.
+    kind of an entry: "train" (of the steps since the one before), "validation", "window" (new windows of a stream, before they
+    are trained on), or "event" (something that happened, from `step` on). At a URL, where nothing can be appended and all is written anew, lines are written by `flush`.
     """
 
     def __init__(self, directory: str | Path, global_step: int) -> None:

@@ -15,6 +15,7 @@ from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.reading.dataset_reader import mixed_batches
 from clozekit.model.training.controller import Run
 from clozekit.model.training.following.followed_stream import FollowedStream
+from clozekit.model.training.reports.pretraining_report import write_run_report
 from clozekit.model.training.run_directory.checkpoints import Position
 from clozekit.model.training.run_directory.run_log import MEASURED
 from clozekit.model.training.settings.follow_settings import FollowSettings
@@ -23,6 +24,7 @@ from clozekit.model.training.settings.run_file import load_config
 from clozekit.model.training.settings.run_settings import RunSettings, TrainSettings
 from clozekit.model.training.watching.callbacks import Callback
 from clozekit.pipelines.dataset.chain import fragment_name, read_chain
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings
 from clozekit.pipelines.streaming.commit_pane import Committer, freeze
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
@@ -256,3 +258,19 @@ def test_another_stream_is_not_gone_on_with(
 def test_what_has_no_end_is_not_given_one(stream: Path, tmp_path: Path, changes: list[str], rule: str) -> None:
     with pytest.raises(InputError, match=rule):
         run_of(stream, tmp_path / "run", *changes)
+
+
+def test_a_stream_without_validation_rows_and_a_dry_run(tokenizer: BertTokenizer, tmp_path: Path) -> None:
+    rows = PrepareSettings(sequence_length=32, validation_rate=0.0)
+    opened = begin(tmp_path / "stream", tokenizer, rows=rows)
+    with pytest.raises(InputError, match="a dry run needs a batch of rows"):
+        run_of(tmp_path / "stream", tmp_path / "run").try_step()
+    documents = [document(number, " ".join(sentences(number, 4))) for number in range(20)]
+    Committer(opened).commit(freeze(opened, pane(tokenizer, documents, rows=rows)).name)
+    assert run_of(tmp_path / "stream", tmp_path / "run").try_step()["token_ids"].shape == (BATCH, 32)
+    run = run_of(tmp_path / "stream", tmp_path / "run")
+    assert run.train() == {}
+    write_run_report(run, {})
+    assert "new windows" in (tmp_path / "run" / "report.html").read_text()
+    assert len(entries(tmp_path / "run", "window")) == 1
+    assert entries(tmp_path / "run", "validation") == []
