@@ -17,10 +17,11 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1
 # Else pytest rewrites every test, and Python compiles every file of ours, in each process anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo docs test test-fast fuzz check typing test-parity bench-doors bench-heads bench-tokenizers bench-models bench-training bench-pipeline
+.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity bench-doors bench-heads bench-tokenizers bench-models bench-training bench-pipeline
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about three and a half minutes on a quiet machine with two cores)"
+	@echo "make demo-stream  text dropped into a folder, a stream that takes it in, a run that follows, in clozekit-stream-demo/ (six minutes)"
 	@echo "make test    checks and tests"
 	@echo "make test-fast  the quick tests with few of their cases, some of every folder, while you work"
 	@echo "make fuzz    what reads files, against damaged ones, for an hour (make test runs a minute of it)"
@@ -53,6 +54,9 @@ $(VENV)/.installed: setup.py constraints.txt pyproject.toml
 
 demo: setup
 	@$(BIN)/clozekit demo
+
+demo-stream: setup
+	@$(BIN)/clozekit demo --stream
 
 # The references are written anew from the code; anything that MkDocs warns of fails.
 docs: setup

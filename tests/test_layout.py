@@ -89,7 +89,7 @@ ARROWS = {
     " model/training/run_directory model/training/settings pipelines pipelines/reading pipelines/settings"
     " pipelines/text_files tokenizers/settings tokenizers/storage",
     "deploy/demo": "deploy model/presets model/training model/training/reports model/training/run_directory"
-    " model/training/settings pipelines pipelines/dataset pipelines/settings tokenizers"
+    " model/training/settings pipelines pipelines/dataset pipelines/settings pipelines/storage pipelines/streaming tokenizers"
     " tokenizers/families tokenizers/settings tokenizers/storage",
     "deploy/publish": "model/families deploy model/presets model/tasks model/training/run_directory pipelines/dataset tokenizers/hub"
     " tokenizers/settings tokenizers/storage",

@@ -66,10 +66,10 @@ def run_demo(directory: Path, steps: int | None) -> None:
     _claim(directory)
     tokenizer_directory, dataset = directory / "tokenizer", directory / "dataset"
     _stage(1, "corpus: Python's language reference and the docstrings of installed libraries")
-    _make_corpus(corpus)
+    make_corpus(corpus)
     reading = ReadSettings((os.path.abspath(corpus),))
     _stage(2, f"vocabulary: WordPiece, {VOCABULARY_SIZE:,} pieces")
-    _make_tokenizer(reading, tokenizer_directory)
+    make_tokenizer(reading, tokenizer_directory)
     _stage(3, f"dataset: rows of {SEQUENCE_LENGTH} tokens, packed, as TFRecord shards")
     manifest = _make_dataset(reading, tokenizer_directory, dataset)
     _stage(4, "training: a small BERT from scratch")
@@ -108,7 +108,7 @@ def _stage(number: int, text: str) -> None:
     print(f"\n[{number}/5] {text}", flush=True)
 
 
-def _make_corpus(path: Path) -> None:
+def make_corpus(path: Path) -> None:
     if path.exists():
         print(f"  already there: {path}, {path.stat().st_size / 1e6:.1f} MB")
         return
@@ -116,7 +116,7 @@ def _make_corpus(path: Path) -> None:
     print(f"  {documents:,} documents, {num_bytes / 1e6:.1f} MB: {path}")
 
 
-def _make_tokenizer(reading: ReadSettings, directory: Path) -> None:
+def make_tokenizer(reading: ReadSettings, directory: Path) -> None:
     if (directory / TOKENIZER_FILE).exists():
         print(f"  already there: {directory}, {load_tokenizer(directory).vocabulary_size():,} pieces")
         return
