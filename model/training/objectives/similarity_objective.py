@@ -1,6 +1,7 @@
-"""The objective of similarities: the squared error of the cosine of two texts, as CosineSimilarityLoss of sentence-transformers.
+"""The objective of similarities: the squared error of the cosine of two texts.
 
-Source: Reimers and Gurevych 2019 (arXiv 1908.10084), section 3 (the regression objective function).
+Source: Reimers and Gurevych 2019 (arXiv 1908.10084), section 3 (the regression objective function);
+CosineSimilarityLoss of sentence-transformers is the same.
 """
 
 import tensorflow as tf
