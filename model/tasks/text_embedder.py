@@ -21,11 +21,7 @@ NO_TOKEN = -1e9
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class TextEmbedder(AnyFamilyTask):
-<<<<<<< HEAD
-    """A backbone of any family whose hidden states become one vector a text: their mean, maximum, or the first token's.
-=======
     """A backbone of any family whose hidden states become one vector a text: their mean, the first token's or their maximum.
->>>>>>> h-b
 
     As a Keras model it takes the backbone's inputs, int32 (B, T), and gives float32 (B, hidden_dim). `encode` takes texts.
     It has no weights beside the backbone's; contrastive fine-tuning (`clozekit finetune task=embedding`) trains those.

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The objective of similarities: the squared error of two texts' cosine, as sentence-transformers' CosineSimilarityLoss.
-=======
 """The objective of similarities: the squared error of the cosine of two texts.
->>>>>>> h-b
 
 Source: Reimers and Gurevych 2019 (arXiv 1908.10084), section 3 (the regression objective function);
 CosineSimilarityLoss of sentence-transformers is the same.
