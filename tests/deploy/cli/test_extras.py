@@ -18,6 +18,7 @@ MODULES = {
     "google_cloud_storage": "google.cloud.storage",
     "google_cloud_dataflow_client": "google.cloud.dataflow_v1beta3",
     "google_cloud_aiplatform": "google.cloud.aiplatform_v1",
+    "google_cloud_pubsub": "google.cloud.pubsub_v1",
     "mlflow_skinny": "mlflow",
 }
 # Runs the command in a process in which no module of an extra can be found.
