@@ -1,7 +1,7 @@
 """Kafka: every partition of some topics, from the offsets that the chain holds; a group is told of them, for tools alone.
 
-The first time a partition is read from its beginning; one that is added later too. Where what is next was removed from Kafka
-meanwhile, reading stops with an error instead of passing over it.
+The first time a partition is read from its beginning, and so is one that was added since, at the next start. Where what is next
+was removed from Kafka meanwhile, reading stops with an error instead of passing over it.
 """
 
 import json
