@@ -19,6 +19,8 @@ CLEAN = ["ftfy>=6.3", "py3langid>=0.3"]
 WARC = ["fastwarc>=0.15", "resiliparse>=0.15"]
 KAGGLE = ["kagglehub>=1.0"]
 HUGGINGFACE = ["huggingface_hub>=1.0"]
+PUBSUB = ["google-cloud-pubsub>=2.28"]
+KAFKA = ["confluent-kafka>=2.8"]
 DATAFLOW = ["google-cloud-dataflow-client>=0.8"]
 VERTEX = ["google-cloud-aiplatform>=1.123"]
 GKE = ["kubernetes>=32"]
@@ -28,7 +30,8 @@ WANDB = ["wandb>=0.20"]
 MLFLOW = ["mlflow-skinny>=3.0"]
 # Without MLflow, which takes no importlib_metadata as new as the tested one.
 ALL = [
-    *(*PIPELINES, *TRAINING, *GCS, *CLEAN, *WARC, *KAGGLE, *HUGGINGFACE, *DATAFLOW, *VERTEX, *GKE),
+    *(*PIPELINES, *TRAINING, *GCS, *CLEAN, *WARC, *KAGGLE, *HUGGINGFACE, *PUBSUB, *KAFKA, *DATAFLOW),
+    *(*VERTEX, *GKE),
     *(*ONNX, *LITERT, *WANDB),
 ]
 DOCS = ["mkdocs-material>=9.6"]
@@ -99,6 +102,9 @@ setup(
         # Presets at kaggle:// and hf://.
         "kaggle": KAGGLE,
         "huggingface": HUGGINGFACE,
+        # Sources of `stream`.
+        "pubsub": PUBSUB,
+        "kafka": KAFKA,
         # What `submit` talks to its platforms with; tpu and slurm use gcloud and sbatch.
         "dataflow": [*PIPELINES, *GCS, *DATAFLOW],
         "vertex": VERTEX,

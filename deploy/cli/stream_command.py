@@ -5,6 +5,7 @@ import dataclasses
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from clozekit.deploy.cli.command import command
@@ -13,6 +14,7 @@ from clozekit.tokenizers.common.errors import InputError
 
 ANSWER = JsonAnswer(("stream", "fragments", "documents", "rows", "tokens", "waiting", "whole", "problems"))
 _LOOKS = ("verify", "inspect", "list", "repair")
+_COMMIT = "commit"
 _SCREEN_SECONDS = 10.0
 
 
@@ -28,19 +30,22 @@ def add(commands: Any) -> None:
         "stream",
         "Follow folders or standard input, and add what arrives to a dataset that grows, window by window.",
         "clozekit stream stream.yaml stream.window_seconds=60\n"
-        "  clozekit stream list stream\n  clozekit stream verify stream\n  clozekit stream inspect stream\n\n"
+        "  clozekit stream list stream\n  clozekit stream verify stream\n  clozekit stream inspect stream\n"
+        "  clozekit stream commit stream --follow\n\n"
         "  stream.yaml:\n"
         "    tokenizer: tokenizer\n    output: stream\n    read: {inputs: [incoming]}\n    clean: {unicode: true}\n"
         "    deduplicate: {kind: exact}\n    rows: {sequence_length: 256}\n    stream: {window_seconds: 600}",
         "clozekit stream RECIPE.YAML [KEY=VALUE ...] [--metrics FILE] [--prometheus FILE]\n"
+        "       clozekit stream commit STREAM [--follow]\n"
         "       clozekit stream verify|inspect|list|repair STREAM [--json]",
         needs=("pipelines",),
     )
     parser.add_argument(
         "words",
         nargs="+",
-        metavar="RECIPE.YAML KEY=VALUE | verify STREAM | inspect STREAM | list STREAM | repair STREAM",
-        help="a file that says what is followed, and changes to it; or what to do with a stream: `verify` reads every byte of"
+        metavar="RECIPE.YAML KEY=VALUE | commit STREAM | verify STREAM | inspect STREAM | list STREAM | repair STREAM",
+        help="a file that says what is followed, and changes to it; or what to do with a stream: `commit`"
+        " makes fragments of the panes that an engine froze, `verify` reads every byte of"
         " it, `inspect` says what it holds, `list` has a line for each fragment, `repair` makes what is missing or damaged"
         " again from its frozen panes",
     )
@@ -51,24 +56,38 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="write the measures as Prometheus text every ten seconds, the file always whole",
     )
+    parser.add_argument(
+        "--follow", action="store_true", help="of `commit`: goes on with the panes to come, until SIGTERM"
+    )
     ANSWER.add_to(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     word, *others = arguments.words
-    if word in _LOOKS:
-        if len(others) != 1:
-            raise InputError(f"`clozekit stream {word}` takes one stream, got {len(others)}; name its directory")
-        if arguments.metrics or arguments.prometheus:
-            raise InputError(
-                f"--metrics and --prometheus are for a stream that is followed, got them with {word}; leave them out"
-            )
-        _look(word, others[0], arguments.json)
+    _check_options(arguments, word)
+    if word not in (*_LOOKS, _COMMIT):
+        _follow(arguments, word, others)
         return
-    if arguments.json:
-        raise InputError("--json is for `verify`, `inspect`, `list` and `repair`, got a recipe; pass --metrics FILE")
-    _follow(arguments, word, others)
+    if len(others) != 1:
+        raise InputError(f"`clozekit stream {word}` takes one stream, got {len(others)}; name its directory")
+    if word == _COMMIT:
+        _commit(others[0], arguments.follow)
+    else:
+        _look(word, others[0], arguments.json)
+
+
+def _check_options(arguments: argparse.Namespace, word: str) -> None:
+    """Raises InputError for an option that the word has not."""
+    if arguments.json and word not in _LOOKS:
+        got = word if word == _COMMIT else "a recipe; pass --metrics FILE"
+        raise InputError(f"--json is for `verify`, `inspect`, `list` and `repair`, got {got}")
+    if (arguments.metrics or arguments.prometheus) and word in (*_LOOKS, _COMMIT):
+        raise InputError(
+            f"--metrics and --prometheus are for a stream that is followed, got them with {word}; leave them out"
+        )
+    if arguments.follow and word != _COMMIT:
+        raise InputError(f"--follow is for `commit`, got it with {word}; leave it out")
 
 
 def _follow(arguments: argparse.Namespace, path: str, changes: list[str]) -> None:
@@ -102,20 +121,43 @@ def _follow(arguments: argparse.Namespace, path: str, changes: list[str]) -> Non
             tell()
 
     with StopSignals((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)) as signals:
-
-        def sleep(seconds: float) -> None:
-            until = time.monotonic() + seconds
-            while signals.received is None and (left := until - time.monotonic()) > 0:
-                time.sleep(min(left, 0.1))
-
         print(f"following {', '.join(recipe.reading.inputs)} into {recipe.output}", flush=True)
-        follow(recipe, None, lambda: signals.received is not None, show, sleep)
+        follow(recipe, None, lambda: signals.received is not None, show, _sleep_until(signals))
         tell()
         print(measures.line(), flush=True)
         if signals.received is not None:
             raise StreamStoppedError(
                 f"stopped by {signals.received.name}, all that was read is committed; run it again to go on"
             )
+
+
+def _commit(directory: str, waits: bool) -> None:
+    from clozekit.pipelines.streaming.follow_panes import follow_panes
+    from clozekit.pipelines.streaming.stream_metrics import describe_fragment
+    from clozekit.tokenizers.common.stop_signals import StopSignals
+
+    with StopSignals((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)) as signals:
+        number = follow_panes(
+            directory,
+            waits,
+            lambda: signals.received is not None,
+            lambda fragment: print(describe_fragment(fragment), flush=True),
+            _sleep_until(signals),
+        )
+        print(f"{number:,} panes committed", flush=True)
+        if signals.received is not None:
+            raise StreamStoppedError(f"stopped by {signals.received.name}; run it again to go on")
+
+
+def _sleep_until(signals: Any) -> Callable[[float], None]:
+    """Waits for so many seconds, or until a signal comes."""
+
+    def sleep(seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while signals.received is None and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+
+    return sleep
 
 
 def _look(word: str, directory: str, as_json: bool) -> None:

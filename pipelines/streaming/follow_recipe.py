@@ -14,6 +14,7 @@ from clozekit.pipelines.streaming.process_deliveries import DeliverySteps
 from clozekit.pipelines.streaming.remove_garbage import remove_garbage
 from clozekit.pipelines.streaming.sources.folder_source import FolderSource
 from clozekit.pipelines.streaming.sources.standard_input import StandardInputSource
+from clozekit.tokenizers.common.extras import require_extras
 from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 
@@ -61,6 +62,17 @@ def follow(
 
 def source_of(recipe: StreamRecipe) -> UnboundedSource:
     """The source that the inputs of a recipe name."""
+    if recipe.source.kind == "pubsub":
+        require_extras("a source of kind pubsub", "pubsub")
+        # What only one source needs is loaded for it alone.
+        from clozekit.pipelines.streaming.sources.pubsub_source import PubSubSource
+
+        return PubSubSource(recipe.source, recipe.reading)
+    if recipe.source.kind == "kafka":
+        require_extras("a source of kind kafka", "kafka")
+        from clozekit.pipelines.streaming.sources.kafka_source import KafkaSource
+
+        return KafkaSource(recipe.source, recipe.reading)
     if recipe.reading.inputs == (STANDARD_INPUT,):
         return StandardInputSource(recipe.reading)
     return FolderSource(recipe.reading, recipe.watch, (recipe.output,))

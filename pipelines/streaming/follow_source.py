@@ -20,7 +20,7 @@ from clozekit.pipelines.streaming.commit_pane import Committer, freeze
 from clozekit.pipelines.streaming.known_hashes import KnownHashes, TableCache, finished_hashes
 from clozekit.pipelines.streaming.open_stream import Stream
 from clozekit.pipelines.streaming.pane import Pane, PaneHead
-from clozekit.pipelines.streaming.process_deliveries import DeliverySteps
+from clozekit.pipelines.streaming.process_deliveries import MAX_BATCH_CHARACTERS, MAX_BATCH_DOCUMENTS, DeliverySteps
 from clozekit.pipelines.streaming.sources.delivered import Delivered
 from clozekit.pipelines.streaming.sources.stream_source import (
     Position,
@@ -29,10 +29,6 @@ from clozekit.pipelines.streaming.sources.stream_source import (
     decoded_mark,
     encoded_position,
 )
-
-# As `prepare` reads: larger batches cost memory and save nothing.
-_MAX_BATCH_DOCUMENTS = 1000
-_MAX_BATCH_CHARACTERS = 2_000_000
 
 
 @dataclass
@@ -145,18 +141,18 @@ class Follower:
         begun = time.process_time()
         batch: list[Delivered] = []
         characters, is_there = 0, True
-        while (
-            is_there and len(batch) < _MAX_BATCH_DOCUMENTS and characters < _MAX_BATCH_CHARACTERS and not is_stopped()
-        ):
+        while is_there:
             delivered = reader.get_current()
             batch.append(delivered)
             characters += len(getattr(delivered.record, "text", ""))
+            # A mark covers the current record too: it is taken before the reader goes on to one that is not in the batch.
+            if len(batch) >= MAX_BATCH_DOCUMENTS or characters >= MAX_BATCH_CHARACTERS or is_stopped():
+                break
             is_there = reader.advance()
-        if batch:
-            self._gather(batch, reader.get_checkpoint_mark())
+        self._gather(batch, reader.get_checkpoint_mark())
         self.progress.documents_read += len(batch)
         self.progress.seconds_of_work += time.process_time() - begun
-        return is_there
+        return is_there and reader.advance()
 
     def _gather(self, batch: list[Delivered], mark: CheckpointMark) -> None:
         rows_of: dict[tuple[int, int], list[int]] = {}

@@ -31,6 +31,9 @@ from clozekit.pipelines.streaming.sources.delivered import Delivered
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 DEAD_LETTERED = "dead_lettered"
+# As `prepare` reads: larger batches cost memory and save nothing.
+MAX_BATCH_DOCUMENTS = 1000
+MAX_BATCH_CHARACTERS = 2_000_000
 
 
 class _Fate(NamedTuple):

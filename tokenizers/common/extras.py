@@ -15,6 +15,8 @@ EXTRAS = {
     "warc": ("fastwarc", "resiliparse"),
     "kaggle": ("kagglehub",),
     "huggingface": ("huggingface_hub",),
+    "pubsub": ("google.cloud.pubsub_v1",),
+    "kafka": ("confluent_kafka",),
     "dataflow": ("google.cloud.dataflow_v1beta3",),
     "vertex": ("google.cloud.aiplatform_v1",),
     "gke": ("kubernetes",),

@@ -19,6 +19,7 @@ MODULES = {
     "google_cloud_storage": "google.cloud.storage",
     "google_cloud_dataflow_client": "google.cloud.dataflow_v1beta3",
     "google_cloud_aiplatform": "google.cloud.aiplatform_v1",
+    "google_cloud_pubsub": "google.cloud.pubsub_v1",
     "mlflow_skinny": "mlflow",
 }
 # Runs commands in a process in which no module of some extras can be found; a line of JSON for each.

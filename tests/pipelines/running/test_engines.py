@@ -4,13 +4,7 @@ import base64
 import bz2
 import dataclasses
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +21,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.portability.api import beam_runner_api_pb2 as protocol
 from apache_beam.runners.pipeline_context import PipelineContext
+from portable_engine import portable_engine
 
 from clozekit.deploy.cli.parser import parse
 from clozekit.pipelines.build_datasets import build_graph
@@ -50,56 +45,10 @@ from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 OPTIONS = PrepareSettings(sequence_length=32, validation_rate=0.1, num_shards=3, group_size=100)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"{process.args} ended with {process.returncode}"
-        with socket.socket() as probe:
-            if probe.connect_ex(("localhost", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError(f"nothing listens on port {port}")
-
-
 @pytest.fixture(scope="module")
 def portable_arguments() -> Iterator[list[str]]:
-    """Beam's job service and worker pool as processes of their own, and the options that lead to them."""
-    # The pool starts its workers with the first `python` of the path.
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    job_port, pool_port = free_port(), free_port()
-    commands = {
-        job_port: ["apache_beam.runners.portability.local_job_service_main", f"--job_port={job_port}"],
-        pool_port: ["apache_beam.runners.worker.worker_pool_main", f"--service_port={pool_port}"],
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", *command],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for command in commands.values()
-    ]
-    try:
-        for port, process in zip(commands, processes, strict=True):
-            wait_for(port, process)
-        yield [
-            f"--job_endpoint=localhost:{job_port}",
-            "--environment_type=EXTERNAL",
-            f"--environment_config=localhost:{pool_port}",
-        ]
-    finally:
-        for process in processes:
-            # The whole session: the workers that the pool started too.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with portable_engine() as arguments:
+        yield arguments
 
 
 @pytest.fixture(scope="module")
