@@ -30,6 +30,7 @@ from clozekit.pipelines.settings.corpus_settings import (
     FilterSettings,
 )
 from clozekit.pipelines.settings.prepare_settings import ReadSettings, RowSettings, Source
+from clozekit.pipelines.settings.source_settings import SourceSettings
 from clozekit.pipelines.settings.stream_settings import WatchSettings, WindowSettings
 from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
@@ -202,6 +203,10 @@ def configuration_reference() -> str:
         "`rows.sequence_length`, and the section `stream`. What stays as it is for the life of a stream:",
         "",
         *_one_class(WindowSettings, "stream."),
+        "",
+        "The section `source`, where documents do not come from `read.inputs`:",
+        "",
+        *_one_class(SourceSettings, "source."),
         "",
         "What may be another one each time:",
         "",

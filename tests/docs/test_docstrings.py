@@ -74,6 +74,7 @@ SETTINGS = {
     " FilterSettings",
     "pipelines.settings.prepare_settings": "PrepareSettings ReadSettings Source",
     "pipelines.settings.compact_settings": "CompactSettings",
+    "pipelines.settings.source_settings": "SourceSettings",
     "pipelines.settings.stream_settings": "WatchSettings WindowSettings",
     "pipelines.settings.vocabulary_settings": "VocabularySettings",
 }
