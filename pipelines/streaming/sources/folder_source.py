@@ -168,7 +168,11 @@ class FolderReader(UnboundedReader):
         for file in sorted(files, key=lambda one: one.path):
             state = states[file.path]
             name = name_of_state(file.path, state)
-            if not state or name in self._all_finished or name in self._finished or self._was_finished(name):
+            if not state or name in self._all_finished or name in self._finished:
+                continue
+            if self._was_finished(name):
+                # Looked up once, not each time that the folder is looked at.
+                self._all_finished.add(name)
                 continue
             seen[name] = self._seen.get(name, now)
             if self._is_settled(state, now - seen[name], now):
