@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 
 from clozekit.deploy.demo.run_demo import CORPUS_FILE, make_corpus, make_tokenizer
 from clozekit.deploy.quiet_loading import load_tensorflow
+from clozekit.pipelines.dataset.chain import head_number
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
+from clozekit.pipelines.settings.stream_recipe import load_stream_recipe
 from clozekit.pipelines.storage.files import list_names
+from clozekit.pipelines.streaming.follow_recipe import follow
 from clozekit.pipelines.streaming.look_at_stream import list_lines
 from clozekit.pipelines.streaming.verify_stream import verify_stream
 from clozekit.tokenizers.settings.settings_files import check
@@ -69,10 +73,15 @@ def run_stream_demo(directory: Path, minutes: float | None) -> None:
     write_text(directory / RECIPE_FILE, RECIPE.format(**names))
     write_text(directory / CONFIG_FILE, CONFIG.format(**names))
     (directory / INCOMING).mkdir(exist_ok=True)
-    with _following(directory), _dropping(directory, minutes):
+    with _following(directory) as process, _dropping(directory, minutes) as dropper:
+        while head_number(str(directory / "stream")) < 0 and process.poll() is None:
+            time.sleep(0.2)
         _stage(3, "training follows: new windows first; the loss on each is measured before it is trained on")
         load_tensorflow()
         run = _train(directory)
+        dropper.join()
+    # What was dropped behind the last window.
+    follow(load_stream_recipe(str(directory / RECIPE_FILE), ["stream.until_idle=true"]))
     _stage(4, "results")
     _show(directory, run)
 
@@ -98,20 +107,20 @@ def _stage(number: int, text: str) -> None:
 
 
 @contextmanager
-def _following(directory: Path) -> Iterator[None]:
+def _following(directory: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """`clozekit stream` in a process of its own, which is told to end behind the block."""
     command = [sys.executable, "-m", "clozekit.deploy.cli", "stream", str(directory / RECIPE_FILE)]
     with open(directory / "stream.log", "ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
 @contextmanager
-def _dropping(directory: Path, minutes: float) -> Iterator[None]:
+def _dropping(directory: Path, minutes: float) -> Iterator[threading.Thread]:
     """Drops a file of documents into the folder each second, beside what the block does; goes on where it stopped."""
     ended = threading.Event()
 
@@ -127,7 +136,7 @@ def _dropping(directory: Path, minutes: float) -> Iterator[None]:
     thread = threading.Thread(target=drop, daemon=True)
     thread.start()
     try:
-        yield
+        yield thread
     finally:
         ended.set()
         thread.join()

@@ -5,7 +5,7 @@ from typing import Any
 
 from clozekit.pipelines.dataset.chain import FROZEN_FOLDER, KNOWN_FOLDER, read_chain
 from clozekit.pipelines.dataset.chain_schema import is_content_name
-from clozekit.pipelines.storage.files import is_local, join, remove
+from clozekit.pipelines.storage.files import is_local, join, list_names, remove
 from clozekit.pipelines.streaming.make_fragment import files_named
 from clozekit.pipelines.streaming.open_stream import FOLDERS, Stream
 from clozekit.tokenizers.storage.file_systems import open_file_system
@@ -28,7 +28,10 @@ def remove_garbage(stream: Stream) -> list[str]:
             return []
         stream.read_on()
         named = files_needed(stream)
-        removed = []
+        # Of a beginning that was killed.
+        removed = [name for name in list_names(stream.directory) if local and is_temporary(name)]
+        for name in removed:
+            remove(join(stream.directory, name))
         for folder in FOLDERS:
             for name, info in _entries(filesystem, f"{root.rstrip('/')}/{folder}").items():
                 path = f"{folder}/{name}"
