@@ -98,6 +98,8 @@ def test_the_settings_name_what_is_computed() -> None:
         "token_classification": tagging_metrics([["O"]], [["O"]], ["O"]),
         "question_answering": dict(zip(("f1", "exact_match"), answer_scores("a", ["a"]), strict=True)),
         "embedding": retrieval_metrics(labels, labels, 1.0),
+        # Those of a regression, the ranks first: a cosine is no score.
+        "similarity": [*reversed(REGRESSION)],
     }
     names = {task: tuple(name for name in metrics if name != "loss") for task, metrics in computed.items()}
     assert names == METRIC_NAMES
