@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from clozekit.pipelines.dataset.chain_schema import CHAIN_VERSION, fragment_problems, genesis_problems
-from clozekit.pipelines.dataset.manifest import ShardInfo, SplitInfo, TokenizerInfo
+from clozekit.pipelines.dataset.manifest import ShardInfo, SplitInfo, TokenizerInfo, splits_from_json
+from clozekit.pipelines.dataset.records import SPLITS
 from clozekit.pipelines.storage.files import list_names, read_bytes
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.json_files import parse_object
+from clozekit.tokenizers.settings.sealed_json import sealed, sha256_of_fields
 from clozekit.tokenizers.storage.file_systems import open_file_system
 
 STREAM_FILE = "stream.json"
@@ -156,11 +158,7 @@ def fragment_name(number: int) -> str:
 
 
 def _to_json(fields: dict[str, Any]) -> bytes:
-    return (json.dumps({**fields, OWN_SHA256: _sha256_of(fields)}, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _sha256_of(fields: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return (json.dumps(sealed(fields, OWN_SHA256), indent=1, sort_keys=True) + "\n").encode()
 
 
 def _read(path: str, what: str) -> bytes:
@@ -184,7 +182,7 @@ def _fields_of(content: bytes, path: str, what: str, problems: Any) -> dict[str,
         )
     for problem in problems(fields):
         raise InputError(f"{path} must be {what}, it is damaged: {problem}; copy the stream again")
-    if written != _sha256_of(fields):
+    if written != sha256_of_fields(fields):
         raise InputError(
             f"the {OWN_SHA256} of {path} must match all of it, it does not: the file was edited; copy the stream again"
         )
@@ -202,14 +200,7 @@ def fragment_from_json(content: bytes, path: str, sequence_length: int) -> Fragm
     fields = _fields_of(
         content, path, "a fragment of a stream", lambda found: fragment_problems(found, sequence_length)
     )
-    splits = {
-        name: SplitInfo(
-            tuple(ShardInfo(**shard) for shard in split["shards"]),
-            tuple(split["length_histogram"]),
-            split["histogram_bin_width"],
-        )
-        for name, split in fields["splits"].items()
-    }
+    splits = splits_from_json(fields["splits"])
     known = {kind: tuple(FileInfo(**one) for one in files) for kind, files in fields["known"].items()}
     side = {folder: FileInfo(**one) for folder, one in fields["side"].items()}
     frozen = FileInfo(**fields["frozen"])
@@ -293,27 +284,47 @@ def read_chain(directory: str) -> Iterator[Fragment]:
         >>> [fragment.number for fragment in read_chain("tiny/stream")]
         [0]
     """
-    genesis = read_genesis(directory)
-    parent, rows = genesis.sha256, dict.fromkeys(("train", "validation"), 0)
-    for number in range(head_number(directory) + 1):
+    yield from fragments_after(directory, read_genesis(directory), None)
+
+
+def fragments_after(
+    directory: str, genesis: Genesis, last: Fragment | None, until: int | None = None
+) -> Iterator[Fragment]:
+    """The fragments behind `last` (None: from the first on), each checked against the one before.
+
+    until: the number of the last one that is wanted, if there are so many. Raises InputError naming the first fragment that is
+    missing, damaged, or does not follow.
+    """
+    newest = head_number(directory)
+    for number in range(0 if last is None else last.number + 1, (newest if until is None else min(until, newest)) + 1):
         fragment = read_fragment(directory, genesis, number)
-        check_follows(fragment, directory, parent, rows)
+        _check_follows(fragment, directory, genesis, last)
         yield fragment
-        parent = fragment.sha256
-        rows = {split: before + fragment.rows(split) for split, before in rows.items()}
+        last = fragment
 
 
-def check_follows(fragment: Fragment, directory: str, parent: str, rows: Mapping[str, int]) -> None:
+def parent_sha256(genesis: Genesis, last: Fragment | None) -> str:
+    """What the fragment behind `last` (None: the first) names as its parent."""
+    return genesis.sha256 if last is None else last.sha256
+
+
+def rows_until(last: Fragment | None) -> dict[str, int]:
+    """Split -> rows of all fragments up to `last`; none before the first."""
+    return {split: 0 if last is None else last.rows_before[split] + last.rows(split) for split in SPLITS}
+
+
+def _check_follows(fragment: Fragment, directory: str, genesis: Genesis, last: Fragment | None) -> None:
     """Raises InputError unless a fragment names its parent's sha256 and the rows before it."""
     path = f"{directory.rstrip('/')}/{fragment_name(fragment.number)}"
+    parent, rows = parent_sha256(genesis, last), rows_until(last)
     if fragment.parent_sha256 != parent:
-        before = fragment_name(fragment.number - 1) if fragment.number else STREAM_FILE
+        before = STREAM_FILE if last is None else fragment_name(last.number)
         raise InputError(
             f"every fragment must follow the one before, {path} was written after another {before} (sha256"
             f" {fragment.parent_sha256[:12]}, that of the file is {parent[:12]}); copy the stream again"
         )
-    if dict(fragment.rows_before) != dict(rows):
+    if dict(fragment.rows_before) != rows:
         raise InputError(
-            f"rows_before of {path} must count the rows before it, {dict(rows)}, it says {dict(fragment.rows_before)}; copy"
+            f"rows_before of {path} must count the rows before it, {rows}, it says {dict(fragment.rows_before)}; copy"
             " the stream again"
         )

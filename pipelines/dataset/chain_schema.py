@@ -13,14 +13,13 @@ from clozekit.pipelines.dataset.schema_rules import (
     shown,
     whole_problems,
 )
+from clozekit.pipelines.dataset.stream_limits import MAX_TIME, MAX_WINDOW
 
 CHAIN_VERSION = 1
 TIMINGS = ("early", "on_time", "late")
 KNOWN_KINDS = ("deliveries", "texts", "finished")
 # Folders of what left: as a dataset has them, and what came too late.
 LEFT_FOLDERS = ("deadletter", "rejects", "duplicates", "contaminated", "late")
-# Seconds: up to the year 9999, and windows of a second to a hundred days.
-MAX_TIME, MAX_WINDOW = 253_402_300_800, 8_640_000
 _MOST = 2**53
 _GENESIS_KEYS = frozenset(
     {

@@ -10,6 +10,7 @@ from typing import Any
 from clozekit.pipelines.dataset.manifest_schema import SCHEMA_VERSION, manifest_problems
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.json_files import parse_object
+from clozekit.tokenizers.settings.sealed_json import sealed, sha256_of_fields
 from clozekit.tokenizers.storage.file_systems import open_file_system
 
 MANIFEST_FILE = "manifest.json"
@@ -159,11 +160,19 @@ def dataset_fingerprint(splits: Mapping[str, SplitInfo]) -> str:
 
 def manifest_to_json(manifest: Manifest) -> str:
     fields = dataclasses.asdict(manifest)
-    return json.dumps({**fields, OWN_SHA256: _sha256_of(fields)}, indent=2, sort_keys=True) + "\n"
+    return json.dumps(sealed(fields, OWN_SHA256), indent=2, sort_keys=True) + "\n"
 
 
-def _sha256_of(fields: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+def splits_from_json(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, SplitInfo]:
+    """The splits that a manifest, or a fragment of a stream, names; checked before."""
+    return {
+        name: SplitInfo(
+            tuple(ShardInfo(**shard) for shard in split["shards"]),
+            tuple(split["length_histogram"]),
+            split["histogram_bin_width"],
+        )
+        for name, split in fields.items()
+    }
 
 
 def manifest_from_json(text: str, source: str) -> Manifest:
@@ -182,20 +191,13 @@ def manifest_from_json(text: str, source: str) -> Manifest:
             f"{source} must be a dataset manifest, it is damaged: {problem}; copy the dataset again, or run `clozekit"
             " prepare --overwrite`"
         )
-    splits = {
-        name: SplitInfo(
-            tuple(ShardInfo(**shard) for shard in split["shards"]),
-            tuple(split["length_histogram"]),
-            split["histogram_bin_width"],
-        )
-        for name, split in fields["splits"].items()
-    }
+    splits = splits_from_json(fields["splits"])
     if fields["dataset_sha256"] != dataset_fingerprint(splits):
         raise InputError(
             f"the dataset_sha256 of {source} must match its shards, it does not: the file was edited;"
             " run `clozekit prepare --overwrite` again"
         )
-    if written is not None and written != _sha256_of(fields):
+    if written is not None and written != sha256_of_fields(fields):
         raise InputError(
             f"the {OWN_SHA256} of {source} must match all of it, it does not: the file was edited;"
             " run `clozekit prepare --overwrite` again"

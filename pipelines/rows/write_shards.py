@@ -3,8 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import IO, Any
+from collections.abc import Iterable
+from typing import IO
 
 import apache_beam as beam
 import pyarrow as pa
@@ -21,6 +21,7 @@ from clozekit.pipelines.running.progress import Progress, ProgressReporter
 from clozekit.pipelines.storage.files import file_size, join, read_bytes
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.json_files import parse_object
+from clozekit.tokenizers.settings.sealed_json import sealed, sha256_of_fields
 from clozekit.tokenizers.storage.file_systems import write_bytes_whole, write_whole
 
 PARTS_FOLDER = "_parts"
@@ -37,12 +38,7 @@ def part_path(directory: str, build_id: str, split: str, index: int) -> str:
 
 
 def part_to_json(info: ShardInfo) -> bytes:
-    fields = dataclasses.asdict(info)
-    return json.dumps({**fields, _OWN_SHA256: _sha256_of(fields)}).encode()
-
-
-def _sha256_of(fields: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return json.dumps(sealed(dataclasses.asdict(info), _OWN_SHA256)).encode()
 
 
 def read_part(part: str) -> ShardInfo | None:
@@ -54,7 +50,7 @@ def read_part(part: str) -> ShardInfo | None:
     except InputError:
         return None
     written = fields.pop(_OWN_SHA256, None)
-    if written != _sha256_of(fields) or shard_problem(fields, MAX_SEQUENCE_LENGTH) is not None:
+    if written != sha256_of_fields(fields) or shard_problem(fields, MAX_SEQUENCE_LENGTH) is not None:
         return None
     return ShardInfo(**fields)
 

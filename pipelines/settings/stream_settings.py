@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
+from clozekit.pipelines.dataset.stream_limits import MAX_TIME, MAX_WINDOW
 from clozekit.pipelines.settings.prepare_settings import check_at_least
 from clozekit.tokenizers.common.errors import InputError
-
-# As pipelines/dataset/chain_schema.py has them.
-_MAX_WINDOW, _MAX_TIME = 8_640_000, 253_402_300_800
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,12 @@ class WindowSettings:
     time_to_live_seconds: int = 2_592_000
 
     def __post_init__(self) -> None:
-        if not 1 <= self.window_seconds <= _MAX_WINDOW:
-            raise InputError(f"stream.window_seconds must be from 1 to {_MAX_WINDOW:,}, got {self.window_seconds}")
+        if not 1 <= self.window_seconds <= MAX_WINDOW:
+            raise InputError(f"stream.window_seconds must be from 1 to {MAX_WINDOW:,}, got {self.window_seconds}")
         for name in ("lateness_seconds", "time_to_live_seconds"):
             check_at_least(f"stream.{name}", getattr(self, name), 0)
-            if getattr(self, name) > _MAX_TIME:
-                raise InputError(f"stream.{name} must be at most {_MAX_TIME:,}, got {getattr(self, name)}")
+            if getattr(self, name) > MAX_TIME:
+                raise InputError(f"stream.{name} must be at most {MAX_TIME:,}, got {getattr(self, name)}")
 
     def window_of(self, event_time: int) -> tuple[int, int]:
         """Start and end, in seconds, of the window of an event time in milliseconds, all since 1970."""

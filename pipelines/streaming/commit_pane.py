@@ -26,7 +26,7 @@ def freeze(stream: Stream, pane: Pane) -> FileInfo:
 def waiting_panes(stream: Stream) -> list[str]:
     """Names of the frozen panes that are in no fragment yet, the oldest window first."""
     names = [f"{FROZEN_FOLDER}/{name}" for name in list_names(join(stream.directory, FROZEN_FOLDER))]
-    waiting = [name for name in names if is_content_name(name) and name not in stream.committed]
+    waiting = [name for name in names if is_content_name(name) and name not in stream.named]
     return sorted(waiting, key=lambda name: (int(name.removeprefix(f"{FROZEN_FOLDER}/").rpartition("-")[0]), name))
 
 
@@ -56,7 +56,7 @@ class Committer:
             with stream.writing():
                 # Somebody else's fragment may have our number, or our pane.
                 stream.read_on()
-                if name in stream.committed:
+                if name in stream.named:
                     return None
                 fragment = make_fragment(
                     stream.directory,

@@ -4,7 +4,7 @@ import os
 
 from clozekit.pipelines.storage.files import is_local, join
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.storage.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
+from clozekit.tokenizers.storage.conditional_writes import ChangedMeanwhileError, write_if_unchanged
 from clozekit.tokenizers.storage.file_systems import is_url, open_file_system, write_bytes_whole
 
 
@@ -68,10 +68,6 @@ def make_once(directory: str, name: str, content: bytes) -> bool:
     if is_local(filesystem):
         _sync_folder(os.path.dirname(local))
     return True
-
-
-def is_there(directory: str, name: str) -> bool:
-    return version_of(join(directory, name)) is not None
 
 
 def _sync_folder(path: str) -> None:

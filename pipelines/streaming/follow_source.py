@@ -55,7 +55,6 @@ class Progress:
     """What a stream has done since it was started: for a screen, and for metrics."""
 
     documents_read: int = 0
-    seconds_of_work: float = 0.0
     watermark: int | None = None
     open_windows: int = 0
     open_bytes: int = 0
@@ -138,7 +137,6 @@ class Follower:
 
     def _read_batch(self, reader: UnboundedReader, is_stopped: Callable[[], bool]) -> bool:
         """Reads and processes what is there, up to a batch; gives whether more is there."""
-        begun = time.process_time()
         batch: list[Delivered] = []
         characters, is_there = 0, True
         while is_there:
@@ -151,7 +149,6 @@ class Follower:
             is_there = reader.advance()
         self._gather(batch, reader.get_checkpoint_mark())
         self.progress.documents_read += len(batch)
-        self.progress.seconds_of_work += time.process_time() - begun
         return is_there and reader.advance()
 
     def _gather(self, batch: list[Delivered], mark: CheckpointMark) -> None:

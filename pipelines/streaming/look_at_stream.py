@@ -6,7 +6,7 @@ from clozekit.pipelines.dataset.chain import read_chain, read_genesis
 from clozekit.pipelines.dataset.chain_view import view_of
 from clozekit.pipelines.dataset.describe import describe_manifest
 from clozekit.pipelines.streaming.commit_pane import waiting_panes
-from clozekit.pipelines.streaming.open_stream import open_stream
+from clozekit.pipelines.streaming.open_stream import Stream
 from clozekit.pipelines.streaming.stream_metrics import describe_fragment
 
 
@@ -18,9 +18,9 @@ def list_lines(directory: str) -> Iterator[str]:
 
 def describe_stream_lines(directory: str) -> list[str]:
     """What the stream is, and what its fragments hold together, as `inspect` says it of a dataset."""
-    genesis = read_genesis(directory)
-    fragments = list(read_chain(directory))
-    waiting = waiting_panes(open_stream(directory))
+    stream = Stream(directory, read_genesis(directory))
+    genesis, fragments = stream.genesis, stream.read_on()
+    waiting = waiting_panes(stream)
     lines = [
         f"stream    {directory}",
         f"windows   of {genesis.window_seconds:,} s, late documents taken for {genesis.lateness_seconds:,} s, texts known for"

@@ -8,17 +8,25 @@ import gzip
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
 
-from clozekit.pipelines.dataset.chain import DATA_FOLDER, SIDE_FOLDER, FileInfo, Fragment, Genesis
-from clozekit.pipelines.dataset.chain_schema import KNOWN_KINDS, MAX_TIME
+from clozekit.pipelines.dataset.chain import (
+    DATA_FOLDER,
+    SIDE_FOLDER,
+    FileInfo,
+    Fragment,
+    Genesis,
+    parent_sha256,
+    rows_until,
+)
+from clozekit.pipelines.dataset.chain_schema import KNOWN_KINDS
 from clozekit.pipelines.dataset.list_columns import list_column, list_parts
 from clozekit.pipelines.dataset.manifest import SplitInfo
 from clozekit.pipelines.dataset.manifest_schema import histogram_bin_width
-from clozekit.pipelines.dataset.records import SPLITS
+from clozekit.pipelines.dataset.stream_limits import MAX_TIME
 from clozekit.pipelines.rows.commit import check_account, check_nothing_lost, length_histogram
 from clozekit.pipelines.rows.pack import pack_group
 from clozekit.pipelines.rows.plan import GroupRows, cut_rows, group_of_keys, num_groups, plan_shards
@@ -41,7 +49,6 @@ from clozekit.pipelines.streaming.pane import KEPT, Pane
 
 Write = Callable[[str, bytes], None]
 LATE_FOLDER = "late"
-_NOTHING: Mapping[str, int] = dict.fromkeys(SPLITS, 0)
 
 
 def make_fragment(
@@ -79,13 +86,13 @@ def make_fragment(
     added = _known_after(pane, choice)
     return Fragment(
         number=0 if head is None else head.number + 1,
-        parent_sha256=genesis.sha256 if head is None else head.sha256,
+        parent_sha256=parent_sha256(genesis, head),
         window_start=pane.head.window_start,
         window_end=pane.head.window_end,
         timing=pane.head.timing,
         frozen=frozen,
         splits=splits,
-        rows_before={split: 0 if head is None else head.rows_before[split] + head.rows(split) for split in SPLITS},
+        rows_before=rows_until(head),
         counts=dict(sorted(counts.items())),
         known={
             kind: known[kind].with_added(added[kind], oldest, lambda file, content: write(file.name, content))
@@ -230,9 +237,3 @@ def _write_lines(folder: str, lines: list[bytes], write: Write) -> FileInfo:
     name = f"{SIDE_FOLDER}/{folder}-{sha256[:16]}.jsonl.gz"
     write(name, content)
     return FileInfo(name, sha256, len(content), len(lines))
-
-
-def files_named(fragment: Fragment) -> Iterator[str]:
-    """Every file that a fragment needs."""
-    yield from (file.name for file in fragment.files())
-    yield from (shard.name for shard in fragment.shards())

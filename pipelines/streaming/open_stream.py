@@ -15,13 +15,10 @@ from clozekit.pipelines.dataset.chain import (
     WINDOWS_FOLDER,
     Fragment,
     Genesis,
-    check_follows,
+    fragments_after,
     has_stream,
-    head_number,
-    read_fragment,
     read_genesis,
 )
-from clozekit.pipelines.dataset.records import SPLITS
 from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
 from clozekit.pipelines.prepare import check_pairs, describe_corpus, describe_tokenizer
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
@@ -40,8 +37,8 @@ FOLDERS = (FROZEN_FOLDER, DATA_FOLDER, KNOWN_FOLDER, SIDE_FOLDER, WINDOWS_FOLDER
 class Stream:
     """A stream in a directory, and what is known here of its chain.
 
-    options: how its documents become rows. head: the last fragment that was read, None before the first. committed: names of
-    the frozen panes that are in the chain.
+    options: how its documents become rows. head: the last fragment that was read, None before the first. named: the files that
+    the fragments name, frozen panes among them, but for known hashes.
     """
 
     def __init__(self, directory: str, genesis: Genesis) -> None:
@@ -49,30 +46,25 @@ class Stream:
         self.genesis = genesis
         self.options = prepare_settings_of(genesis)
         self.head: Fragment | None = None
-        self.committed: set[str] = set()
+        self.named: set[str] = set()
 
-    def read_on(self) -> None:
-        """Reads the fragments behind `head`. Raises InputError for one that is damaged or does not follow."""
-        while self._next_number() <= head_number(self.directory):
-            for number in range(self._next_number(), head_number(self.directory) + 1):
-                fragment = read_fragment(self.directory, self.genesis, number)
-                check_follows(fragment, self.directory, self._parent(), self._rows())
-                self.add(fragment)
+    def read_on(self) -> list[Fragment]:
+        """Reads the fragments behind `head`, and gives them. Raises InputError for one that is damaged or does not follow."""
+        found = []
+        for fragment in fragments_after(self.directory, self.genesis, self.head):
+            self.add(fragment)
+            found.append(fragment)
+        return found
 
     def add(self, fragment: Fragment) -> None:
         """What is known to be the next fragment of the chain."""
         self.head = fragment
-        self.committed.add(fragment.frozen.name)
+        self.named |= {file.name for file in fragment.files()} - _known_names(fragment)
+        self.named |= {shard.name for shard in fragment.shards()}
 
-    def _next_number(self) -> int:
-        return 0 if self.head is None else self.head.number + 1
-
-    def _parent(self) -> str:
-        return self.genesis.sha256 if self.head is None else self.head.sha256
-
-    def _rows(self) -> dict[str, int]:
-        head = self.head
-        return {split: 0 if head is None else head.rows_before[split] + head.rows(split) for split in SPLITS}
+    def needed(self) -> set[str]:
+        """The files that are read again: of known hashes only those of the last fragment are."""
+        return self.named | (set() if self.head is None else _known_names(self.head))
 
     @contextmanager
     def writing(self, alone: bool = False) -> Iterator[bool]:
@@ -93,6 +85,10 @@ class Stream:
                 yield True
         finally:
             os.close(descriptor)
+
+
+def _known_names(fragment: Fragment) -> set[str]:
+    return {file.name for files in fragment.known.values() for file in files}
 
 
 def prepare_settings_of(genesis: Genesis) -> PrepareSettings:

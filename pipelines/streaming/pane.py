@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from clozekit.pipelines.dataset.chain import FROZEN_FOLDER, FileInfo
-from clozekit.pipelines.dataset.chain_schema import MAX_TIME, MAX_WINDOW, TIMINGS
+from clozekit.pipelines.dataset.chain_schema import TIMINGS
 from clozekit.pipelines.dataset.schema_rules import shown
+from clozekit.pipelines.dataset.stream_limits import MAX_TIME, MAX_WINDOW
 from clozekit.tokenizers.common.errors import InputError
 
 # outcome of a document that becomes rows; of any other it is the name under which it is counted.

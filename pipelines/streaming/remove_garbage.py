@@ -3,10 +3,9 @@
 import datetime
 from typing import Any
 
-from clozekit.pipelines.dataset.chain import FROZEN_FOLDER, KNOWN_FOLDER, read_chain
+from clozekit.pipelines.dataset.chain import FROZEN_FOLDER
 from clozekit.pipelines.dataset.chain_schema import is_content_name
 from clozekit.pipelines.storage.files import is_local, join, list_names, remove
-from clozekit.pipelines.streaming.make_fragment import files_named
 from clozekit.pipelines.streaming.open_stream import FOLDERS, Stream
 from clozekit.tokenizers.storage.file_systems import open_file_system
 from clozekit.tokenizers.storage.owned_files import is_temporary
@@ -27,7 +26,7 @@ def remove_garbage(stream: Stream) -> list[str]:
         if local and not is_alone:
             return []
         stream.read_on()
-        named = files_needed(stream)
+        needed = stream.needed()
         # Of a beginning that was killed.
         removed = [name for name in list_names(stream.directory) if local and is_temporary(name)]
         for name in removed:
@@ -36,21 +35,12 @@ def remove_garbage(stream: Stream) -> list[str]:
             for name, info in _entries(filesystem, f"{root.rstrip('/')}/{folder}").items():
                 path = f"{folder}/{name}"
                 # A frozen pane that no fragment names is waiting.
-                ours = is_content_name(path) and path not in named and folder != FROZEN_FOLDER
+                ours = is_content_name(path) and path not in needed and folder != FROZEN_FOLDER
                 ours = ours or is_temporary(name)
                 if ours and (local or _is_old(info)):
                     remove(join(stream.directory, path))
                     removed.append(path)
         return sorted(removed)
-
-
-def files_needed(stream: Stream) -> set[str]:
-    """What the fragments of a stream name; of known hashes only those of the last one are ever read again."""
-    needed: set[str] = set()
-    for fragment in read_chain(stream.directory):
-        needed |= {name for name in files_named(fragment) if not name.startswith(f"{KNOWN_FOLDER}/")}
-    head = stream.head
-    return needed | ({file.name for files in head.known.values() for file in files} if head is not None else set())
 
 
 def _entries(filesystem: Any, folder: str) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clozekit.pipelines.dataset.chain import FROZEN_FOLDER, KNOWN_FOLDER, FileInfo, Fragment, fragment_name, read_chain
+from clozekit.pipelines.dataset.chain import (
+    FROZEN_FOLDER,
+    KNOWN_FOLDER,
+    FileInfo,
+    Fragment,
+    fragment_name,
+    read_chain,
+    read_genesis,
+)
 from clozekit.pipelines.dataset.chain_view import view_of
 from clozekit.pipelines.rows.commit import check_account
 from clozekit.pipelines.storage.files import join, read_bytes
@@ -16,7 +24,6 @@ from clozekit.pipelines.streaming.known_hashes import TableCache
 from clozekit.pipelines.streaming.make_fragment import make_fragment
 from clozekit.pipelines.streaming.open_stream import Stream, open_stream
 from clozekit.pipelines.streaming.pane import read_pane
-from clozekit.pipelines.streaming.remove_garbage import files_needed
 from clozekit.pipelines.verify import Problem, shard_problems, tokenizer_problems
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import open_file_system
@@ -64,14 +71,14 @@ def verify_stream(directory: str) -> VerifiedStream:
         >>> verify_stream("tiny/stream").problems
         ()
     """
-    stream = open_stream(directory)
-    fragments = list(read_chain(directory))
-    problems = list(tokenizer_problems(directory, view_of(stream.genesis, fragments)))
+    stream = Stream(directory, read_genesis(directory))
+    fragments = stream.read_on()
+    view = view_of(stream.genesis, fragments)
+    problems = list(tokenizer_problems(directory, view))
     seen: set[str] = set()
-    needed = files_needed(stream)
+    needed = stream.needed()
     for fragment in fragments:
         problems += _fragment_problems(stream, fragment, needed, seen)
-    view = view_of(stream.genesis, fragments)
     return VerifiedStream(
         len(fragments),
         view.counts.get("documents_in", 0),
@@ -94,7 +101,7 @@ def _fragment_problems(stream: Stream, fragment: Fragment, needed: set[str], see
     seen.add(fragment.frozen.name)
     for file in fragment.files():
         # Known hashes that were merged since are gone.
-        if file.name in needed or not file.name.startswith(f"{KNOWN_FOLDER}/"):
+        if file.name in needed:
             yield from _file_problems(stream.directory, file)
     view = view_of(stream.genesis, [fragment])
     for split, info in view.splits.items():
@@ -178,7 +185,7 @@ def repair_stream(directory: str) -> list[str]:
         []
     """
     stream = open_stream(directory)
-    needed = files_needed(stream)
+    needed = stream.needed()
     written: list[str] = []
 
     def write(name: str, content: bytes) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from clozekit.model.reading.dataset_reader import RowSource
 from clozekit.model.training.run_directory.checkpoints import Head
 from clozekit.model.training.settings.follow_settings import FollowSettings
-from clozekit.pipelines.dataset.chain import Fragment, check_follows, head_number, read_fragment, read_genesis
+from clozekit.pipelines.dataset.chain import Fragment, fragments_after, head_number, read_genesis
 from clozekit.pipelines.dataset.chain_view import row_bases, view_of
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
@@ -158,14 +158,6 @@ class FollowedStream:
 
     def _read_until(self, number: int) -> None:
         """Reads the chain up to a fragment, as far as it is there."""
-        newest = head_number(self.directory) if len(self._fragments) <= number else -1
-        while len(self._fragments) <= min(number, newest):
-            fragment = read_fragment(self.directory, self.genesis, len(self._fragments))
+        if len(self._fragments) <= number:
             last = self._fragments[-1] if self._fragments else None
-            parent = self.genesis.sha256 if last is None else last.sha256
-            rows = {
-                split: 0 if last is None else last.rows_before[split] + last.rows(split)
-                for split in fragment.rows_before
-            }
-            check_follows(fragment, self.directory, parent, rows)
-            self._fragments.append(fragment)
+            self._fragments += fragments_after(self.directory, self.genesis, last, number)

@@ -1,6 +1,5 @@
 """The state file of a checkpoint: JSON with a checksum over all of it, held against its schema on every reading."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from typing import Any
 
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.json_files import parse_object
+from clozekit.tokenizers.settings.sealed_json import sealed, sha256_of_fields
 
 _OWN_SHA256 = "sha256"
 # More rows, tokens or bytes than any run has; beyond it floats lose count.
@@ -27,11 +27,7 @@ class DamagedStateError(ValueError):
 def state_to_json(state: Mapping[str, object]) -> str:
     # As it will be read: JSON knows no tuples.
     fields = json.loads(json.dumps(state))
-    return json.dumps({**fields, _OWN_SHA256: _sha256_of(fields)}, indent=2) + "\n"
-
-
-def _sha256_of(fields: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return json.dumps(sealed(fields, _OWN_SHA256), indent=2) + "\n"
 
 
 def state_from_json(text: str) -> dict[str, Any]:
@@ -42,7 +38,7 @@ def state_from_json(text: str) -> dict[str, Any]:
         raise DamagedStateError(str(error)) from error
     written = fields.pop(_OWN_SHA256, None)
     # Those of earlier versions have none.
-    if written is not None and written != _sha256_of(fields):
+    if written is not None and written != sha256_of_fields(fields):
         raise DamagedStateError("its checksum is that of other content")
     problem = _problem_of(fields)
     if problem is not None:
