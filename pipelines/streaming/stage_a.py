@@ -58,28 +58,24 @@ class FreezePanes(beam.PTransform):
         self, directory: str, windows: WindowSettings, corpus: CorpusSettings, options: PrepareSettings
     ) -> None:
         super().__init__()
-        self._directory = directory
-        self._windows = windows
-        self._corpus = corpus
-        self._options = options
+        self._window_seconds = windows.window_seconds
+        self._process = _ProcessDeliveries(directory, windows, corpus, options)
+        self._freeze = _FreezePane(directory)
 
     def expand(self, records: beam.PCollection[Delivered]) -> beam.PCollection[str]:
         return (
             records
-            | "ProcessDeliveries"
-            >> beam.ParDo(
-                _ProcessDeliveries(self._directory, self._windows, self._corpus, self._options)
-            ).with_output_types(tuple[bytes, bytes])
+            | "ProcessDeliveries" >> beam.ParDo(self._process).with_output_types(tuple[bytes, bytes])
             | "WindowIntoPanes"
             >> beam.WindowInto(
-                FixedWindows(self._windows.window_seconds),
+                FixedWindows(self._window_seconds),
                 # Every late batch by itself: engines without an own clock have no other trigger for it.
                 trigger=AfterWatermark(late=AfterCount(1)),
                 accumulation_mode=AccumulationMode.DISCARDING,
                 allowed_lateness=Duration(ENGINE_LATENESS_SECONDS),
             )
             | "GatherPane" >> beam.GroupByKey()
-            | "FreezePane" >> beam.ParDo(_FreezePane(self._directory)).with_output_types(str)
+            | "FreezePane" >> beam.ParDo(self._freeze).with_output_types(str)
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apache_beam import coders
-from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader
+from apache_beam.io.unbounded_source import CheckpointMark
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 from clozekit.pipelines.reading.input_files import Skipped, find_inputs
@@ -21,7 +21,7 @@ from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.pipelines.settings.stream_settings import WatchSettings
 from clozekit.pipelines.storage.files import InputFile
 from clozekit.pipelines.streaming.sources.delivered import Delivered
-from clozekit.pipelines.streaming.sources.stream_source import Position, StreamSource
+from clozekit.pipelines.streaming.sources.stream_source import Position, StreamReader, StreamSource
 from clozekit.pipelines.text_files.file_states import State, states_of
 from clozekit.tokenizers.common.errors import InputError
 
@@ -95,14 +95,13 @@ class FolderSource(StreamSource):
         return FolderMark(is_finished=is_finished)
 
 
-class FolderReader(UnboundedReader):
+class FolderReader(StreamReader):
     """Reads one file after the other, in the order in which they were seen, those of one look by their names."""
 
     def __init__(self, source: FolderSource, mark: FolderMark) -> None:
         self._source = source
         self._mark = mark
         self._records = self._read()
-        self._current: Delivered | None = None
         # Name of a state -> when the file was first seen in it, by the clock of this process.
         self._seen: dict[str, float] = {}
         self._finished: list[str] = []
@@ -110,20 +109,9 @@ class FolderReader(UnboundedReader):
         self._read_from = source.now()
         self._is_idle = False
 
-    def start(self) -> bool:
-        return self.advance()
-
     def advance(self) -> bool:
         self._current = next(self._records)
         return self._current is not None
-
-    def get_current(self) -> Delivered:
-        if self._current is None:
-            raise RuntimeError("there is no current record")
-        return self._current
-
-    def get_current_timestamp(self) -> Timestamp:
-        return Timestamp(micros=1000 * self.get_current().event_time)
 
     def get_watermark(self) -> Timestamp:
         """What is found from now on has a later time; a file that is being read has that of its finding."""

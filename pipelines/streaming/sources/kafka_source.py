@@ -5,22 +5,19 @@ was removed from Kafka meanwhile, reading stops with an error instead of passing
 """
 
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from apache_beam import coders
-from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader
+from apache_beam.io.unbounded_source import CheckpointMark
 from apache_beam.utils.timestamp import Timestamp
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from clozekit.pipelines.settings.prepare_settings import ReadSettings
-from clozekit.pipelines.settings.source_settings import SourceSettings
 from clozekit.pipelines.streaming.sources.delivered import Delivered
-from clozekit.pipelines.streaming.sources.message_format import MessageFormat
+from clozekit.pipelines.streaming.sources.message_source import MessageSource
 from clozekit.pipelines.streaming.sources.message_watermark import MessageWatermark
-from clozekit.pipelines.streaming.sources.stream_source import Position, StreamSource
+from clozekit.pipelines.streaming.sources.stream_source import Position, StreamReader
 from clozekit.tokenizers.common.errors import InputError
 
 # Topic -> partition -> the offset of the next message.
@@ -64,20 +61,8 @@ class KafkaMarkCoder(coders.Coder):
         return True
 
 
-class KafkaSource(StreamSource):
-    """Messages of topics.
-
-    Args:
-        settings: of kind kafka.
-        reading: the keys of text and id, and how long a message may be.
-        now: seconds since 1970, for tests.
-    """
-
-    def __init__(self, settings: SourceSettings, reading: ReadSettings, now: Callable[[], float] = time.time) -> None:
-        super().__init__()
-        self.settings = settings
-        self.format = MessageFormat(reading, settings.time_key)
-        self.now = now
+class KafkaSource(MessageSource):
+    """Messages of topics."""
 
     def create_reader(self, options: Any, checkpoint_mark: CheckpointMark | None) -> "KafkaReader":
         return KafkaReader(self, checkpoint_mark.offsets if isinstance(checkpoint_mark, KafkaMark) else {})
@@ -92,7 +77,7 @@ class KafkaSource(StreamSource):
         return None if position is None else KafkaMark(_offsets_of(position))
 
 
-class KafkaReader(UnboundedReader):
+class KafkaReader(StreamReader):
     """Reads what the partitions have, each in its order."""
 
     def __init__(self, source: KafkaSource, offsets: Offsets) -> None:
@@ -112,7 +97,6 @@ class KafkaReader(UnboundedReader):
         self._next = {topic: dict(offsets.get(topic, {})) for topic in settings.topics}
         self._watermarks: dict[tuple[str, int], MessageWatermark] = {}
         self._waiting: deque[tuple[str, int, int, Delivered]] = deque()
-        self._current: Delivered | None = None
 
     def start(self) -> bool:
         try:
@@ -128,10 +112,7 @@ class KafkaReader(UnboundedReader):
             for partition in sorted(known[topic].partitions):
                 offset = self._next[topic].get(partition, OFFSET_BEGINNING)
                 places.append(TopicPartition(topic, partition, offset))
-                settings = self._source.settings
-                self._watermarks[topic, partition] = MessageWatermark(
-                    settings.disorder_seconds, settings.idle_seconds, self._source.now
-                )
+                self._watermarks[topic, partition] = self._source.watermark()
         self._consumer.assign(places)
         return self.advance()
 
@@ -172,14 +153,6 @@ class KafkaReader(UnboundedReader):
             now,
         )
         return topic, partition, offset, delivered
-
-    def get_current(self) -> Delivered:
-        if self._current is None:
-            raise RuntimeError("there is no current record")
-        return self._current
-
-    def get_current_timestamp(self) -> Timestamp:
-        return Timestamp(micros=1000 * self.get_current().event_time)
 
     def get_watermark(self) -> Timestamp:
         """Of the partition that is furthest behind; one where nothing comes goes with the clock."""

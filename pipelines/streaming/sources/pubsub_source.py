@@ -11,17 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from apache_beam import coders
-from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader
+from apache_beam.io.unbounded_source import CheckpointMark
 from apache_beam.utils.timestamp import Timestamp
 from google.api_core.exceptions import DeadlineExceeded, FailedPrecondition, GoogleAPICallError, RetryError
 from google.cloud.pubsub_v1 import SubscriberClient
 
-from clozekit.pipelines.settings.prepare_settings import ReadSettings
-from clozekit.pipelines.settings.source_settings import SourceSettings
 from clozekit.pipelines.streaming.sources.delivered import Delivered
-from clozekit.pipelines.streaming.sources.message_format import MessageFormat
-from clozekit.pipelines.streaming.sources.message_watermark import MessageWatermark
-from clozekit.pipelines.streaming.sources.stream_source import Position, StreamSource
+from clozekit.pipelines.streaming.sources.message_source import MessageSource
+from clozekit.pipelines.streaming.sources.stream_source import Position, StreamReader
 
 # Pub/Sub gives at most so many at once; a request may have 512 KiB, an acknowledgement id takes about 200 bytes.
 _MAX_MESSAGES = 1000
@@ -60,20 +57,8 @@ class PubSubMarkCoder(coders.Coder):
         return True
 
 
-class PubSubSource(StreamSource):
-    """Messages of a subscription.
-
-    Args:
-        settings: of kind pubsub.
-        reading: the keys of text and id, and how long a message may be.
-        now: seconds since 1970, for tests.
-    """
-
-    def __init__(self, settings: SourceSettings, reading: ReadSettings, now: Callable[[], float] = time.time) -> None:
-        super().__init__()
-        self.settings = settings
-        self.format = MessageFormat(reading, settings.time_key)
-        self.now = now
+class PubSubSource(MessageSource):
+    """Messages of a subscription."""
 
     def create_reader(self, options: Any, checkpoint_mark: CheckpointMark | None) -> "PubSubReader":
         return PubSubReader(self)
@@ -89,7 +74,7 @@ class PubSubSource(StreamSource):
         return None
 
 
-class PubSubReader(UnboundedReader):
+class PubSubReader(StreamReader):
     """Pulls what is there, gives it by its event times, and keeps the leases of all that is not acknowledged."""
 
     def __init__(self, source: PubSubSource) -> None:
@@ -98,13 +83,9 @@ class PubSubReader(UnboundedReader):
         self._subscription = settings.subscription
         self._client = SubscriberClient()
         self._leases = _Leases(self._client, settings.subscription, settings.lease_seconds, time.monotonic)
-        self._watermark = MessageWatermark(settings.disorder_seconds, settings.idle_seconds, source.now)
+        self._watermark = source.watermark()
         self._waiting: deque[tuple[str, Delivered]] = deque()
         self._given: list[str] = []
-        self._current: Delivered | None = None
-
-    def start(self) -> bool:
-        return self.advance()
 
     def advance(self) -> bool:
         self._current = None
@@ -142,14 +123,6 @@ class PubSubReader(UnboundedReader):
         self._leases.add([ack_id for ack_id, _ in found])
         # Pub/Sub gives them in any order: those of one answer are at least put in theirs.
         self._waiting.extend(sorted(found, key=lambda one: one[1].event_time))
-
-    def get_current(self) -> Delivered:
-        if self._current is None:
-            raise RuntimeError("there is no current record")
-        return self._current
-
-    def get_current_timestamp(self) -> Timestamp:
-        return Timestamp(micros=1000 * self.get_current().event_time)
 
     def get_watermark(self) -> Timestamp:
         return self._watermark.at(self._waiting[0][1].event_time if self._waiting else None)

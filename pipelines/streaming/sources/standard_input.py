@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from apache_beam import coders
-from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader
+from apache_beam.io.unbounded_source import CheckpointMark
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 from clozekit.pipelines.reading.file_formats import parse_json, parse_text
 from clozekit.pipelines.running.dead_letters import dead_letter
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.pipelines.streaming.sources.delivered import Delivered
-from clozekit.pipelines.streaming.sources.stream_source import Position, StreamSource
+from clozekit.pipelines.streaming.sources.stream_source import Position, StreamReader, StreamSource
 from clozekit.tokenizers.common.errors import InputError
 
 _PART_BYTES = 1 << 16
@@ -55,7 +55,7 @@ class StandardInputSource(StreamSource):
         return None
 
 
-class LineReader(UnboundedReader):
+class LineReader(StreamReader):
     """Never waits: a line that has not ended is not there yet."""
 
     def __init__(self, source: StandardInputSource) -> None:
@@ -64,10 +64,6 @@ class LineReader(UnboundedReader):
         self._lines: list[bytes] = []
         self._number = 0
         self._has_ended = False
-        self._current: Delivered | None = None
-
-    def start(self) -> bool:
-        return self.advance()
 
     def advance(self) -> bool:
         self._current = None
@@ -117,14 +113,6 @@ class LineReader(UnboundedReader):
         except InputError as error:
             return Delivered(origin, when, dead_letter("read", "standard input", -1, f"line {self._number}", error))
         return Delivered(origin, when, record)
-
-    def get_current(self) -> Delivered:
-        if self._current is None:
-            raise RuntimeError("there is no current record")
-        return self._current
-
-    def get_current_timestamp(self) -> Timestamp:
-        return Timestamp(micros=1000 * self.get_current().event_time)
 
     def get_watermark(self) -> Timestamp:
         if self._has_ended and not self._lines:

@@ -10,7 +10,10 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from apache_beam.io.unbounded_source import CheckpointMark, UnboundedSource
+from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, UnboundedSource
+from apache_beam.utils.timestamp import Timestamp
+
+from clozekit.pipelines.streaming.sources.delivered import Delivered
 
 
 class Position(NamedTuple):
@@ -33,6 +36,23 @@ class StreamSource(UnboundedSource):
     def mark_of(self, position: Any, is_finished: Callable[[str], bool]) -> CheckpointMark | None:
         """The mark to go on from; is_finished: whether a name was finished before. position: of the last fragment, or None."""
         return None if position is None else decoded_mark(self, position)
+
+
+class StreamReader(UnboundedReader):
+    """A reader whose current record is `_current`, which `advance` sets; `start` is the first `advance`."""
+
+    _current: Delivered | None = None
+
+    def start(self) -> bool:
+        return self.advance()
+
+    def get_current(self) -> Delivered:
+        if self._current is None:
+            raise RuntimeError("there is no current record")
+        return self._current
+
+    def get_current_timestamp(self) -> Timestamp:
+        return Timestamp(micros=1000 * self.get_current().event_time)
 
 
 def encoded_position(source: UnboundedSource, mark: CheckpointMark) -> Position:
