@@ -5,7 +5,7 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from clozekit.deploy.cli.command import command
@@ -97,7 +97,7 @@ def _follow(arguments: argparse.Namespace, path: str, changes: list[str]) -> Non
     # Beam is loaded when all that can be wrong with the recipe is said.
     from clozekit.pipelines.streaming.follow_recipe import follow
     from clozekit.pipelines.streaming.stream_metrics import StreamMeasures, describe_fragment
-    from clozekit.tokenizers.common.stop_signals import StopSignals
+    from clozekit.tokenizers.common.stop_signals import StopSignals, wait_unless
     from clozekit.tokenizers.storage.file_systems import write_text
 
     measures = StreamMeasures()
@@ -122,7 +122,7 @@ def _follow(arguments: argparse.Namespace, path: str, changes: list[str]) -> Non
 
     with StopSignals((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)) as signals:
         print(f"following {', '.join(recipe.reading.inputs)} into {recipe.output}", flush=True)
-        follow(recipe, None, lambda: signals.received is not None, show, _sleep_until(signals))
+        follow(recipe, None, signals.is_received, show, partial(wait_unless, signals.is_received))
         tell()
         print(measures.line(), flush=True)
         if signals.received is not None:
@@ -134,30 +134,19 @@ def _follow(arguments: argparse.Namespace, path: str, changes: list[str]) -> Non
 def _commit(directory: str, waits: bool) -> None:
     from clozekit.pipelines.streaming.follow_panes import follow_panes
     from clozekit.pipelines.streaming.stream_metrics import describe_fragment
-    from clozekit.tokenizers.common.stop_signals import StopSignals
+    from clozekit.tokenizers.common.stop_signals import StopSignals, wait_unless
 
     with StopSignals((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)) as signals:
         number = follow_panes(
             directory,
             waits,
-            lambda: signals.received is not None,
+            signals.is_received,
             lambda fragment: print(describe_fragment(fragment), flush=True),
-            _sleep_until(signals),
+            partial(wait_unless, signals.is_received),
         )
         print(f"{number:,} panes committed", flush=True)
         if signals.received is not None:
             raise StreamStoppedError(f"stopped by {signals.received.name}; run it again to go on")
-
-
-def _sleep_until(signals: Any) -> Callable[[float], None]:
-    """Waits for so many seconds, or until a signal comes."""
-
-    def sleep(seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while signals.received is None and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
-
-    return sleep
 
 
 def _look(word: str, directory: str, as_json: bool) -> None:

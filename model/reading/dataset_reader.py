@@ -157,7 +157,8 @@ def training_batches(
 
     @without_autograph
     def own_batch(records: tf.Tensor, epochs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _with_bin(masked_batch(records[own], epochs[own], form, masking), records, bins)
+        batch = masked_batch(records[own], epochs[own], form, masking)
+        return _with_bin(batch, records, bins, batch_size // num_workers)
 
     rows = shuffled_rows(directory, split, seed, start_row, options, bins, batch_size)
     batches = rows.batch(batch_size, drop_remainder=True).map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -210,7 +211,7 @@ def mixed_batches(
     def own_batch(*parts: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         records, epochs, bases = (tf.concat(columns, axis=0) for columns in zip(*parts, strict=True))
         batch = masked_batch(records[own], epochs[own], form, masking, bases[own])
-        return _with_bin(batch, records, bins)
+        return _with_bin(batch, records, bins, batch_size // num_workers)
 
     batches = tf.data.Dataset.zip(tuple(rows_of(source) for source in sources if source.rows))
     return _unsharded(prefetch(batches.map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)))
@@ -227,14 +228,13 @@ def _own_share(batch_size: int, worker_index: int, num_workers: int) -> slice:
     return slice(worker_index * share, (worker_index + 1) * share)
 
 
-def _with_bin(batch: dict[str, tf.Tensor], records: tf.Tensor, bins: tuple[int, ...]) -> dict[str, tf.Tensor]:
-    """A worker's batch with the number of the bin that all `records` of the global batch fit into."""
+def _with_bin(
+    batch: dict[str, tf.Tensor], records: tf.Tensor, bins: tuple[int, ...], share: int
+) -> dict[str, tf.Tensor]:
+    """A worker's batch, `share` rows, with the number of the bin that all `records` of the global batch fit into."""
     if bins:
         longest = tf.reduce_max(row_lengths(records))
-        batch["length_bin"] = tf.fill(
-            tf.shape(batch["token_ids"])[:1], tf.searchsorted(tf.constant(bins), longest[None])[0]
-        )
-        batch["length_bin"] = tf.ensure_shape(batch["length_bin"], batch["token_ids"].shape[:1])
+        batch["length_bin"] = tf.fill([share], tf.searchsorted(tf.constant(bins), longest[None])[0])
     return batch
 
 

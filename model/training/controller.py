@@ -41,6 +41,7 @@ from clozekit.model.training.training_run import TrainingRun, callbacks_of
 from clozekit.model.training.watching.callbacks import Callback
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.stop_signals import wait_unless
 from clozekit.tokenizers.storage.run_paths import MODEL
 
 # How often a run that waits says so.
@@ -145,7 +146,6 @@ class Run(TrainingRun[dict[str, float]]):
         self.checkpoints = self.open_checkpoints(self._optimizer, identity)
         self.evaluator = None if self.followed is not None else self._evaluator()
         self.measures = self.evaluator is not None
-        self._shown = time.monotonic()
 
     def _begin(self) -> Position:
         position = super()._begin()
@@ -162,13 +162,7 @@ class Run(TrainingRun[dict[str, float]]):
             self.measures = self.evaluator is not None
 
     def batches_left(self, position: Position) -> int | None:
-        if self.followed is None:
-            return None
-        segment = self.followed.segment
-        if segment is None:
-            return 0
-        read = (position.next_row - segment.head.row) // self.config.train.global_batch_size
-        return max(0, segment.num_batches - read)
+        return None if self.followed is None else self.followed.batches_left(position.next_row)
 
     def adopt(self, position: Position, log: MetricsLog | NoLog, is_stopped: Callable[[], bool]) -> Position | None:
         number = self._wait_for_head(is_stopped)
@@ -222,13 +216,8 @@ class Run(TrainingRun[dict[str, float]]):
             if time.monotonic() - said >= _WAITING_SECONDS:
                 said = time.monotonic()
                 self.say(f"waiting for new windows in {self.config.dataset}, for {waited:,.0f} s now")
-            self._sleep(is_stopped)
+            wait_unless(is_stopped, self._follow.poll_seconds)
         return None
-
-    def _sleep(self, is_stopped: Callable[[], bool]) -> None:
-        until = time.monotonic() + self._follow.poll_seconds
-        while not is_stopped() and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
 
     def _measure_window(self, view: Manifest) -> dict[str, float]:
         """The loss on rows that were not trained on yet."""
@@ -239,15 +228,9 @@ class Run(TrainingRun[dict[str, float]]):
             return self.evaluator.run(batches)
 
     def rate_share(self, position: Position) -> tuple[float, float] | None:
-        if self.followed is None or not position.heads:
+        if self.followed is None:
             return None
-        follow, step = self._follow, position.global_step - position.heads[-1].step
-        is_first = len(position.heads) == 1
-        steps = follow.warmup_steps if is_first else follow.rewarm_steps
-        if not steps:
-            return 1.0, 0.0
-        low = 0.0 if is_first else self.config.optimizer.final_rate
-        return low + (1.0 - low) * step / steps, (1.0 - low) / steps
+        return self.followed.rate_share(position.global_step, self.config.optimizer.final_rate)
 
     def _validation_batches(self, manifest: Manifest, max_rows: int) -> tf.data.Dataset:
         split = manifest.splits["validation"]

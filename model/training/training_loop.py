@@ -136,7 +136,7 @@ class TrainingLoop:
     def _adopt(self) -> None:
         """Takes what is new in the stream that the run follows, and saves that it did; where it was stopped meanwhile, saves
         where it stands."""
-        adopted = self._run.adopt(self._position, self._log, lambda: self._signals.received is not None)
+        adopted = self._run.adopt(self._position, self._log, self._signals.is_received)
         if adopted is None:
             metrics: dict[str, float] | None = None
             done = [entry["step"] for entry in self._log.entries if entry["kind"] == "validation"]

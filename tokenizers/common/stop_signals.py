@@ -2,11 +2,19 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+def wait_unless(is_stopped: Callable[[], bool], seconds: float) -> None:
+    """Waits for so many seconds, or until `is_stopped`: a signal alone does not end a wait."""
+    until = time.monotonic() + seconds
+    while not is_stopped() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.1))
 
 
 class StopSignals:
@@ -29,6 +37,9 @@ class StopSignals:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def is_received(self) -> bool:
+        return self.received is not None
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)

@@ -111,6 +111,27 @@ class FollowedStream:
         self._segments.append(segment)
         return segment
 
+    def batches_left(self, row: int) -> int:
+        """Batches until every new row of the head was there, when the run has come to row number `row`; 0 before the first head."""
+        segment = self.segment
+        if segment is None:
+            return 0
+        return max(0, segment.num_batches - (row - segment.head.row) // self._batch_rows)
+
+    def rate_share(self, step: int, final_rate: float) -> tuple[float, float] | None:
+        """How far the learning rate has risen at a step, and what each step adds; None before the first head.
+
+        final_rate: share of the peak from which it rises again at a later head.
+        """
+        segment = self.segment
+        if segment is None:
+            return None
+        steps = self.settings.rewarm_steps if segment.index else self.settings.warmup_steps
+        if not steps:
+            return 1.0, 0.0
+        low = final_rate if segment.index else 0.0
+        return low + (1.0 - low) * (step - segment.head.step) / steps, (1.0 - low) / steps
+
     def first_view(self) -> Manifest:
         """The rows of the first head: those of its validation split are what the run is measured on for good."""
         return view_of(self.genesis, self._segments[0].new)

@@ -16,12 +16,9 @@ from clozekit.model.reading.dataset_reader import mixed_batches
 from clozekit.model.training.controller import Run
 from clozekit.model.training.following.followed_stream import FollowedStream
 from clozekit.model.training.reports.pretraining_report import write_run_report
-from clozekit.model.training.run_directory.checkpoints import Position
 from clozekit.model.training.run_directory.run_log import MEASURED
 from clozekit.model.training.settings.follow_settings import FollowSettings
-from clozekit.model.training.settings.loop_settings import OptimizerSettings
 from clozekit.model.training.settings.run_file import load_config
-from clozekit.model.training.settings.run_settings import RunSettings, TrainSettings
 from clozekit.model.training.watching.callbacks import Callback
 from clozekit.pipelines.dataset.chain import fragment_name, read_chain
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings
@@ -205,28 +202,12 @@ def test_a_run_that_is_cut_off_anywhere_goes_the_same_way(undisturbed: Path, str
         assert entries(tmp_path / "run", kind) == entries(undisturbed, kind)
 
 
-class SimpleRun:
-    """What `batches_left` looks at."""
-
-    def __init__(self, stream: Path) -> None:
-        self.config = RunSettings(
-            str(stream),
-            "run",
-            follow=FollowSettings(),
-            train=TrainSettings(steps=10, global_batch_size=BATCH),
-            optimizer=OptimizerSettings(schedule="constant"),
-        )
-        self.followed = FollowedStream(str(stream), FollowSettings(), BATCH)
-        self.head = self.followed.adopt(0, 0, 0).head
-
-
 def test_what_is_left_of_a_segment_goes_by_rows_not_by_steps(stream: Path) -> None:
     """A run that went back to an earlier step reads on where it was, with the heads that it had adopted."""
-    run = SimpleRun(stream)
-    position = Position(global_step=3, next_row=5 * BATCH, heads=(run.head,))
-    segment = run.followed.segment
-    assert segment is not None
-    assert Run.batches_left(run, position) == segment.num_batches - 5  # type: ignore[arg-type]
+    followed = FollowedStream(str(stream), FollowSettings(), BATCH)
+    assert followed.batches_left(0) == 0
+    segment = followed.adopt(0, step=3, row=2 * BATCH)
+    assert followed.batches_left(7 * BATCH) == segment.num_batches - 5
 
 
 def test_another_stream_is_not_gone_on_with(
