@@ -4,13 +4,12 @@ import argparse
 from typing import Any
 
 from clozekit.deploy.cli.command import command
-from clozekit.deploy.cli.json_answer import DATASET_KEYS, JsonAnswer
+from clozekit.deploy.cli.datasets_answer import ANSWER, show_datasets
 from clozekit.deploy.cli.options_of_settings import OptionTable
 from clozekit.deploy.cli.running_options import add_running_options, running, running_settings
 from clozekit.pipelines.settings.compact_settings import CompactSettings
 
 COMPACT = OptionTable(CompactSettings)
-ANSWER = JsonAnswer(("datasets",), each=(*DATASET_KEYS, "built", "report"))
 
 
 def add(commands: Any) -> None:
@@ -34,21 +33,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     settings, how = COMPACT.settings_from(arguments), running_settings(arguments)
     # Beam is loaded when all that can be wrong with the options is said.
-    from clozekit.pipelines.dataset.build_report import REPORT_FILE
-    from clozekit.pipelines.dataset.describe import answer_of, describe_manifest
-    from clozekit.pipelines.storage.files import join
     from clozekit.pipelines.streaming.compact import compact
 
     results = compact(arguments.stream, arguments.output, settings, **running(how))
-    if arguments.json:
-        ANSWER.show(
-            datasets=[
-                {**answer_of(manifest, directory), "built": built, "report": join(directory, REPORT_FILE)}
-                for directory, (manifest, built) in results.items()
-            ]
-        )
-        return
-    for directory, (manifest, built) in results.items():
-        if not built:
-            print("already compacted from these windows with these settings; nothing to do")
-        print("\n".join([*describe_manifest(manifest, directory), "", f"report    {join(directory, REPORT_FILE)}"]))
+    show_datasets(results, arguments.json, "already compacted from these windows with these settings; nothing to do")

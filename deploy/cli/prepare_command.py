@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.corpus_options import add_corpus_options, given_sections
-from clozekit.deploy.cli.json_answer import DATASET_KEYS, JsonAnswer
+from clozekit.deploy.cli.datasets_answer import ANSWER, show_datasets
 from clozekit.deploy.cli.options_of_settings import OptionTable
 from clozekit.deploy.cli.running_options import add_running_options, running, running_settings
 from clozekit.deploy.recipes import PREPARE, find_recipe
@@ -14,10 +14,10 @@ from clozekit.pipelines.settings.running_settings import RunningSettings
 from clozekit.tokenizers.common.errors import InputError
 
 if TYPE_CHECKING:
+    from clozekit.pipelines.dataset.manifest import Manifest
     from clozekit.pipelines.settings.recipe import Recipe
 
 ROWS = OptionTable(RowSettings)
-ANSWER = JsonAnswer(("datasets",), each=(*DATASET_KEYS, "built", "report"))
 # Tried against Beam's parser by tests/pipelines/running/test_engines.py, as they stand here and in docs/preparing-data.md.
 OTHER_RUNNERS = """\
 on Flink and Dataflow, with paths that every worker can reach and Clozekit installed in the workers' image (never run
@@ -71,10 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
 def prepare(recipe: "Recipe", how: RunningSettings, as_json: bool = False) -> None:
     """Builds the datasets of a recipe, says what they hold."""
     # Beam is loaded when all that can be wrong with the options is said.
-    from clozekit.pipelines.dataset.build_report import REPORT_FILE
-    from clozekit.pipelines.dataset.describe import answer_of, describe_manifest
     from clozekit.pipelines.prepare import prepare_lengths
-    from clozekit.pipelines.storage.files import join
 
     results = prepare_lengths(
         recipe.reading,
@@ -85,23 +82,16 @@ def prepare(recipe: "Recipe", how: RunningSettings, as_json: bool = False) -> No
         corpus=recipe.corpus,
         **running(how),
     )
-    if as_json:
-        ANSWER.show(
-            datasets=[
-                {**answer_of(manifest, directory), "built": built, "report": join(directory, REPORT_FILE)}
-                for directory, (manifest, built) in results.items()
-            ]
-        )
-        return
-    for directory, (manifest, built) in results.items():
-        if not built:
-            print("already prepared from these inputs with these settings; nothing to do")
-        print("\n".join([*describe_manifest(manifest, directory), "", f"report    {join(directory, REPORT_FILE)}"]))
-        if "validation" not in manifest.splits and recipe.rows.validation_rate > 0:
-            print(
-                "no document came into the validation split, which `train` needs; --document block or line cuts text files"
-                " into more documents, and --validation-rate says how many of them are kept"
-            )
+
+    def advice(manifest: "Manifest") -> list[str]:
+        if "validation" in manifest.splits or not recipe.rows.validation_rate > 0:
+            return []
+        return [
+            "no document came into the validation split, which `train` needs; --document block or line cuts text files"
+            " into more documents, and --validation-rate says how many of them are kept"
+        ]
+
+    show_datasets(results, as_json, "already prepared from these inputs with these settings; nothing to do", advice)
 
 
 def prepare_order(arguments: argparse.Namespace) -> tuple["Recipe", RunningSettings]:
