@@ -5,13 +5,24 @@ import tensorflow as tf
 _GOLDEN = 0x9E3779B1
 
 
-def fmix32(x: tf.Tensor) -> tf.Tensor:
-    """The finaliser of MurmurHash3 (Appleby, public domain) on uint32."""
+def _mixed(x: tf.Tensor) -> tf.Tensor:
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
     x *= tf.constant(0x85EBCA6B, tf.uint32)
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(13, tf.uint32)))
     x *= tf.constant(0xC2B2AE35, tf.uint32)
     return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
+
+
+# Traced once in a process, and a single operation of each graph that calls it: graphs of readers call it thirty times.
+_traced_once = tf.function(_mixed, input_signature=[tf.TensorSpec(None, tf.uint32)], autograph=False)
+
+
+def fmix32(x: tf.Tensor) -> tf.Tensor:
+    """The finaliser of MurmurHash3 (Appleby, public domain) on uint32."""
+    mixed = _traced_once(x)
+    # What was traced for any shape says nothing of this one.
+    mixed.set_shape(x.shape)
+    return mixed
 
 
 def row_keys(row_ids: tf.Tensor, epoch: tf.Tensor, seed: int, stream: int) -> tf.Tensor:

@@ -70,6 +70,8 @@ class Optimizer(tf.Module):
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._averaged = [] if config.ema_decay is None else self._variables
         self.averages = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._averaged]
+        # Traced once for all variables of a shape, which in deep models are many.
+        self._update = tf.function(self._new_value, autograph=False)
         self._compute = tf.function(self._new_values, jit_compile=xla, autograph=False)
 
     def _new_values(
@@ -90,12 +92,25 @@ class Optimizer(tf.Module):
         for value, gradient, first, second, decays in zip(
             values, gradients, firsts, seconds, self._decays, strict=True
         ):
-            change, new_first, new_second = self._change(
-                value, gradient * scale, first, second, step, decays, self._config
-            )
-            new = (value - learning_rate * change, new_first, new_second)
-            results.append(tuple(tf.where(finite, a, b) for a, b in zip(new, (value, first, second), strict=True)))
+            results.append(self._update(value, gradient, first, second, scale, finite, step, learning_rate, decays))
         return results, norm
+
+    def _new_value(
+        self,
+        value: tf.Tensor,
+        gradient: tf.Tensor,
+        first: tf.Tensor,
+        second: tf.Tensor,
+        scale: tf.Tensor,
+        finite: tf.Tensor,
+        step: tf.Tensor,
+        learning_rate: tf.Tensor,
+        decays: bool,
+    ) -> tuple[tf.Tensor, ...]:
+        """New (value, first, second) of one variable; the old ones when the norm is not finite."""
+        change, *moments = self._change(value, gradient * scale, first, second, step, decays, self._config)
+        new = (value - learning_rate * change, *moments)
+        return tuple(tf.where(finite, a, b) for a, b in zip(new, (value, first, second), strict=True))
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
         """Clips the gradients to the global norm, updates the variables, returns the norm before clipping.
