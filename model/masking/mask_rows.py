@@ -2,7 +2,7 @@
 
 The rule is BERT's (Devlin et al. 2018, section 3.1): of the selected positions 80% show the mask token, 10% a random
 token, 10% themselves; the loss counts all of them. What is selected are tokens, whole words, spans of words as in
-SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1) or n-grams as in ALBERT (Lan et al. 2019, section 3.1).
+SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1) or n-grams as in ALBERT (Lan et al. 2019, section 4.1).
 """
 
 from collections.abc import Callable

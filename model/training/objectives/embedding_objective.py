@@ -1,7 +1,7 @@
 """The objective of text embeddings: each text finds its pair among those of its group (in-batch negatives).
 
 Source: van den Oord et al. 2018 (arXiv 1807.03748), section 2.3 (InfoNCE); Henderson et al. 2017 (arXiv 1705.00652), section
-4.4 (the other pairs of a batch as negatives); Gao et al. 2021 (arXiv 2104.08821), section 2.1 (cosines over a temperature). Learned
+4.4 (the other pairs of a batch as negatives); Gao et al. 2021 (arXiv 2104.08821), section 2 (cosines over a temperature). Learned
 from a teacher is how near each text is to the pairs of its group, whatever the teacher's width: Lin et al. 2020 (arXiv 2010.11386),
 as DistillKLDivLoss of sentence-transformers.
 """

@@ -277,7 +277,7 @@ class EmbeddingSettings:
     Raises:
         InputError: for another pooling, a temperature that is not above 0, a group of fewer than two rows.
 
-    Source: Gao et al. 2021 (arXiv 2104.08821), section 2.1 (the temperature); Reimers and Gurevych 2019 (arXiv 1908.10084),
+    Source: Gao et al. 2021 (arXiv 2104.08821), section 2 (the temperature); Reimers and Gurevych 2019 (arXiv 1908.10084),
         section 3 (pooling).
 
     Example:
