@@ -24,7 +24,7 @@ MFU_FORMULA = (
 # more for what is at work at a time. Measured with XLA on a CPU (BERT of 4 x 512, 32 rows of 256, vocabulary 8,000): 2.8
 # to 3.5 GB more than before the step, compiler included, where this gives 2.4 to 2.8.
 MEMORY_FORMULA = (
-    "weights, gradients and AdamW's two moments 4 bytes each a parameter; kept for the backward pass: B x T x ((L + 1) x"
+    "weights, gradients and two moments as AdamW has them (other optimizers keep less) 4 bytes each a parameter; kept for the backward pass: B x T x ((L + 1) x"
     " ((8 H + 2 I) x w + 2 a T x w + (2 H + a T) x d) + 3 E x w) + 3 B S V x 4 bytes: B rows, w bytes a value, a heads, d bytes a"
     " value for dropout's masks, S prediction slots a row. A teacher adds its weights, one layer at work and its logits: 4 bytes a"
     " parameter + B x T x (8 H + 2 I + 2 a T) x w + B S V x 4"

@@ -34,7 +34,7 @@ def check_optimizer(settings: OptimizerSettings) -> None:
         given = _tried(
             "optimizer.name",
             settings.name,
-            lambda: rule_of(settings)(zeros, zeros + 1, zeros, zeros, one, True, settings),
+            lambda: rule_of(settings.name).change(zeros, zeros + 1, zeros, zeros, one, True, settings),
         )
         fits = isinstance(given, tuple) and len(given) == 3 and all(_is(part, tf.float32, (2, 3)) for part in given)
         _check(

@@ -88,9 +88,13 @@ SEAMS = {
     "model.presets.huggingface_preset": "save_huggingface_backbone",
     "model.presets.mean_of_presets": "mean_of_presets",
     "model.training.objectives.objective": "Objective objective_named",
+    "model.training.optimizers.adafactor": "change",
     "model.training.optimizers.adamw": "change",
     "model.training.optimizers.lamb": "change",
+    "model.training.optimizers.lion": "change",
+    "model.training.optimizers.muon": "change",
     "model.training.optimizers.optimizer": "Optimizer",
+    "model.training.optimizers.stable_adamw": "change",
     "model.training.schedules": "learning_rate",
     "model.training.watching.tracker": "Tracker",
     "pipelines.cleaning.clean_text": "clean_texts",
@@ -101,7 +105,8 @@ SEAMS = {
 # What a paper defined. The classes of a family are such too.
 FROM_PAPERS = {
     *("MaskedLM", "MaskedLMPreprocessor", "WordPieceTokenizer", "BytePairTokenizer", "SentencePieceTokenizer"),
-    *("adamw.change", "lamb.change", "learning_rate", "MaskingSettings"),
+    *("adafactor.change", "adamw.change", "lamb.change", "lion.change", "muon.change", "stable_adamw.change"),
+    *("learning_rate", "MaskingSettings"),
     *("EmbeddingSettings", "FinetuneSettings", "DecontaminateSettings", "FilterSettings", "PrepareSettings"),
     "FollowSettings",
 }

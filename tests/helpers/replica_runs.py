@@ -71,7 +71,9 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         model=model,
         train=TrainSettings(steps=STEPS, global_batch_size=ROWS, micro_batch_size=micro_batch_size, xla=xla),
         # A norm that most steps exceed: where it is measured matters.
-        optimizer=OptimizerSettings(learning_rate=0.01, clip_norm=0.5, ema_decay=0.5, **own),
+        optimizer=OptimizerSettings(
+            **{"name": settings.get("optimizer", "adamw"), **own}, learning_rate=0.01, clip_norm=0.5, ema_decay=0.5
+        ),
     )
     with workers.strategy.scope():
         task = build_task(config, from_scratch(config.model, 40, LENGTH))

@@ -4,10 +4,12 @@ The arithmetic of each optimizer stands in its own file: a pure function that XL
 because XLA can't assign to the variables of several replicas.
 """
 
+import dataclasses
 import importlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import keras
 import tensorflow as tf
@@ -15,16 +17,75 @@ import tensorflow as tf
 from clozekit.model.common.own_code import is_own, load_own
 from clozekit.model.training.cluster.workers import assign_everywhere
 from clozekit.model.training.settings.loop_settings import OptimizerSettings
+from clozekit.tokenizers.common.errors import InputError
 
 # How a rule is called.
 ARGUMENTS = ("value", "gradient", "first", "second", "step", "decays", "config")
+# The rule of the variables that another one is not made for.
+USUAL_RULE = "adamw"
+
+Shape = tuple[int, ...]
 
 
-def rule_of(config: OptimizerSettings) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-    """The function that `optimizer.name` stands for: `change` of a file beside this one, or one of the user's own."""
-    if is_own(config.name):
-        return cast(Callable[..., Any], load_own("optimizer.name", config.name, ARGUMENTS))
-    return cast(Callable[..., Any], importlib.import_module(f"clozekit.model.training.optimizers.{config.name}").change)
+def _moments_like(shape: Shape) -> tuple[Shape, Shape]:
+    return shape, shape
+
+
+class Rule(NamedTuple):
+    """How variables are updated: what the file of an optimizer says.
+
+    change: of a variable, its gradient and its moments, as in `adamw.py`. moment_shapes: shape of a variable -> those of its two
+    moments, () for one that is not used. takes: (path, shape) of a variable -> whether the rule is made for it; AdamW has the rest.
+    """
+
+    change: Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+    moment_shapes: Callable[[Shape], tuple[Shape, Shape]] = _moments_like
+    takes: Callable[[str, Shape], bool] = lambda path, shape: True
+
+
+def rule_of(name: str) -> Rule:
+    """What `optimizer.name` stands for: a file beside this one, or a function of the user's own."""
+    if is_own(name):
+        return Rule(cast(Callable[..., Any], load_own("optimizer.name", name, ARGUMENTS)))
+    module = importlib.import_module(f"clozekit.model.training.optimizers.{name}")
+    return Rule(**{field: getattr(module, field) for field in Rule._fields if hasattr(module, field)})
+
+
+class _Update(NamedTuple):
+    """How a variable is updated. rate_factor: what its learning rate is multiplied by."""
+
+    rule: Rule
+    config: OptimizerSettings
+    decays: bool
+    rate_factor: float
+
+
+def updates_of(variables: Sequence[keras.Variable], config: OptimizerSettings) -> list[_Update]:
+    """The update of each variable: that of the first of `config.groups` that its path matches, else the usual one.
+
+    Raises InputError for a group that matches no variable: a misspelt one would change nothing, silently.
+    """
+    unused = {group.match for group in config.groups}
+    updates = []
+    for variable in variables:
+        path, shape = variable.path, tuple(variable.shape)
+        group = next((group for group in config.groups if re.search(group.match, path)), None)
+        settings, decays, factor = config, has_weight_decay(path), 1.0
+        if group is not None:
+            unused.discard(group.match)
+            factor = group.rate_factor
+            if group.weight_decay is not None:
+                # Whoever names it means it, for norms and biases too.
+                settings, decays = dataclasses.replace(config, weight_decay=group.weight_decay), True
+        rule = rule_of((group and group.name) or config.name)
+        updates.append(_Update(rule if rule.takes(path, shape) else rule_of(USUAL_RULE), settings, decays, factor))
+    if unused:
+        known = ", ".join(variable.path for variable in variables[:3])
+        raise InputError(
+            f"optimizer.groups: match must be found in the path of a variable that is trained, got {', '.join(sorted(unused))};"
+            f" paths are such as {known}"
+        )
+    return updates
 
 
 def has_weight_decay(name: str) -> bool:
@@ -33,9 +94,9 @@ def has_weight_decay(name: str) -> bool:
 
 
 class Optimizer(tf.Module):
-    """The rule that the configuration names (`change` in the file of that name beside this one), with its moments.
+    """The rule that the configuration names (a file of that name beside this one), with its moments.
 
-    Keeps two moments of each variable, the number of updates they had and, where the configuration asks for it, a running
+    Some variables have another rule, rate or decay where `config.groups` says so. Keeps the moments of each variable, the number of updates they had and, where the configuration asks for it, a running
     average of each. `apply` takes gradients, float32, each of the
     variable's shape, and a float32 scalar learning rate.
 
@@ -60,13 +121,17 @@ class Optimizer(tf.Module):
     def __init__(self, variables: list[keras.Variable], config: OptimizerSettings, xla: bool) -> None:
         super().__init__()
         self._config = config
-        self._change = rule_of(config)
-        # Norms and biases neither decay nor get LAMB's factor, as in the code of its authors.
-        self._decays = [has_weight_decay(variable.path) for variable in variables]
+        each = updates_of(variables, config)
+        # Few differ: they are told apart by their number, which is all that TensorFlow traces anew for.
+        self._kinds = list(dict.fromkeys(each))
+        self._kind_of = [self._kinds.index(update) for update in each]
         self._variables = [variable.value for variable in variables]
         self._paths = [variable.path for variable in variables]
-        self.first = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
-        self.second = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._variables]
+        shapes = [
+            update.rule.moment_shapes(tuple(value.shape)) for update, value in zip(each, self._variables, strict=True)
+        ]
+        self.first = [tf.Variable(tf.zeros(shape), trainable=False) for shape, _ in shapes]
+        self.second = [tf.Variable(tf.zeros(shape), trainable=False) for _, shape in shapes]
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._averaged = [] if config.ema_decay is None else self._variables
         self.averages = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._averaged]
@@ -89,10 +154,8 @@ class Optimizer(tf.Module):
         scale = tf.where(finite, tf.minimum(1.0, self._config.clip_norm / tf.maximum(norm, 1e-12)), 0.0)
         step = tf.cast(updates, tf.float32) + 1.0
         results = []
-        for value, gradient, first, second, decays in zip(
-            values, gradients, firsts, seconds, self._decays, strict=True
-        ):
-            results.append(self._update(value, gradient, first, second, scale, finite, step, learning_rate, decays))
+        for value, gradient, first, second, kind in zip(values, gradients, firsts, seconds, self._kind_of, strict=True):
+            results.append(self._update(value, gradient, first, second, scale, finite, step, learning_rate, kind))
         return results, norm
 
     def _new_value(
@@ -105,11 +168,13 @@ class Optimizer(tf.Module):
         finite: tf.Tensor,
         step: tf.Tensor,
         learning_rate: tf.Tensor,
-        decays: bool,
+        kind: int,
     ) -> tuple[tf.Tensor, ...]:
         """New (value, first, second) of one variable; the old ones when the norm is not finite."""
-        change, *moments = self._change(value, gradient * scale, first, second, step, decays, self._config)
-        new = (value - learning_rate * change, *moments)
+        rule, config, decays, factor = self._kinds[kind]
+        change, *moments = rule.change(value, gradient * scale, first, second, step, decays, config)
+        rate = learning_rate if factor == 1.0 else learning_rate * factor
+        new = (value - rate * change, *moments)
         return tuple(tf.where(finite, a, b) for a, b in zip(new, (value, first, second), strict=True))
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:

@@ -37,11 +37,50 @@ SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle
 
 
 @dataclass(frozen=True)
-class OptimizerSettings:
-    """AdamW or LAMB. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases.
+class GroupSettings:
+    """What is otherwise for some of the variables.
 
-    name: adamw, lamb, or module:function for a rule of one's own. learning_rate: the peak. beta_1, beta_2, epsilon, weight_decay: of the rule. clip_norm: the global
-    norm that gradients are clipped to.
+    match: a regular expression that is found in their paths, such as embeddings or transformer_layer_0/. rate_factor: what the
+    learning rate is multiplied by for them; 0 leaves them as they are. weight_decay: theirs, for norms and biases too; as for the others if not given. name: the
+    optimizer that they have, as in `optimizer.name`; the same as the others if not given.
+
+    Raises:
+        InputError: for what is no regular expression, an unknown optimizer, or a number below 0.
+
+    Example:
+
+        >>> from clozekit.model.training.settings.loop_settings import GroupSettings, OptimizerSettings
+        >>> slow = GroupSettings("embeddings", rate_factor=0.5)
+        >>> OptimizerSettings("lion", groups=(slow,)).groups[0].rate_factor
+        0.5
+    """
+
+    match: str
+    rate_factor: float = 1.0
+    weight_decay: float | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.match)
+        except re.error as error:
+            check(f"optimizer.groups: match must be a regular expression ({error})", False, self.match)
+        check("optimizer.groups: rate_factor must be at least 0", self.rate_factor >= 0, self.rate_factor)
+        decay = self.weight_decay
+        check("optimizer.groups: weight_decay must be at least 0", decay is None or decay >= 0, decay)
+        if self.name is not None:
+            check_choice_or_own("optimizer.groups: name", self.name, OPTIMIZERS)
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights are changed. betas and epsilon as MosaicBERT's recipe has them; no decay on norms and biases.
+
+    name: adamw, lamb, stable_adamw, lion, muon, adafactor, or module:function for a rule of one's own. muon is for the kernels of
+    the layers, the rest has adamw; lion wants a rate three to ten times lower and a decay as much higher than adamw, adafactor one
+    near 0.01, relative to each variable. learning_rate: the peak. beta_1, beta_2, epsilon, weight_decay: of the rule.
+    momentum: of muon. clip_norm: the global norm that gradients are clipped to. groups: what is otherwise for variables
+    whose paths match; of several the first counts.
     schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
     line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
     1 - square root (warmup_stable_decay). one_cycle has its own rise. constant stays at the peak, for runs without an end to go by. module:function is a schedule of one's own. warmup_rate, decay_rate, final_rate: shares, 0 to 1.
@@ -67,6 +106,7 @@ class OptimizerSettings:
     beta_2: float = 0.98
     epsilon: float = 1e-6
     weight_decay: float = 0.01
+    momentum: float = 0.95
     clip_norm: float = 1.0
     schedule: str = "linear"
     warmup_rate: float = 0.06
@@ -74,6 +114,7 @@ class OptimizerSettings:
     decay_rate: float = 0.1
     final_rate: float = 0.0
     ema_decay: float | None = None
+    groups: tuple[GroupSettings, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice_or_own("optimizer.name", self.name, OPTIMIZERS)
@@ -85,7 +126,7 @@ class OptimizerSettings:
             check(f"optimizer.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))
         decay = self.ema_decay
         check("optimizer.ema_decay must be above 0 and below 1", decay is None or 0 < decay < 1, decay)
-        for name in ("beta_1", "beta_2"):
+        for name in ("beta_1", "beta_2", "momentum"):
             check(f"optimizer.{name} must be in [0, 1)", 0 <= getattr(self, name) < 1, getattr(self, name))
 
 

@@ -16,7 +16,12 @@ from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.training import time_budget, training_loop
 from clozekit.model.training.controller import Run
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
-from clozekit.model.training.settings.loop_settings import CheckpointSettings, OptimizerSettings
+from clozekit.model.training.settings.loop_settings import (
+    OPTIMIZERS,
+    CheckpointSettings,
+    GroupSettings,
+    OptimizerSettings,
+)
 from clozekit.model.training.settings.run_settings import (
     BatchRampSettings,
     EvaluateSettings,
@@ -83,6 +88,19 @@ COURSES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {},
         {"optimizer": OptimizerSettings(name="lamb", schedule="cosine"), "masking": MaskingSettings(strategy="span")},
     ),
+    "groups": (
+        {},
+        {
+            "optimizer": OptimizerSettings(
+                "muon",
+                0.01,
+                groups=(GroupSettings("embeddings", 0.5, name="adafactor"), GroupSettings("bias$", 2.0, 0.1)),
+            )
+        },
+    ),
+    **{
+        name: ({}, {"optimizer": OptimizerSettings(name, 0.01)}) for name in OPTIMIZERS if name not in ("adamw", "lamb")
+    },
 }
 
 

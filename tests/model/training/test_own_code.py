@@ -171,7 +171,10 @@ def test_what_can_not_be_a_schedule_a_masking_or_a_name_is_refused() -> None:
     with pytest.raises(InputError, match=r"masking.strategy must return bool \(B, T\), which positions"):
         masking_function("own_rules:numbers")
     for name in ("adam", "a:b:c", "a b:c", ":c", "a:", "a.:c"):
-        with pytest.raises(InputError, match="optimizer.name must be adamw, lamb or module:function, got"):
+        with pytest.raises(
+            InputError,
+            match="optimizer.name must be adafactor, adamw, lamb, lion, muon, stable_adamw or module:function, got",
+        ):
             OptimizerSettings(name)
     with pytest.raises(InputError, match="masking.strategy must be token, whole_word, span, ngram or module:function"):
         MaskingSettings(strategy="words")
