@@ -40,6 +40,7 @@ FAMILIES = MappingProxyType(
             FamilyName("roberta", "Roberta", "byte_pairs", lowercase=False),
             FamilyName("albert", "Albert", "albert_pieces", lowercase=True, shares_layers=True),
             FamilyName("xlm_roberta", "XLMRoberta", "xlm_roberta_pieces", lowercase=False),
+            FamilyName("modern_bert", "ModernBert", "modern_bert_pairs", lowercase=False),
         )
     }
 )
