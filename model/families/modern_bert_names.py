@@ -143,5 +143,9 @@ MODERN_BERT_NAMES = HuggingFaceNames(
     classifier_pooling="classifier_pooling",
     answers="classifier",
     answer_dropout="classifier_dropout",
-    written={"decoder_bias": True},
+    # The class's own ids are those of its first vocabulary.
+    written={
+        "decoder_bias": True,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")),
+    },
 )

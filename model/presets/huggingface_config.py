@@ -39,6 +39,8 @@ _SPECIAL_IDS = {
     "pad_token_id": "pad_token_id",
     "bos_token_id": "start_token_id",
     "eos_token_id": "end_token_id",
+    "cls_token_id": "start_token_id",
+    "sep_token_id": "end_token_id",
 }
 
 
@@ -203,6 +205,7 @@ def describe(backbone: Backbone, family: Family, pad_token_id: int, architecture
     return dict(sorted({**own, **names.written, **theirs, **head}.items()))
 
 
-def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """The ids of special tokens that stand in a config.json."""
-    return {theirs: getattr(tokenizer, ours) for theirs, ours in _SPECIAL_IDS.items()}
+def special_ids(tokenizer: Tokenizer, names: HuggingFaceNames) -> dict[str, int]:
+    """The ids of special tokens that stand in a config.json: those of padding, begin and end, and which the family writes."""
+    wanted = {"pad_token_id", "bos_token_id", "eos_token_id"} | names.written.keys()
+    return {theirs: getattr(tokenizer, ours) for theirs, ours in _SPECIAL_IDS.items() if theirs in wanted}

@@ -306,7 +306,7 @@ def write_huggingface_description(
     """The files that say what a model is, without its weights: config.json, which is returned, and the tokenizer's."""
     family = family_of(part)
     backbone = part.backbone if isinstance(part, Task) else part
-    ids = special_ids(preprocessor.tokenizer) if preprocessor is not None else {}
+    ids = special_ids(preprocessor.tokenizer, family.huggingface) if preprocessor is not None else {}
     default_pad = 1 if family.huggingface.positions_after_padding else 0
     head = HEADS[part.kind if isinstance(part, Task) else TextEmbedder.kind]
     described = head.described(part, family.huggingface) if isinstance(part, Task) else {}
