@@ -49,7 +49,9 @@ class ModernBertTokenizer(BytePairTokenizer):
         "end_token": "[SEP]",
     }
     unknown_token = "[UNK]"
+    compose: bool = True
     mask_takes_space_before: ClassVar[bool] = True
+    has_segments: ClassVar[bool] = False
     preset_families: ClassVar[tuple[str, ...]] = ("modern_bert",)
 
     def __init__(
