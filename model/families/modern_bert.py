@@ -107,6 +107,7 @@ class ModernBertBackbone(Backbone):
         dtype: DType = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
+        usual = block_types({"num_layers": num_layers})
         settings = {
             "vocabulary_size": vocabulary_size,
             "num_layers": num_layers,
@@ -119,7 +120,7 @@ class ModernBertBackbone(Backbone):
             "layer_norm_epsilon": layer_norm_epsilon,
             "attention_dropout": attention_dropout,
             "embedding_dropout": embedding_dropout,
-            "layer_types": None if layer_types is None else list(layer_types),
+            "layer_types": None if layer_types is None or list(layer_types) == usual else list(layer_types),
             "attention_window": attention_window,
             "global_rope_base": global_rope_base,
             "local_rope_base": local_rope_base,
