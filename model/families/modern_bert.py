@@ -65,21 +65,24 @@ class ModernBertBackbone(Backbone):
         ('full_attention', 'sliding_attention', 'sliding_attention', 'full_attention')
     """
 
-    own_setting_defaults: ClassVar[Settings] = {
-        "activation": "gelu",
-        "layer_norm_epsilon": 1e-5,
-        "attention_dropout": None,
-        "embedding_dropout": None,
-        "layer_types": None,
-        "attention_window": 128,
-        "global_rope_base": 160_000.0,
-        "local_rope_base": 10_000.0,
-        "attention_bias": False,
-        "feedforward_bias": False,
-        "norm_bias": False,
-        "head_activation": "gelu",
-        "head_bias": False,
-    }
+    # KerasHub has no such class: all of them stand in config.json.
+    setting_names = (
+        *Backbone.setting_names,
+        "activation",
+        "layer_norm_epsilon",
+        "attention_dropout",
+        "embedding_dropout",
+        "layer_types",
+        "attention_window",
+        "global_rope_base",
+        "local_rope_base",
+        "attention_bias",
+        "feedforward_bias",
+        "norm_bias",
+        "head_activation",
+        "head_bias",
+    )
+    is_of_keras_hub: ClassVar[bool] = False
     has_position_table: ClassVar[bool] = False
 
     def __init__(

@@ -118,6 +118,8 @@ class Backbone(FunctionalModel):
     )
     # Constructor arguments that KerasHub has not, and what they are unless a checkpoint says otherwise.
     own_setting_defaults: ClassVar[Settings] = {}
+    # Whether KerasHub has the class.
+    is_of_keras_hub: ClassVar[bool] = True
     # Whether positions are rows of a table, of which there are max_sequence_length.
     has_position_table: ClassVar[bool] = True
     # Set where a checkpoint brought a pooler: it is handed on as it is (`has_pooler`).
