@@ -65,7 +65,9 @@ def _block(
     size = settings["hidden_dim"] // heads
     first = x if parts.attention_norm is None else norm_of(graph, x, f"{name}.attention_norm", parts.attention_norm)
     query, key, value = (
-        graph.split_heads(dense_of(graph, first, f"{name}.{part}", getattr(attention, f"{part}_dense")), heads, size, (0, 2, 1, 3))
+        graph.split_heads(
+            dense_of(graph, first, f"{name}.{part}", getattr(attention, f"{part}_dense")), heads, size, (0, 2, 1, 3)
+        )
         for part in ("query", "key", "value")
     )
     query = graph.node("Mul", _turned(graph, query, rotation, size), graph.constant(attention._scale))

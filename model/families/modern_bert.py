@@ -153,9 +153,7 @@ class ModernBertBackbone(Backbone):
         if SLIDING in self._types:
             self.local_positions = RotaryPositions(size, local_rope_base, name="local_positions")
             self.window_mask = WindowMask(attention_window, dtype=dtype, name="window_mask")
-        self.transformer_layers = [
-            self._block(index, settings, dtype) for index in range(num_layers)
-        ]
+        self.transformer_layers = [self._block(index, settings, dtype) for index in range(num_layers)]
         self.final_layer_norm = self._norm("final_layer_norm", settings, dtype)
         super().__init__(settings, dtype, **kwargs)
 
@@ -210,7 +208,7 @@ class ModernBertBackbone(Backbone):
             )
 
     def block_types(self) -> tuple[str, ...]:
-        """"full_attention" or "sliding_attention" for each block."""
+        """ "full_attention" or "sliding_attention" for each block."""
         return tuple(self._types)
 
     def embed(

@@ -6,7 +6,10 @@ from clozekit.tokenizers.common.errors import InputError
 
 FULL, SLIDING = LAYER_TYPES = ("full_attention", "sliding_attention")
 # Of transformers 4, which has one key for each kind, and what they are unless a config.json says so.
-_BASES = {FULL: ("global_rope_base", "global_rope_theta", 160_000.0), SLIDING: ("local_rope_base", "local_rope_theta", 10_000.0)}
+_BASES = {
+    FULL: ("global_rope_base", "global_rope_theta", 160_000.0),
+    SLIDING: ("local_rope_base", "local_rope_theta", 10_000.0),
+}
 _EVERY = "global_attn_every_n_layers"
 
 
@@ -44,7 +47,11 @@ def _bases(config: Settings, source: str) -> Settings:
     for kind, (ours, key, usual) in _BASES.items():
         told = (given or {}).get(kind)
         told = {} if told is None else told
-        if not isinstance(told, dict) or told.get("rope_type", "default") != "default" or not set(told) <= {"rope_type", "rope_theta"}:
+        if (
+            not isinstance(told, dict)
+            or told.get("rope_type", "default") != "default"
+            or not set(told) <= {"rope_type", "rope_theta"}
+        ):
             raise _refused(f"rope_parameters.{kind}", "rope_type default and a rope_theta", told, source)
         base = told.get("rope_theta", config.get(key, usual))
         if base is None and kind == SLIDING:
@@ -65,7 +72,11 @@ def more_keys(settings: Settings) -> Settings:
     num_layers, types = settings["num_layers"], settings["layer_types"]
     types = [SLIDING if index % 3 else FULL for index in range(num_layers)] if types is None else list(types)
     bases = {kind: settings[ours] for kind, (ours, _, _) in _BASES.items()}
-    periods = (every for every in range(1, num_layers + 1) if types == [SLIDING if i % every else FULL for i in range(num_layers)])
+    periods = (
+        every
+        for every in range(1, num_layers + 1)
+        if types == [SLIDING if i % every else FULL for i in range(num_layers)]
+    )
     every = next(periods, None)
     return {
         "layer_types": types,

@@ -86,4 +86,6 @@ def predicted_from(head: PredictionHead | None, hidden: Tensor) -> Tensor:
 
 def layers_of(head: PredictionHead | None) -> dict[str, keras.Layer]:
     """The layers with weights by their place in `task.weights.h5`."""
-    return {} if head is None else {"layers/prediction_head/dense": head.dense, "layers/prediction_head/norm": head.norm}
+    return (
+        {} if head is None else {"layers/prediction_head/dense": head.dense, "layers/prediction_head/norm": head.norm}
+    )

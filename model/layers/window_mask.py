@@ -44,7 +44,9 @@ class WindowMask(keras.layers.Layer):
         places = ops.arange(ops.shape(attention_mask)[-1], dtype="int32")
         distances = ops.abs(ops.expand_dims(places, 1) - ops.expand_dims(places, 0))
         # Not by indexing: LiteRT has no such slices of rows of any length.
-        near, own = (ops.expand_dims(ops.expand_dims(mask, 0), 0) for mask in (distances <= self.window // 2, distances == 0))
+        near, own = (
+            ops.expand_dims(ops.expand_dims(mask, 0), 0) for mask in (distances <= self.window // 2, distances == 0)
+        )
         return ops.logical_or(ops.logical_and(attention_mask, near), own)
 
     def get_config(self) -> Settings:

@@ -90,7 +90,9 @@ def training_flops_per_token(sizes: Dimensions, row_length: int, predicted_share
 def forward_flops_per_token(sizes: Dimensions, row_length: int, predicted_share: float) -> float:
     """FLOPs of the forward pass alone."""
     h, i, e = sizes.hidden_dim, sizes.intermediate_dim, sizes.embedding_dim
-    seen = (sizes.num_layers - sizes.num_local_layers) * row_length + sizes.num_local_layers * min(row_length, sizes.window)
+    seen = (sizes.num_layers - sizes.num_local_layers) * row_length + sizes.num_local_layers * min(
+        row_length, sizes.window
+    )
     body = sizes.num_layers * (8 * h * h + 2 * sizes.feedforward_matrices * h * i) + 4 * h * seen
     head = predicted_share * (2 * e * sizes.vocabulary_size + 2 * h * e)
     projection = 0 if e == h else 2 * e * h
@@ -123,9 +125,7 @@ def training_memory(
     h, a = sizes.hidden_dim, sizes.num_heads
     # Keras keeps dropout's masks as values of the layer's own type.
     mask_bytes = value_bytes if sizes.dropout else 0
-    layer = (8 * h + _inner_values(sizes) + 2 * a * row_length) * value_bytes + (
-        2 * h + a * row_length
-    ) * mask_bytes
+    layer = (8 * h + _inner_values(sizes) + 2 * a * row_length) * value_bytes + (2 * h + a * row_length) * mask_bytes
     body = rows * row_length * ((sizes.num_layers + 1) * layer + 3 * sizes.embedding_dim * value_bytes)
     # Logits, their softmax and its gradient, in float32.
     head = 3 * rows * num_slots * sizes.vocabulary_size * 4

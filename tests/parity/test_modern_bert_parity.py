@@ -114,7 +114,14 @@ def test_a_masked_lm_computes_the_same_both_ways(changes: dict[str, Any], tmp_pa
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     # Equal weights, and by another name at most another formula of GELU by tanh.
     assert_close(theirs_of(back.eval()).logits.detach().numpy(), expected)
-    for name in ("layer_types", "rope_parameters", "local_attention", "mlp_dropout", "attention_dropout", "embedding_dropout"):
+    for name in (
+        "layer_types",
+        "rope_parameters",
+        "local_attention",
+        "mlp_dropout",
+        "attention_dropout",
+        "embedding_dropout",
+    ):
         assert getattr(back.config, name) == getattr(theirs.config, name), name
     before, after = (load_file(tmp_path / place / "model.safetensors") for place in ("theirs", "ours"))
     assert before.keys() ^ after.keys() == (set() if changes.get("decoder_bias", True) else {"decoder.bias"})
@@ -123,19 +130,28 @@ def test_a_masked_lm_computes_the_same_both_ways(changes: dict[str, Any], tmp_pa
 
 @pytest.mark.parametrize("every", [1, 2, 3, 8])
 def test_a_config_json_of_transformers_4_is_read_as_it_was_meant(every: int, tmp_path: Path) -> None:
-    theirs = their_model("ForMaskedLM", global_attn_every_n_layers=every, global_rope_theta=9_000.0, local_rope_theta=700.0)
+    theirs = their_model(
+        "ForMaskedLM", global_attn_every_n_layers=every, global_rope_theta=9_000.0, local_rope_theta=700.0
+    )
     theirs.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config = {key: value for key, value in config.items() if key not in ("layer_types", "rope_parameters")}
     config |= {"global_attn_every_n_layers": every, "global_rope_theta": 9_000.0, "local_rope_theta": 700.0}
     # What the published file has besides.
-    config |= {"position_embedding_type": "absolute", "reference_compile": None, "layer_norm_eps": 1e-5, "gradient_checkpointing": False}
+    config |= {
+        "position_embedding_type": "absolute",
+        "reference_compile": None,
+        "layer_norm_eps": 1e-5,
+        "gradient_checkpointing": False,
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     ours = MaskedLM.from_preset(str(tmp_path), preprocessor=None)
     assert_close(logits_of(ours), theirs_of(theirs).logits, batch()["padding_mask"] > 0)
 
 
-@pytest.mark.parametrize("changes", [{}, CONFIGURATIONS["biases everywhere"], {"classifier_activation": "tanh"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, CONFIGURATIONS["biases everywhere"], {"classifier_activation": "tanh"}], ids=str
+)
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_a_classifier_computes_the_same_both_ways(pooling: str, changes: dict[str, Any], tmp_path: Path) -> None:
     theirs = their_model(
@@ -147,7 +163,9 @@ def test_a_classifier_computes_the_same_both_ways(pooling: str, changes: dict[st
     expected = theirs_of(theirs).logits
     assert_close(ours(batch()), expected)
     save_huggingface(ours, tmp_path / "ours")
-    back, report = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    back, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "ours", output_loading_info=True
+    )
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert (theirs_of(back.eval()).logits == expected).all()
     assert back.config.classifier_pooling == pooling
@@ -158,8 +176,12 @@ def test_a_classifier_computes_the_same_both_ways(pooling: str, changes: dict[st
 
 
 @pytest.mark.parametrize("changes", [{}, CONFIGURATIONS["biases everywhere"]], ids=["usual", "biases"])
-@pytest.mark.parametrize(("kind", "task"), [("ForTokenClassification", TokenClassifier), ("ForQuestionAnswering", QuestionAnswerer)])
-def test_heads_on_tokens_compute_the_same_both_ways(kind: str, task: Any, changes: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "task"), [("ForTokenClassification", TokenClassifier), ("ForQuestionAnswering", QuestionAnswerer)]
+)
+def test_heads_on_tokens_compute_the_same_both_ways(
+    kind: str, task: Any, changes: dict[str, Any], tmp_path: Path
+) -> None:
     theirs = their_model(kind, classifier_dropout=0.3, **changes)
     theirs.save_pretrained(tmp_path / "theirs")
     ours = task.from_preset(str(tmp_path / "theirs"), preprocessor=None)
@@ -168,11 +190,17 @@ def test_heads_on_tokens_compute_the_same_both_ways(kind: str, task: Any, change
 
     def outputs(model: Any) -> Any:
         found = theirs_of(model)
-        return found.logits if kind == "ForTokenClassification" else torch.stack([found.start_logits, found.end_logits], -1)
+        return (
+            found.logits
+            if kind == "ForTokenClassification"
+            else torch.stack([found.start_logits, found.end_logits], -1)
+        )
 
     assert_close(ours(batch()), outputs(theirs), real)
     save_huggingface(ours, tmp_path / "ours")
-    back, report = getattr(transformers, f"ModernBert{kind}").from_pretrained(tmp_path / "ours", output_loading_info=True)
+    back, report = getattr(transformers, f"ModernBert{kind}").from_pretrained(
+        tmp_path / "ours", output_loading_info=True
+    )
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert (outputs(back.eval()) == outputs(theirs)).all()
     ours.save_to_preset(str(tmp_path / "preset"))
@@ -195,7 +223,9 @@ def test_packed_documents_are_what_transformers_makes_of_each(tmp_path: Path) ->
     ids = batch()["token_ids"][:1]
     lengths = (13, 1, 21)
     documents = np.repeat([1, 2, 3, 0], [*lengths, LENGTH - sum(lengths)])[None].astype(np.int32)
-    hidden = ours.encode({"token_ids": ids, "padding_mask": (documents > 0).astype(np.int32), "document_ids": documents})
+    hidden = ours.encode(
+        {"token_ids": ids, "padding_mask": (documents > 0).astype(np.int32), "document_ids": documents}
+    )
     place = 0
     for length in lengths:
         alone = theirs.model(input_ids=torch.tensor(ids[:, place : place + length].astype(np.int64))).last_hidden_state

@@ -77,7 +77,10 @@ def published(directory: Path, **changes: Any) -> Any:
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(directory / "tokenizer.json"))
     decoder = {
-        str(number): {name: getattr(token, name) for name in ("content", "single_word", "lstrip", "rstrip", "normalized", "special")}
+        str(number): {
+            name: getattr(token, name)
+            for name in ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+        }
         for number, token in sorted(tokenizer.get_added_tokens_decoder().items())
     }
     settings = {
@@ -121,7 +124,25 @@ def test_ids_around_every_character_are_theirs(both: tuple[Any, ModernBertTokeni
     assert [place for place, (a, b) in enumerate(zip(ours.tokenize(texts), expected, strict=True)) if a != b] == []
 
 
-PARTS = [" ", "  ", " " * 5, "[MASK]", "[CLS]", "|||IP_ADDRESS|||", "<|padding|>", "[unused7]", "\n", "\u0301", "e", "\u0327", "각", "\u1161", "'s", "'", "a9"]
+PARTS = [
+    " ",
+    "  ",
+    " " * 5,
+    "[MASK]",
+    "[CLS]",
+    "|||IP_ADDRESS|||",
+    "<|padding|>",
+    "[unused7]",
+    "\n",
+    "\u0301",
+    "e",
+    "\u0327",
+    "각",
+    "\u1161",
+    "'s",
+    "'",
+    "a9",
+]
 
 
 @hypothesis.given(strategies.lists(strategies.sampled_from(PARTS) | strategies.text(max_size=3), max_size=12))
@@ -136,7 +157,9 @@ def test_transformers_reads_what_is_written_of_it(both: tuple[Any, ModernBertTok
     write_huggingface_tokenizer(ours, tmp_path, 64)
     (tmp_path / "config.json").write_text('{"model_type": "modernbert"}', encoding="utf-8")
     again = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert [again(text, add_special_tokens=False)["input_ids"] for text in TEXTS] == [ids_of(theirs, text) for text in TEXTS]
+    assert [again(text, add_special_tokens=False)["input_ids"] for text in TEXTS] == [
+        ids_of(theirs, text) for text in TEXTS
+    ]
     assert again("a", "b")["input_ids"] == theirs.encode("a", "b").ids
     assert set(again("a", "b")) == {"input_ids", "attention_mask"}
     assert load_tokenizer(tmp_path, {"special_tokens_in_strings": True}).sha256() == ours.sha256()
@@ -158,7 +181,9 @@ def test_texts_that_are_not_composed_there_are_not_here(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path / "ours").tokenize(TEXTS) == ours.tokenize(TEXTS)
 
 
-@pytest.mark.parametrize("normalizer", [normalizers.NFKC(), normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])])
+@pytest.mark.parametrize(
+    "normalizer", [normalizers.NFKC(), normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])]
+)
 def test_another_normalisation_is_refused_by_name(normalizer: Any, tmp_path: Path) -> None:
     published(tmp_path, normalizer=normalizer)
     with pytest.raises(InputError, match="normalizer"):

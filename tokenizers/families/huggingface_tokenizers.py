@@ -86,7 +86,9 @@ def hugging_face_tokenizer(
     if content and (takes_all or kind == "AlbertTokenizer"):
         start, end = tokenizer.special_token_names["start_token"], tokenizer.special_token_names["end_token"]
         ids = {piece: tokenizer.token_to_id(piece) for piece in (start, end)}
-        check_post_processor(files.description, content.get("post_processor"), start, end, cls.doubles_separators, ids, cls.has_segments)
+        check_post_processor(
+            files.description, content.get("post_processor"), start, end, cls.doubles_separators, ids, cls.has_segments
+        )
     return tokenizer
 
 
@@ -221,7 +223,9 @@ def _byte_pairs(files: Files, model: dict[str, Any], cls: type[Tokenizer]) -> di
 def _byte_pair_class(files: Files, model: dict[str, Any], classes: Mapping[str, type[Tokenizer]]) -> str:
     """RoBERTa's, unless the special tokens are ModernBERT's."""
     known = {*(model["vocab"] if isinstance(model.get("vocab"), dict) else ()), *(t.content for t in files.told.tokens)}
-    special = {name: set(classes[name].special_token_names.values()) for name in ("RobertaTokenizer", "ModernBertTokenizer")}
+    special = {
+        name: set(classes[name].special_token_names.values()) for name in ("RobertaTokenizer", "ModernBertTokenizer")
+    }
     is_modern = special["ModernBertTokenizer"] <= known and not special["RobertaTokenizer"] <= known
     return "ModernBertTokenizer" if is_modern else "RobertaTokenizer"
 

@@ -133,7 +133,9 @@ class ModelSettings:
         """Constructor arguments of the backbone of a model from scratch, but for those of its vocabulary and positions."""
         model = self.from_scratch()
         names = ["num_layers", "num_heads", "hidden_dim", "intermediate_dim", "dropout"]
-        names += [name for name in ("activation", "layer_norm_epsilon", *_OF_WINDOWS) if getattr(self, name) is not None]
+        names += [
+            name for name in ("activation", "layer_norm_epsilon", *_OF_WINDOWS) if getattr(self, name) is not None
+        ]
         shared = {name: getattr(model, name) for name in names}
         if not FAMILIES[str(model.family)].shares_layers:
             return shared

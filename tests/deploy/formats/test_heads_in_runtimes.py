@@ -59,7 +59,8 @@ MODERN = [("modern_bert", head) for head in ("token classifier", "question answe
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "head"), [*(("bert", head) for head in HEADS), ("roberta", "mean"), ("distil_bert", "token classifier"), *MODERN]
+    ("name", "head"),
+    [*(("bert", head) for head in HEADS), ("roberta", "mean"), ("distil_bert", "token classifier"), *MODERN],
 )
 def test_every_runtime_gives_what_keras_gives(name: str, head: str, tmp_path: Path) -> None:
     task = HEADS[head](name, small.text_classifier_preprocessor(name))

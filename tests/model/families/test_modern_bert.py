@@ -106,10 +106,19 @@ def changed(preset: Path, directory: Path, **changes: Any) -> str:
         ({"layer_types": ..., "global_attn_every_n_layers": 0}, "global_attn_every_n_layers must be a whole number"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling must be none"),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}, "rope_parameters must be an object with"),
-        ({"rope_parameters": {FULL: {"rope_type": "yarn", "factor": 4.0}}}, "rope_parameters.full_attention must be rope_type default"),
-        ({"rope_parameters": {SLIDING: {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}}, "rope_parameters.sliding_attention must"),
+        (
+            {"rope_parameters": {FULL: {"rope_type": "yarn", "factor": 4.0}}},
+            "rope_parameters.full_attention must be rope_type default",
+        ),
+        (
+            {"rope_parameters": {SLIDING: {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}},
+            "rope_parameters.sliding_attention must",
+        ),
         ({"rope_parameters": {FULL: {"rope_theta": -1}}}, "rope_theta of full_attention must be a number above 0"),
-        ({"rope_parameters": ..., "global_rope_theta": "many"}, "rope_theta of full_attention must be a number above 0"),
+        (
+            {"rope_parameters": ..., "global_rope_theta": "many"},
+            "rope_theta of full_attention must be a number above 0",
+        ),
         ({"local_attention": 0}, "attention_window must be at least 1|local_attention"),
         ({"local_attention": 12.5}, "local_attention must be a whole number"),
         ({"norm_bias": "no"}, "norm_bias must be true or false"),
@@ -151,7 +160,10 @@ def test_positions_take_no_room_and_windows_save_work() -> None:
     body = 22 * (8 * h * h + 6 * h * i) + 4 * h * (8 * t + 14 * 129)
     assert training_flops_per_token(dimensions, t, 0.0) == 3 * body
     backbone = small.backbone("modern_bert", max_sequence_length=1_000_000)
-    assert isinstance(backbone, ModernBertBackbone) and backbone.count_params() == small.backbone("modern_bert").count_params()
+    assert (
+        isinstance(backbone, ModernBertBackbone)
+        and backbone.count_params() == small.backbone("modern_bert").count_params()
+    )
     long = {"token_ids": np.full((1, 40), 5, "int32"), "padding_mask": np.ones((1, 40), "int32")}
     assert tuple(backbone(long).shape) == (1, 40, 16)
 

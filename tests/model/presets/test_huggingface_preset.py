@@ -61,7 +61,9 @@ def test_a_masked_lm_comes_back_bit_by_bit(name: str, tmp_path: Path, recwarn: p
     changes = {"dropout": 0.1, "attention_dropout": 0.2}
     task, preset = saved(tmp_path, name, backbone_changes=changes)
     has_table = task.backbone.has_position_table
-    table = (task.backbone.position_embedding.position_embeddings if has_table else task.backbone.token_embedding.embeddings)
+    table = (
+        task.backbone.position_embedding.position_embeddings if has_table else task.backbone.token_embedding.embeddings
+    )
     table.assign(np.where(np.arange(table.shape[1]) % 3 == 0, np.float32(-0.0), table))
     save_huggingface(task, preset)
     loaded = load(preset)
