@@ -91,6 +91,10 @@ def _load(source: str, more: Sequence[str]) -> tuple[Any, Any, Any]:
 
 def keras_hub_differences(task: Any, backbone: Any) -> list[str]:
     """A line for what KerasHub computes a little otherwise. Raises InputError for what it would compute wrong."""
+    if not backbone.is_of_keras_hub:
+        raise InputError(
+            f"KerasHub must have the family, it has no {type(backbone).__name__}; convert to clozekit or huggingface"
+        )
     pairs = [(name, backbone.settings()[name], value) for name, value in backbone.own_setting_defaults.items()]
     if task is not None:
         pairs += [

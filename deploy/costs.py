@@ -37,16 +37,7 @@ def estimate(options: CostSettings) -> Costs:
 
 def dimensions_of(model: str) -> Dimensions:
     """Of a built-in preset, whose weights are not needed."""
-    config = BUILTIN_PRESETS[model].config
-    return Dimensions(
-        config["num_layers"],
-        config["num_heads"],
-        config["hidden_dim"],
-        config["intermediate_dim"],
-        config.get("embedding_dim", config["hidden_dim"]),
-        config["vocabulary_size"],
-        config["dropout"],
-    )
+    return Dimensions.of_settings(BUILTIN_PRESETS[model].config)
 
 
 def describe(options: CostSettings, costs: Costs) -> Iterator[str]:

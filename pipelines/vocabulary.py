@@ -14,7 +14,12 @@ from clozekit.pipelines.storage.locks import lock_directories
 from clozekit.pipelines.vocabulary_output import has_tokenizer, vocabulary_output
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.load_tokenizer import tokenizer_class
-from clozekit.tokenizers.learning.learn_byte_pairs import count_byte_words, learn_byte_pairs
+from clozekit.tokenizers.learning.learn_byte_pairs import (
+    MODERN_BERT,
+    count_byte_words,
+    count_composed_byte_words,
+    learn_byte_pairs,
+)
 from clozekit.tokenizers.learning.learn_sentence_pieces import (
     CHARACTER_COVERAGE,
     count_spaced_words,
@@ -62,6 +67,11 @@ def _byte_pairs(options: VocabularySettings, counts: Mapping[str, int]) -> dict[
     return {"vocabulary": vocabulary, "merges": merges}
 
 
+def _modern_bert_pairs(options: VocabularySettings, counts: Mapping[str, int]) -> dict[str, Any]:
+    vocabulary, merges = learn_byte_pairs(counts, options.vocabulary_size, MODERN_BERT)
+    return {"vocabulary": vocabulary, "merges": merges}
+
+
 def _albert_pieces(options: VocabularySettings, counts: Mapping[str, int]) -> dict[str, Any]:
     return {"proto": learn_albert(counts, options.vocabulary_size, options.is_lowercase, _coverage(options))}
 
@@ -76,6 +86,7 @@ LEARNERS = {
         lambda options: count_lowercased_words if options.is_lowercase else count_cased_words, _word_pieces
     ),
     "byte_pairs": Learner(lambda _: count_byte_words, _byte_pairs),
+    "modern_bert_pairs": Learner(lambda _: count_composed_byte_words, _modern_bert_pairs),
     "albert_pieces": Learner(lambda _: count_spaced_words, _albert_pieces),
     "xlm_roberta_pieces": Learner(lambda _: count_spaced_words, _xlm_roberta_pieces),
 }

@@ -111,6 +111,8 @@ class Tokenizer:
     # Families of the built-in presets that `presets` lists.
     # Between the two texts of a pair stand two separators, and nothing else tells them apart (RoBERTa).
     doubles_separators: ClassVar[bool] = False
+    # Whether ids of segments go with those of tokens.
+    has_segments: ClassVar[bool] = True
     # Transformers' own class of such a tokenizer, where that gives the same ids.
     huggingface_class: ClassVar[str | None] = None
     # The files of `save_assets`.

@@ -1,14 +1,23 @@
 """A task or a backbone as an ONNX model in the layout of Hugging Face's Optimum: model.onnx, config.json, the tokenizer."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from clozekit.deploy.formats.onnx_graph import OnnxGraph
+from clozekit.deploy.formats.onnx_layers import (
+    array_of,
+    attended,
+    bias_of,
+    dense_of,
+    looked_at,
+    mean_of_tokens,
+    norm_of,
+    predicted,
+)
+from clozekit.deploy.formats.onnx_modern_bert import encode_modern_bert
 from clozekit.model.presets.huggingface_preset import write_huggingface_description
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.pooler import has_pooler
@@ -52,10 +61,11 @@ def write_onnx(part: Task | Backbone, preprocessor: Any, directory: Path) -> lis
         graph.named(_masked_lm_logits(graph, part, hidden), "logits")
         outputs = {"logits": (*_ROWS, backbone.vocabulary_size)}
     elif part.kind == "token_classifier":
-        graph.named(_dense(graph, hidden, "classifier", part.output_dense), "logits")
+        hidden = predicted(graph, part, hidden)
+        graph.named(dense_of(graph, hidden, "classifier", part.output_dense), "logits")
         outputs = {"logits": (*_ROWS, part.num_classes)}
     elif part.kind == "question_answerer":
-        both = _dense(graph, hidden, "answers", part.output_dense)
+        both = dense_of(graph, predicted(graph, part, hidden), "answers", part.output_dense)
         names = ("start_logits", "end_logits")
         for side, name in enumerate(names):
             graph.named(graph.node("Gather", both, graph.constant(side), axis=2), name)
@@ -87,39 +97,25 @@ def check_plain_floats(part: Task | Backbone, what: str) -> None:
         )
 
 
-def _array(variable: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
-
-
-def _dense(graph: OnnxGraph, x: str, name: str, layer: Any, input_axes: int = 1) -> str:
-    """Any dense layer. input_axes: how many axes of its kernel are its inputs."""
-    kernel = _array(layer.kernel)
-    width = math.prod(kernel.shape[:input_axes])
-    return graph.dense(x, name, kernel.reshape(width, -1), _array(layer.bias).reshape(-1))
-
-
-def _norm(graph: OnnxGraph, x: str, name: str, layer: Any) -> str:
-    return graph.norm(x, name, _array(layer.gamma), _array(layer.beta), layer.epsilon)
-
-
 def _encode(graph: OnnxGraph, backbone: Backbone) -> str:
     """The hidden states (B, T, hidden_dim)."""
+    if not backbone.has_position_table:
+        return encode_modern_bert(graph, backbone)
     tokens = graph.node(
-        "Gather", graph.weight("token_embedding", _array(backbone.token_embedding.embeddings)), "input_ids"
+        "Gather", graph.weight("token_embedding", array_of(backbone.token_embedding.embeddings)), "input_ids"
     )
-    table = graph.weight("position_embedding", _array(backbone.position_embedding.position_embeddings))
+    table = graph.weight("position_embedding", array_of(backbone.position_embedding.position_embeddings))
     length = graph.node("Slice", graph.node("Shape", "input_ids"), graph.constant([1]), graph.constant([2]))
     # More rows than the table has fail in the sum, they are not cut off.
     positions = graph.node("Slice", table, graph.constant([0]), length, graph.constant([0]))
     hidden = graph.node("Add", tokens, positions)
     if "segment_ids" in backbone.input_names():
-        segments = graph.weight("segment_embedding", _array(backbone.segment_embedding.embeddings))
+        segments = graph.weight("segment_embedding", array_of(backbone.segment_embedding.embeddings))
         hidden = graph.node("Add", hidden, graph.node("Gather", segments, "token_type_ids"))
-    hidden = _norm(graph, hidden, "embeddings_norm", backbone.embeddings_layer_norm)
+    hidden = norm_of(graph, hidden, "embeddings_norm", backbone.embeddings_layer_norm)
     if hasattr(backbone, "embedding_projection"):
-        hidden = _dense(graph, hidden, "embedding_projection", backbone.embedding_projection)
-    looked_at = graph.node("Cast", graph.node("Unsqueeze", "attention_mask", graph.constant([1, 2])), to=9)
-    bias = graph.node("Where", looked_at, graph.constant(0.0), graph.constant(-1e9))
+        hidden = dense_of(graph, hidden, "embedding_projection", backbone.embedding_projection)
+    bias = bias_of(graph, looked_at(graph))
     known: dict[int, str] = {}
     for layer in backbone.encoder_layers():
         name = known.setdefault(id(layer), f"layer_{len(known)}")
@@ -132,35 +128,30 @@ def _block(graph: OnnxGraph, x: str, bias: str, name: str, layer: Any, settings:
     attention, heads = parts.attention, parts.attention.num_heads
     size = settings["hidden_dim"] // heads
     query, key, value = (
-        _dense(graph, x, f"{name}.{part}", getattr(attention, f"{part}_dense")) for part in ("query", "key", "value")
+        dense_of(graph, x, f"{name}.{part}", getattr(attention, f"{part}_dense")) for part in ("query", "key", "value")
     )
     query = graph.split_heads(graph.node("Mul", query, graph.constant(attention._scale)), heads, size, (0, 2, 1, 3))
     key = graph.split_heads(key, heads, size, (0, 2, 3, 1))
-    scores = graph.node("Add", graph.node("MatMul", query, key), bias)
-    weights = graph.node("Softmax", scores, axis=-1)
-    taken = graph.node("MatMul", weights, graph.split_heads(value, heads, size, (0, 2, 1, 3)))
-    joined = graph.node(
-        "Reshape", graph.node("Transpose", taken, perm=[0, 2, 1, 3]), graph.constant([0, 0, heads * size])
-    )
-    attended = _dense(graph, joined, f"{name}.attention_output", attention.output_dense, input_axes=2)
-    x = _norm(graph, graph.node("Add", x, attended), f"{name}.attention_norm", parts.attention_norm)
-    inner = graph.activation(_dense(graph, x, f"{name}.inner", parts.inner), settings["activation"])
-    outer = _dense(graph, inner, f"{name}.outer", parts.outer)
-    return _norm(graph, graph.node("Add", x, outer), f"{name}.norm", parts.norm)
+    value = graph.split_heads(value, heads, size, (0, 2, 1, 3))
+    taken = attended(graph, name, attention, query, key, value, bias)
+    x = norm_of(graph, graph.node("Add", x, taken), f"{name}.attention_norm", parts.attention_norm)
+    inner = graph.activation(dense_of(graph, x, f"{name}.inner", parts.inner), settings["activation"])
+    outer = dense_of(graph, inner, f"{name}.outer", parts.outer)
+    return norm_of(graph, graph.node("Add", x, outer), f"{name}.norm", parts.norm)
 
 
 def _pooled(graph: OnnxGraph, part: Any, hidden: str) -> str:
     """Of the first token, by the dense layer of a backbone or of a classifier."""
-    dense = _dense(graph, graph.first(hidden), "pooled", part.pooled_dense)
+    dense = dense_of(graph, graph.first(hidden), "pooled", part.pooled_dense)
     return graph.activation(dense, part.pooled_dense.activation.__name__)
 
 
 def _masked_lm_logits(graph: OnnxGraph, task: Any, hidden: str) -> str:
     dense, norm, output_bias = task.masked_lm_head.parts()
-    inner = graph.activation(_dense(graph, hidden, "head_dense", dense), task.head_settings()["head_activation"])
-    normed = _norm(graph, inner, "head_norm", norm)
+    inner = graph.activation(dense_of(graph, hidden, "head_dense", dense), task.head_settings()["head_activation"])
+    normed = norm_of(graph, inner, "head_norm", norm)
     products = graph.node("MatMul", normed, graph.node("Transpose", "token_embedding", perm=[1, 0]))
-    return graph.node("Add", products, graph.weight("output_bias", _array(output_bias)))
+    return graph.node("Add", products, graph.weight("output_bias", array_of(output_bias)))
 
 
 def _embedding(graph: OnnxGraph, task: Any, hidden: str) -> str:
@@ -172,10 +163,7 @@ def _embedding(graph: OnnxGraph, task: Any, hidden: str) -> str:
         tokens = graph.node("Where", real, hidden, graph.constant(NO_TOKEN))
         pooled = graph.node("ReduceMax", tokens, axes=[1], keepdims=0)
     else:
-        mask = graph.node("Cast", graph.node("Unsqueeze", "attention_mask", graph.constant([2])), to=1)
-        total = graph.node("ReduceSum", graph.node("Mul", hidden, mask), graph.constant([1]), keepdims=0)
-        count = graph.node("Max", graph.node("ReduceSum", mask, graph.constant([1]), keepdims=0), graph.constant(1e-9))
-        pooled = graph.node("Div", total, count)
+        pooled = mean_of_tokens(graph, hidden)
     if not task.normalize:
         return pooled
     squares = graph.node("ReduceSum", graph.node("Mul", pooled, pooled), graph.constant([1]), keepdims=1)
@@ -184,6 +172,9 @@ def _embedding(graph: OnnxGraph, task: Any, hidden: str) -> str:
 
 
 def _class_logits(graph: OnnxGraph, task: Any, hidden: str) -> str:
+    if not task.backbone.has_position_table:
+        pooled = graph.first(hidden) if task.pooling == "cls" else mean_of_tokens(graph, hidden)
+        return dense_of(graph, predicted(graph, task, pooled), "classifier", task.output_dense)
     # A pooler of the classifier's own, where the backbone has none.
     pooled = _pooled(graph, task if hasattr(task, "pooled_dense") else task.backbone, hidden)
-    return _dense(graph, pooled, "classifier", task.output_dense)
+    return dense_of(graph, pooled, "classifier", task.output_dense)

@@ -228,6 +228,8 @@ FAMILY = Family(
         segments="none",
         classifier_dropout="seq_classif_dropout",
         default_classifier_dropout=0.2,
+        answer_dropout="qa_dropout",
+        default_answer_dropout=0.1,
         # The table of positions is stored, whatever it began as.
         written={"sinusoidal_pos_embds": False, "qa_dropout": 0.1},
     ),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from clozekit.model.common.tensors import Settings
+from clozekit.model.layers.gated_encoder import GatedEncoder
 from clozekit.model.layers.transformer_layers import TransformerEncoder
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
@@ -52,7 +53,12 @@ BLOCK: Mapping[str, str] = {
 }
 
 
-def numbered(name: str) -> Callable[[Backbone], list[tuple[str, TransformerEncoder]]]:
+NORMS: Mapping[str, str] = {"embeddings_layer_norm": "embeddings.LayerNorm"}
+# A block of an encoder.
+Block = TransformerEncoder | GatedEncoder
+
+
+def numbered(name: str) -> Callable[[Backbone], list[tuple[str, Block]]]:
     """backbone -> (name of a block, block), the blocks of `transformer_layers` counted from 0 behind `name`."""
     return lambda backbone: [(f"{name}.{index}", layer) for index, layer in enumerate(backbone.transformer_layers)]
 
@@ -68,15 +74,22 @@ class HuggingFaceNames:
         body: what the names of the body's tensors begin with in a model with a head.
         head_dense, head_norm, head_bias, decoder: tensors of the masked-LM head.
         classifier: attribute of the text classifier -> name.
-        blocks, block: names of the blocks of a backbone, and of a block's parts.
+        blocks, block: names of the blocks of a backbone, and of a block's parts; parts of one name are equal parts of one tensor,
+            one below the other.
+        tokens, norms: the table of tokens, and attribute of the backbone -> name, of its normalisations.
         dense_parts: attribute of the backbone -> name, of dense layers besides.
         pooler: the dense layer on the first token.
         settings, defaults: as SETTINGS and DEFAULTS.
+        more_settings: (config.json, settings so far, where it stands) -> settings that are no key there, or InputError for what
+            the family can't be. more_keys: the other way round, of a backbone's settings.
         fixed: our settings that have no key there, and what they are.
         segments: "own" has a table of segments; "folded" a table of one row, which stands in our positions; "none" has none.
         positions_after_padding: positions count from the id of the padding token on.
-        head_activation: of the masked-LM head; None: the body's.
+        head_activation: of the masked-LM head; None: the body's, or that of its setting of this name.
+        decoder_bias: the key that says whether the masked-LM head has its bias; None: it always has.
         classifier_dropout, default_classifier_dropout: the key of the classifier's rate, and what it is when left out.
+        classifier_pooling: the key of what a classifier sees; None: the family has one way.
+        answers, answer_dropout, default_answer_dropout: the last layer of question answering, and the key of its rate.
         written: keys of config.json that are always the same.
 
     Example:
@@ -94,18 +107,27 @@ class HuggingFaceNames:
     head_bias: str
     decoder: str
     classifier: Mapping[str, str]
-    blocks: Callable[[Backbone], list[tuple[str, TransformerEncoder]]] = numbered("encoder.layer")
+    blocks: Callable[[Backbone], list[tuple[str, Block]]] = numbered("encoder.layer")
     block: Mapping[str, str] = field(default_factory=lambda: BLOCK)
+    tokens: str = "embeddings.word_embeddings"
+    norms: Mapping[str, str] = field(default_factory=lambda: NORMS)
     dense_parts: Mapping[str, str] = field(default_factory=dict)
     pooler: str = "pooler.dense"
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
     defaults: Settings = field(default_factory=lambda: DEFAULTS)
+    more_settings: Callable[[Settings, Settings, str], Settings] = lambda config, settings, source: {}
+    more_keys: Callable[[Settings], Settings] = lambda settings: {}
     fixed: Settings = field(default_factory=dict)
     segments: Literal["own", "folded", "none"] = "own"
     positions_after_padding: bool = False
     head_activation: str | None = None
+    decoder_bias: str | None = None
     classifier_dropout: str = "classifier_dropout"
     default_classifier_dropout: float | None = None
+    classifier_pooling: str | None = None
+    answers: str = "qa_outputs"
+    answer_dropout: str | None = None
+    default_answer_dropout: float = 0.0
     written: Settings = field(default_factory=dict)
 
 

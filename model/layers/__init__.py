@@ -1,30 +1,42 @@
-"""Layers that the families share, and KerasHub's names for those of them that its users build models of."""
+"""Layers that the families share, under KerasHub's names where it has them, for those who build models of them."""
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clozekit.model.layers.gated_encoder import GatedEncoder
     from clozekit.model.layers.masked_lm_head import MaskedLMHead
     from clozekit.model.layers.masked_lm_mask_generator import MaskedLMMaskGenerator
+    from clozekit.model.layers.prediction_head import PredictionHead
+    from clozekit.model.layers.rotary_positions import RotaryPositions
     from clozekit.model.layers.transformer_layers import (
         PositionEmbedding,
         TokenAndPositionEmbedding,
         TransformerEncoder,
     )
+    from clozekit.model.layers.window_mask import WindowMask
 
 _FILES = {
+    "GatedEncoder": "gated_encoder",
     "MaskedLMHead": "masked_lm_head",
     "MaskedLMMaskGenerator": "masked_lm_mask_generator",
     "PositionEmbedding": "transformer_layers",
+    "PredictionHead": "prediction_head",
+    "RotaryPositions": "rotary_positions",
     "TokenAndPositionEmbedding": "transformer_layers",
     "TransformerEncoder": "transformer_layers",
+    "WindowMask": "window_mask",
 }
 __all__ = [
+    "GatedEncoder",
     "MaskedLMHead",
     "MaskedLMMaskGenerator",
     "PositionEmbedding",
+    "PredictionHead",
+    "RotaryPositions",
     "TokenAndPositionEmbedding",
     "TransformerEncoder",
+    "WindowMask",
 ]
 
 

@@ -55,6 +55,7 @@ class MaskedLMHead(keras.layers.Layer):
         activation: of the logits, such as "softmax"; None: none.
         layer_norm_epsilon: of the normalisation.
         kernel_initializer, bias_initializer: of the kernels and biases.
+        use_bias, norm_bias: whether the dense layer and the normalisation have biases.
 
     Raises:
         InputError: for neither vocabulary_size nor token_embedding, or two that don't agree.
@@ -76,6 +77,8 @@ class MaskedLMHead(keras.layers.Layer):
         layer_norm_epsilon: float = 1e-5,
         kernel_initializer: keras.Initializer | str = "glorot_uniform",
         bias_initializer: keras.Initializer | str = "zeros",
+        use_bias: bool = True,
+        norm_bias: bool = True,
         **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
@@ -93,6 +96,8 @@ class MaskedLMHead(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.use_bias = use_bias
+        self.norm_bias = norm_bias
 
     def build(self, inputs_shape: Shape, mask_positions_shape: Shape | None = None) -> None:
         """Makes the weights; Keras calls it."""
@@ -100,6 +105,7 @@ class MaskedLMHead(keras.layers.Layer):
         self._intermediate_dense = keras.layers.Dense(
             size,
             activation=self.intermediate_activation,
+            use_bias=self.use_bias,
             kernel_initializer=self.kernel_initializer,
             bias_initializer=self.bias_initializer,
             dtype=self.dtype_policy,
@@ -107,7 +113,10 @@ class MaskedLMHead(keras.layers.Layer):
         )
         self._intermediate_dense.build(inputs_shape)
         self._intermediate_layer_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="intermediate_layer_norm"
+            epsilon=self.layer_norm_epsilon,
+            center=self.norm_bias,
+            dtype=self.dtype_policy,
+            name="intermediate_layer_norm",
         )
         self._intermediate_layer_norm.build((*inputs_shape[:-1], size))
         if self.token_embedding is None:
@@ -192,6 +201,8 @@ class MaskedLMHead(keras.layers.Layer):
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "use_bias": self.use_bias,
+            "norm_bias": self.norm_bias,
         }
 
     @classmethod

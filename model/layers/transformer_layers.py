@@ -239,7 +239,9 @@ def project(dense: keras.layers.EinsumDense, inputs: Tensor) -> Tensor:
     output_shape = tuple(dense.kernel.shape[num_summed:])
     rows, length = ops.shape(inputs)[:2]
     projected = ops.matmul(ops.reshape(inputs, (-1, width)), ops.reshape(dense.kernel, (width, -1)))
-    return ops.reshape(projected + ops.reshape(dense.bias, (-1,)), (rows, length, *output_shape))
+    if dense.bias is not None:
+        projected = projected + ops.reshape(dense.bias, (-1,))
+    return ops.reshape(projected, (rows, length, *output_shape))
 
 
 class SelfAttention(keras.layers.Layer):
@@ -254,6 +256,8 @@ class SelfAttention(keras.layers.Layer):
         dropout: float,
         kernel_initializer: keras.Initializer,
         bias_initializer: keras.Initializer,
+        use_bias: bool = True,
+        output_initializer: keras.Initializer | None = None,
         **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
@@ -261,6 +265,9 @@ class SelfAttention(keras.layers.Layer):
         self.dropout = dropout
         self.kernel_initializer = kernel_initializer
         self.bias_initializer = bias_initializer
+        self.use_bias = use_bias
+        # Of the last projection, where it is another.
+        self.output_initializer = output_initializer
 
     def build(self, input_shape: Shape) -> None:
         """Makes the weights; Keras calls it."""
@@ -271,17 +278,26 @@ class SelfAttention(keras.layers.Layer):
         for name in ("query", "key", "value"):
             setattr(self, f"{name}_dense", self._projection("btc,cnd->btnd", (None, self.num_heads, size), "nd", name))
             getattr(self, f"{name}_dense").build(input_shape)
-        self.output_dense = self._projection("btnd,ndc->btc", (None, hidden_dim), "c", "attention_output")
+        self.output_dense = self._projection(
+            "btnd,ndc->btc", (None, hidden_dim), "c", "attention_output", self.output_initializer
+        )
         self.output_dense.build((*input_shape[:-1], self.num_heads, size))
         self.attention_dropout = Dropout(self.dropout, dtype=self.dtype_policy, name="attention_dropout")
         self.built = True
 
-    def _projection(self, equation: str, output_shape: Shape, bias_axes: str, name: str) -> keras.layers.EinsumDense:
+    def _projection(
+        self,
+        equation: str,
+        output_shape: Shape,
+        bias_axes: str,
+        name: str,
+        initializer: keras.Initializer | None = None,
+    ) -> keras.layers.EinsumDense:
         return keras.layers.EinsumDense(
             equation,
             output_shape=output_shape,
-            bias_axes=bias_axes,
-            kernel_initializer=fresh(self.kernel_initializer),
+            bias_axes=bias_axes if self.use_bias else None,
+            kernel_initializer=fresh(self.kernel_initializer if initializer is None else initializer),
             bias_initializer=fresh(self.bias_initializer),
             dtype=self.dtype_policy,
             name=name,
@@ -296,6 +312,18 @@ class SelfAttention(keras.layers.Layer):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """What each token takes from the others, and, asked for, the probabilities (B, num_heads, T, T) that weigh them."""
         query, key, value = (project(dense, inputs) for dense in (self.query_dense, self.key_dense, self.value_dense))
+        return self.attend(query, key, value, attention_mask, training, return_attention_scores)
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        training: bool | None,
+        return_attention_scores: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """`call` behind the first projections; query, key, value: (B, T, num_heads, size)."""
         if return_attention_scores or (training and self.dropout > 0) or keras.backend.backend() == "tensorflow":
             # TensorFlow has no fused kernel, and Keras's formula passes over the scores three times more.
             attended, probabilities = self._in_full(query, key, value, attention_mask, training)

@@ -39,6 +39,8 @@ _SPECIAL_IDS = {
     "pad_token_id": "pad_token_id",
     "bos_token_id": "start_token_id",
     "eos_token_id": "end_token_id",
+    "cls_token_id": "start_token_id",
+    "sep_token_id": "end_token_id",
 }
 
 
@@ -80,15 +82,18 @@ def backbone_settings(config: Settings, names: HuggingFaceNames, source: str) ->
     _check_architecture(config, names, source)
     defaults, settings = names.defaults, dict(names.fixed)
     for ours, theirs in names.settings.items():
-        if ours == "activation":
+        if ours.endswith("activation"):
             settings[ours] = activation_of(config.get(theirs, defaults[theirs]), theirs, source)
+        elif ours.endswith("_bias"):
+            settings[ours] = flag_of(config, theirs, bool(defaults[theirs]), source)
         else:
             kind = float if ours.endswith(("dropout", "epsilon")) else int
             settings[ours] = number_of(config, theirs, defaults.get(theirs), kind, source)
     settings["max_sequence_length"] -= position_offset(config, names)
-    if settings["attention_dropout"] == settings["dropout"]:
-        del settings["attention_dropout"]
-    return settings
+    for name in ("attention_dropout", "embedding_dropout"):
+        if name in settings and settings[name] == settings["dropout"]:
+            del settings[name]
+    return {**settings, **names.more_settings(config, settings, source)}
 
 
 def _check_architecture(config: Settings, names: HuggingFaceNames, source: str) -> None:
@@ -107,6 +112,14 @@ def _check_architecture(config: Settings, names: HuggingFaceNames, source: str) 
             f"the model must be an encoder with absolute positions and plain weights, {source} says"
             f" {', '.join(refused)}; such a model can't be loaded here"
         )
+
+
+def flag_of(config: Settings, name: str, default: bool, source: str) -> bool:
+    """A key that is true or false. Raises InputError naming `source` for another value."""
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be true or false, {source} says {value!r:.80}; correct it")
+    return value
 
 
 def activation_of(theirs: object, name: str, source: str) -> str:
@@ -171,9 +184,12 @@ def describe(backbone: Backbone, family: Family, pad_token_id: int, architecture
                 " KerasHub's layout"
             )
     theirs = {name: settings[ours] for ours, name in names.settings.items()}
-    theirs[names.settings["activation"]] = _THEIR_ACTIVATIONS[settings["activation"]]
-    if settings["attention_dropout"] is None:
-        theirs[names.settings["attention_dropout"]] = settings["dropout"]
+    for ours, name in names.settings.items():
+        if ours.endswith("activation"):
+            theirs[name] = _THEIR_ACTIVATIONS[settings[ours]]
+        elif ours.endswith("dropout") and settings[ours] is None:
+            theirs[name] = settings["dropout"]
+    theirs |= names.more_keys(settings)
     theirs["pad_token_id"] = pad_token_id
     theirs[names.settings["max_sequence_length"]] += position_offset(theirs, names)
     if names.segments == "folded":
@@ -189,6 +205,7 @@ def describe(backbone: Backbone, family: Family, pad_token_id: int, architecture
     return dict(sorted({**own, **names.written, **theirs, **head}.items()))
 
 
-def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """The ids of special tokens that stand in a config.json."""
-    return {theirs: getattr(tokenizer, ours) for theirs, ours in _SPECIAL_IDS.items()}
+def special_ids(tokenizer: Tokenizer, names: HuggingFaceNames) -> dict[str, int]:
+    """The ids of special tokens that stand in a config.json: those of padding, begin and end, and which the family writes."""
+    wanted = {"pad_token_id", "bos_token_id", "eos_token_id"} | names.written.keys()
+    return {theirs: getattr(tokenizer, ours) for theirs, ours in _SPECIAL_IDS.items() if theirs in wanted}

@@ -23,8 +23,6 @@ PROBLEM_TYPES = {
     "multi_label": "multi_label_classification",
     "regression": "regression",
 }
-# The setting of DistilBERT's question answering; the other classes have no dropout there.
-_ANSWER_DROPOUT = "qa_dropout"
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,12 @@ class Head:
 
 def _masked_lm_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
     """Hugging Face's head has the body's settings."""
-    body = backbone_settings(config, names, source)
+    return _of_body(backbone_settings(config, names, source), names)
+
+
+def _of_body(body: Settings, names: HuggingFaceNames) -> Settings:
     return {
-        "head_activation": names.head_activation or body["activation"],
+        "head_activation": names.head_activation or body.get("head_activation") or body["activation"],
         "head_layer_norm_epsilon": body["layer_norm_epsilon"],
     }
 
@@ -60,11 +61,7 @@ def _masked_lm_places(task: Task, names: HuggingFaceNames) -> list[Place]:
 
 
 def _masked_lm_differences(task: Task, names: HuggingFaceNames) -> list[Difference]:
-    body, head = task.backbone.settings(), task.head_settings()
-    expected = {
-        "head_activation": names.head_activation or body["activation"],
-        "head_layer_norm_epsilon": body["layer_norm_epsilon"],
-    }
+    head, expected = task.head_settings(), _of_body(task.backbone.settings(), names)
     return [Difference(name, head[name], value) for name, value in expected.items() if head[name] != value]
 
 
@@ -97,6 +94,8 @@ def _dropout(config: Settings, names: HuggingFaceNames, source: str) -> float:
 
 def _text_classifier_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
     settings = {**_classes(config, source), "dropout": _dropout(config, names, source)}
+    if names.classifier_pooling is not None:
+        settings["pooling"] = config.get(names.classifier_pooling, "cls")
     theirs = config.get("problem_type")
     problem = next((ours for ours, name in PROBLEM_TYPES.items() if name == theirs), None)
     usual = usual_problem(settings["num_classes"])
@@ -114,15 +113,25 @@ def check_problem_type(config: Settings, source: str) -> None:
 
 
 def _text_classifier_described(task: Task, names: HuggingFaceNames) -> Settings:
+    pooling = {} if names.classifier_pooling is None else {names.classifier_pooling: task.pooling}
     return {
         **_described_classes(task),
+        **pooling,
         names.classifier_dropout: task.dropout,
         "problem_type": PROBLEM_TYPES[task.problem],
     }
 
 
 def _text_classifier_places(task: Task, names: HuggingFaceNames) -> list[Place]:
-    return [place for part, name in names.classifier.items() for place in dense_places(name, getattr(task, part))]
+    own = [place for part, name in names.classifier.items() for place in dense_places(name, getattr(task, part))]
+    return [*_prediction_head_places(task, names), *own]
+
+
+def _prediction_head_places(task: Task, names: HuggingFaceNames) -> list[Place]:
+    head = getattr(task, "prediction_head", None)
+    if head is None:
+        return []
+    return [*dense_places(names.head_dense, head.dense), *norm_places(names.head_norm, head.norm)]
 
 
 def _text_classifier_differences(task: Task, names: HuggingFaceNames) -> list[Difference]:
@@ -152,22 +161,22 @@ def _token_classifier_differences(task: Task, names: HuggingFaceNames) -> list[D
     return [Difference("dropout", task.dropout, body)] if is_other else []
 
 
-def _output_place(name: str) -> Callable[[Task, HuggingFaceNames], list[Place]]:
-    return lambda task, names: dense_places(name, task.output_dense)
+def _output_places(task: Task, names: HuggingFaceNames, name: str) -> list[Place]:
+    return [*_prediction_head_places(task, names), *dense_places(name, task.output_dense)]
 
 
 def _answer_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
-    if _ANSWER_DROPOUT not in names.written:
+    if names.answer_dropout is None:
         return {}
-    return {"dropout": number_of(config, _ANSWER_DROPOUT, 0.1, float, source)}
+    return {"dropout": number_of(config, names.answer_dropout, names.default_answer_dropout, float, source)}
 
 
 def _answer_described(task: Task, names: HuggingFaceNames) -> Settings:
-    return {_ANSWER_DROPOUT: task.dropout} if _ANSWER_DROPOUT in names.written else {}
+    return {} if names.answer_dropout is None else {names.answer_dropout: task.dropout}
 
 
 def _answer_differences(task: Task, names: HuggingFaceNames) -> list[Difference]:
-    is_other = _ANSWER_DROPOUT not in names.written and task.dropout != 0
+    is_other = names.answer_dropout is None and task.dropout != 0
     return [Difference("dropout", task.dropout, 0)] if is_other else []
 
 
@@ -192,16 +201,16 @@ HEADS: Mapping[str, Head] = {
         ("ForTokenClassification",),
         _token_classifier_settings,
         _token_classifier_described,
-        _output_place("classifier"),
+        lambda task, names: _output_places(task, names, "classifier"),
         _token_classifier_differences,
     ),
     "question_answerer": Head(
         ("ForQuestionAnswering",),
         _answer_settings,
         _answer_described,
-        _output_place("qa_outputs"),
+        lambda task, names: _output_places(task, names, names.answers),
         _answer_differences,
-        lambda names: "qa_outputs.weight",
+        lambda names: f"{names.answers}.weight",
     ),
     # Its pooling stands in sentence-transformers' files.
     "text_embedder": Head(

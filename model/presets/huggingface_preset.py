@@ -20,6 +20,7 @@ from clozekit.model.presets.huggingface_config import (
     backbone_settings,
     describe,
     family_of_config,
+    flag_of,
     position_offset,
     special_ids,
     type_vocabulary_size,
@@ -145,7 +146,8 @@ class HuggingFacePreset:
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
         read_places(self._checkpoint, backbone_places(backbone, self._names), self._prefix)
-        backbone.position_embedding.position_embeddings.assign(self._positions(backbone))
+        if backbone.has_position_table:
+            backbone.position_embedding.position_embeddings.assign(self._positions(backbone))
         pooler = pooler_places(backbone, self._names)
         if pooler and self._prefix + pooler[0].name in self._checkpoint:
             read_places(self._checkpoint, pooler, self._prefix)
@@ -180,9 +182,17 @@ class HuggingFacePreset:
             return
         *places, bias = places
         read_places(self._checkpoint, places)
-        decoder = self._names.decoder
+        decoder, has_bias = self._names.decoder, self._names.decoder_bias
+        if has_bias is not None and not flag_of(self._config, has_bias, True, self._config_named):
+            # One of zeros is none.
+            bias.variable.assign(np.zeros(bias.shape(), np.float32))
+            self._check_decoder(task, decoder)
+            return
         name = bias.name if bias.name in self._checkpoint else f"{decoder}.bias"
         bias.variable.assign(self._checkpoint.read(name, bias.shape()))
+        self._check_decoder(task, decoder)
+
+    def _check_decoder(self, task: Task, decoder: str) -> None:
         if not self._config.get("tie_word_embeddings", True):
             self._check_tied(task.backbone.token_embedding.embeddings, f"{decoder}.weight")
 
@@ -296,7 +306,7 @@ def write_huggingface_description(
     """The files that say what a model is, without its weights: config.json, which is returned, and the tokenizer's."""
     family = family_of(part)
     backbone = part.backbone if isinstance(part, Task) else part
-    ids = special_ids(preprocessor.tokenizer) if preprocessor is not None else {}
+    ids = special_ids(preprocessor.tokenizer, family.huggingface) if preprocessor is not None else {}
     default_pad = 1 if family.huggingface.positions_after_padding else 0
     head = HEADS[part.kind if isinstance(part, Task) else TextEmbedder.kind]
     described = head.described(part, family.huggingface) if isinstance(part, Task) else {}
@@ -322,6 +332,8 @@ def _backbone_arrays(
     backbone: Backbone, names: HuggingFaceNames, config: Settings, prefix: str, with_pooler: bool
 ) -> dict[str, np.ndarray]:
     places = backbone_places(backbone, names) + (pooler_places(backbone, names) if with_pooler else [])
+    if not backbone.has_position_table:
+        return arrays_of(places, prefix)
     table = np.asarray(keras.ops.convert_to_numpy(backbone.position_embedding.position_embeddings), np.float32)
     offset = position_offset(config, names)
     arrays = {

@@ -10,8 +10,7 @@ import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from clozekit.model.families.family import HuggingFaceNames
-from clozekit.model.layers.transformer_layers import TransformerEncoder
+from clozekit.model.families.family import Block, HuggingFaceNames
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.open_preset import PresetFiles
@@ -31,16 +30,24 @@ class Place:
     """A variable of ours and the name of its tensor there.
 
     input_axes: of a kernel, how many leading axes are its inputs; torch keeps kernels as (outputs, inputs), and does
-    not know heads. None for what is no kernel: tables stay as they are, the rest is flat.
+    not know heads. None for what is no kernel: tables stay as they are, the rest is flat. part, num_parts: which of the equal
+    parts of the tensor it is, one below the other; queries, keys and values are one tensor at ModernBERT.
     """
 
     name: str
     variable: keras.Variable
     input_axes: int | None = None
     is_table: bool = False
+    part: int = 0
+    num_parts: int = 1
+
+    def whole_shape(self) -> tuple[int, ...]:
+        """The tensor's shape there."""
+        rows, *others = self.shape()
+        return rows * self.num_parts, *others
 
     def shape(self) -> tuple[int, ...]:
-        """The tensor's shape there."""
+        """The shape there of the part that it is."""
         ours = tuple(self.variable.shape)
         if self.is_table:
             return ours
@@ -54,39 +61,62 @@ class Place:
         return ours.reshape(self.shape()[::-1]).T
 
     def to_ours(self, theirs: np.ndarray) -> np.ndarray:
+        """Of the whole tensor."""
+        theirs = np.split(theirs, self.num_parts)[self.part]
         return (theirs if self.input_axes is None else theirs.T).reshape(tuple(self.variable.shape))
 
 
-def dense_places(name: str, layer: keras.layers.Dense | keras.layers.EinsumDense, input_axes: int = 1) -> list[Place]:
-    return [Place(f"{name}.weight", layer.kernel, input_axes), Place(f"{name}.bias", layer.bias)]
+def dense_places(
+    name: str,
+    layer: keras.layers.Dense | keras.layers.EinsumDense,
+    input_axes: int = 1,
+    part: int = 0,
+    num_parts: int = 1,
+) -> list[Place]:
+    places = [Place(f"{name}.weight", layer.kernel, input_axes, part=part, num_parts=num_parts)]
+    if layer.bias is not None:
+        places.append(Place(f"{name}.bias", layer.bias, part=part, num_parts=num_parts))
+    return places
 
 
 def norm_places(name: str, layer: keras.layers.LayerNormalization) -> list[Place]:
-    return [Place(f"{name}.weight", layer.gamma), Place(f"{name}.bias", layer.beta)]
+    places = [Place(f"{name}.weight", layer.gamma)]
+    return places if layer.beta is None else [*places, Place(f"{name}.bias", layer.beta)]
 
 
-def _block(name: str, layer: TransformerEncoder, names: Mapping[str, str]) -> Iterator[Place]:
-    parts = layer.parts()
-    for part in ("query", "key", "value"):
-        yield from dense_places(f"{name}.{names[part]}", getattr(parts.attention, f"{part}_dense"))
-    yield from dense_places(f"{name}.{names['output']}", parts.attention.output_dense, input_axes=2)
-    yield from norm_places(f"{name}.{names['attention_norm']}", parts.attention_norm)
-    yield from dense_places(f"{name}.{names['inner']}", parts.inner)
-    yield from dense_places(f"{name}.{names['outer']}", parts.outer)
-    yield from norm_places(f"{name}.{names['norm']}", parts.norm)
+def layer_places(name: str, layer: keras.layers.Layer) -> list[Place]:
+    """Of a dense layer or a normalisation."""
+    if isinstance(layer, keras.layers.LayerNormalization):
+        return norm_places(name, layer)
+    return dense_places(name, layer)
+
+
+def _block(name: str, block: Block, names: Mapping[str, str]) -> Iterator[Place]:
+    parts = block.parts()
+    attention = parts.attention
+    layers: dict[str, keras.layers.Layer | None] = {
+        **parts._asdict(),
+        **{part: getattr(attention, f"{part}_dense") for part in ("query", "key", "value", "output")},
+    }
+    for part, theirs in names.items():
+        layer, alike = layers[part], [other for other in names if names[other] == theirs]
+        if isinstance(layer, keras.layers.LayerNormalization):
+            yield from norm_places(f"{name}.{theirs}", layer)
+        elif layer is not None:
+            input_axes = 2 if part == "output" else 1
+            yield from dense_places(f"{name}.{theirs}", layer, input_axes, alike.index(part), len(alike))
 
 
 def backbone_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
     """Every variable of a backbone but its position table and its pooler; the names are without the model's prefix."""
-    places = [Place("embeddings.word_embeddings.weight", backbone.token_embedding.embeddings, is_table=True)]
+    places = [Place(f"{names.tokens}.weight", backbone.token_embedding.embeddings, is_table=True)]
     if names.segments == "own":
         segments = backbone.segment_embedding.embeddings
         places.append(Place("embeddings.token_type_embeddings.weight", segments, is_table=True))
-    places += norm_places("embeddings.LayerNorm", backbone.embeddings_layer_norm)
-    for part, name in names.dense_parts.items():
-        places += dense_places(name, getattr(backbone, part))
-    for name, layer in names.blocks(backbone):
-        places += _block(name, layer, names.block)
+    for part, name in {**names.norms, **names.dense_parts}.items():
+        places += layer_places(name, getattr(backbone, part))
+    for name, block in names.blocks(backbone):
+        places += _block(name, block, names.block)
     return places
 
 
@@ -196,15 +226,21 @@ class Checkpoint:
 def read_places(checkpoint: Checkpoint, places: list[Place], prefix: str = "") -> None:
     """Assigns every variable its tensor."""
     for place in places:
-        place.variable.assign(place.to_ours(checkpoint.read(prefix + place.name, place.shape())))
+        place.variable.assign(place.to_ours(checkpoint.read(prefix + place.name, place.whole_shape())))
 
 
 def arrays_of(places: list[Place], prefix: str = "") -> dict[str, np.ndarray]:
     """Name -> tensor of every variable, in float32."""
-    return {
-        prefix + place.name: place.to_theirs(np.asarray(keras.ops.convert_to_numpy(place.variable), np.float32))
-        for place in places
-    }
+    values = [np.asarray(keras.ops.convert_to_numpy(place.variable), np.float32) for place in places]
+    return joined_parts(places, values, prefix)
+
+
+def joined_parts(places: list[Place], values: list[np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+    """Name -> tensor there, of a value of ours for each place."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for place, value in zip(places, values, strict=True):
+        parts.setdefault(prefix + place.name, []).append(place.to_theirs(value))
+    return {name: found[0] if len(found) == 1 else np.concatenate(found) for name, found in parts.items()}
 
 
 def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:

@@ -32,6 +32,7 @@ from clozekit.tokenizers.families.preset_tokenizer import tokenizer_of_preset
 from clozekit.tokenizers.hub.open_preset import PresetFiles
 from clozekit.tokenizers.settings.constructor_arguments import check_arguments
 from clozekit.tokenizers.settings.json_files import read_object
+from clozekit.tokenizers.storage.file_systems import read_text
 from clozekit.tokenizers.tokenizer import TOKENIZER_FILE, Tokenizer
 
 CONFIG_FILE = "config.json"
@@ -339,6 +340,19 @@ def write_description(
     own = {part: options for part, options in own.items() if options}
     if own:
         _write_json(directory / OWN_FILE, own)
+
+
+def keep_own_settings(there: str, directory: Path) -> None:
+    """Adds what the file `there`, of a preset, says of other parts to what stands in `directory` of its new preprocessor."""
+    try:
+        before = read_text(there)
+    except FileNotFoundError:
+        return
+    path = directory / OWN_FILE
+    new = read_json(path, OWN_FILE, described=False) if path.exists() else {}
+    path.write_text(before, encoding="utf-8")
+    kept = read_json(path, there, described=False)
+    _write_json(path, {**{name: part for name, part in kept.items() if name != "preprocessor"}, **new})
 
 
 def describe_backbone(backbone: Backbone, task: Task | None = None) -> Settings:

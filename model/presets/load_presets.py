@@ -13,7 +13,9 @@ from clozekit.model.families.family_table import class_for, families_of, preproc
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.presets.keras_preset import (
     CONFIG_FILE,
+    OWN_FILE,
     KerasPreset,
+    keep_own_settings,
     parts_of,
     read_json,
     write_description,
@@ -241,6 +243,8 @@ def save_preset(
 
     def write(directory: Path) -> None:
         write_preset(directory, backbone, preprocessor, task, max_shard_size)
+        if backbone is None:
+            keep_own_settings(f"{preset_dir}/{OWN_FILE}", directory)
 
     if backbone is None:
         add_to_preset(preset_dir, write)

@@ -12,6 +12,7 @@ from clozekit.model.common.class_property import classproperty
 from clozekit.model.common.dtype_policies import described_policy, policy_of_file, policy_of_layers
 from clozekit.model.common.preset_sizes import check_blocks
 from clozekit.model.common.tensors import DType, Outputs, Rows, Settings, Tensor
+from clozekit.model.layers.prediction_head import PredictionHead
 from clozekit.model.layers.transformer_layers import (
     ACTIVATIONS,
     AttentionMask,
@@ -117,6 +118,10 @@ class Backbone(FunctionalModel):
     )
     # Constructor arguments that KerasHub has not, and what they are unless a checkpoint says otherwise.
     own_setting_defaults: ClassVar[Settings] = {}
+    # Whether KerasHub has the class.
+    is_of_keras_hub: ClassVar[bool] = True
+    # Whether positions are rows of a table, of which there are max_sequence_length.
+    has_position_table: ClassVar[bool] = True
     # Set where a checkpoint brought a pooler: it is handed on as it is (`has_pooler`).
     has_loaded_pooler: bool = False
 
@@ -200,6 +205,10 @@ class Backbone(FunctionalModel):
         if is_packed(inputs):
             return self.outputs_of(self.encode(**self.known_inputs(inputs), training=training))
         return super().call(inputs, training=training, mask=mask)
+
+    def prediction_head(self) -> PredictionHead | None:
+        """A new layer that stands between hidden states and the last layer of a head; None: the family has none."""
+        return None
 
     def known_inputs(self, batch: Rows) -> dict[str, Tensor]:
         """Those of a batch's tensors that `encode` takes."""

@@ -88,10 +88,16 @@ class MaskedLM(Task):
             kernel_initializer=truncated_normal(),
             dtype=backbone.dtype_policy,
             name="mlm_head",
+            **self.head_biases(backbone),
         )
         inputs = {**backbone.input, "mask_positions": keras.Input(shape=(None,), dtype="int32", name="mask_positions")}
         outputs = self.masked_lm_head(hidden_states(backbone(backbone.input)), inputs["mask_positions"])
         super().__init__(backbone, preprocessor, inputs, outputs, **kwargs)
+
+    @classmethod
+    def head_biases(cls, backbone: Backbone) -> dict[str, bool]:
+        """Which parts of the head have no bias, as arguments of `MaskedLMHead`."""
+        return {}
 
     def compile(
         self,

@@ -7,6 +7,7 @@ import keras
 
 from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
 from clozekit.model.layers.dropout import Dropout
+from clozekit.model.layers.prediction_head import layers_of, predicted_from
 from clozekit.model.layers.transformer_layers import truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.any_family import AnyFamilyTask
@@ -54,12 +55,14 @@ class QuestionAnswerer(AnyFamilyTask):
         self.check_parts(backbone, preprocessor)
         self.dropout = dropout
         policy = backbone.dtype_policy
+        self.prediction_head = backbone.prediction_head()
         self.output_dropout = Dropout(dropout, dtype=policy, name="answer_dropout")
         self.output_dense = keras.layers.Dense(2, kernel_initializer=truncated_normal(), dtype=policy, name="logits")
         super().__init__(backbone, preprocessor, backbone.input, self._score(backbone(backbone.input)), **kwargs)
 
     def _score(self, output: Outputs, training: bool | None = None) -> Tensor:
-        return self.output_dense(self.output_dropout(hidden_states(output), training=training))
+        hidden = predicted_from(self.prediction_head, hidden_states(output))
+        return self.output_dense(self.output_dropout(hidden, training=training))
 
     def call_packed(self, inputs: Rows, training: bool | None) -> Outputs:
         raise InputError("a question has a row of its own, it can't take packed rows (document_ids)")
@@ -88,7 +91,7 @@ class QuestionAnswerer(AnyFamilyTask):
         return {"dropout": self.dropout}
 
     def head_layers(self) -> dict[str, keras.Layer]:
-        return {"layers/dense": self.output_dense}
+        return {**layers_of(self.prediction_head), "layers/dense": self.output_dense}
 
 
 @keras.saving.register_keras_serializable(package="clozekit")

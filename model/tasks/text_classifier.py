@@ -92,12 +92,11 @@ class TextClassifier(Task):
             dtype=policy,
             name="logits",
         )
-        super().__init__(
-            backbone, preprocessor, backbone.input, self.classify(backbone(backbone.input), None), **kwargs
-        )
+        logits = self.classify(backbone(backbone.input), backbone.input, None)
+        super().__init__(backbone, preprocessor, backbone.input, logits, **kwargs)
 
-    def classify(self, output: Outputs, training: bool | None) -> Tensor:
-        """Logits from what the backbone gives."""
+    def classify(self, output: Outputs, inputs: Rows, training: bool | None) -> Tensor:
+        """Logits from what the backbone gives for its inputs."""
         assert isinstance(output, dict), "a backbone without a pooler needs FirstTokenClassifier"
         return self.output_dense(self.output_dropout(output["pooled_output"], training=training))
 
@@ -192,7 +191,7 @@ class FirstTokenClassifier(TextClassifier):
         )
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
 
-    def classify(self, output: Outputs, training: bool | None) -> Tensor:
+    def classify(self, output: Outputs, inputs: Rows, training: bool | None) -> Tensor:
         first = self.first_token(output)
         pooled = self.pooled_dense(self.pooled_dropout(first, training=training) if self.drops_first else first)
         return self.output_dense(self.output_dropout(pooled, training=training))

@@ -7,6 +7,7 @@ import keras
 
 from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
 from clozekit.model.layers.dropout import Dropout
+from clozekit.model.layers.prediction_head import layers_of, predicted_from
 from clozekit.model.layers.transformer_layers import truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.any_family import AnyFamilyTask
@@ -67,6 +68,7 @@ class TokenClassifier(AnyFamilyTask):
         self.labels = labels
         self.dropout = backbone.dropout if dropout is None else dropout
         policy = backbone.dtype_policy
+        self.prediction_head = backbone.prediction_head()
         self.output_dropout = Dropout(self.dropout, dtype=policy, name="classifier_dropout")
         self.output_dense = keras.layers.Dense(
             num_classes, kernel_initializer=truncated_normal(), dtype=policy, name="logits"
@@ -74,7 +76,8 @@ class TokenClassifier(AnyFamilyTask):
         super().__init__(backbone, preprocessor, backbone.input, self._classify(backbone(backbone.input)), **kwargs)
 
     def _classify(self, output: Outputs, training: bool | None = None) -> Tensor:
-        return self.output_dense(self.output_dropout(hidden_states(output), training=training))
+        hidden = predicted_from(self.prediction_head, hidden_states(output))
+        return self.output_dense(self.output_dropout(hidden, training=training))
 
     def call_packed(self, inputs: Rows, training: bool | None) -> Outputs:
         hidden = self.backbone.encode(**self.backbone.known_inputs(inputs), training=training)
@@ -104,4 +107,4 @@ class TokenClassifier(AnyFamilyTask):
         return {"num_classes": self.num_classes, "dropout": self.dropout, **named}
 
     def head_layers(self) -> dict[str, keras.Layer]:
-        return {"layers/dense": self.output_dense}
+        return {**layers_of(self.prediction_head), "layers/dense": self.output_dense}

@@ -29,6 +29,9 @@ _SAID = (
     "num_inner_repetitions",
     "activation",
     "layer_norm_epsilon",
+    "attention_window",
+    "global_rope_base",
+    "local_rope_base",
 )
 
 
@@ -64,7 +67,8 @@ def from_scratch(model: ModelSettings, vocabulary_size: int, longest_row: int) -
     rule = f"model.max_sequence_length must be at least the {longest_row} tokens of a row"
     check(rule, positions >= longest_row, positions)
     sizes = {"vocabulary_size": vocabulary_size, "max_sequence_length": positions}
-    return Architecture(family_named(str(model.family)), {**sizes, **model.dimensions()}, {}, longest_row)
+    family = family_named(str(model.family))
+    return Architecture(family, {**_defaults(family.backbone), **sizes, **model.dimensions()}, {}, longest_row)
 
 
 def check_tokenizer(source: PresetSource, tokenizer: Tokenizer, dataset: str) -> None:

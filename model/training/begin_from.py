@@ -12,12 +12,13 @@ from clozekit.tokenizers.common.errors import InputError
 def begin_from(task: MaskedLM, init_from: str, source: PresetSource) -> None:
     """Gives the task, which has the architecture of `source`, the weights there; init_from: how that was named.
 
-    Where the task has more positions, row i of its table is row i modulo n of the n that are there (Beltagy et al. 2020,
+    Where the task has more positions and a table of them, row i of its table is row i modulo n of the n that are there (Beltagy et al. 2020,
     arXiv 2004.05150, section 5). Raises InputError when the weights are not there or not whole.
     """
     other = type(task).from_preset(init_from, compile=False)
     task.backbone.has_loaded_pooler = other.backbone.has_loaded_pooler
-    size, positions = other.backbone.vocabulary_size, task.backbone.position_embedding.position_embeddings
+    size, has_table = other.backbone.vocabulary_size, task.backbone.has_position_table
+    positions = task.backbone.position_embedding.position_embeddings if has_table else None
     for target, given in zip(task.weights, other.weights, strict=True):
         value = np.asarray(keras.ops.convert_to_numpy(given))
         if target is positions:

@@ -1,10 +1,12 @@
 """FLOPs a token and memory of a training step, by formula, from a backbone's dimensions alone."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     # `costs` asks for formulas alone.
+    from clozekit.model.common.tensors import Settings
     from clozekit.model.tasks.backbone import Backbone
 
 # Kaplan et al. 2020 (arXiv 2001.08361, section 2.1): a product of (m, k) and (k, n) is 2mkn FLOPs, backward is twice
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
 FLOPS_FORMULA = (
     "3 x (L x (8 H^2 + 4 H I + 4 H T) + 2 E V m + 2 H E m [+ 2 E H]) a token: L layers of hidden size H, intermediate"
     " size I, rows of T tokens, vocabulary V of embeddings E, m the share of positions that are predicted, the last term"
-    " where E is not H; 2 FLOPs a multiplication and addition, 3 for forward and backward; a teacher adds the forward pass of"
+    " where E is not H; ModernBERT: 6 H I, and of its local layers the tokens of a window for T, if these are fewer; 2 FLOPs a"
+    " multiplication and addition, 3 for forward and backward; a teacher adds the forward pass of"
     " its own sizes, 1 for 3"
 )
 MFU_FORMULA = (
@@ -26,7 +29,7 @@ MFU_FORMULA = (
 MEMORY_FORMULA = (
     "weights, gradients and two moments as AdamW has them (other optimizers keep less) 4 bytes each a parameter; kept for the backward pass: B x T x ((L + 1) x"
     " ((8 H + 2 I) x w + 2 a T x w + (2 H + a T) x d) + 3 E x w) + 3 B S V x 4 bytes: B rows, w bytes a value, a heads, d bytes a"
-    " value for dropout's masks, S prediction slots a row. A teacher adds its weights, one layer at work and its logits: 4 bytes a"
+    " value for dropout's masks, 4 I with ModernBERT's gates, S prediction slots a row. A teacher adds its weights, one layer at work and its logits: 4 bytes a"
     " parameter + B x T x (8 H + 2 I + 2 a T) x w + B S V x 4"
 )
 
@@ -42,20 +45,41 @@ class Dimensions:
     embedding_dim: int
     vocabulary_size: int
     dropout: float
+    # ModernBERT's: whether feed-forward layers have a gate, how many layers look no further than a window, its tokens.
+    is_gated: bool = False
+    num_local_layers: int = 0
+    window: int = 0
 
     @classmethod
     def of(cls, backbone: "Backbone") -> "Dimensions":
-        settings = backbone.settings()
+        return cls.of_settings(backbone.settings())
+
+    @classmethod
+    def of_settings(cls, settings: "Settings") -> "Dimensions":
+        """Of a backbone with these constructor arguments."""
         # ALBERT repeats its layers, `num_inner_repetitions` of them at each of num_layers places.
-        return cls(
-            len(backbone.encoder_layers()),
+        num_layers = settings["num_layers"] * settings.get("num_inner_repetitions", 1)
+        sizes = cls(
+            num_layers,
             settings["num_heads"],
             settings["hidden_dim"],
             settings["intermediate_dim"],
-            settings["embedding_dim"] if "embedding_dim" in settings else settings["hidden_dim"],
+            settings.get("embedding_dim", settings["hidden_dim"]),
             settings["vocabulary_size"],
             settings["dropout"],
         )
+        window = settings.get("attention_window")
+        if window is None:
+            return sizes
+        types = settings.get("layer_types")
+        num_full = -(-num_layers // 3) if types is None else list(types).count("full_attention")
+        local = num_layers - num_full
+        return dataclasses.replace(sizes, is_gated=True, num_local_layers=local, window=2 * (window // 2) + 1)
+
+    @property
+    def feedforward_matrices(self) -> int:
+        """Matrices of hidden_dim x intermediate_dim in a layer."""
+        return 3 if self.is_gated else 2
 
 
 def training_flops_per_token(sizes: Dimensions, row_length: int, predicted_share: float) -> float:
@@ -66,7 +90,10 @@ def training_flops_per_token(sizes: Dimensions, row_length: int, predicted_share
 def forward_flops_per_token(sizes: Dimensions, row_length: int, predicted_share: float) -> float:
     """FLOPs of the forward pass alone."""
     h, i, e = sizes.hidden_dim, sizes.intermediate_dim, sizes.embedding_dim
-    body = sizes.num_layers * (8 * h * h + 4 * h * i + 4 * h * row_length)
+    seen = (sizes.num_layers - sizes.num_local_layers) * row_length + sizes.num_local_layers * min(
+        row_length, sizes.window
+    )
+    body = sizes.num_layers * (8 * h * h + 2 * sizes.feedforward_matrices * h * i) + 4 * h * seen
     head = predicted_share * (2 * e * sizes.vocabulary_size + 2 * h * e)
     projection = 0 if e == h else 2 * e * h
     return body + head + projection
@@ -98,18 +125,21 @@ def training_memory(
     h, a = sizes.hidden_dim, sizes.num_heads
     # Keras keeps dropout's masks as values of the layer's own type.
     mask_bytes = value_bytes if sizes.dropout else 0
-    layer = (8 * h + 2 * sizes.intermediate_dim + 2 * a * row_length) * value_bytes + (
-        2 * h + a * row_length
-    ) * mask_bytes
+    layer = (8 * h + _inner_values(sizes) + 2 * a * row_length) * value_bytes + (2 * h + a * row_length) * mask_bytes
     body = rows * row_length * ((sizes.num_layers + 1) * layer + 3 * sizes.embedding_dim * value_bytes)
     # Logits, their softmax and its gradient, in float32.
     head = 3 * rows * num_slots * sizes.vocabulary_size * 4
     return Memory(4 * num_parameters, 4 * num_parameters, 8 * num_parameters, body + head)
 
 
+def _inner_values(sizes: Dimensions) -> int:
+    """Values that a feed-forward layer keeps for a token: before and behind the activation; with a gate this and the product too."""
+    return (4 if sizes.is_gated else 2) * sizes.intermediate_dim
+
+
 def teacher_memory(
     sizes: Dimensions, num_parameters: int, rows: int, row_length: int, num_slots: int, value_bytes: int = 4
 ) -> int:
     """Bytes that a teacher takes on one device, which keeps nothing for a backward pass; see MEMORY_FORMULA."""
-    layer = (8 * sizes.hidden_dim + 2 * sizes.intermediate_dim + 2 * sizes.num_heads * row_length) * value_bytes
+    layer = (8 * sizes.hidden_dim + _inner_values(sizes) + 2 * sizes.num_heads * row_length) * value_bytes
     return 4 * num_parameters + rows * row_length * layer + rows * num_slots * sizes.vocabulary_size * 4

@@ -37,7 +37,7 @@ def device_bytes() -> int:
 def num_parameters(sizes: Dimensions, num_layers: int, num_positions: int) -> int:
     """Parameters of a backbone, but for biases and norms. num_layers: those with weights of their own."""
     hidden, embedding = sizes.hidden_dim, sizes.embedding_dim
-    layer = 4 * hidden * hidden + 2 * hidden * sizes.intermediate_dim
+    layer = 4 * hidden * hidden + sizes.feedforward_matrices * hidden * sizes.intermediate_dim
     return (sizes.vocabulary_size + num_positions) * embedding + embedding * hidden + num_layers * layer
 
 
@@ -59,10 +59,10 @@ def check_run_fits(
             f"masking.num_slots must be at most the tokens of a row, got {slots} for rows of {row_length}; leave it out for"
             " as many as masking.train_rate can ask for"
         )
-    sizes = _dimensions_of({**backbone, "vocabulary_size": padded_size(backbone["vocabulary_size"], multiple)})
-    taught = None if teacher is None else _dimensions_of(teacher)
+    sizes = Dimensions.of_settings({**backbone, "vocabulary_size": padded_size(backbone["vocabulary_size"], multiple)})
+    taught = None if teacher is None else Dimensions.of_settings(teacher)
     _check(
-        num_parameters(sizes, _distinct_layers(backbone), backbone["max_sequence_length"]) * 16
+        num_parameters(sizes, _distinct_layers(backbone), _num_positions(backbone)) * 16
         + (0 if teacher is None or taught is None else _weights_bytes(taught, teacher)),
         device_bytes(),
         "a model must fit into memory: its weights, gradients and the optimizer's state"
@@ -82,19 +82,6 @@ def check_run_fits(
     check_step_fits(sizes, rows, row_length, slots, value_bytes, advice, taught)
 
 
-def _dimensions_of(backbone: Settings) -> Dimensions:
-    return Dimensions(
-        # ALBERT's alone.
-        backbone["num_layers"] * backbone.get("num_inner_repetitions", 1),
-        backbone["num_heads"],
-        backbone["hidden_dim"],
-        backbone["intermediate_dim"],
-        backbone["embedding_dim"] if "embedding_dim" in backbone else backbone["hidden_dim"],
-        backbone["vocabulary_size"],
-        backbone["dropout"],
-    )
-
-
 def _distinct_layers(backbone: Settings) -> int:
     """Layers with weights of their own."""
     groups = backbone.get("num_groups")
@@ -102,7 +89,12 @@ def _distinct_layers(backbone: Settings) -> int:
 
 
 def _weights_bytes(sizes: Dimensions, backbone: Settings) -> int:
-    return 4 * num_parameters(sizes, _distinct_layers(backbone), backbone["max_sequence_length"])
+    return 4 * num_parameters(sizes, _distinct_layers(backbone), _num_positions(backbone))
+
+
+def _num_positions(backbone: Settings) -> int:
+    """Rows of the table of positions."""
+    return 0 if "global_rope_base" in backbone else int(backbone["max_sequence_length"])
 
 
 def check_step_fits(

@@ -9,6 +9,7 @@ from clozekit.tokenizers.common.family_names import FAMILIES, with_learner
 from clozekit.tokenizers.formats.vocabulary_files import MAX_VOCABULARY_SIZE
 
 SENTENCE_PIECE_LEARNERS = ("albert_pieces", "xlm_roberta_pieces")
+BYTE_PAIR_LEARNERS = ("byte_pairs", "modern_bert_pairs")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class VocabularySettings:
                 f"vocabulary_size must be at most {MAX_VOCABULARY_SIZE:,}, got {self.vocabulary_size}; the learners take"
                 " memory for all of it at once"
             )
-        if self.learner == "byte_pairs" and self.lowercase:
+        if self.learner in BYTE_PAIR_LEARNERS and self.lowercase:
             raise InputError(
                 f"byte-level BPE keeps every byte of a text, got lowercase for {self.family}; leave --lowercase out"
             )

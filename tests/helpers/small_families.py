@@ -45,6 +45,11 @@ def tokenizer(name: str) -> Tokenizer:
         merges = ["t h", "th e", "Ġ the", "Ġ d", "Ġd o", "Ġdo g", "q u", "qu i", "c k", "qui ck", "Ġ quick", "w o"]
         pieces = [*special, "Ġ", *LETTERS, *(merge.replace(" ", "") for merge in merges), "<mask>"]
         return clozekit.model.RobertaTokenizer({piece: i for i, piece in enumerate(pieces)}, merges)
+    if name == "modern_bert":
+        special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+        merges = ["t h", "th e", "Ġ the", "Ġ d", "Ġd o", "Ġdo g", "q u", "qu i", "c k", "qui ck", "Ġ quick", "w o"]
+        pieces = ["Ġ", *LETTERS, *(merge.replace(" ", "") for merge in merges), *special]
+        return clozekit.model.ModernBertTokenizer({piece: i for i, piece in enumerate(pieces)}, merges)
     if name == "albert":
         return clozekit.model.AlbertTokenizer(
             sentence_pieces(
@@ -81,6 +86,9 @@ def family(name: str) -> Family:
 def backbone(name: str, **changes: Any) -> Any:
     """With random weights far from the start's tiny ones, so that a wrong mask or position shows."""
     settings = {"vocabulary_size": tokenizer(name).vocabulary_size(), **SIZES}
+    if name == "modern_bert":
+        # Blocks of both kinds, and windows that are shorter than rows.
+        settings |= {"num_layers": 2, "attention_window": 6}
     if name == "albert":
         settings |= {"embedding_dim": 8, "num_layers": 4, "num_groups": 2, "num_inner_repetitions": 2}
     built = family(name).backbone(**{**settings, **changes})

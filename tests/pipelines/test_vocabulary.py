@@ -11,7 +11,7 @@ from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 # SentencePiece finds no more than this in a corpus of twenty words.
-SIZES = {"bert": 80, "roberta": 300, "albert": 30, "xlm_roberta": 30}
+SIZES = {"bert": 80, "roberta": 300, "albert": 30, "xlm_roberta": 30, "modern_bert": 300}
 
 
 # SentencePiece learns for two families.
@@ -37,7 +37,7 @@ def test_every_family_learns_the_same_on_one_worker_and_on_two(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("gpt",), "family must be one of bert, distil_bert, roberta, albert, xlm_roberta, got 'gpt'"),
+        (("gpt",), "family must be one of bert, distil_bert, roberta, albert, xlm_roberta, modern_bert, got 'gpt'"),
         (("bert", 0), "vocabulary_size must be at least 1, got 0"),
         (("roberta", 300, True), "byte-level BPE keeps every byte"),
     ],

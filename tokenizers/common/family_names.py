@@ -15,6 +15,7 @@ class FamilyName:
         learner: how a vocabulary is learned, a key of LEARNERS (pipelines/vocabulary.py).
         lowercase: whether text is lower-cased, unless it is said.
         shares_layers: it repeats groups of layers and factorizes its embedding, as ALBERT does.
+        has_windows: most layers look no further than a window, and positions are rotary, as ModernBERT's.
 
     Example:
 
@@ -28,6 +29,7 @@ class FamilyName:
     learner: str
     lowercase: bool
     shares_layers: bool = False
+    has_windows: bool = False
 
 
 # A family is added by its own files and a line here.
@@ -40,6 +42,7 @@ FAMILIES = MappingProxyType(
             FamilyName("roberta", "Roberta", "byte_pairs", lowercase=False),
             FamilyName("albert", "Albert", "albert_pieces", lowercase=True, shares_layers=True),
             FamilyName("xlm_roberta", "XLMRoberta", "xlm_roberta_pieces", lowercase=False),
+            FamilyName("modern_bert", "ModernBert", "modern_bert_pairs", lowercase=False, has_windows=True),
         )
     }
 )

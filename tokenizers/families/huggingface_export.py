@@ -50,7 +50,8 @@ def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: Path, model_max
     roles |= {role: getattr(tokenizer, role) for role in ("pad_token", "mask_token")}
     if tokenizer.unknown_token in tokenizer.get_vocabulary():
         roles["unk_token"] = str(tokenizer.unknown_token)
-    inputs = ["input_ids", "attention_mask"] if doubled else ["input_ids", "token_type_ids", "attention_mask"]
+    has_segments = tokenizer.has_segments and not doubled
+    inputs = ["input_ids", *(["token_type_ids"] if has_segments else []), "attention_mask"]
     config = {
         **settings,
         **roles,
@@ -153,7 +154,7 @@ def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str
         if lacking:
             raise InputError(
                 f"every part of a merge must be a piece at Hugging Face, the vocabulary lacks {lacking[0]!r} of the merge"
-                f" {left!r} {right!r}; learn a vocabulary with `clozekit vocab --family roberta`"
+                f" {left!r} {right!r}; learn a vocabulary with `clozekit vocab`"
             )
     (directory / "vocab.json").write_text(json.dumps(ids, ensure_ascii=False) + "\n", encoding="utf-8")
     merges = "".join(f"{left} {right}\n" for left, right in tokenizer.merges)
@@ -163,7 +164,7 @@ def _byte_pairs(tokenizer: BytePairTokenizer, directory: Path) -> tuple[dict[str
     drops = whole or tokenizer.drops_unknown or tokenizer.unknown_token not in ids
     unknown = None if drops else tokenizer.unknown_token
     described = {
-        "normalizer": None,
+        "normalizer": {"type": "NFC"} if getattr(tokenizer, "compose", False) else None,
         "pre_tokenizer": {
             "type": "ByteLevel",
             "add_prefix_space": tokenizer.add_prefix_space,

@@ -12,8 +12,9 @@ from clozekit.tokenizers.formats.huggingface_added_tokens import ROLES, Told, in
 from clozekit.tokenizers.formats.huggingface_description import (
     BERT_NORMALIZER,
     BERT_PRE_TOKENIZER,
-    BPE_MODEL,
     BYTE_LEVEL,
+    COMPOSED,
+    bpe_model,
     check_decoder,
     check_part,
     check_post_processor,
@@ -76,7 +77,7 @@ def hugging_face_tokenizer(
     check_kind(kind, class_name, directory)
     cls = classes[kind]
     check_overrides(cls, overrides)
-    tokenizer = cls(**{**arguments, **overrides})
+    tokenizer = cls(**{**arguments, **overrides, **_lacking(cls, arguments, told)})
     kept = _kept(tokenizer, told)
     if kept:
         tokenizer = cls(**{**arguments, **overrides, "added_tokens": kept})
@@ -85,7 +86,9 @@ def hugging_face_tokenizer(
     if content and (takes_all or kind == "AlbertTokenizer"):
         start, end = tokenizer.special_token_names["start_token"], tokenizer.special_token_names["end_token"]
         ids = {piece: tokenizer.token_to_id(piece) for piece in (start, end)}
-        check_post_processor(files.description, content.get("post_processor"), start, end, cls.doubles_separators, ids)
+        check_post_processor(
+            files.description, content.get("post_processor"), start, end, cls.doubles_separators, ids, cls.has_segments
+        )
     return tokenizer
 
 
@@ -114,7 +117,7 @@ def _arguments(files: Files, classes: Mapping[str, type[Tokenizer]]) -> tuple[st
             "vocabulary": _with_leading(pieces, files.told, classes["RobertaTokenizer"]),
             "merges": directory / "merges.txt",
             "add_prefix_space": bool(files.settings.get("add_prefix_space", False)),
-            **_unknown_bytes(pieces, None),
+            **_unknown_bytes(pieces, None, "<unk>"),
         }
     raise InputError(
         f"a tokenizer directory must hold {TOKENIZER_FILE}, vocab.txt, vocab.json with merges.txt, or a *.model,"
@@ -135,7 +138,8 @@ def _from_description(
     if kind == "WordPiece":
         return "BertTokenizer", _wordpiece(files, model, classes["BertTokenizer"])
     if kind == "BPE":
-        return "RobertaTokenizer", _byte_pairs(files, model, classes["RobertaTokenizer"])
+        name = _byte_pair_class(files, model, classes)
+        return name, _byte_pairs(files, model, classes[name])
     if kind == "Unigram":
         return from_description(path, files.content, files.settings, files.class_name, files.told, models)
     raise InputError(
@@ -195,8 +199,14 @@ def _byte_pairs(files: Files, model: dict[str, Any], cls: type[Tokenizer]) -> di
             " known here"
         )
     check_part(path, before, BYTE_LEVEL, "pre_tokenizer")
-    check_part(path, content.get("normalizer"), (None,), "normalizer")
-    check_part(path, model, BPE_MODEL, "model")
+    normalizer, composes = content.get("normalizer"), {}
+    if hasattr(cls, "compose"):
+        composes = {"compose": normalizer is not None}
+        if normalizer is not None:
+            check_part(path, normalizer, COMPOSED, "normalizer")
+    else:
+        check_part(path, normalizer, (None,), "normalizer")
+    check_part(path, model, bpe_model(str(cls.unknown_token)), "model")
     check_decoder(path, content.get("decoder"), "ByteLevel")
     own = is_own(files.class_name)
     pieces = pieces_of(_filled(model["vocab"], files.told, cls))[0]
@@ -205,8 +215,27 @@ def _byte_pairs(files: Files, model: dict[str, Any], cls: type[Tokenizer]) -> di
         "vocabulary": _with_leading(pieces, files.told, cls),
         "merges": model["merges"],
         "add_prefix_space": bool(prefix),
-        **_unknown_bytes(pieces, None if own else model.get("unk_token")),
+        **composes,
+        **_unknown_bytes(pieces, None if own else model.get("unk_token"), str(cls.unknown_token)),
     }
+
+
+def _byte_pair_class(files: Files, model: dict[str, Any], classes: Mapping[str, type[Tokenizer]]) -> str:
+    """RoBERTa's, unless the special tokens are ModernBERT's."""
+    known = {*(model["vocab"] if isinstance(model.get("vocab"), dict) else ()), *(t.content for t in files.told.tokens)}
+    special = {
+        name: set(classes[name].special_token_names.values()) for name in ("RobertaTokenizer", "ModernBertTokenizer")
+    }
+    is_modern = special["ModernBertTokenizer"] <= known and not special["RobertaTokenizer"] <= known
+    return "ModernBertTokenizer" if is_modern else "RobertaTokenizer"
+
+
+def _lacking(cls: type[Tokenizer], arguments: Mapping[str, Any], told: Told) -> dict[str, Any]:
+    """All that is added, where special tokens stand behind other added ones, as ModernBERT's do behind runs of spaces."""
+    vocabulary = arguments.get("vocabulary")
+    if cls.__name__ != "ModernBertTokenizer" or set(cls.special_token_names.values()) <= set(vocabulary or ()):
+        return {}
+    return {"added_tokens": told.tokens}
 
 
 def _filled(vocabulary: dict[str, int], told: Told, cls: type[Tokenizer]) -> dict[str, int]:
@@ -219,11 +248,13 @@ def _filled(vocabulary: dict[str, int], told: Told, cls: type[Tokenizer]) -> dic
     return {**vocabulary, **{piece: number for piece, number in gaps.items() if number not in taken}}
 
 
-def _unknown_bytes(pieces: Sequence[str], unknown: str | None) -> dict[str, Any]:
-    """A byte that is no piece is left out there where the model has no `unk_token`; ours makes it <unk> if there is one."""
+def _unknown_bytes(pieces: Sequence[str], unknown: str | None, ours: str) -> dict[str, Any]:
+    """A byte that is no piece is left out there where the model has no `unk_token`; ours makes it `ours` if there is one."""
     known = set(pieces)
     is_whole = all(character in known for character in byte_characters())
-    return {} if is_whole or unknown is not None or "<unk>" not in known else {"drops_unknown": True}
+    # ModernBERT's stands behind the pieces.
+    has_unknown = ours in known or ours != "<unk>"
+    return {} if is_whole or unknown is not None or not has_unknown else {"drops_unknown": True}
 
 
 def _with_leading(pieces: list[str], told: Told, cls: type[Tokenizer]) -> list[str]:
@@ -241,7 +272,7 @@ def _with_leading(pieces: list[str], told: Told, cls: type[Tokenizer]) -> list[s
 def _kept(tokenizer: Tokenizer, told: Told) -> list[AddedToken]:
     """The tokens that the family does not find by itself, or not so."""
     kept = []
-    pieces = set(tokenizer.get_vocabulary())
+    pieces = set(tokenizer.own_pieces())
     user_defined = tokenizer.user_defined_pieces() if isinstance(tokenizer, SentencePieceTokenizer) else None
     for token in told.tokens:
         if user_defined is not None and token.single_word and any(p in token.content for p in tokenizer.special_tokens):

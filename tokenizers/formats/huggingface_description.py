@@ -86,18 +86,23 @@ def word_piece_model(longest_word: int) -> Shape:
     }
 
 
-BPE_MODEL: Shape = {
-    "type": (None, "BPE"),
-    "dropout": (None, 0.0, 0),
-    "unk_token": (None, "<unk>"),
-    "continuing_subword_prefix": (None, ""),
-    "end_of_word_suffix": (None, ""),
-    "fuse_unk": (None, False),
-    "byte_fallback": (None, False),
-    "ignore_merges": (None, False),
-    "vocab": lambda value: isinstance(value, dict),
-    "merges": lambda value: isinstance(value, list),
-}
+# What ModernBERT does to texts first.
+COMPOSED: Shape = {"type": ("NFC",)}
+
+
+def bpe_model(unknown: str) -> Shape:
+    return {
+        "type": (None, "BPE"),
+        "dropout": (None, 0.0, 0),
+        "unk_token": (None, unknown),
+        "continuing_subword_prefix": (None, ""),
+        "end_of_word_suffix": (None, ""),
+        "fuse_unk": (None, False),
+        "byte_fallback": (None, False),
+        "ignore_merges": (None, False),
+        "vocab": lambda value: isinstance(value, dict),
+        "merges": lambda value: isinstance(value, list),
+    }
 
 
 def _is_unigram(rows: Any) -> bool:
@@ -137,9 +142,9 @@ def check_decoder(path: Path, decoder: Any, kind: str) -> None:
 
 
 def check_post_processor(
-    path: Path, described: Any, start: str, end: str, doubled: bool, ids: Mapping[str, int]
+    path: Path, described: Any, start: str, end: str, doubled: bool, ids: Mapping[str, int], has_segments: bool
 ) -> None:
-    """What is put around texts: the family's, or nothing. doubled: two ends between the texts of a pair, no segments."""
+    """What is put around texts: the family's, or nothing. doubled: two ends between the texts of a pair, and no segments."""
     if described is None:
         return
     kind = described.get("type") if isinstance(described, Mapping) else None
@@ -157,7 +162,7 @@ def check_post_processor(
     templates = {"single": [start, "A", end], "pair": [start, "A", end, *([end] if doubled else []), "B", end]}
     shape = {"type": ("TemplateProcessing",), "special_tokens": lambda rows: _are_ids(rows, ids)}
     for name, due in templates.items():
-        segments = None if doubled else [0] * 3 + [1] * (len(due) - 3)
+        segments = None if doubled or not has_segments else [0] * 3 + [1] * (len(due) - 3)
         shape[name] = lambda rows, due=due, segments=segments: _is_template(rows, due, segments)
     check_part(path, described, shape, "post_processor")
 

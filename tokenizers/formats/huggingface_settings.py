@@ -41,6 +41,8 @@ _IMPLIED = {
     "roberta": "RobertaTokenizer",
     "albert": "AlbertTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
+    # It has no class of its own.
+    "modernbert": PLAIN_CLASS,
 }
 # Settings that are honoured, and what each may be; tokens and their roles are looked at elsewhere.
 _HONOURED: dict[str, tuple[Any, ...]] = {

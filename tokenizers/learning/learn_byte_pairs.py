@@ -1,19 +1,30 @@
-"""Learning RoBERTa's byte-level BPE from word counts, the same one in every run."""
+"""Learning byte-level BPE, RoBERTa's or ModernBERT's, from word counts, the same one in every run."""
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models, pre_tokenizers, trainers
 
 from clozekit.tokenizers.byte_pair import byte_characters
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.families.modern_bert_tokenizer import composed
 from clozekit.tokenizers.learning.learn_word_pieces import MAX_LEARNER_WORDS, largest_vocabulary, without_surrogates
 
+
+class SpecialTokens(NamedTuple):
+    """Those before the learned pieces, and those behind them."""
+
+    first: tuple[str, ...]
+    last: tuple[str, ...]
+
+
 # The order of fairseq: `<mask>` came last, after the pieces.
-FIRST_SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
-MASK_TOKEN = "<mask>"
+ROBERTA = SpecialTokens(("<s>", "<pad>", "</s>", "<unk>"), ("<mask>",))
+# The order of its published tokenizer, which had them added.
+MODERN_BERT = SpecialTokens((), ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"))
 
 
 def count_byte_words(texts: Sequence[str]) -> Counter[str]:
@@ -25,14 +36,22 @@ def count_byte_words(texts: Sequence[str]) -> Counter[str]:
     return counts
 
 
-def learn_byte_pairs(word_counts: Mapping[str, int], vocabulary_size: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """(pieces, merges) for `RobertaTokenizer` from the counts of `count_byte_words`.
+def count_composed_byte_words(texts: Sequence[str]) -> Counter[str]:
+    """`count_byte_words` of the texts in Unicode's normal form C."""
+    return count_byte_words([composed(without_surrogates(text).encode()).decode() for text in texts])
+
+
+def learn_byte_pairs(
+    word_counts: Mapping[str, int], vocabulary_size: int, special: SpecialTokens = ROBERTA
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """(pieces, merges) for `RobertaTokenizer` from the counts of `count_byte_words`, or for `ModernBertTokenizer`.
 
     All 256 bytes are pieces, so no text is unknown. Learned with the BPE trainer of Hugging Face `tokenizers`; its
     symbols are numbered in the order given here, so equally frequent pairs merge alike in every process.
     """
     alphabet = sorted(byte_characters())
-    least = len(FIRST_SPECIAL_TOKENS) + len(alphabet) + 1
+    num_special = len(special.first) + len(special.last)
+    least = num_special + len(alphabet)
     if not word_counts:
         raise InputError("a vocabulary is learned from words, the input has none; check --input and --text-key")
     if vocabulary_size < least:
@@ -42,7 +61,7 @@ def learn_byte_pairs(word_counts: Mapping[str, int], vocabulary_size: int) -> tu
     learner = RustTokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
-        vocab_size=min(vocabulary_size - len(FIRST_SPECIAL_TOKENS) - 1, largest_vocabulary(word_counts, len(alphabet))),
+        vocab_size=min(vocabulary_size - num_special, largest_vocabulary(word_counts, len(alphabet))),
         initial_alphabet=alphabet,
         show_progress=False,
     )
@@ -52,5 +71,5 @@ def learn_byte_pairs(word_counts: Mapping[str, int], vocabulary_size: int) -> tu
     # The learner shows its merges only in its file.
     merges = [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]]
     # Two merges may make the same piece.
-    pieces = dict.fromkeys([*FIRST_SPECIAL_TOKENS, *alphabet, *(left + right for left, right in merges), MASK_TOKEN])
+    pieces = dict.fromkeys([*special.first, *alphabet, *(left + right for left, right in merges), *special.last])
     return list(pieces), merges

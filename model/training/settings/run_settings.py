@@ -47,16 +47,18 @@ class ModelSettings:
     the preset is saved. num_layers, num_heads: blocks, and attention heads in each; from scratch 4 and 4. hidden_dim,
     intermediate_dim: values of a hidden state, and of the layer inside a feed-forward layer; from scratch 256 and 1024. dropout: a
     rate; from scratch 0.1, and one for all where it is given. embedding_dim, num_groups, num_inner_repetitions: ALBERT's
-    alone; embedding_dim is 128 if not given. activation: of the feed-forward layers, gelu, gelu_approximate, relu, silu or tanh.
+    alone; embedding_dim is 128 if not given. attention_window, global_rope_base, local_rope_base: ModernBERT's alone: tokens that
+    a local layer sees, half to each side, and bases of the rotary positions in the other layers and in the local ones; 128, 160,000
+    and 10,000 if not given. activation: of the feed-forward layers, gelu, gelu_approximate, relu, silu or tanh.
     layer_norm_epsilon: of the normalisations; both are the family's own if not given. max_sequence_length: rows of the position
     table, as many as the longest row has tokens if not given; rows may be shorter. extend_positions: repeat makes the table of
     `init_from` longer, for longer rows: row i of the new table is row i modulo n of the old one, which had n.
 
     Raises:
         InputError: for an unknown family, preset or activation, a number below 1, a hidden_dim that num_heads does not divide,
-            ALBERT's settings for another family.
+            ALBERT's or ModernBERT's settings for another family.
 
-    Source: BERT mini: Turc et al. 2019 (arXiv 1908.08962); extend_positions: Beltagy et al. 2020 (arXiv 2004.05150),
+    Source: BERT mini: Turc et al. 2019 (arXiv 1908.08962); windows and bases: Warner et al. 2024 (arXiv 2412.13663); extend_positions: Beltagy et al. 2020 (arXiv 2004.05150),
         section 5, "Position Embeddings".
 
     Example:
@@ -77,6 +79,9 @@ class ModelSettings:
     embedding_dim: int | None = None
     num_groups: int | None = None
     num_inner_repetitions: int | None = None
+    attention_window: int | None = None
+    global_rope_base: float | None = None
+    local_rope_base: float | None = None
     activation: str | None = None
     layer_norm_epsilon: float | None = None
     max_sequence_length: int | None = None
@@ -90,6 +95,9 @@ class ModelSettings:
             rule = "model.embedding_dim, num_groups and num_inner_repetitions belong to the family albert"
             shares = FAMILIES[family].shares_layers or (alone[0] is None and set(alone[1:]) <= {None, 1})
             check(rule, shares, alone, family)
+            near = tuple(getattr(self, name) for name in _OF_WINDOWS)
+            rule = f"model.{', '.join(_OF_WINDOWS[:-1])} and {_OF_WINDOWS[-1]} belong to the family modern_bert"
+            check(rule, FAMILIES[family].has_windows or set(near) == {None}, near, family)
         if self.preset is not None:
             check_choice("model.preset", self.preset, tuple(BUILTIN_PRESETS))
             of_preset = BUILTIN_PRESETS[self.preset].family
@@ -101,6 +109,10 @@ class ModelSettings:
         for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "vocabulary_multiple"):
             self._check_least(name, 1)
         self._check_least("max_sequence_length", 8)
+        self._check_least("attention_window", 1)
+        for name in ("global_rope_base", "local_rope_base"):
+            base = getattr(self, name)
+            check(f"model.{name} must be above 0", base is None or base > 0, base)
         hidden, heads = self.hidden_dim, self.num_heads
         if hidden is not None and heads is not None:
             check("model.hidden_dim must be a multiple of model.num_heads", hidden % heads == 0, hidden, heads)
@@ -121,7 +133,9 @@ class ModelSettings:
         """Constructor arguments of the backbone of a model from scratch, but for those of its vocabulary and positions."""
         model = self.from_scratch()
         names = ["num_layers", "num_heads", "hidden_dim", "intermediate_dim", "dropout"]
-        names += [name for name in ("activation", "layer_norm_epsilon") if getattr(self, name) is not None]
+        names += [
+            name for name in ("activation", "layer_norm_epsilon", *_OF_WINDOWS) if getattr(self, name) is not None
+        ]
         shared = {name: getattr(model, name) for name in names}
         if not FAMILIES[str(model.family)].shares_layers:
             return shared
@@ -133,6 +147,8 @@ class ModelSettings:
         }
 
 
+# Settings of the families whose layers have windows.
+_OF_WINDOWS = ("attention_window", "global_rope_base", "local_rope_base")
 # What a backbone may have; it imports Keras, which settings do without.
 ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
 _FROM_SCRATCH: dict[str, Any] = {

@@ -54,12 +54,18 @@ def pieces(name: str, ids: Any) -> str:
             "<s> ▁a ▁dog </s> </s> ▁ t h e ▁homework </s> <pad>",
             None,
         ),
+        (
+            "modern_bert",
+            "[CLS] a Ġdog [SEP] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD]",
+            "[CLS] a Ġdog [SEP] the Ġ h o m e [SEP] [PAD]",
+            None,
+        ),
     ],
     ids=families.NAMES,
 )
 def test_rows_of_a_text_and_of_a_pair(name: str, single: str, pair: str, segment_ids: list[int] | None) -> None:
     preprocessor = families.text_classifier_preprocessor(name, sequence_length=12)
-    second = "the homework" if name != "roberta" else "the home"
+    second = "the homework" if name not in ("roberta", "modern_bert") else "the home"
     row, both = preprocessor("a dog"), preprocessor(("a dog", second))
     assert pieces(name, row["token_ids"]) == single
     assert pieces(name, both["token_ids"]) == pair

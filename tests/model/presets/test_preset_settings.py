@@ -11,7 +11,7 @@ import keras
 import pytest
 import small_families as small
 
-from clozekit.model import BertMaskedLM, BertTextClassifier, MaskedLM, TextClassifier
+from clozekit.model import Backbone, BertMaskedLM, BertTextClassifier, MaskedLM, MaskedLMPreprocessor, TextClassifier
 from clozekit.model.presets.huggingface_preset import save_huggingface
 from clozekit.tokenizers.common.errors import InputError
 
@@ -192,3 +192,12 @@ def test_what_a_keras_file_describes_is_checked(change_config: Any, message: str
     change_config(described["config"])
     with pytest.raises(InputError, match=message):
         BertMaskedLM.from_config(described["config"])
+
+
+def test_a_preprocessor_that_is_added_leaves_what_is_said_of_the_backbone(tmp_path: Path) -> None:
+    preset = str(tmp_path / "preset")
+    small.backbone("bert", activation="relu").save_to_preset(preset)
+    for seed in (3, None):
+        small.masked_lm_preprocessor("bert", seed=seed).save_to_preset(preset)
+        assert Backbone.from_preset(preset).activation == "relu"
+        assert MaskedLMPreprocessor.from_preset(preset).seed == seed

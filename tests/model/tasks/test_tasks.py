@@ -139,7 +139,11 @@ def test_properties_and_presets(name: str) -> None:
         "roberta": "roberta_large_en",
         "albert": "albert_extra_extra_large_en_uncased",
         "xlm_roberta": "xlm_roberta_base_multi",
-    }[name]
+    }.get(name)
+    if expected is None:
+        # KerasHub has no ModernBERT.
+        assert name == "modern_bert" and type(task).presets == {}
+        return
     assert expected in type(task).presets.keys()  # noqa: SIM118 - as the documents write it
     assert set(type(task).presets) <= set(clozekit.model.MaskedLM.presets)
     # XLM-RoBERTa's presets stand in RoBERTa's table, and load by its classes.
