@@ -2,6 +2,8 @@
 
 OUT/stream.json is the genesis and never changes; OUT/windows/00000012.json is fragment 12. A fragment counts as soon as it
 stands there, and its number is its name, so that of two committers one wins. All other files are named by their content.
+Beside fragments of windows there are two kinds that add no documents: one that holds the rows of earlier windows, packed anew,
+and one that says which files of those windows are no longer kept (chain_coverage.py).
 """
 
 import dataclasses
@@ -9,9 +11,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from clozekit.pipelines.dataset.chain_schema import CHAIN_VERSION, fragment_problems, genesis_problems
+from clozekit.pipelines.dataset.chain_schema import CHAIN_VERSION, SOMETIMES, fragment_problems, genesis_problems
 from clozekit.pipelines.dataset.manifest import ShardInfo, SplitInfo, TokenizerInfo, splits_from_json
 from clozekit.pipelines.dataset.records import SPLITS
 from clozekit.pipelines.storage.files import list_names, read_bytes
@@ -84,16 +86,31 @@ class FileInfo:
     entries: int
 
 
+class Covered(NamedTuple):
+    """The fragments from number `first` to `last` whose windows a compacted fragment stands for."""
+
+    first: int
+    last: int
+
+
+class Pruned(NamedTuple):
+    """Up to which number, not included, the windows that were compacted have lost their shards of training and side files, and
+    their panes."""
+
+    shards: int
+    panes: int
+
+
 @dataclass(frozen=True)
 class Fragment:
-    """What one pane has added to a stream.
+    """What one pane has added to a stream; or, without a pane, what became of earlier windows.
 
     Args:
         number: from 0, without a gap.
         parent_sha256: of the file of the fragment before; of number 0: of stream.json.
         window_start, window_end: event time in seconds since 1970, the end not included.
-        timing: "early" before the window was complete, "on_time", or "late" after an on-time one.
-        frozen: the pane itself, whole.
+        timing: "early" before the window was complete, "on_time", or "late" after an on-time one; "compacted" or "pruned".
+        frozen: the pane itself, whole; None of a compacted or pruned one, which adds no documents.
         splits: name ("train", "validation") -> shards; the row numbers in them begin with 0. Without rows a split is left out.
         rows_before: split -> rows of all fragments before.
         counts: what became of every document, by reason, and `redelivered` ones, which were counted before.
@@ -101,6 +118,8 @@ class Fragment:
         side: files with a line for each document that left, by folder.
         watermark: event time in seconds up to which nothing more was expected.
         position: where the source was when all before had been committed; its own words, or None.
+        covers: of a compacted one: whose rows it holds, packed anew; its counts are theirs.
+        pruned: of a pruned one: what is no longer kept.
         schema_version: of this format.
 
     Example:
@@ -116,7 +135,7 @@ class Fragment:
     window_start: int
     window_end: int
     timing: str
-    frozen: FileInfo
+    frozen: FileInfo | None
     splits: Mapping[str, SplitInfo]
     rows_before: Mapping[str, int]
     counts: Mapping[str, int]
@@ -124,7 +143,16 @@ class Fragment:
     side: Mapping[str, FileInfo]
     watermark: int
     position: Any
+    covers: Covered | None = None
+    pruned: Pruned | None = None
     schema_version: int = CHAIN_VERSION
+
+    @property
+    def pane(self) -> FileInfo:
+        """The frozen pane of a window."""
+        if self.frozen is None:
+            raise RuntimeError(f"fragment {self.number} is of no window")
+        return self.frozen
 
     def rows(self, split: str) -> int:
         """Rows of a split, 0 where it has none."""
@@ -132,7 +160,13 @@ class Fragment:
 
     def to_json(self) -> bytes:
         """Its file, the same bytes always."""
-        return _to_json(dataclasses.asdict(self))
+        fields = dataclasses.asdict(self)
+        # Said only where they are.
+        for name in SOMETIMES:
+            value = fields.pop(name)
+            if value is not None:
+                fields[name] = value._asdict()
+        return _to_json(fields)
 
     @property
     def sha256(self) -> str:
@@ -141,7 +175,8 @@ class Fragment:
 
     def files(self) -> Iterator[FileInfo]:
         """Every file that it names, but the shards."""
-        yield self.frozen
+        if self.frozen is not None:
+            yield self.frozen
         for kind in sorted(self.known):
             yield from self.known[kind]
         for folder in sorted(self.side):
@@ -203,8 +238,10 @@ def fragment_from_json(content: bytes, path: str, sequence_length: int) -> Fragm
     splits = splits_from_json(fields["splits"])
     known = {kind: tuple(FileInfo(**one) for one in files) for kind, files in fields["known"].items()}
     side = {folder: FileInfo(**one) for folder, one in fields["side"].items()}
-    frozen = FileInfo(**fields["frozen"])
-    return Fragment(**{**fields, "splits": splits, "known": known, "side": side, "frozen": frozen})
+    frozen = None if fields["frozen"] is None else FileInfo(**fields["frozen"])
+    kinds = {"covers": Covered, "pruned": Pruned}
+    sometimes = {name: kind(**fields[name]) for name, kind in kinds.items() if name in fields}
+    return Fragment(**{**fields, "splits": splits, "known": known, "side": side, "frozen": frozen, **sometimes})
 
 
 def has_stream(directory: str) -> bool:
