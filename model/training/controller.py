@@ -182,7 +182,7 @@ class Run(TrainingRun[dict[str, float]]):
         )
         old = f", {segment.old_rows} of each batch from before" if segment.old_rows else ""
         self.say(
-            f"fragments {segment.new[0].number} to {number}: {rows:,} new rows{old}, loss {metrics['loss']:.3f} before them"
+            f"fragments up to {number}: {rows:,} new rows{old}, loss {metrics['loss']:.3f} before them"
         )
         if segment.index and segment.index % self._follow.publish_every == 0 and self.workers.is_chief:
             with self.averaged():
