@@ -181,9 +181,7 @@ class Run(TrainingRun[dict[str, float]]):
             "window", position.global_step, {"fragment": number, "window_start": start, "new_rows": rows, **metrics}
         )
         old = f", {segment.old_rows} of each batch from before" if segment.old_rows else ""
-        self.say(
-            f"fragments up to {number}: {rows:,} new rows{old}, loss {metrics['loss']:.3f} before them"
-        )
+        self.say(f"fragments up to {number}: {rows:,} new rows{old}, loss {metrics['loss']:.3f} before them")
         if segment.index and segment.index % self._follow.publish_every == 0 and self.workers.is_chief:
             with self.averaged():
                 save_preset(self.preset_directory, self.finished_task())

@@ -239,9 +239,10 @@ def fragment_from_json(content: bytes, path: str, sequence_length: int) -> Fragm
     known = {kind: tuple(FileInfo(**one) for one in files) for kind, files in fields["known"].items()}
     side = {folder: FileInfo(**one) for folder, one in fields["side"].items()}
     frozen = None if fields["frozen"] is None else FileInfo(**fields["frozen"])
-    kinds = {"covers": Covered, "pruned": Pruned}
-    sometimes = {name: kind(**fields[name]) for name, kind in kinds.items() if name in fields}
-    return Fragment(**{**fields, "splits": splits, "known": known, "side": side, "frozen": frozen, **sometimes})
+    read = {**fields, "splits": splits, "known": known, "side": side, "frozen": frozen}
+    read |= {"covers": Covered(**fields["covers"])} if "covers" in fields else {}
+    read |= {"pruned": Pruned(**fields["pruned"])} if "pruned" in fields else {}
+    return Fragment(**read)
 
 
 def has_stream(directory: str) -> bool:

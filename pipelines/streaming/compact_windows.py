@@ -78,7 +78,8 @@ def compact_windows(directory: str, settings: ReplaceSettings | None = None) -> 
 
 def choose_covered(fragments: Sequence[Fragment], settings: ReplaceSettings) -> Covered | None:
     """The windows to compact: from the first that no compacted fragment covers, in the order of the chain."""
-    first, tokens, chosen, until = covered_end(fragments), 0, [], settings.bound()
+    first, tokens, until = covered_end(fragments), 0, settings.bound()
+    chosen: list[int] = []
     for fragment in fragments[first:]:
         if fragment.frozen is None:
             continue

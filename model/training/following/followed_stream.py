@@ -79,6 +79,7 @@ class FollowedStream:
                     " anew in another `directory`"
                 )
             self._segments.append(self._segment_of(head))
+
     def next_number(self) -> int | None:
         """Number of the head to adopt now; None while too little is new. The chief asks."""
         after = -1 if self.segment is None else self.segment.head.number

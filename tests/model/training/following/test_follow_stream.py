@@ -241,7 +241,9 @@ def test_a_run_that_follows_reads_what_was_compacted_from_its_next_head_on(
     # What is pruned is missed in one line, by those alone that still read it.
     prune_windows(directory, PruneSettings(retain_days=0))
     assert followed.sources(0, 0)
-    with pytest.raises(InputError, match=r"at head 4 it reads fragments 0 to 2 of .* pruned since .*; begin another run"):
+    with pytest.raises(
+        InputError, match=r"at head 4 it reads fragments 0 to 2 of .* pruned since .*; begin another run"
+    ):
         part.sources(0, 0)
     resumed = FollowedStream(directory, FollowSettings(), BATCH)
     resumed.restore(heads)
