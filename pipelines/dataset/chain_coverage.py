@@ -1,4 +1,4 @@
-"""Coverage: which fragments' rows make up a chain when windows were compacted, and what of them is no longer kept. No Beam.
+"""Coverage: which rows make up a chain whose windows were compacted, and what of them is no longer kept. No Beam.
 
 A compacted fragment holds the rows of the windows from one number to another, packed anew. Windows are compacted in their order,
 each once, so what was compacted is a beginning of the chain, and so is what was pruned of it. All of it stands in the chain: which

@@ -1,4 +1,4 @@
-"""Compacting windows within their stream: one fragment that holds the rows of many, packed and shuffled anew, in their place.
+"""Compacting windows within their stream: one fragment holds the rows of many, packed and shuffled anew.
 
 It holds the very documents that they hold, in the same splits: what was dropped when it came stays dropped, and no document that
 a run is measured on comes back to train on. So its counts are the sums of theirs, and its bytes a function of their panes: it can

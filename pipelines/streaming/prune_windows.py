@@ -1,4 +1,4 @@
-"""Pruning: the files of windows that were compacted are given up once they are old enough: the chain says so, then they go.
+"""Pruning: files of windows that were compacted go when they are old enough; first the chain says so.
 
 First a fragment of the chain names what is no longer kept, then garbage is removed. Whoever reads the chain knows what is gone,
 and a kill in between leaves files that the next removal takes.
