@@ -81,7 +81,7 @@ class FollowedStream:
             self._segments.append(self._segment_of(head))
 
     def next_number(self, takes_any: bool = False) -> int | None:
-        """Number of the head to adopt now; None while too little is new; takes_any: while nothing is. The chief asks."""
+        """Number of the head to adopt now; None while too little is new, or nothing if it takes any. The chief asks."""
         after = -1 if self.segment is None else self.segment.head.number
         wanted = [number for number in self.settings.heads if number > after]
         newest = head_number(self.directory)
@@ -90,10 +90,6 @@ class FollowedStream:
         self._read_until(newest)
         new = sum(fragment.rows("train") for fragment in standing(self._fragments, after + 1))
         return newest if new >= (1 if takes_any else self.settings.min_new_rows or self._batch_rows) else None
-
-    def newest_number(self) -> int:
-        """Number of the last fragment that is there, -1 when there is none."""
-        return head_number(self.directory)
 
     def is_through(self) -> bool:
         """Whether all heads that the settings name were adopted."""

@@ -12,7 +12,7 @@ class FollowSettings:
     replay: share of the rows of each batch that come from windows that were trained on before, 0 to below 1, so that what they
         taught is not forgotten. last_windows: they come from the last so many windows only; from all if not given.
     min_new_rows: new windows are taken when they hold so many rows; a global batch if not given. tail_seconds: or when they hold any
-        and nothing came for so long, or the run would end: so that the last rows of a stream are trained on too.
+        and the run has waited for so long, or would end: so that the last rows of a stream are trained on too.
     warmup_steps: over which the learning rate rises at the beginning. rewarm_steps: over which it rises again, from final_rate
         of the peak, each time that new windows are taken; 0: it stays where it is.
     window_rows: rows of new windows on which the loss is measured before they are trained on.

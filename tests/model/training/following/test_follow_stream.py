@@ -205,6 +205,19 @@ def test_a_run_that_is_cut_off_anywhere_goes_the_same_way(undisturbed: Path, str
         assert entries(tmp_path / "run", kind) == entries(undisturbed, kind)
 
 
+def test_rows_that_are_too_few_are_trained_on_when_the_run_has_waited_or_ends(stream: Path, tmp_path: Path) -> None:
+    followed = FollowedStream(str(stream), FollowSettings(min_new_rows=100_000), BATCH)
+    assert (followed.next_number(), followed.next_number(takes_any=True)) == (None, 2)
+    followed.adopt(2, 0, 0)
+    assert followed.next_number(takes_any=True) is None
+    few = "follow.min_new_rows=100000"
+    run_of(stream, tmp_path / "ends", few).train()
+    run_of(stream, tmp_path / "waits", few, "follow.idle_seconds=null", "follow.tail_seconds=0", "train.steps=4").train()
+    for run in ("ends", "waits"):
+        assert [entry["fragment"] for entry in entries(tmp_path / run, "window")] == [2]
+    assert [entry["step"] for entry in entries(tmp_path / "waits", "train")] == [4]
+
+
 def test_a_run_that_follows_reads_what_was_compacted_from_its_next_head_on(
     stream: Path, tokenizer: BertTokenizer, tmp_path: Path
 ) -> None:
