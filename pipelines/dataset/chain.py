@@ -9,14 +9,14 @@ and one that says which files of those windows are no longer kept (chain_coverag
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from clozekit.pipelines.dataset.chain_schema import CHAIN_VERSION, SOMETIMES, fragment_problems, genesis_problems
 from clozekit.pipelines.dataset.manifest import ShardInfo, SplitInfo, TokenizerInfo, splits_from_json
 from clozekit.pipelines.dataset.records import SPLITS
-from clozekit.pipelines.storage.files import list_names, read_bytes
+from clozekit.pipelines.storage.files import file_size, list_sizes, read_bytes, read_many
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.json_files import parse_object
 from clozekit.tokenizers.settings.sealed_json import sealed, sha256_of_fields
@@ -29,6 +29,8 @@ FROZEN_FOLDER, DATA_FOLDER, KNOWN_FOLDER, SIDE_FOLDER = "frozen", "data", "known
 OWN_SHA256 = "own_sha256"
 # Of a fragment of a million documents in shards of 1 MB it is a hundredth.
 _MAX_BYTES = 2**26
+# Of a store so many fragments are read side by side.
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -196,15 +198,13 @@ def _to_json(fields: dict[str, Any]) -> bytes:
     return (json.dumps(sealed(fields, OWN_SHA256), indent=1, sort_keys=True) + "\n").encode()
 
 
-def _read(path: str, what: str) -> bytes:
-    filesystem, name = open_file_system(path)
-    size = filesystem.size(name) if filesystem.isfile(name) else None
+def _check_size(path: str, what: str, size: int | None) -> None:
+    """size: None of a file that is not there."""
     if size is None or size > _MAX_BYTES:
         found = "there is none" if size is None else f"it has {size:,} bytes"
         raise InputError(
             f"{what} must be a file of at most {_MAX_BYTES:,} bytes, of {path} {found}; copy the stream again"
         )
-    return read_bytes(path)
 
 
 def _fields_of(content: bytes, path: str, what: str, problems: Any) -> dict[str, Any]:
@@ -273,17 +273,31 @@ def read_genesis(directory: str) -> Genesis:
         stream CONFIG.YAML` makes one
     """
     path = f"{directory.rstrip('/')}/{STREAM_FILE}"
-    if not has_stream(directory):
+    size = file_size(path)
+    if size is None:
         raise InputError(
             f"a stream's directory must hold {STREAM_FILE}, {directory} does not; `clozekit stream CONFIG.YAML` makes one"
         )
-    return genesis_from_json(_read(path, "the beginning of a stream"), path)
+    _check_size(path, "the beginning of a stream", size)
+    return genesis_from_json(read_bytes(path), path)
 
 
-def read_fragment(directory: str, genesis: Genesis, number: int) -> Fragment:
-    """One fragment, by its number. Raises InputError when it is not there, damaged, or calls itself another."""
-    path = f"{directory.rstrip('/')}/{fragment_name(number)}"
-    fragment = fragment_from_json(_read(path, "a fragment"), path, genesis.sequence_length)
+def _read_fragments(
+    directory: str, genesis: Genesis, numbers: Sequence[int], sizes: Mapping[int, int]
+) -> Iterator[Fragment]:
+    """Fragments by their numbers. Raises InputError for one that is not there, damaged, or calls itself another."""
+    for start in range(0, len(numbers), _AT_ONCE):
+        part = numbers[start : start + _AT_ONCE]
+        there = [number for number in part if sizes.get(number, _MAX_BYTES + 1) <= _MAX_BYTES]
+        paths = {number: f"{directory.rstrip('/')}/{fragment_name(number)}" for number in part}
+        contents = dict(zip(there, read_many([paths[number] for number in there]), strict=True))
+        for number in part:
+            _check_size(paths[number], "a fragment", sizes.get(number))
+            yield _fragment_of(contents[number], paths[number], genesis, number)
+
+
+def _fragment_of(content: bytes, path: str, genesis: Genesis, number: int) -> Fragment:
+    fragment = fragment_from_json(content, path, genesis.sequence_length)
     if fragment.number != number:
         raise InputError(
             f"the fragment in {path} must have the number {number}, it has {fragment.number}; copy the stream again"
@@ -291,17 +305,24 @@ def read_fragment(directory: str, genesis: Genesis, number: int) -> Fragment:
     return fragment
 
 
+def _fragment_sizes(directory: str) -> dict[int, int]:
+    """Number -> bytes of the fragments that are there. One listing, however long the chain is."""
+    return {
+        int(name[:8]): size
+        for name, size in list_sizes(f"{directory.rstrip('/')}/{WINDOWS_FOLDER}").items()
+        if len(name) == 13 and name[:8].isdigit() and name.endswith(".json")
+    }
+
+
 def head_number(directory: str) -> int:
-    """Number of the last fragment, -1 when there is none. One listing, however long the chain is."""
-    names = list_names(f"{directory.rstrip('/')}/{WINDOWS_FOLDER}")
-    numbers = [int(name[:8]) for name in names if len(name) == 13 and name[:8].isdigit() and name.endswith(".json")]
-    return max(numbers, default=-1)
+    """Number of the last fragment, -1 when there is none."""
+    return max(_fragment_sizes(directory), default=-1)
 
 
 def read_head(directory: str, genesis: Genesis) -> Fragment | None:
     """The last fragment, None of a stream that has committed nothing yet."""
-    number = head_number(directory)
-    return None if number < 0 else read_fragment(directory, genesis, number)
+    sizes = _fragment_sizes(directory)
+    return next(_read_fragments(directory, genesis, [max(sizes)], sizes)) if sizes else None
 
 
 def read_chain(directory: str) -> Iterator[Fragment]:
@@ -333,9 +354,11 @@ def fragments_after(
     until: the number of the last one that is wanted, if there are so many. Raises InputError naming the first fragment that is
     missing, damaged, or does not follow.
     """
-    newest = head_number(directory)
-    for number in range(0 if last is None else last.number + 1, (newest if until is None else min(until, newest)) + 1):
-        fragment = read_fragment(directory, genesis, number)
+    sizes = _fragment_sizes(directory)
+    newest = max(sizes, default=-1)
+    end = newest if until is None else min(until, newest)
+    numbers = range(0 if last is None else last.number + 1, end + 1)
+    for fragment in _read_fragments(directory, genesis, numbers, sizes):
         _check_follows(fragment, directory, genesis, last)
         yield fragment
         last = fragment

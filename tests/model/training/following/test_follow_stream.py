@@ -212,7 +212,9 @@ def test_rows_that_are_too_few_are_trained_on_when_the_run_has_waited_or_ends(st
     assert followed.next_number(takes_any=True) is None
     few = "follow.min_new_rows=100000"
     run_of(stream, tmp_path / "ends", few).train()
-    run_of(stream, tmp_path / "waits", few, "follow.idle_seconds=null", "follow.tail_seconds=0", "train.steps=4").train()
+    run_of(
+        stream, tmp_path / "waits", few, "follow.idle_seconds=null", "follow.tail_seconds=0", "train.steps=4"
+    ).train()
     for run in ("ends", "waits"):
         assert [entry["fragment"] for entry in entries(tmp_path / run, "window")] == [2]
     assert [entry["step"] for entry in entries(tmp_path / "waits", "train")] == [4]
