@@ -10,11 +10,14 @@ from typing import Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.json_answer import JsonAnswer
+from clozekit.deploy.cli.options_of_settings import OptionTable
+from clozekit.pipelines.settings.compact_settings import PruneSettings
 from clozekit.tokenizers.common.errors import InputError
 
 ANSWER = JsonAnswer(("stream", "fragments", "documents", "rows", "tokens", "waiting", "whole", "problems"))
 _LOOKS = ("verify", "inspect", "list", "repair")
-_COMMIT = "commit"
+_COMMIT, _PRUNE = "commit", "prune"
+PRUNE = OptionTable(PruneSettings)
 _SCREEN_SECONDS = 10.0
 
 
@@ -31,21 +34,23 @@ def add(commands: Any) -> None:
         "Follow folders or standard input, and add what arrives to a dataset that grows, window by window.",
         "clozekit stream stream.yaml stream.window_seconds=60\n"
         "  clozekit stream list stream\n  clozekit stream verify stream\n  clozekit stream inspect stream\n"
-        "  clozekit stream commit stream --follow\n\n"
+        "  clozekit stream commit stream --follow\n  clozekit stream prune stream --retain-days 30 --dry-run\n\n"
         "  stream.yaml:\n"
         "    tokenizer: tokenizer\n    output: stream\n    read: {inputs: [incoming]}\n    clean: {unicode: true}\n"
         "    deduplicate: {kind: exact}\n    rows: {sequence_length: 256}\n    stream: {window_seconds: 600}",
         "clozekit stream RECIPE.YAML [KEY=VALUE ...] [--metrics FILE] [--prometheus FILE]\n"
         "       clozekit stream commit STREAM [--follow]\n"
+        "       clozekit stream prune STREAM [--retain-days X] [--retain-windows N] [--panes] [--dry-run]\n"
         "       clozekit stream verify|inspect|list|repair STREAM [--json]",
         needs=("pipelines",),
     )
     parser.add_argument(
         "words",
         nargs="+",
-        metavar="RECIPE.YAML KEY=VALUE | commit STREAM | verify STREAM | inspect STREAM | list STREAM | repair STREAM",
+        metavar="RECIPE.YAML KEY=VALUE | commit STREAM | prune STREAM | verify STREAM | inspect STREAM | list STREAM | repair STREAM",
         help="a file that says what is followed, and changes to it; or what to do with a stream: `commit`"
-        " makes fragments of the panes that an engine froze, `verify` reads every byte of"
+        " makes fragments of the panes that an engine froze, `prune` removes the files of windows that `clozekit compact --replace`"
+        " put into one, `verify` reads every byte of"
         " it, `inspect` says what it holds, `list` has a line for each fragment, `repair` makes what is missing or damaged"
         " again from its frozen panes",
     )
@@ -59,6 +64,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--follow", action="store_true", help="of `commit`: goes on with the panes to come, until SIGTERM"
     )
+    pruning = parser.add_argument_group("of `prune`")
+    PRUNE.add_to(pruning)
+    pruning.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     ANSWER.add_to(parser)
     parser.set_defaults(run=run)
 
@@ -66,13 +74,15 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     word, *others = arguments.words
     _check_options(arguments, word)
-    if word not in (*_LOOKS, _COMMIT):
+    if word not in (*_LOOKS, _COMMIT, _PRUNE):
         _follow(arguments, word, others)
         return
     if len(others) != 1:
         raise InputError(f"`clozekit stream {word}` takes one stream, got {len(others)}; name its directory")
     if word == _COMMIT:
         _commit(others[0], arguments.follow)
+    elif word == _PRUNE:
+        _prune(others[0], PRUNE.settings_from(arguments), arguments.dry_run)
     else:
         _look(word, others[0], arguments.json)
 
@@ -80,14 +90,18 @@ def run(arguments: argparse.Namespace) -> None:
 def _check_options(arguments: argparse.Namespace, word: str) -> None:
     """Raises InputError for an option that the word has not."""
     if arguments.json and word not in _LOOKS:
-        got = word if word == _COMMIT else "a recipe; pass --metrics FILE"
+        got = word if word in (_COMMIT, _PRUNE) else "a recipe; pass --metrics FILE"
         raise InputError(f"--json is for `verify`, `inspect`, `list` and `repair`, got {got}")
-    if (arguments.metrics or arguments.prometheus) and word in (*_LOOKS, _COMMIT):
+    if (arguments.metrics or arguments.prometheus) and word in (*_LOOKS, _COMMIT, _PRUNE):
         raise InputError(
             f"--metrics and --prometheus are for a stream that is followed, got them with {word}; leave them out"
         )
     if arguments.follow and word != _COMMIT:
         raise InputError(f"--follow is for `commit`, got it with {word}; leave it out")
+    of_prune = {option: value for option, value in PRUNE.given(arguments).items() if value}
+    if (of_prune or arguments.dry_run) and word != _PRUNE:
+        name = next(iter(of_prune), "dry_run").replace("_", "-")
+        raise InputError(f"--{name} is for `prune`, got it with {word}; leave it out")
 
 
 def _follow(arguments: argparse.Namespace, path: str, changes: list[str]) -> None:
@@ -147,6 +161,24 @@ def _commit(directory: str, waits: bool) -> None:
         print(f"{number:,} panes committed", flush=True)
         if signals.received is not None:
             raise StreamStoppedError(f"stopped by {signals.received.name}; run it again to go on")
+
+
+def _prune(directory: str, settings: PruneSettings, is_dry: bool) -> None:
+    from clozekit.pipelines.streaming.prune_windows import planned_removal, prune_windows
+
+    if is_dry:
+        plan = planned_removal(directory, settings)
+        print(
+            "\n".join(
+                [
+                    *(f"would remove: {name}" for name in plan.names),
+                    f"{len(plan.names):,} files, {plan.num_bytes / 1e6:,.1f} MB",
+                ]
+            )
+        )
+        return
+    removed = prune_windows(directory, settings)
+    print("\n".join([*(f"removed: {name}" for name in removed), f"{len(removed):,} files removed"]))
 
 
 def _look(word: str, directory: str, as_json: bool) -> None:

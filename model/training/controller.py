@@ -181,9 +181,7 @@ class Run(TrainingRun[dict[str, float]]):
             "window", position.global_step, {"fragment": number, "window_start": start, "new_rows": rows, **metrics}
         )
         old = f", {segment.old_rows} of each batch from before" if segment.old_rows else ""
-        self.say(
-            f"fragments {segment.new[0].number} to {number}: {rows:,} new rows{old}, loss {metrics['loss']:.3f} before them"
-        )
+        self.say(f"fragments up to {number}: {rows:,} new rows{old}, loss {metrics['loss']:.3f} before them")
         if segment.index and segment.index % self._follow.publish_every == 0 and self.workers.is_chief:
             with self.averaged():
                 save_preset(self.preset_directory, self.finished_task())
@@ -201,14 +199,17 @@ class Run(TrainingRun[dict[str, float]]):
             return None
         begun = said = time.monotonic()
         while not self.workers.any(is_stopped()):
-            chosen = self.followed.next_number() if self.workers.is_chief else None
+            waited, idle = time.monotonic() - begun, self._follow.idle_seconds
+            is_idle = self.workers.is_chief and idle is not None and waited >= idle
+            chosen = None
+            if self.workers.is_chief:
+                chosen = self.followed.next_number(is_idle or waited >= self._follow.tail_seconds)
             number = self.workers.chiefs(-1 if chosen is None else chosen)
             if number >= 0:
                 return number
-            waited, idle = time.monotonic() - begun, self._follow.idle_seconds
             if self.followed.is_through():
                 self.stop("all heads of follow.heads were trained on")
-            elif idle is not None and waited >= idle:
+            elif is_idle:
                 self.stop(f"the stream brought nothing new for {idle:g} s (follow.idle_seconds)")
             self.agree_to_stop()
             if self.is_told_to_stop:

@@ -2,19 +2,21 @@
 
 OUT/stream.json is the genesis and never changes; OUT/windows/00000012.json is fragment 12. A fragment counts as soon as it
 stands there, and its number is its name, so that of two committers one wins. All other files are named by their content.
+Beside fragments of windows there are two kinds that add no documents: one that holds the rows of earlier windows, packed anew,
+and one that says which files of those windows are no longer kept (chain_coverage.py).
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from clozekit.pipelines.dataset.chain_schema import CHAIN_VERSION, fragment_problems, genesis_problems
+from clozekit.pipelines.dataset.chain_schema import CHAIN_VERSION, SOMETIMES, fragment_problems, genesis_problems
 from clozekit.pipelines.dataset.manifest import ShardInfo, SplitInfo, TokenizerInfo, splits_from_json
 from clozekit.pipelines.dataset.records import SPLITS
-from clozekit.pipelines.storage.files import list_names, read_bytes
+from clozekit.pipelines.storage.files import file_size, list_sizes, read_bytes, read_many
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.json_files import parse_object
 from clozekit.tokenizers.settings.sealed_json import sealed, sha256_of_fields
@@ -27,6 +29,8 @@ FROZEN_FOLDER, DATA_FOLDER, KNOWN_FOLDER, SIDE_FOLDER = "frozen", "data", "known
 OWN_SHA256 = "own_sha256"
 # Of a fragment of a million documents in shards of 1 MB it is a hundredth.
 _MAX_BYTES = 2**26
+# Of a store so many fragments are read side by side.
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -84,16 +88,31 @@ class FileInfo:
     entries: int
 
 
+class Covered(NamedTuple):
+    """The fragments from number `first` to `last` whose windows a compacted fragment stands for."""
+
+    first: int
+    last: int
+
+
+class Pruned(NamedTuple):
+    """Up to which number, not included, the windows that were compacted have lost their shards of training and side files, and
+    their panes."""
+
+    shards: int
+    panes: int
+
+
 @dataclass(frozen=True)
 class Fragment:
-    """What one pane has added to a stream.
+    """What one pane has added to a stream; or, without a pane, what became of earlier windows.
 
     Args:
         number: from 0, without a gap.
         parent_sha256: of the file of the fragment before; of number 0: of stream.json.
         window_start, window_end: event time in seconds since 1970, the end not included.
-        timing: "early" before the window was complete, "on_time", or "late" after an on-time one.
-        frozen: the pane itself, whole.
+        timing: "early" before the window was complete, "on_time", or "late" after an on-time one; "compacted" or "pruned".
+        frozen: the pane itself, whole; None of a compacted or pruned one, which adds no documents.
         splits: name ("train", "validation") -> shards; the row numbers in them begin with 0. Without rows a split is left out.
         rows_before: split -> rows of all fragments before.
         counts: what became of every document, by reason, and `redelivered` ones, which were counted before.
@@ -101,6 +120,8 @@ class Fragment:
         side: files with a line for each document that left, by folder.
         watermark: event time in seconds up to which nothing more was expected.
         position: where the source was when all before had been committed; its own words, or None.
+        covers: of a compacted one: whose rows it holds, packed anew; its counts are theirs.
+        pruned: of a pruned one: what is no longer kept.
         schema_version: of this format.
 
     Example:
@@ -116,7 +137,7 @@ class Fragment:
     window_start: int
     window_end: int
     timing: str
-    frozen: FileInfo
+    frozen: FileInfo | None
     splits: Mapping[str, SplitInfo]
     rows_before: Mapping[str, int]
     counts: Mapping[str, int]
@@ -124,7 +145,16 @@ class Fragment:
     side: Mapping[str, FileInfo]
     watermark: int
     position: Any
+    covers: Covered | None = None
+    pruned: Pruned | None = None
     schema_version: int = CHAIN_VERSION
+
+    @property
+    def pane(self) -> FileInfo:
+        """The frozen pane of a window."""
+        if self.frozen is None:
+            raise RuntimeError(f"fragment {self.number} is of no window")
+        return self.frozen
 
     def rows(self, split: str) -> int:
         """Rows of a split, 0 where it has none."""
@@ -132,7 +162,13 @@ class Fragment:
 
     def to_json(self) -> bytes:
         """Its file, the same bytes always."""
-        return _to_json(dataclasses.asdict(self))
+        fields = dataclasses.asdict(self)
+        # Said only where they are.
+        for name in SOMETIMES:
+            value = fields.pop(name)
+            if value is not None:
+                fields[name] = value._asdict()
+        return _to_json(fields)
 
     @property
     def sha256(self) -> str:
@@ -141,7 +177,8 @@ class Fragment:
 
     def files(self) -> Iterator[FileInfo]:
         """Every file that it names, but the shards."""
-        yield self.frozen
+        if self.frozen is not None:
+            yield self.frozen
         for kind in sorted(self.known):
             yield from self.known[kind]
         for folder in sorted(self.side):
@@ -161,15 +198,13 @@ def _to_json(fields: dict[str, Any]) -> bytes:
     return (json.dumps(sealed(fields, OWN_SHA256), indent=1, sort_keys=True) + "\n").encode()
 
 
-def _read(path: str, what: str) -> bytes:
-    filesystem, name = open_file_system(path)
-    size = filesystem.size(name) if filesystem.isfile(name) else None
+def _check_size(path: str, what: str, size: int | None) -> None:
+    """size: None of a file that is not there."""
     if size is None or size > _MAX_BYTES:
         found = "there is none" if size is None else f"it has {size:,} bytes"
         raise InputError(
             f"{what} must be a file of at most {_MAX_BYTES:,} bytes, of {path} {found}; copy the stream again"
         )
-    return read_bytes(path)
 
 
 def _fields_of(content: bytes, path: str, what: str, problems: Any) -> dict[str, Any]:
@@ -203,8 +238,11 @@ def fragment_from_json(content: bytes, path: str, sequence_length: int) -> Fragm
     splits = splits_from_json(fields["splits"])
     known = {kind: tuple(FileInfo(**one) for one in files) for kind, files in fields["known"].items()}
     side = {folder: FileInfo(**one) for folder, one in fields["side"].items()}
-    frozen = FileInfo(**fields["frozen"])
-    return Fragment(**{**fields, "splits": splits, "known": known, "side": side, "frozen": frozen})
+    frozen = None if fields["frozen"] is None else FileInfo(**fields["frozen"])
+    read = {**fields, "splits": splits, "known": known, "side": side, "frozen": frozen}
+    read |= {"covers": Covered(**fields["covers"])} if "covers" in fields else {}
+    read |= {"pruned": Pruned(**fields["pruned"])} if "pruned" in fields else {}
+    return Fragment(**read)
 
 
 def has_stream(directory: str) -> bool:
@@ -235,17 +273,31 @@ def read_genesis(directory: str) -> Genesis:
         stream CONFIG.YAML` makes one
     """
     path = f"{directory.rstrip('/')}/{STREAM_FILE}"
-    if not has_stream(directory):
+    size = file_size(path)
+    if size is None:
         raise InputError(
             f"a stream's directory must hold {STREAM_FILE}, {directory} does not; `clozekit stream CONFIG.YAML` makes one"
         )
-    return genesis_from_json(_read(path, "the beginning of a stream"), path)
+    _check_size(path, "the beginning of a stream", size)
+    return genesis_from_json(read_bytes(path), path)
 
 
-def read_fragment(directory: str, genesis: Genesis, number: int) -> Fragment:
-    """One fragment, by its number. Raises InputError when it is not there, damaged, or calls itself another."""
-    path = f"{directory.rstrip('/')}/{fragment_name(number)}"
-    fragment = fragment_from_json(_read(path, "a fragment"), path, genesis.sequence_length)
+def _read_fragments(
+    directory: str, genesis: Genesis, numbers: Sequence[int], sizes: Mapping[int, int]
+) -> Iterator[Fragment]:
+    """Fragments by their numbers. Raises InputError for one that is not there, damaged, or calls itself another."""
+    for start in range(0, len(numbers), _AT_ONCE):
+        part = numbers[start : start + _AT_ONCE]
+        there = [number for number in part if sizes.get(number, _MAX_BYTES + 1) <= _MAX_BYTES]
+        paths = {number: f"{directory.rstrip('/')}/{fragment_name(number)}" for number in part}
+        contents = dict(zip(there, read_many([paths[number] for number in there]), strict=True))
+        for number in part:
+            _check_size(paths[number], "a fragment", sizes.get(number))
+            yield _fragment_of(contents[number], paths[number], genesis, number)
+
+
+def _fragment_of(content: bytes, path: str, genesis: Genesis, number: int) -> Fragment:
+    fragment = fragment_from_json(content, path, genesis.sequence_length)
     if fragment.number != number:
         raise InputError(
             f"the fragment in {path} must have the number {number}, it has {fragment.number}; copy the stream again"
@@ -253,17 +305,24 @@ def read_fragment(directory: str, genesis: Genesis, number: int) -> Fragment:
     return fragment
 
 
+def _fragment_sizes(directory: str) -> dict[int, int]:
+    """Number -> bytes of the fragments that are there. One listing, however long the chain is."""
+    return {
+        int(name[:8]): size
+        for name, size in list_sizes(f"{directory.rstrip('/')}/{WINDOWS_FOLDER}").items()
+        if len(name) == 13 and name[:8].isdigit() and name.endswith(".json")
+    }
+
+
 def head_number(directory: str) -> int:
-    """Number of the last fragment, -1 when there is none. One listing, however long the chain is."""
-    names = list_names(f"{directory.rstrip('/')}/{WINDOWS_FOLDER}")
-    numbers = [int(name[:8]) for name in names if len(name) == 13 and name[:8].isdigit() and name.endswith(".json")]
-    return max(numbers, default=-1)
+    """Number of the last fragment, -1 when there is none."""
+    return max(_fragment_sizes(directory), default=-1)
 
 
 def read_head(directory: str, genesis: Genesis) -> Fragment | None:
     """The last fragment, None of a stream that has committed nothing yet."""
-    number = head_number(directory)
-    return None if number < 0 else read_fragment(directory, genesis, number)
+    sizes = _fragment_sizes(directory)
+    return next(_read_fragments(directory, genesis, [max(sizes)], sizes)) if sizes else None
 
 
 def read_chain(directory: str) -> Iterator[Fragment]:
@@ -295,9 +354,11 @@ def fragments_after(
     until: the number of the last one that is wanted, if there are so many. Raises InputError naming the first fragment that is
     missing, damaged, or does not follow.
     """
-    newest = head_number(directory)
-    for number in range(0 if last is None else last.number + 1, (newest if until is None else min(until, newest)) + 1):
-        fragment = read_fragment(directory, genesis, number)
+    sizes = _fragment_sizes(directory)
+    newest = max(sizes, default=-1)
+    end = newest if until is None else min(until, newest)
+    numbers = range(0 if last is None else last.number + 1, end + 1)
+    for fragment in _read_fragments(directory, genesis, numbers, sizes):
         _check_follows(fragment, directory, genesis, last)
         yield fragment
         last = fragment

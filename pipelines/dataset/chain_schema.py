@@ -17,6 +17,8 @@ from clozekit.pipelines.dataset.stream_limits import MAX_TIME, MAX_WINDOW
 
 CHAIN_VERSION = 1
 TIMINGS = ("early", "on_time", "late")
+# Of fragments that add no documents, instead.
+COMPACTED, PRUNED = "compacted", "pruned"
 KNOWN_KINDS = ("deliveries", "texts", "finished")
 # Folders of what left: as a dataset has them, and what came too late.
 LEFT_FOLDERS = ("deadletter", "rejects", "duplicates", "contaminated", "late")
@@ -33,6 +35,8 @@ _FRAGMENT_KEYS = frozenset(
         *("splits", "rows_before", "counts", "known", "side", "watermark", "position"),
     }
 )
+# What a fragment has beside them: key -> the timing that it has it with, and what is in it.
+SOMETIMES = {"covers": (COMPACTED, ("first", "last")), "pruned": (PRUNED, ("shards", "panes"))}
 _FILE_KEYS = frozenset({"name", "sha256", "num_bytes", "entries"})
 # Each file is named by what it holds: the first 16 digits of its sha256.
 _NAMES = {
@@ -61,16 +65,16 @@ def genesis_problems(fields: Any) -> Iterator[str]:
 
 
 def fragment_problems(fields: Any, sequence_length: int) -> Iterator[str]:
-    yield from keys_problems("it", fields, _FRAGMENT_KEYS)
+    sometimes = SOMETIMES.keys() & fields.keys() if isinstance(fields, dict) else set()
+    yield from keys_problems("it", fields, _FRAGMENT_KEYS | sometimes)
     yield from whole_problems("number", fields["number"], 0, 10**8 - 1)
     yield from sha256_problems("parent_sha256", fields["parent_sha256"])
     yield from whole_problems("window_start", fields["window_start"], -MAX_TIME, MAX_TIME)
     start = fields["window_start"]
-    yield from whole_problems("window_end", fields["window_end"], start + 1, start + MAX_WINDOW)
+    longest = MAX_WINDOW if fields["timing"] in TIMINGS else 2 * MAX_TIME
+    yield from whole_problems("window_end", fields["window_end"], start + 1, start + longest)
     yield from whole_problems("watermark", fields["watermark"], -MAX_TIME, MAX_TIME)
-    if fields["timing"] not in TIMINGS:
-        yield f"timing must be one of {', '.join(TIMINGS)}, it is {shown(fields['timing'])}"
-    yield from _file("frozen", fields["frozen"], "frozen")
+    yield from _kind(fields, sometimes)
     yield from _counts(fields)
     yield from _splits(fields["splits"], sequence_length)
     known, side = fields["known"], fields["side"]
@@ -86,6 +90,29 @@ def fragment_problems(fields: Any, sequence_length: int) -> Iterator[str]:
         return
     for folder, one in side.items():
         yield from _file(f"side.{folder}", one, "side")
+
+
+def _kind(fields: Any, sometimes: set[str]) -> Iterator[str]:
+    """A fragment is of a window, with a pane, or it says what became of windows before it, without one."""
+    timing = fields["timing"]
+    timings = (*TIMINGS, COMPACTED, PRUNED)
+    if timing not in timings:
+        yield f"timing must be one of {', '.join(timings)}, it is {shown(timing)}"
+        return
+    wanted = {key for key, (kind, _) in SOMETIMES.items() if kind == timing}
+    if sometimes != wanted:
+        yield f"a fragment that is {timing} must have {shown(sorted(wanted))} beside the keys of all, it has {shown(sorted(sometimes))}"
+        return
+    if not wanted:
+        yield from _file("frozen", fields["frozen"], "frozen")
+        return
+    if fields["frozen"] is not None or fields["side"] or (timing == PRUNED and fields["splits"]):
+        yield f"a fragment that is {timing} must have no pane, no side files{' and no rows' if timing == PRUNED else ''}, it has some"
+    for key in wanted:
+        names = SOMETIMES[key][1]
+        yield from keys_problems(key, fields[key], frozenset(names))
+        for name in names:
+            yield from whole_problems(f"{key}.{name}", fields[key][name], 0, fields["number"] - (key == "covers"))
 
 
 def _counts(fields: Any) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Cutting Parquet files into records: rows of row groups, each cell by itself, damage in one line that names the file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -19,9 +19,10 @@ _BATCH_BYTES = 256 * 2**20
 
 
 def cut_parquet(
-    stream: IO[bytes], start: int, end: int | None, limit: int, text_key: str, id_key: str, source: str
+    stream: IO[bytes], start: int, end: int | None, limit: int, text_key: str, others: Sequence[str], source: str
 ) -> Iterator[Piece]:
-    """The rows of the row groups of a Parquet file whose place is in [start, end)."""
+    """The rows of the row groups of a Parquet file whose place is in [start, end): the text, and of other columns those that are
+    there."""
     with _damage_named(source):
         file = pq.ParquetFile(stream)
         names = file.schema_arrow.names
@@ -29,9 +30,10 @@ def cut_parquet(
         places = _places(stream, len(sizes))
     column_place(text_key, names, source, "pass --text-key")
     wanted = [text_key]
-    if id_key in names:
-        column_place(id_key, names, source, "pass --id-key")
-        wanted.append(id_key)
+    for other in others:
+        if other in names and other not in wanted:
+            column_place(other, names, source, "name another column")
+            wanted.append(other)
     number = 0
     for index, (place, num_rows) in enumerate(zip(places, sizes, strict=True)):
         if start <= place and (end is None or place < end):

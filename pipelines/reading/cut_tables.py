@@ -1,6 +1,6 @@
 """Cutting tables and containers into records: CSV and TSV, TFRecord of tf.Example, WARC and WET."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any, cast
 
 from clozekit.pipelines.dataset.tfrecord import read_input_records
@@ -16,16 +16,20 @@ _WARC_HEAD_BYTES = len(b"WARC/1.0\r\n")
 
 
 def cut_table(
-    stream: IO[bytes], limit: int, delimiter: str, quoted: bool, text_key: str, id_key: str, source: str
+    stream: IO[bytes], limit: int, delimiter: str, quoted: bool, text_key: str, others: Sequence[str], source: str
 ) -> Iterator[Piece]:
-    """The rows under the header of a CSV or TSV, each as {column: cell}, or as the error of a row that is none."""
+    """The rows under the header of a CSV or TSV, each as {column: cell}, or as the error of a row that is none; of the columns
+    `others` those that are there."""
     rows = read_rows(stream, limit, delimiter, quoted, source)
     first = next(rows, None)
     if first is None:
         return
     places = {name: column_place(name, first.cells, source, "pass --text-key") for name in (text_key,)}
-    if id_key in first.cells:
-        places[id_key] = column_place(id_key, first.cells, source, "pass --id-key")
+    places |= {
+        other: column_place(other, first.cells, source, "name another column")
+        for other in others
+        if other in first.cells
+    }
     for row in rows:
         content: Any = None
         if not row.problem:
@@ -35,7 +39,7 @@ def cut_table(
         yield Piece(row.offset, row.line, content)
 
 
-def cut_examples(stream: IO[bytes], limit: int, text_key: str, id_key: str, source: str) -> Iterator[Piece]:
+def cut_examples(stream: IO[bytes], limit: int, text_key: str, others: Sequence[str], source: str) -> Iterator[Piece]:
     """The tf.train.Examples of a TFRecord file, each as {feature: value} or as the error of one that is none."""
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
@@ -45,7 +49,7 @@ def cut_examples(stream: IO[bytes], limit: int, text_key: str, id_key: str, sour
         if record is not None:
             try:
                 (row,) = decoder.DecodeBatch([record]).to_pylist()
-                content = {name: row[name][0] for name in (text_key, id_key) if row.get(name)}
+                content = {name: row[name][0] for name in (text_key, *others) if row.get(name)}
             except Exception as error:
                 # tfx-bsl raises whatever its C++ raised.
                 content = InputError(f"a record must be a tf.train.Example, this one is not ({error}); correct it")

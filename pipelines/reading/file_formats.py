@@ -6,6 +6,7 @@ from typing import IO, Any
 
 from clozekit.pipelines.reading.cut_parquet import cut_parquet
 from clozekit.pipelines.reading.cut_tables import check_web, cut_examples, cut_table, cut_web
+from clozekit.pipelines.reading.event_times import event_time
 from clozekit.pipelines.running.documents import Document
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.pipelines.text_files.cut_text import Piece, cut_blocks, cut_text_lines, cut_whole
@@ -53,8 +54,9 @@ def format_name(path: str, options: ReadSettings) -> str:
     return next((format for suffix, format in _SUFFIXES.items() if name.endswith(suffix)), "text")
 
 
-def format_of(path: str, options: ReadSettings) -> Format:
-    """The format of a file. Raises InputError for a compressed Parquet file, which is compressed inside."""
+def format_of(path: str, options: ReadSettings, time_key: str = "") -> Format:
+    """The format of a file; time_key: which field, column or feature has the event time, "": none is read. Raises InputError for a
+    compressed Parquet file, which is compressed inside."""
     name, limit, text_key, id_key = (
         format_name(path, options),
         options.max_document_bytes,
@@ -62,9 +64,10 @@ def format_of(path: str, options: ReadSettings) -> Format:
         options.id_key,
     )
     is_plain = not is_compressed(path)
+    others = (id_key, time_key) if time_key else (id_key,)
 
     def parse_fields(fields: Any) -> Document:
-        return document_of_fields(fields, text_key, id_key)
+        return document_of_fields(fields, text_key, id_key, time_key)
 
     if name == "text":
         cut, place = {
@@ -81,20 +84,20 @@ def format_of(path: str, options: ReadSettings) -> Format:
     if name == "jsonl":
         return Format(
             lambda stream, start, end: cut_json_lines(stream, start, end, limit),
-            lambda line: parse_json(line, text_key, id_key),
+            lambda line: parse_json(line, text_key, id_key, time_key),
             "line",
             is_plain,
         )
     if name in ("csv", "tsv"):
         delimiter, quoted = DELIMITERS[name], is_quoted(name, options.quoting)
         return Format(
-            lambda stream, *_: cut_table(stream, limit, delimiter, quoted, text_key, id_key, path), parse_fields, "line"
+            lambda stream, *_: cut_table(stream, limit, delimiter, quoted, text_key, others, path), parse_fields, "line"
         )
     if name == "parquet":
         if not is_plain:
             raise InputError(f"a Parquet file must not be compressed as a whole, {path} is; decompress it")
         return Format(
-            lambda stream, start, end: cut_parquet(stream, start, end, limit, text_key, id_key, path),
+            lambda stream, start, end: cut_parquet(stream, start, end, limit, text_key, others, path),
             parse_fields,
             "row",
             is_splittable=True,
@@ -102,7 +105,7 @@ def format_of(path: str, options: ReadSettings) -> Format:
         )
     if name == "tfrecord":
         return Format(
-            lambda stream, *_: cut_examples(stream, limit, text_key, id_key, path),
+            lambda stream, *_: cut_examples(stream, limit, text_key, others, path),
             parse_fields,
             "record",
             is_text=False,
@@ -125,7 +128,7 @@ def parse_text(content: bytes) -> Document:
         raise InputError(f"text must be UTF-8, {where} is not; convert the file to UTF-8") from error
 
 
-def parse_json(line: bytes, text_key: str, id_key: str) -> Document:
+def parse_json(line: bytes, text_key: str, id_key: str, time_key: str = "") -> Document:
     fields = parse_object(line)
     text = fields.get(text_key)
     if not isinstance(text, str):
@@ -134,11 +137,11 @@ def parse_json(line: bytes, text_key: str, id_key: str) -> Document:
             f"a JSON line must hold text under {text_key!r}, this one {got}; correct it or pass --text-key"
         )
     key = name_of(line, fields, id_key) if id_key in fields else None
-    return Document(None if key is None else str(key), text)
+    return Document(None if key is None else str(key), text, _time_of(fields, time_key))
 
 
-def document_of_fields(fields: Any, text_key: str, id_key: str) -> Document:
-    """The document of a row or an Example: cells are str, bytes, numbers (as an id) or None."""
+def document_of_fields(fields: Any, text_key: str, id_key: str, time_key: str = "") -> Document:
+    """The document of a row or an Example: cells are str, bytes, numbers (as an id or a time), times or None."""
     if isinstance(fields, Exception):
         raise fields
     text, key = fields.get(text_key), fields.get(id_key)
@@ -146,7 +149,12 @@ def document_of_fields(fields: Any, text_key: str, id_key: str) -> Document:
         raise InputError(
             f"a record must hold text under {text_key!r}, this one has {type(text).__name__} there; correct it"
         )
-    return Document(None if key is None or key == "" else _checked(key), _checked(text))
+    name = None if key is None or key == "" else _checked(key)
+    return Document(name, _checked(text), _time_of(fields, time_key))
+
+
+def _time_of(fields: Any, time_key: str) -> int | None:
+    return event_time(fields.get(time_key), time_key) if time_key else None
 
 
 def _checked(value: Any) -> str:

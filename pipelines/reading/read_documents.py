@@ -99,9 +99,10 @@ def group_items(items: Sequence[WorkItem]) -> list[tuple[WorkItem, ...]]:
     return [tuple(group) for group in groups]
 
 
-def read_item(item: WorkItem, options: ReadSettings) -> Iterator[tuple[int, Document | DeadLetter]]:
-    """(offset, document or dead letter) of each record. Raises InputError for a compressed file that is damaged."""
-    format_ = format_of(item.file.path, options)
+def read_item(item: WorkItem, options: ReadSettings, time_key: str = "") -> Iterator[tuple[int, Document | DeadLetter]]:
+    """(offset, document or dead letter) of each record; time_key: see `format_of`. Raises InputError for a compressed file that is
+    damaged."""
+    format_ = format_of(item.file.path, options, time_key)
     with open_input(item.file.path, format_.is_text) as stream:
         for piece in format_.cut(stream, item.start, item.end):
             yield piece.offset, _parse(piece, format_, item, options)

@@ -22,10 +22,11 @@ ITEM_SHIFT = 32
 
 
 class Document(NamedTuple):
-    """A document: the user's key or None, and its text."""
+    """A document: the user's key or None, its text, and its event time in milliseconds since 1970 where one was asked for."""
 
     key: str | None
     text: str
+    time: int | None = None
 
 
 def text_id(text: bytes) -> str:

@@ -10,8 +10,8 @@ from clozekit.tokenizers.common.errors import InputError
 SOURCE_KINDS = ("files", "stdin", "pubsub", "kafka")
 _MESSAGES = ("time_key", "disorder_seconds", "idle_seconds")
 _OWN = {
-    "files": (),
-    "stdin": (),
+    "files": _MESSAGES,
+    "stdin": _MESSAGES,
     "pubsub": (*_MESSAGES, "subscription", "lease_seconds"),
     "kafka": (*_MESSAGES, "brokers", "topics", "group", "options"),
 }
@@ -29,10 +29,13 @@ class SourceSettings:
     group: of Kafka; the offsets of what is committed are told to it, so that tools show the lag. Reading goes by the
         offsets in the stream.
     options: of the Kafka client by their own names, such as security.protocol; see librdkafka's CONFIGURATION.md.
-    time_key: the field, else the attribute or header, with the event time: ISO 8601, or seconds or milliseconds since 1970.
-        Without one, and in messages that lack it, it is the time of publishing.
-    disorder_seconds: how much older than the newest a message may be and still be on time.
-    idle_seconds: what gives no messages for so long goes with the clock, so many seconds behind it.
+    time_key: the field, else the attribute or header, with the event time: ISO 8601, or seconds or milliseconds since 1970. Of
+        files the field of JSON lines, the column of tables, the feature of tf.Examples. Without one, and in records that lack
+        it, it is the time of publishing, of a file that when it was first seen, of a line that when it was read.
+    disorder_seconds: how much older than the newest a message may be and still be on time. Of files it is said of those that
+        come later: what lies there together is complete together.
+    idle_seconds: what gives nothing for so long goes with the clock, so many seconds behind it. Both are of sources with event
+        times.
     lease_seconds: for how long Pub/Sub keeps what was read and is not committed from being delivered again; it is renewed in
         time, and after a kill the messages come again when it is over.
 

@@ -59,7 +59,7 @@ class WatchSettings:
     settle_seconds: a file is read when it has not changed for so long: one that is still being written is left alone, one
         that was renamed into the folder is read at once.
     max_pane_mb: a window with so much text is committed in part before it ends, so that memory stays bounded: reading waits
-        meanwhile.
+        meanwhile; all open windows together hold four times as much at most.
     until_idle: ends when there is nothing left to read, and commits what is open, instead of waiting for more.
 
     Raises:

@@ -1,6 +1,7 @@
 """Files, local or in an object store: what is there, writing one whole or not at all."""
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clozekit.tokenizers.common.errors import InputError
@@ -44,17 +45,39 @@ def read_bytes(path: str) -> bytes:
 def file_size(path: str) -> int | None:
     """Size in bytes, None when there is no such file."""
     filesystem, name = open_file_system(path)
-    return int(filesystem.size(name)) if filesystem.isfile(name) else None
+    try:
+        found = filesystem.info(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return int(found["size"]) if found["type"] == "file" else None
+
+
+def list_sizes(directory: str) -> dict[str, int]:
+    """Name -> bytes of the files directly in `directory`, none when it does not exist: one listing."""
+    filesystem, path = open_file_system(directory)
+    try:
+        entries = filesystem.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {posixpath.basename(entry["name"]): int(entry["size"]) for entry in entries if entry["type"] == "file"}
 
 
 def list_names(directory: str) -> list[str]:
     """Names of the files directly in `directory`, sorted; none when it does not exist."""
-    filesystem, path = open_file_system(directory)
-    if not filesystem.isdir(path):
+    return sorted(list_sizes(directory))
+
+
+def read_many(paths: Sequence[str]) -> list[bytes]:
+    """The contents of some files of one file system; of a store one request each, many of them at once. Raises what a single one
+    raises that is not there."""
+    if not paths:
         return []
-    return sorted(
-        posixpath.basename(entry["name"]) for entry in filesystem.ls(path, detail=True) if entry["type"] == "file"
-    )
+    filesystem, _ = open_file_system(paths[0])
+    names = [open_file_system(path)[1] for path in paths]
+    if is_local(filesystem):
+        return [bytes(filesystem.cat_file(name)) for name in names]
+    found = filesystem.cat(names)
+    return [bytes(found[name]) for name in names]
 
 
 def remove(path: str) -> None:

@@ -5,6 +5,7 @@ dataset has the same dataset_sha256 as one prepared of the same documents.
 """
 
 import dataclasses
+import datetime
 import hashlib
 import json
 from collections import Counter
@@ -18,7 +19,9 @@ import pyarrow as pa
 
 from clozekit.pipelines.build_datasets import Running, Selection, build_datasets
 from clozekit.pipelines.dataset.chain import Fragment, Genesis, read_chain, read_genesis
+from clozekit.pipelines.dataset.chain_coverage import check_coverage, pruned_of
 from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.pipelines.dataset.stream_limits import MAX_TIME
 from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER
 from clozekit.pipelines.duplicates.deduplicate import Deduplicate
 from clozekit.pipelines.prepare import BUILD_VERSION
@@ -43,8 +46,9 @@ from clozekit.pipelines.settings.corpus_settings import DeduplicateSettings
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, options_of_lengths
 from clozekit.pipelines.storage.files import InputFile, join, read_bytes
 from clozekit.pipelines.streaming.choose_deliveries import hashes_of
+from clozekit.pipelines.streaming.known_hashes import KnownHashes
 from clozekit.pipelines.streaming.open_stream import prepare_settings_of
-from clozekit.pipelines.streaming.pane import KEPT, read_pane
+from clozekit.pipelines.streaming.pane import KEPT, read_frozen, read_pane
 from clozekit.pipelines.text_files.file_states import states_of
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
@@ -160,30 +164,35 @@ def choose_fragments(fragments: Sequence[Fragment], settings: CompactSettings) -
 
 
 def items_of(directory: str, fragments: Sequence[Fragment], chosen: Sequence[Fragment]) -> list[PaneItem]:
-    """Of each chosen fragment the documents that came first with it, and not too late."""
-    numbers = {fragment.number for fragment in chosen}
-    sizes = [fragment.frozen.entries for fragment in fragments]
-    parts = [hashes_of(_deliveries(directory, fragment), "delivery") for fragment in fragments]
+    """Of each chosen fragment the documents that came first with it, and not too late. fragments: the whole chain."""
+    numbers, gone = {fragment.number for fragment in chosen}, pruned_of(fragments).panes
+    lost = [fragment for fragment in chosen if fragment.number < gone]
+    if lost:
+        since = max(fragment.window_start for fragment in fragments[:gone]) + 1
+        raise InputError(
+            f"windows are compacted from their panes, those of fragments {lost[0].number} to {lost[-1].number} of {directory}"
+            f" were pruned; pass --since {datetime.datetime.fromtimestamp(since, datetime.UTC):%Y-%m-%dT%H:%M:%S}, or take a"
+            " dataset that was made before"
+        )
+    windows = [fragment for fragment in fragments[gone:] if fragment.frozen is not None]
+    sizes = [fragment.pane.entries for fragment in windows]
+    columns = ["delivery_0", "delivery_1"]
+    parts = [hashes_of(read_frozen(directory, window.pane).documents.select(columns), "delivery") for window in windows]
     hashes = np.concatenate(parts) if parts else np.zeros((0, 2), np.uint64)
     is_first = np.zeros(len(hashes), bool)
     as_one = np.ascontiguousarray(hashes).view([("high", np.uint64), ("low", np.uint64)]).reshape(-1)
     is_first[np.unique(as_one, return_index=True)[1]] = True
+    if gone:
+        before = KnownHashes(directory, "deliveries", fragments[gone - 1].known["deliveries"])
+        is_first &= ~before.look_up(hashes, -MAX_TIME).is_known
     items: list[PaneItem] = []
     end = 0
-    for fragment, size in zip(fragments, sizes, strict=True):
+    for fragment, size in zip(windows, sizes, strict=True):
         begin, end = end, end + size
         if fragment.number in numbers and not fragment.counts.get("documents_late"):
             wanted = np.packbits(is_first[begin:end]).tobytes()
-            items.append(PaneItem(len(items), join(directory, fragment.frozen.name), wanted))
+            items.append(PaneItem(len(items), join(directory, fragment.pane.name), wanted))
     return items
-
-
-def _deliveries(directory: str, fragment: Fragment) -> pa.Table:
-    path = join(directory, fragment.frozen.name)
-    content = read_bytes(path)
-    if hashlib.sha256(content).hexdigest() != fragment.frozen.sha256:
-        raise InputError(f"a frozen pane must be what its fragment says, {path} was changed; copy the stream again")
-    return read_pane(content, path).documents.select(["delivery_0", "delivery_1"])
 
 
 def compact(
@@ -221,7 +230,8 @@ def compact(
     settings = settings or CompactSettings()
     genesis = read_genesis(stream)
     fragments = list(read_chain(stream))
-    chosen = choose_fragments(fragments, settings)
+    check_coverage(fragments)
+    chosen = choose_fragments([fragment for fragment in fragments if fragment.frozen is not None], settings)
     tokenizer_directory = join(stream, TOKENIZER_FOLDER)
     tokenizer = load_tokenizer(tokenizer_directory)
     items = items_of(stream, fragments, chosen)
@@ -237,7 +247,7 @@ def compact(
         )
         for one in each
     ]
-    num_parts = 1 + sum(fragment.frozen.num_bytes for fragment in chosen) // _PART_BYTES
+    num_parts = 1 + sum(fragment.pane.num_bytes for fragment in chosen) // _PART_BYTES
 
     def select(store: BlockStore, progress: Progress | None) -> SelectFrozen:
         return SelectFrozen(items, deduplicate, each[0], num_parts, store, progress)
@@ -268,9 +278,9 @@ def _describe(
     settings = {"corpus": corpus, "prepare": options.to_dict()}
     inputs = tuple(
         {
-            "path": join(stream, fragment.frozen.name),
-            "num_bytes": fragment.frozen.num_bytes,
-            "version": fragment.frozen.sha256,
+            "path": join(stream, fragment.pane.name),
+            "num_bytes": fragment.pane.num_bytes,
+            "version": fragment.pane.sha256,
             "source": "",
         }
         for fragment in chosen

@@ -74,5 +74,5 @@ def source_of(recipe: StreamRecipe) -> UnboundedSource:
 
         return KafkaSource(recipe.source, recipe.reading)
     if recipe.reading.inputs == (STANDARD_INPUT,):
-        return StandardInputSource(recipe.reading)
-    return FolderSource(recipe.reading, recipe.watch, (recipe.output,))
+        return StandardInputSource(recipe.reading, times=recipe.source)
+    return FolderSource(recipe.reading, recipe.watch, (recipe.output,), times=recipe.source)

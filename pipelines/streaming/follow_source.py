@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, UnboundedSource
-from apache_beam.utils.timestamp import MAX_TIMESTAMP
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP
 
 from clozekit.pipelines.dataset.chain import Fragment
 from clozekit.pipelines.settings.stream_settings import WatchSettings, WindowSettings
@@ -29,6 +29,9 @@ from clozekit.pipelines.streaming.sources.stream_source import (
     decoded_mark,
     encoded_position,
 )
+
+# All windows that are open hold at most so many times what one may hold.
+_OPEN_PANES = 4
 
 
 @dataclass
@@ -109,7 +112,8 @@ class Follower:
                 watermark = reader.get_watermark()
                 has_ended = watermark == MAX_TIMESTAMP
                 seconds = watermark.micros // 1_000_000
-                if not has_ended:
+                # Before the first document a source may know none.
+                if not has_ended and watermark != MIN_TIMESTAMP:
                     self.progress.watermark = seconds
                 self._commit_ended(seconds)
                 self._tell(None)
@@ -165,6 +169,9 @@ class Follower:
         for start in sorted({start for start, _ in rows_of}):
             if self._open[start].num_bytes >= self._watch.max_pane_mb * 1e6:
                 self._commit(start, "early")
+        # Of documents with times of their own many windows may be open at once.
+        while sum(window.num_bytes for window in self._open.values()) >= _OPEN_PANES * self._watch.max_pane_mb * 1e6:
+            self._commit(max(self._open, key=lambda start: self._open[start].num_bytes), "early")
 
     def _position_of(self, mark: CheckpointMark) -> Position:
         if isinstance(self._source, StreamSource):

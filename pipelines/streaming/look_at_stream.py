@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from clozekit.pipelines.dataset.chain import read_chain, read_genesis
+from clozekit.pipelines.dataset.chain_coverage import check_coverage, covered_end, pruned_of, standing
 from clozekit.pipelines.dataset.chain_view import view_of
 from clozekit.pipelines.dataset.describe import describe_manifest
 from clozekit.pipelines.streaming.commit_pane import waiting_panes
@@ -29,5 +30,14 @@ def describe_stream_lines(directory: str) -> list[str]:
     ]
     if fragments:
         lines.append(f"head      {fragments[-1].sha256}")
-        lines += describe_manifest(view_of(genesis, fragments), directory)[2:]
+        check_coverage(fragments)
+        end, gone = covered_end(fragments), pruned_of(fragments)
+        if end:
+            pruned = (
+                f", shards before fragment {gone.shards:,} and panes before {gone.panes:,} pruned"
+                if gone.shards
+                else ""
+            )
+            lines.append(f"compacted fragments before {end:,}{pruned}")
+        lines += describe_manifest(view_of(genesis, standing(fragments)), directory)[2:]
     return lines

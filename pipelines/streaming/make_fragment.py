@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -68,22 +69,15 @@ def make_fragment(
 
     Raises RuntimeError when documents or rows were lost or doubled on the way.
     """
-    before = None if head is None else head.watermark
-    watermark = _watermark(before, pane)
-    oldest = watermark - genesis.time_to_live_seconds
-    is_late = before is not None and pane.head.window_end + genesis.lateness_seconds < before
-    files = {kind: () for kind in KNOWN_KINDS} if head is None else head.known
-    known = {kind: KnownHashes(directory, kind, files[kind], tables) for kind in KNOWN_KINDS}
-    drops = genesis.settings["corpus"]["deduplicate"]["kind"] != "none"
-    choice = choose_documents(pane.documents, known, oldest, is_late, drops)
+    taken = take_pane(directory, genesis, head, pane, write, tables)
+    choice = taken.choice
     counts = _count(pane.documents, choice)
     splits = {}
-    for split, pieces in _pieces_of_splits(pane.documents, choice, options).items():
+    for split, pieces in pieces_of_splits(pane.documents, choice, options).items():
         counts[f"pieces_{split}"] = pieces.num_rows
         if pieces.num_rows:
-            splits[split] = _write_rows(split, pieces, counts, options, write)
+            splits[split] = write_rows(split, pieces, counts, options, write)
     check_account(counts)
-    added = _known_after(pane, choice)
     return Fragment(
         number=0 if head is None else head.number + 1,
         parent_sha256=parent_sha256(genesis, head),
@@ -94,17 +88,42 @@ def make_fragment(
         splits=splits,
         rows_before=rows_until(head),
         counts=dict(sorted(counts.items())),
-        known={
-            kind: known[kind].with_added(added[kind], oldest, lambda file, content: write(file.name, content))
-            for kind in KNOWN_KINDS
-        },
+        known=taken.known,
         side={
             folder: _write_lines(folder, lines, write)
             for folder, lines in sorted(_side_lines(pane.documents, choice).items())
         },
-        watermark=watermark,
+        watermark=taken.watermark,
         position=pane.head.position,
     )
+
+
+class Taken(NamedTuple):
+    """What a stream makes of a pane before there are rows: what it takes, what it knows afterwards, and the watermark then."""
+
+    choice: Choice
+    known: dict[str, tuple[FileInfo, ...]]
+    watermark: int
+
+
+def take_pane(
+    directory: str, genesis: Genesis, head: Fragment | None, pane: Pane, write: Write, tables: TableCache | None = None
+) -> Taken:
+    """What is taken of a pane behind `head`; write: is given the files of hashes that are new."""
+    before = None if head is None else head.watermark
+    watermark = _watermark(before, pane)
+    oldest = watermark - genesis.time_to_live_seconds
+    is_late = before is not None and pane.head.window_end + genesis.lateness_seconds < before
+    files = {kind: () for kind in KNOWN_KINDS} if head is None else head.known
+    known = {kind: KnownHashes(directory, kind, files[kind], tables) for kind in KNOWN_KINDS}
+    drops = genesis.settings["corpus"]["deduplicate"]["kind"] != "none"
+    choice = choose_documents(pane.documents, known, oldest, is_late, drops)
+    added = _known_after(pane, choice)
+    after = {
+        kind: known[kind].with_added(added[kind], oldest, lambda file, content: write(file.name, content))
+        for kind in KNOWN_KINDS
+    }
+    return Taken(choice, after, watermark)
 
 
 def _watermark(before: int | None, pane: Pane) -> int:
@@ -134,7 +153,7 @@ def _reported(documents: pa.Table, choice: Choice) -> np.ndarray:
     return is_contaminated & goes_on & choice.is_new & (choice.outcomes != LATE)
 
 
-def _pieces_of_splits(documents: pa.Table, choice: Choice, options: PrepareSettings) -> dict[str, pa.RecordBatch]:
+def pieces_of_splits(documents: pa.Table, choice: Choice, options: PrepareSettings) -> dict[str, pa.RecordBatch]:
     """The pieces of the kept documents of each split, as `pack_group` takes them."""
     found = {}
     for split, wanted in ((TRAIN, False), (VALIDATION, True)):
@@ -158,7 +177,7 @@ def _pieces_of_splits(documents: pa.Table, choice: Choice, options: PrepareSetti
     return found
 
 
-def _write_rows(
+def write_rows(
     split: str, pieces: pa.RecordBatch, counts: Mapping[str, int], options: PrepareSettings, write: Write
 ) -> SplitInfo:
     """Packs pieces in groups, as `prepare` does, and writes the shards of their rows, which are numbered from 0."""

@@ -19,6 +19,7 @@ from clozekit.pipelines.dataset.chain import (
     has_stream,
     read_genesis,
 )
+from clozekit.pipelines.dataset.chain_coverage import check_coverage, kept_files, known_files
 from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
 from clozekit.pipelines.prepare import check_pairs, describe_corpus, describe_tokenizer
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
@@ -47,6 +48,7 @@ class Stream:
         self.options = prepare_settings_of(genesis)
         self.head: Fragment | None = None
         self.named: set[str] = set()
+        self._needs_all = False
 
     def read_on(self) -> list[Fragment]:
         """Reads the fragments behind `head`, and gives them. Raises InputError for one that is damaged or does not follow."""
@@ -61,22 +63,33 @@ class Stream:
         self.head = fragment
         self.named |= {file.name for file in fragment.files()} - _known_names(fragment)
         self.named |= {shard.name for shard in fragment.shards()}
+        self._needs_all |= fragment.frozen is None
 
     def needed(self) -> set[str]:
-        """The files that are read again: of known hashes only those of the last fragment are."""
+        """The files that are kept: of known hashes only those of the last fragment are read again, and of a stream whose
+        windows were compacted not all that was named is."""
+        if self._needs_all:
+            return kept_files(self.whole_chain())
         return self.named | (set() if self.head is None else _known_names(self.head))
 
+    def whole_chain(self) -> list[Fragment]:
+        """The fragments up to `head`, which are not kept in memory otherwise. Raises InputError for a damaged one."""
+        until = -1 if self.head is None else self.head.number
+        fragments = list(fragments_after(self.directory, self.genesis, None, until))
+        check_coverage(fragments)
+        return fragments
+
     @contextmanager
-    def writing(self, alone: bool = False) -> Iterator[bool]:
+    def writing(self, alone: bool = False, waits: bool = False) -> Iterator[bool]:
         """Keeps files that nobody names yet from being removed meanwhile, on a local disk, by a lock that any number of
-        writers share; alone: the lock of who removes them. Gives whether the lock was to be had, at once."""
+        writers share; alone: the lock of who removes them. Gives whether the lock was to be had, at once unless it waits."""
         filesystem, path = open_file_system(join(self.directory, STREAM_FILE))
         if not is_local(filesystem):
             yield not alone
             return
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            kind = fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH
+            kind = fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB) if alone else fcntl.LOCK_SH
             try:
                 fcntl.flock(descriptor, kind)
             except BlockingIOError:
@@ -88,7 +101,7 @@ class Stream:
 
 
 def _known_names(fragment: Fragment) -> set[str]:
-    return {file.name for files in fragment.known.values() for file in files}
+    return {file.name for file in known_files(fragment)}
 
 
 def prepare_settings_of(genesis: Genesis) -> PrepareSettings:

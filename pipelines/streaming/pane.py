@@ -11,6 +11,7 @@ from clozekit.pipelines.dataset.chain import FROZEN_FOLDER, FileInfo
 from clozekit.pipelines.dataset.chain_schema import TIMINGS
 from clozekit.pipelines.dataset.schema_rules import shown
 from clozekit.pipelines.dataset.stream_limits import MAX_TIME, MAX_WINDOW
+from clozekit.pipelines.storage.files import join, read_bytes
 from clozekit.tokenizers.common.errors import InputError
 
 # outcome of a document that becomes rows; of any other it is the name under which it is counted.
@@ -110,6 +111,20 @@ def read_pane(content: bytes, path: str) -> Pane:
             f"a frozen pane must be as it was written, {path} is damaged ({' '.join(str(error).split()):.120}); copy the"
             " stream again, or move the file away if no fragment names it"
         ) from error
+
+
+def read_frozen(directory: str, file: FileInfo) -> Pane:
+    """The pane that a fragment of the stream in `directory` names. Raises InputError when it is missing or was changed."""
+    path = join(directory, file.name)
+    try:
+        content = read_bytes(path)
+    except FileNotFoundError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise InputError(
+            f"a frozen pane must be what its fragment says, {path} is missing or was changed; copy the stream again"
+        )
+    return read_pane(content, path)
 
 
 def _head_of(fields: dict[str, Any]) -> PaneHead:

@@ -14,13 +14,15 @@ from clozekit.tokenizers.storage.owned_files import is_temporary
 HOURS_KEPT = 24
 
 
-def remove_garbage(stream: Stream) -> list[str]:
-    """Removes what no fragment names, and known hashes that the last one does not; gives the names.
+def remove_garbage(stream: Stream, waits: bool = False) -> list[str]:
+    """Removes what no fragment names or the chain says is pruned, and known hashes that the last one does not name; gives the
+    names.
 
-    On a local disk nothing is removed while a committer is at work; in a store nothing that is younger than a day. Frozen
-    panes stay: one that no fragment names is waiting. Nothing is touched but files that a stream names by their content.
+    On a local disk nothing is removed while a committer is at work, unless this waits for it; in a store nothing that is
+    younger than a day. A frozen pane that no fragment names stays: it is waiting. Nothing is touched but files that a stream
+    names by their content.
     """
-    with stream.writing(alone=True) as is_alone:
+    with stream.writing(alone=True, waits=waits) as is_alone:
         filesystem, root = open_file_system(stream.directory)
         local = is_local(filesystem)
         if local and not is_alone:
@@ -34,8 +36,8 @@ def remove_garbage(stream: Stream) -> list[str]:
         for folder in FOLDERS:
             for name, info in _entries(filesystem, f"{root.rstrip('/')}/{folder}").items():
                 path = f"{folder}/{name}"
-                # A frozen pane that no fragment names is waiting.
-                ours = is_content_name(path) and path not in needed and folder != FROZEN_FOLDER
+                is_waiting = folder == FROZEN_FOLDER and path not in stream.named
+                ours = is_content_name(path) and path not in needed and not is_waiting
                 ours = ours or is_temporary(name)
                 if ours and (local or _is_old(info)):
                     remove(join(stream.directory, path))

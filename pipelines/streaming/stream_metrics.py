@@ -106,6 +106,13 @@ class StreamMeasures:
 
 def describe_fragment(fragment: Fragment) -> str:
     """One line that says what a fragment holds."""
+    rows = " + ".join(f"{info.rows:,} {split}" for split, info in fragment.splits.items()) or "no"
+    if fragment.covers is not None:
+        first, last = fragment.covers
+        return f"{fragment.number:>8} compacted: fragments {first:,} to {last:,}, {rows} rows in the place of theirs"
+    if fragment.pruned is not None:
+        shards, panes = fragment.pruned
+        return f"{fragment.number:>8} pruned: shards before fragment {shards:,}, panes before fragment {panes:,}"
     start, end = (
         time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment))
         for moment in (fragment.window_start, fragment.window_end)
@@ -116,7 +123,6 @@ def describe_fragment(fragment: Fragment) -> str:
         if number and not name.startswith(("documents_train", "documents_validation", "documents_in", "pieces_"))
     }
     said = "".join(f", {number:,} {name}" for name, number in left.items())
-    rows = " + ".join(f"{info.rows:,} {split}" for split, info in fragment.splits.items()) or "no"
     return (
         f"{fragment.number:>8} {start} to {end.partition(' ')[2] if start[:10] == end[:10] else end} UTC {fragment.timing}:"
         f" {fragment.counts['documents_in']:,} documents, {rows} rows{said}"

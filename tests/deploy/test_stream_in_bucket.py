@@ -61,6 +61,29 @@ def test_three_committers_make_one_chain_in_a_bucket(
     assert "whole: 4 fragments, 45 documents" in capsys.readouterr().out
 
 
+def test_a_long_chain_is_read_with_one_request_a_fragment_and_many_at_once(
+    storage: Storage, tokenizer: BertTokenizer
+) -> None:
+    directory = "gs://ours/long"
+    stream = begin(directory, tokenizer)
+    committer = Committer(stream)
+    for window in range(20):
+        committer.commit(freeze(stream, pane(tokenizer, [document(window)], window)).name)
+    before = len(storage.answered)
+    assert len(list(read_chain(directory))) == 20
+    requests = [path for _, path, _ in storage.answered[before:]]
+    of_fragments = [path for path in requests if ".json" in path and "stream.json" not in path]
+    # Besides them the genesis and one listing; it was 7 requests a fragment once.
+    assert (len(of_fragments), len(requests) - 20 <= 10) == (20, True), [p[:120] for p in requests if p not in of_fragments]
+    # What was read is not read again.
+    opened = open_stream(directory)
+    before = len(storage.answered)
+    committer.commit(freeze(stream, pane(tokenizer, [document(20)], 20)).name)
+    before = len(storage.answered)
+    assert [fragment.number for fragment in opened.read_on()] == [20]
+    assert len(storage.answered) - before <= 3
+
+
 def test_in_a_bucket_only_what_is_old_is_garbage(
     storage: Storage, tokenizer: BertTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,6 @@
-"""`python crash_commits.py FOLDER FIRST STEP`: a stream whose committer is killed (-9) around each of its durable operations.
+"""`python crash_commits.py FOLDER FIRST STEP [shrink]`: a stream whose committer is killed (-9) around its durable operations.
+
+shrink: not while documents are committed, but while their windows are compacted into one fragment, pruned and followed by another.
 
 Forks a child for each moment from a process that has only imported what they need. After each kill everything is delivered
 again, in other panes, by a child that is left alone. Prints a line of JSON for each moment, before and after an operation;
@@ -19,8 +21,13 @@ sys.path.append(str(Path(__file__).parent))
 import pyarrow as pa
 from streams import begin, document, pane, total_counts
 
+from clozekit.pipelines.dataset.chain import head_number, read_chain
+from clozekit.pipelines.dataset.chain_coverage import standing
+from clozekit.pipelines.settings.compact_settings import PruneSettings
 from clozekit.pipelines.streaming.commit_pane import Committer, freeze
+from clozekit.pipelines.streaming.compact_windows import compact_windows
 from clozekit.pipelines.streaming.open_stream import open_stream
+from clozekit.pipelines.streaming.prune_windows import prune_windows
 from clozekit.pipelines.streaming.remove_garbage import remove_garbage
 from clozekit.pipelines.streaming.verify_stream import verify_stream
 from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
@@ -28,6 +35,8 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 
 OPERATIONS = ("mkdir", "fsync", "replace", "link", "unlink", "remove")
 NUM_DOCUMENTS = 45
+# What they make in panes of twenty.
+NUM_WINDOWS = 3
 
 
 def killing(function: Callable[..., Any], left: list[int], after: bool) -> Callable[..., Any]:
@@ -57,6 +66,17 @@ def deliver(directory: str, tokenizer: Tokenizer, size: int) -> None:
         committer.commit(file.name)
 
 
+def shrink(directory: str, tokenizer: Tokenizer) -> None:
+    """The windows that are there become one fragment; another follows; then their files go."""
+    if head_number(directory) < NUM_WINDOWS:
+        compact_windows(directory)
+    stream = begin(directory, tokenizer)
+    late = [document(number) for number in range(NUM_DOCUMENTS, NUM_DOCUMENTS + 5)]
+    Committer(stream).commit(freeze(stream, pane(tokenizer, late, window=NUM_WINDOWS)).name)
+    prune_windows(directory, PruneSettings(retain_days=0))
+    prune_windows(directory, PruneSettings(retain_days=0, panes=True))
+
+
 def in_child(work: Callable[[], object]) -> int:
     """The exit status of a forked child, negative for a signal."""
     child = os.fork()
@@ -72,15 +92,17 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def killed(directory: str, tokenizer: Tokenizer, moment: int, after: bool) -> None:
+def killed(directory: str, tokenizer: Tokenizer, moment: int, after: bool, shrinks: bool) -> None:
+    if shrinks:
+        deliver(directory, tokenizer, 20)
     left = [moment]
     for name in OPERATIONS:
         setattr(os, name, killing(getattr(os, name), left, after))
-    deliver(directory, tokenizer, 20)
+    (shrink(directory, tokenizer) if shrinks else deliver(directory, tokenizer, 20))
 
 
-def again(directory: str, tokenizer: Tokenizer, moment: int, after: bool) -> None:
-    deliver(directory, tokenizer, 16)
+def again(directory: str, tokenizer: Tokenizer, moment: int, after: bool, shrinks: bool) -> None:
+    (shrink(directory, tokenizer) if shrinks else deliver(directory, tokenizer, 16))
     stream = open_stream(directory)
     removed = remove_garbage(stream)
     verified = verify_stream(directory)
@@ -96,22 +118,24 @@ def again(directory: str, tokenizer: Tokenizer, moment: int, after: bool) -> Non
         "waiting": verified.num_waiting,
         "left": left,
         "removed": len(removed),
+        "standing": [fragment.number for fragment in standing(list(read_chain(directory)))],
+        "files": len([path for path in Path(directory).rglob("*.*") if path.parent.name in ("data", "frozen", "side")]),
     }
     print(json.dumps(found), flush=True)
 
 
 def main() -> None:
     folder, moment, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    tokenizer = load_tokenizer(str(folder / "tokenizer"))
+    tokenizer, shrinks = load_tokenizer(str(folder / "tokenizer")), sys.argv[4:] == ["shrink"]
     is_over = False
     while not is_over:
         for after in (False, True):
             directory = str(folder / f"{moment}-{after}")
-            status = in_child(partial(killed, directory, tokenizer, moment, after))
+            status = in_child(partial(killed, directory, tokenizer, moment, after, shrinks))
             is_over = status == 0
             if not is_over and status != -signal.SIGKILL:
                 print(json.dumps({"error": f"status {status} at {moment}"}), flush=True)
-            in_child(partial(again, directory, tokenizer, moment, after))
+            in_child(partial(again, directory, tokenizer, moment, after, shrinks))
         moment += step
 
 

@@ -63,15 +63,17 @@ def chain_bytes(directory: Path | str) -> dict[str, str]:
     root = Path(directory)
     names = [path.relative_to(root).as_posix() for path in sorted(root.glob("windows/*.json"))]
     for fragment in read_chain(str(root)):
-        names += [fragment.frozen.name, *(file.name for file in fragment.side.values())]
+        names += [*([fragment.frozen.name] if fragment.frozen else []), *(file.name for file in fragment.side.values())]
         names += [shard.name for shard in fragment.shards()]
     return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names}
 
 
 def total_counts(directory: Path | str) -> Counter[str]:
+    """Of what came in: a compacted fragment counts it once more."""
     counts: Counter[str] = Counter()
     for fragment in read_chain(str(directory)):
-        counts.update(fragment.counts)
+        if fragment.frozen is not None:
+            counts.update(fragment.counts)
     return counts
 
 

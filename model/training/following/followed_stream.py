@@ -9,6 +9,7 @@ from clozekit.model.reading.dataset_reader import RowSource
 from clozekit.model.training.run_directory.checkpoints import Head
 from clozekit.model.training.settings.follow_settings import FollowSettings
 from clozekit.pipelines.dataset.chain import Fragment, fragments_after, head_number, read_genesis
+from clozekit.pipelines.dataset.chain_coverage import check_coverage, pruned_of, standing
 from clozekit.pipelines.dataset.chain_view import row_bases, view_of
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
@@ -21,8 +22,9 @@ _EPOCHS_OF_A_SEGMENT = 1_000_000
 class Segment:
     """What a run reads between two heads: each new row once, and old ones beside them.
 
-    head: the one that was adopted. index: which one it is, from 0. new, old: the fragments that came with it, and those from
-    before that are replayed, none of the first head. num_batches: until every new row was there.
+    head: the one that was adopted. index: which one it is, from 0. new, old: the fragments whose rows came with it, and those of
+    rows from before that are replayed, none of the first head; a compacted one in the place of the windows that it covers.
+    num_batches: until every new row was there.
     """
 
     head: Head
@@ -78,16 +80,16 @@ class FollowedStream:
                 )
             self._segments.append(self._segment_of(head))
 
-    def next_number(self) -> int | None:
-        """Number of the head to adopt now; None while too little is new. The chief asks."""
+    def next_number(self, takes_any: bool = False) -> int | None:
+        """Number of the head to adopt now; None while too little is new, or nothing if it takes any. The chief asks."""
         after = -1 if self.segment is None else self.segment.head.number
         wanted = [number for number in self.settings.heads if number > after]
         newest = head_number(self.directory)
         if self.settings.heads:
             return wanted[0] if wanted and wanted[0] <= newest else None
         self._read_until(newest)
-        new = sum(fragment.rows("train") for fragment in self._fragments[after + 1 :])
-        return newest if new >= (self.settings.min_new_rows or self._batch_rows) else None
+        new = sum(fragment.rows("train") for fragment in standing(self._fragments, after + 1))
+        return newest if new >= (1 if takes_any else self.settings.min_new_rows or self._batch_rows) else None
 
     def is_through(self) -> bool:
         """Whether all heads that the settings name were adopted."""
@@ -108,6 +110,7 @@ class FollowedStream:
                 f"a head must bring rows to train on, fragments up to {number} of {self.directory} bring none; name another in"
                 " follow.heads"
             )
+        self._check_kept(segment)
         self._segments.append(segment)
         return segment
 
@@ -146,6 +149,7 @@ class FollowedStream:
         segment = self.segment
         if segment is None:
             raise RuntimeError("no head was adopted yet")
+        self._check_kept(segment)
         batch = (row - segment.head.row) // self._batch_rows
         parts = [(segment.new, self._batch_rows - segment.old_rows, seed, 0)]
         if segment.old_rows:
@@ -164,21 +168,49 @@ class FollowedStream:
         ]
 
     def _segment_of(self, head: Head) -> Segment:
-        before = -1 if not self._segments else self._segments[-1].head.number
-        new = tuple(self._fragments[before + 1 : head.number + 1])
-        old = self._replayed(self._fragments[: before + 1])
+        begin = 0 if not self._segments else self._segments[-1].head.number + 1
+        # Which rows a segment has goes by the fragments up to its head alone, so it is the same whenever it is read again.
+        seen = self._fragments[: head.number + 1]
+        new = tuple(standing(seen, begin))
+        old = self._replayed(seen, begin)
         has_old = any(fragment.rows("train") for fragment in old)
         old_rows = self.settings.old_rows(self._batch_rows) if has_old else 0
         return Segment(head, len(self._segments), new, old if old_rows else (), old_rows, self._batch_rows)
 
-    def _replayed(self, fragments: Sequence[Fragment]) -> tuple[Fragment, ...]:
+    def _replayed(self, fragments: Sequence[Fragment], end: int) -> tuple[Fragment, ...]:
+        """What is replayed of the windows before number `end`: a compacted fragment when one of its windows is."""
+        old = standing(fragments, 0, end)
         if self.settings.last_windows is None:
-            return tuple(fragments)
-        starts = sorted({fragment.window_start for fragment in fragments})[-self.settings.last_windows :]
-        return tuple(fragment for fragment in fragments if fragment.window_start in starts)
+            return tuple(old)
+        windows = [fragment for fragment in fragments[:end] if fragment.frozen is not None]
+        starts = sorted({window.window_start for window in windows})[-self.settings.last_windows :]
+        wanted = {window.number for window in windows if window.window_start in starts}
+        return tuple(one for one in old if wanted & set(_numbers(one)))
+
+    def _check_kept(self, segment: Segment) -> None:
+        """Raises InputError when rows of a segment were pruned from the stream. Validation rows never are."""
+        # It stands behind the head.
+        self._read_until(head_number(self.directory))
+        gone = pruned_of(self._fragments).shards
+        read = (*segment.new, *segment.old)
+        lost = sorted(one.number for one in read if one.frozen is not None and one.number < gone)
+        if lost:
+            raise InputError(
+                f"what a run reads must be kept, at head {segment.head.number} it reads fragments {lost[0]} to {lost[-1]} of"
+                f" {self.directory}, whose shards were pruned since (`clozekit stream list`); begin another run with"
+                f" init_from set to the preset of this one in another `directory`, or put back the stream as it was before"
+            )
 
     def _read_until(self, number: int) -> None:
         """Reads the chain up to a fragment, as far as it is there."""
         if len(self._fragments) <= number:
             last = self._fragments[-1] if self._fragments else None
             self._fragments += fragments_after(self.directory, self.genesis, last, number)
+            check_coverage(self._fragments)
+
+
+def _numbers(fragment: Fragment) -> range:
+    """Numbers of the fragments that it stands for."""
+    if fragment.covers is None:
+        return range(fragment.number, fragment.number + 1)
+    return range(fragment.covers.first, fragment.covers.last + 1)

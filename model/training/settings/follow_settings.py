@@ -11,7 +11,8 @@ class FollowSettings:
 
     replay: share of the rows of each batch that come from windows that were trained on before, 0 to below 1, so that what they
         taught is not forgotten. last_windows: they come from the last so many windows only; from all if not given.
-    min_new_rows: new windows are taken when they hold so many rows; a global batch if not given.
+    min_new_rows: new windows are taken when they hold so many rows; a global batch if not given. tail_seconds: or when they hold any
+        and the run has waited for so long, or would end: so that the last rows of a stream are trained on too.
     warmup_steps: over which the learning rate rises at the beginning. rewarm_steps: over which it rises again, from final_rate
         of the peak, each time that new windows are taken; 0: it stays where it is.
     window_rows: rows of new windows on which the loss is measured before they are trained on.
@@ -42,6 +43,7 @@ class FollowSettings:
     publish_every: int = 1
     poll_seconds: float = 2.0
     idle_seconds: float | None = None
+    tail_seconds: float = 600.0
     heads: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -53,6 +55,7 @@ class FollowSettings:
         check("follow.poll_seconds must be above 0 and at most 3600", 0 < self.poll_seconds <= 3600, self.poll_seconds)
         idle = self.idle_seconds
         check("follow.idle_seconds must be at least 0", idle is None or idle >= 0, idle)
+        check("follow.tail_seconds must be at least 0", self.tail_seconds >= 0, self.tail_seconds)
         ordered = (
             all(a < b for a, b in zip(self.heads, self.heads[1:], strict=False)) and min(self.heads, default=0) >= 0
         )
@@ -69,5 +72,6 @@ NO_PART_OF_THE_COURSE = (
     "follow.publish_every",
     "follow.poll_seconds",
     "follow.idle_seconds",
+    "follow.tail_seconds",
     "follow.heads",
 )

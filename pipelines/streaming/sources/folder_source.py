@@ -1,7 +1,9 @@
 """Watching folders: every file that appears below them, or below a prefix of a bucket, is read once it is complete.
 
 The event time of a document is when its file was first seen here: a file that was copied in with an old date is new all the
-same, and nothing that is in the folder is ever too late. Which files were read is kept by name, size and version, for ever:
+same, and nothing that is in the folder is ever too late. Where records have times of their own (source.time_key), it is those:
+then the watermark stands still while there are files to read, so that those that lie there together are late in no order, and
+afterwards is the newest time, a little behind. Which files were read is kept by name, size and version, for ever:
 order and dates of files decide nothing.
 """
 
@@ -12,15 +14,18 @@ from typing import Any
 
 from apache_beam import coders
 from apache_beam.io.unbounded_source import CheckpointMark
-from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 from clozekit.pipelines.reading.input_files import Skipped, find_inputs
 from clozekit.pipelines.reading.read_documents import WorkItem, read_item
 from clozekit.pipelines.running.dead_letters import dead_letter
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
+from clozekit.pipelines.settings.source_settings import SourceSettings
 from clozekit.pipelines.settings.stream_settings import WatchSettings
 from clozekit.pipelines.storage.files import InputFile
 from clozekit.pipelines.streaming.sources.delivered import Delivered
+from clozekit.pipelines.streaming.sources.message_watermark import MessageWatermark
+from clozekit.pipelines.streaming.sources.record_times import timed
 from clozekit.pipelines.streaming.sources.stream_source import Position, StreamReader, StreamSource
 from clozekit.pipelines.text_files.file_states import State, states_of
 from clozekit.tokenizers.common.errors import InputError
@@ -66,6 +71,7 @@ class FolderSource(StreamSource):
         watch: how long a file must be unchanged; until_idle: whether the source ends when nothing is left to read.
         outputs: folders that the stream writes to: what is in them is no input.
         now: seconds since 1970, for tests.
+        times: whether records have times of their own, and how disordered they are.
     """
 
     def __init__(
@@ -74,8 +80,10 @@ class FolderSource(StreamSource):
         watch: WatchSettings,
         outputs: tuple[str, ...] = (),
         now: Callable[[], float] = time.time,
+        times: SourceSettings | None = None,
     ) -> None:
         super().__init__()
+        self.times = SourceSettings() if times is None else times
         self.reading = reading
         self.watch = watch
         self.outputs = outputs
@@ -108,6 +116,9 @@ class FolderReader(StreamReader):
         self._all_finished: set[str] = set()
         self._read_from = source.now()
         self._is_idle = False
+        times = source.times
+        self._newest = MessageWatermark(times.disorder_seconds, times.idle_seconds, source.now)
+        self._watermark = MIN_TIMESTAMP
 
     def advance(self) -> bool:
         self._current = next(self._records)
@@ -117,6 +128,10 @@ class FolderReader(StreamReader):
         """What is found from now on has a later time; a file that is being read has that of its finding."""
         if self._is_idle and self._source.watch.until_idle:
             return MAX_TIMESTAMP
+        if self._source.times.time_key:
+            if self._is_idle:
+                self._watermark = self._newest.at(None)
+            return self._watermark
         return Timestamp(micros=int(self._read_from * 1000) * 1000)
 
     def get_checkpoint_mark(self) -> FolderMark:
@@ -179,8 +194,9 @@ class FolderReader(StreamReader):
     def _read_file(self, file: InputFile, state: State, name: str, event_time: int) -> Iterator[Delivered]:
         offset = 0
         try:
-            for offset, record in read_item(WorkItem(0, file, 0), self._source.reading):
-                yield Delivered(f"{file.path}#{offset}", event_time, record)
+            time_key = self._source.times.time_key
+            for offset, record in read_item(WorkItem(0, file, 0), self._source.reading, time_key):
+                yield timed(f"{file.path}#{offset}", event_time, record, self._source.now(), self._newest)
         except (InputError, OSError, EOFError) as error:
             # A file that is gone meanwhile is none; one that can't be read is set aside as it is.
             if not states_of([file.path])[file.path]:

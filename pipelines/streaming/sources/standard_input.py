@@ -14,7 +14,10 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 from clozekit.pipelines.reading.file_formats import parse_json, parse_text
 from clozekit.pipelines.running.dead_letters import dead_letter
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
+from clozekit.pipelines.settings.source_settings import SourceSettings
 from clozekit.pipelines.streaming.sources.delivered import Delivered
+from clozekit.pipelines.streaming.sources.message_watermark import MessageWatermark
+from clozekit.pipelines.streaming.sources.record_times import timed
 from clozekit.pipelines.streaming.sources.stream_source import Position, StreamReader, StreamSource
 from clozekit.tokenizers.common.errors import InputError
 
@@ -28,12 +31,18 @@ class StandardInputSource(StreamSource):
         reading: input_format "jsonl" takes each line for a JSON object, "auto" those that begin with a brace, "text" none.
         descriptor: of the system, standard input by default.
         now: seconds since 1970, for tests.
+        times: whether JSON has times of its own, and how disordered they are.
     """
 
     def __init__(
-        self, reading: ReadSettings, descriptor: int | None = None, now: Callable[[], float] = time.time
+        self,
+        reading: ReadSettings,
+        descriptor: int | None = None,
+        now: Callable[[], float] = time.time,
+        times: SourceSettings | None = None,
     ) -> None:
         super().__init__()
+        self.times = SourceSettings() if times is None else times
         if reading.input_format not in ("auto", "text", "jsonl"):
             raise InputError(
                 f"lines of standard input are text or jsonl, got read.input_format {reading.input_format}; pass one of them"
@@ -64,6 +73,7 @@ class LineReader(StreamReader):
         self._lines: list[bytes] = []
         self._number = 0
         self._has_ended = False
+        self._watermark = MessageWatermark(source.times.disorder_seconds, source.times.idle_seconds, source.now)
 
     def advance(self) -> bool:
         self._current = None
@@ -109,14 +119,18 @@ class LineReader(StreamReader):
                     f"a document may have {reading.max_document_mb:g} MB (read.max_document_mb), this one has more; raise"
                     " the limit, or cut it"
                 )
-            record = parse_json(line, reading.text_key, reading.id_key) if is_json else parse_text(line.rstrip(b"\r"))
+            record = parse_text(line.rstrip(b"\r"))
+            if is_json:
+                record = parse_json(line, reading.text_key, reading.id_key, self._source.times.time_key)
         except InputError as error:
             return Delivered(origin, when, dead_letter("read", "standard input", -1, f"line {self._number}", error))
-        return Delivered(origin, when, record)
+        return timed(origin, when, record, self._source.now(), self._watermark)
 
     def get_watermark(self) -> Timestamp:
         if self._has_ended and not self._lines:
             return MAX_TIMESTAMP
+        if self._source.times.time_key:
+            return self._watermark.at(None)
         return Timestamp(micros=int(self._source.now() * 1000) * 1000)
 
     def get_checkpoint_mark(self) -> CheckpointMark:

@@ -16,7 +16,10 @@ from long_variants import FULL
 from streams import begin, document, pane, total_counts
 
 from clozekit.pipelines.dataset.chain import has_stream
+from clozekit.pipelines.settings.compact_settings import PruneSettings
 from clozekit.pipelines.streaming.commit_pane import Committer, freeze
+from clozekit.pipelines.streaming.compact_windows import compact_windows
+from clozekit.pipelines.streaming.prune_windows import prune_windows
 from clozekit.pipelines.streaming.verify_stream import verify_stream
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
@@ -45,6 +48,32 @@ def test_killed_before_and_after_durable_operations(
     assert any(one["removed"] for one in found)
 
 
+@pytest.mark.parametrize(("first", "step"), [(first, 4) for first in range(1, 5)] if FULL else [(2, 19)])
+def test_killed_while_windows_are_compacted_and_pruned(
+    tmp_path: Path, tokenizer: BertTokenizer, first: int, step: int
+) -> None:
+    tokenizer.save(tmp_path / "tokenizer")
+    command = [sys.executable, str(HELPERS / "crash_commits.py"), str(tmp_path), str(first), str(step), "shrink"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = [json.loads(line) for line in said.stdout.splitlines()]
+    # 57 operations.
+    assert len(found) >= 2 * (55 // step), said
+    # Three windows as one fragment and a fourth; the fourth's pane, shards of both, validation shards of all.
+    expected = {
+        "documents": 51,
+        "kept": 50,
+        "duplicates": 1,
+        "problems": [],
+        "waiting": 0,
+        "left": [],
+        "standing": [3, 4],
+    }
+    for one in found:
+        assert "error" not in one, one
+        assert {name: one[name] for name in expected} == expected, one
+    assert {one["files"] for one in found} == {7}
+
+
 def test_what_a_fragment_names_is_on_the_disk_before_the_fragment_is(tmp_path: Path, tokenizer: BertTokenizer) -> None:
     root = tmp_path / "disk"
     root.mkdir()
@@ -69,6 +98,9 @@ def test_what_a_fragment_names_is_on_the_disk_before_the_fragment_is(tmp_path: P
         for window in range(2):
             part = documents[20 * window : 20 * window + 20]
             Committer(stream).commit(freeze(stream, pane(tokenizer, part, window=window)).name)
+        compact_windows(stream.directory)
+        Committer(stream).commit(freeze(stream, pane(tokenizer, documents[:30], window=2)).name)
+        prune_windows(stream.directory, PruneSettings(retain_days=0, panes=True))
     assert total_counts(root / "stream")["documents_in"] == 40
     # The states go through the whole life of the chain, in both ways of losing what was not synced.
-    assert {(fragments, is_safe) for fragments in range(3) for is_safe in (True, False)} <= set(states)
+    assert {(fragments, is_safe) for fragments in range(6) for is_safe in (True, False)} <= set(states)

@@ -21,8 +21,11 @@ from clozekit.model.training.settings.follow_settings import FollowSettings
 from clozekit.model.training.settings.run_file import load_config
 from clozekit.model.training.watching.callbacks import Callback
 from clozekit.pipelines.dataset.chain import fragment_name, read_chain
+from clozekit.pipelines.settings.compact_settings import PruneSettings
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings
 from clozekit.pipelines.streaming.commit_pane import Committer, freeze
+from clozekit.pipelines.streaming.compact_windows import compact_windows
+from clozekit.pipelines.streaming.prune_windows import prune_windows
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
@@ -108,7 +111,7 @@ def test_every_new_row_is_read_once_and_old_ones_beside_it(stream: Path) -> None
     assert [*halves[0], *halves[1]] == batches[3]
     third = followed.adopt(2, 0, 0)
     assert [fragment.number for fragment in third.old] == [0, 1]
-    assert FollowedStream(str(stream), FollowSettings(last_windows=1), BATCH)._replayed(third.old) == third.old[1:]
+    assert FollowedStream(str(stream), FollowSettings(last_windows=1), BATCH)._replayed(third.old, 2) == third.old[1:]
 
 
 def test_no_two_rows_have_the_same_masks_nor_one_row_when_it_comes_again(stream: Path) -> None:
@@ -200,6 +203,108 @@ def test_a_run_that_is_cut_off_anywhere_goes_the_same_way(undisturbed: Path, str
     assert cuts == 3
     for kind in ("window", "train", "validation"):
         assert entries(tmp_path / "run", kind) == entries(undisturbed, kind)
+
+
+def test_rows_that_are_too_few_are_trained_on_when_the_run_has_waited_or_ends(stream: Path, tmp_path: Path) -> None:
+    followed = FollowedStream(str(stream), FollowSettings(min_new_rows=100_000), BATCH)
+    assert (followed.next_number(), followed.next_number(takes_any=True)) == (None, 2)
+    followed.adopt(2, 0, 0)
+    assert followed.next_number(takes_any=True) is None
+    few = "follow.min_new_rows=100000"
+    run_of(stream, tmp_path / "ends", few).train()
+    run_of(
+        stream, tmp_path / "waits", few, "follow.idle_seconds=null", "follow.tail_seconds=0", "train.steps=4"
+    ).train()
+    for run in ("ends", "waits"):
+        assert [entry["fragment"] for entry in entries(tmp_path / run, "window")] == [2]
+    assert [entry["step"] for entry in entries(tmp_path / "waits", "train")] == [4]
+
+
+def test_a_run_that_follows_reads_what_was_compacted_from_its_next_head_on(
+    stream: Path, tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    """Windows 0 to 2 become fragment 3; runs that have read some of them, all of them and none of them."""
+    shutil.copytree(stream, tmp_path / "stream")
+    directory, none_of_it = str(tmp_path / "stream"), FollowSettings(heads=(0, 4))
+    followed = FollowedStream(directory, FollowSettings(), BATCH)
+    followed.adopt(0, 0, 0)
+    before = followed.adopt(2, 0, 0)
+    compacted = compact_windows(directory)
+    assert compacted is not None
+    heads = [before.head]
+    # It brings no rows that were not read.
+    assert FollowedStream(directory, none_of_it, BATCH).adopt(3, 0, 0).new == (compacted,)
+    assert followed.next_number() is None
+    add_windows(tmp_path / "stream", tokenizer, range(3, 4))
+    assert followed.next_number() == 4
+    after = followed.adopt(4, 0, 0)
+    assert ([one.number for one in after.new], [one.number for one in after.old]) == ([4], [3])
+    assert followed.first_view().splits["validation"].rows == before.old[0].rows("validation")
+    # A run that has read a part reads the rest from the windows, and what it replays too.
+    part = FollowedStream(directory, FollowSettings(), BATCH)
+    part.adopt(1, 0, 0)
+    second = part.adopt(4, 0, 0)
+    assert ([one.number for one in second.new], [one.number for one in second.old]) == ([2, 4], [0, 1])
+    fresh = FollowedStream(directory, FollowSettings(), BATCH).adopt(4, 0, 0)
+    assert [one.number for one in fresh.new] == [3, 4]
+    # Every row once, however it is read.
+    read = rows_read(part, second.num_batches, 0)
+    assert len(set(read)) >= second.num_new_rows
+    last = FollowedStream(directory, FollowSettings(last_windows=1), BATCH)
+    last.adopt(2, 0, 0)
+    assert [one.number for one in last.adopt(4, 0, 0).old] == [3]
+    # What is pruned is missed in one line, by those alone that still read it.
+    prune_windows(directory, PruneSettings(retain_days=0))
+    assert followed.sources(0, 0)
+    with pytest.raises(
+        InputError, match=r"at head 4 it reads fragments 0 to 2 of .* pruned since .*; begin another run"
+    ):
+        part.sources(0, 0)
+    resumed = FollowedStream(directory, FollowSettings(), BATCH)
+    resumed.restore(heads)
+    with pytest.raises(InputError, match="at head 2 it reads fragments 0 to 2"):
+        resumed.sources(0, 0)
+    # It was through with them: it goes on with the next head.
+    assert [one.number for one in resumed.adopt(4, 0, 0).old] == [3]
+    assert resumed.sources(0, 0)
+
+
+def test_a_run_over_compacted_and_pruned_windows_goes_the_same_way_however_it_is_cut_off(
+    tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    """One run is there all the time, one is killed after each thing that happens to the stream; a third goes through the heads
+    that they took, when the windows are compacted."""
+    add_windows(tmp_path / "stream", tokenizer, range(3))
+    directory = str(tmp_path / "stream")
+    run_of(tmp_path / "stream", tmp_path / "run", "follow.heads=[0, 2]").train()
+    shutil.copytree(tmp_path / "run", tmp_path / "cut")
+    compact_windows(directory)
+    add_windows(tmp_path / "stream", tokenizer, range(3, 5))
+    heads = "follow.heads=[0, 2, 4, 5]"
+    steps = [entry["step"] for entry in entries(tmp_path / "run", "window")]
+    stops = [steps[-1] + 1, steps[-1] + 12]
+    whole = tmp_path / "stream-before-pruning"
+    shutil.copytree(tmp_path / "stream", whole)
+    prune_windows(directory, PruneSettings(retain_days=0))
+    run_of(tmp_path / "stream", tmp_path / "run", heads).train()
+    cuts = 0
+    while True:
+        try:
+            callbacks = (StopsAt(stops),)
+            run_of(tmp_path / "stream", tmp_path / "cut", heads, callbacks=callbacks).train()
+            break
+        except KeyboardInterrupt:
+            cuts += 1
+    assert cuts >= 1
+    run_of(whole, tmp_path / "late", heads).train()
+    for kind in ("window", "train", "validation"):
+        expected = entries(tmp_path / "run", kind)
+        assert entries(tmp_path / "cut", kind) == expected
+        if kind != "validation":
+            assert entries(tmp_path / "late", kind) == expected
+    # A new run begins with what is there.
+    run_of(tmp_path / "stream", tmp_path / "new").train()
+    assert [entry["fragment"] for entry in entries(tmp_path / "new", "window")] == [6]
 
 
 def test_what_is_left_of_a_segment_goes_by_rows_not_by_steps(stream: Path) -> None:
