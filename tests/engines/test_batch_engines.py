@@ -75,7 +75,8 @@ def killed_mid_run(cluster: FlinkCluster, kill: Callable[[], None]) -> Iterator[
         deadline = time.monotonic() + _WAIT_SECONDS
         while time.monotonic() < deadline:
             for job in cluster.jobs():
-                if job["jid"] not in before and job["tasks"]["finished"] >= job["tasks"]["total"] / 10:
+                # A job that is being made has no tasks yet.
+                if job["jid"] not in before and 0 < job["tasks"]["total"] <= 10 * job["tasks"]["finished"]:
                     if job["state"] != "RUNNING":
                         failures.append(f"the job is {job['state']} already")
                     kill()
