@@ -55,6 +55,8 @@ def flink_arguments(
             "--parallelism=2",
             "--environment_type=EXTERNAL",
             f"--environment_config={pools.address}",
+            # Else every stage starts workers of its own.
+            "--environment_cache_millis=60000",
         ]
 
 

@@ -2,22 +2,20 @@
 
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from helper_folder import HELPERS
 from processes import free_ports
+from services import START_SECONDS, Service, wait_for_port
 
-_START_SECONDS = 120
 # What Flink's own scripts open for Java 17.
 _OPENED = [
     *(
@@ -36,26 +34,6 @@ appender.console.type = CONSOLE
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{HH:mm:ss,SSS} %-5p %c{1} - %m%n
 """
-
-
-class Service:
-    """A process with a session of its own: what it starts ends with it."""
-
-    def __init__(self, command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
-        self.log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-
-    def check(self) -> None:
-        assert self._process.poll() is None, f"{self.log} ended: {self.log.read_text(errors='replace')[-3000:]}"
-
-    def kill(self) -> None:
-        """kill -9, the processes that it started too."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
 
 class WorkerPools:
@@ -112,17 +90,6 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
         for one in (source, target):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-
-
-def wait_for_port(port: int, service: Service) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        service.check()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError(f"nothing listens on port {port}")
 
 
 class FlinkCluster:
@@ -204,7 +171,7 @@ class FlinkCluster:
         return [job["state"] for job in self.jobs()]
 
     def wait_for_task_managers(self, number: int) -> None:
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             self.job_manager.check()
             try:
