@@ -17,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1
 # Else pytest rewrites every test, and Python compiles every file of ours, in each process anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity bench-doors bench-heads bench-tokenizers bench-models bench-training bench-pipeline bench-stream
+.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-doors bench-heads bench-tokenizers bench-models bench-training bench-pipeline bench-stream
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about three and a half minutes on a quiet machine with two cores)"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-fast  the quick tests with few of their cases, some of every folder, while you work"
 	@echo "make fuzz    what reads files, against damaged ones, for an hour (make test runs a minute of it)"
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
+	@echo "make test-engines      Flink, Prism and Kafka for real (fetches them first, with Maven, pip and Go; skips what can't be had)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
 	@echo "make bench-doors       what the command takes to answer where no model is needed"
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
@@ -70,11 +71,11 @@ docs: setup
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 test: check
-	$(PYTEST) --ignore tests/parity
+	$(PYTEST) --ignore tests/parity --ignore tests/engines
 
 # No processes, pipelines or whole runs (tests/conftest.py): for a change that is being made. `make test` is the whole check.
 test-fast: setup
-	CLOZEKIT_FAST=1 $(PYTEST) --ignore tests/parity
+	CLOZEKIT_FAST=1 $(PYTEST) --ignore tests/parity --ignore tests/engines
 
 # All fuzzes together for an hour, instead of the few cases that `make test` runs. FUZZ_SECONDS=600: for ten minutes.
 FUZZ_SECONDS ?= 3600
@@ -91,6 +92,10 @@ $(VENV)/.parity: $(VENV)/.installed
 # CLOZEKIT_PARITY=full compares whole corpora; by default 3 MB of each.
 test-parity: $(VENV)/.parity
 	$(PYTEST) tests/parity
+
+# One process: an engine has many of its own. The parts go into CLOZEKIT_ENGINES_CACHE, ~/.cache/clozekit-engines by default.
+test-engines: setup
+	$(BIN)/python -m pytest --durations 10 tests/engines
 
 # Corpora to measure on: CORPORA="a.jsonl.gz b.txt" BERT_VOCABULARY=vocab.txt
 CORPORA ?= $(wildcard ../shared/data/cpp_docs.jsonl.gz ../shared/data/wikitext2_valid.txt)

@@ -1,6 +1,5 @@
 """Runners: which one a build runs on, the options it needs, and what its failures mean."""
 
-import argparse
 import logging
 import os
 import re
@@ -10,8 +9,9 @@ from contextlib import contextmanager
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import create_runner
+from apache_beam.runners.runner import PipelineRunner, create_runner
 
+from clozekit.pipelines.running.server_options import OneLineParser, without_server_options
 from clozekit.pipelines.running.view_options import ViewOptions
 from clozekit.pipelines.storage.locks import scratch_folder
 from clozekit.tokenizers.common.errors import InputError
@@ -57,23 +57,30 @@ def runner_options(runner: str, num_workers: int, beam_arguments: Sequence[str])
     arguments = [f"--runner={_OUR_LOCAL_RUNNER if runner == LOCAL_RUNNER else runner}", *beam_arguments]
     if num_workers > 1:
         arguments += ["--direct_running_mode=multi_processing", f"--direct_num_workers={num_workers}"]
-    _check_known(beam_arguments)
     try:
-        create_runner(runner)
+        known_runner = create_runner(runner)
     except (ValueError, ImportError, AttributeError) as error:
         raise InputError(f"--runner must name a runner that Beam knows, got {runner!r} ({error})") from error
+    _check_known(known_runner, beam_arguments)
     return ViewOptions(arguments)
 
 
-def _check_known(beam_arguments: Sequence[str]) -> None:
-    """Raises InputError for an option that Beam does not know; Beam itself would drop it without a word."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _check_known(runner: PipelineRunner, beam_arguments: Sequence[str]) -> None:
+    """Raises InputError for an option that neither Beam nor the runner's job server knows; Beam itself would drop it without
+    a word."""
+    parser = OneLineParser()
     for options in PipelineOptions.__subclasses__():
         if options.__module__.startswith("apache_beam."):
             options._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(list(beam_arguments))
+    if not unknown:
+        return
+    unknown = without_server_options(runner, PipelineOptions(list(beam_arguments)), unknown)
     if unknown:
-        raise InputError(f"every option behind `--` must be one of Beam's, it does not know {' '.join(unknown)}")
+        raise InputError(
+            f"every option behind `--` must be one of Beam's or of the runner's job server (which is asked where"
+            f" --job_endpoint or --flink_job_server_jar names it), it does not know {' '.join(unknown)}"
+        )
 
 
 @contextmanager

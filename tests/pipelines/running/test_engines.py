@@ -3,7 +3,6 @@
 import base64
 import bz2
 import dataclasses
-import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.portability.api import beam_runner_api_pb2 as protocol
 from apache_beam.runners.pipeline_context import PipelineContext
 from portable_engine import portable_engine
+from whole_graph import OPTIONS, every_stage, two_sources
 
 from clozekit.deploy.cli.parser import parse
 from clozekit.pipelines.build_datasets import build_graph
@@ -30,19 +30,10 @@ from clozekit.pipelines.reading.read_documents import find_sources
 from clozekit.pipelines.rows.make_dataset import Target
 from clozekit.pipelines.running.block_store import BlockStore
 from clozekit.pipelines.running.runners import runner_options
-from clozekit.pipelines.settings.corpus_settings import (
-    RULE_SETS,
-    CleanSettings,
-    CorpusSettings,
-    DecontaminateSettings,
-    DeduplicateSettings,
-    FilterSettings,
-)
-from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, Source
+from clozekit.pipelines.settings.corpus_settings import CorpusSettings
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
-
-OPTIONS = PrepareSettings(sequence_length=32, validation_rate=0.1, num_shards=3, group_size=100)
 
 
 @pytest.fixture(scope="module")
@@ -53,44 +44,12 @@ def portable_arguments() -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> CorpusSettings:
-    """Every stage on."""
-    folder = tmp_path_factory.mktemp("lists")
-    (folder / "evaluation.txt").write_text("the old cat sat on the house . " * 3 + "\n", encoding="utf-8")
-    (folder / "bad.txt").write_text("darn\n", encoding="utf-8")
-    return CorpusSettings(
-        CleanSettings(unicode=True, fix_encoding=True, boilerplate_lines=True, sentence_lines=True, mask=("email",)),
-        FilterSettings(
-            ("gopher-repetition", "c4"),
-            {"num_sentences": (1, None), **{name: (None, None) for name in RULE_SETS["gopher-repetition"]}},
-            ("en",),
-            min_language_probability=0.0,
-            bad_words=str(folder / "bad.txt"),
-        ),
-        DecontaminateSettings((str(folder / "evaluation.txt"),)),
-        DeduplicateSettings("near"),
-    )
+    return every_stage(tmp_path_factory.mktemp("lists"))
 
 
 @pytest.fixture(scope="module")
 def web(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> ReadSettings:
-    """Two weighted sources in several files: documents, near and exact copies, a contaminated and a bad one."""
-    folder = tmp_path_factory.mktemp("web")
-    lines = corpus.read_text(encoding="utf-8").splitlines(keepends=True)
-    texts = [json.loads(line)["text"] for line in lines]
-    long = " ".join(texts[:6])
-    extra = [
-        long,
-        long.upper(),
-        long.replace("red", "blue", 1),
-        "the old cat sat on the house . " * 3,
-        "Darn , the cat sat on the mat .",
-    ]
-    lines += [json.dumps({"id": f"extra-{number}", "text": text}) + "\n" for number, text in enumerate(extra)]
-    for number in range(4):
-        (folder / f"part-{number}.jsonl").write_text("".join(lines[number::4]), encoding="utf-8")
-    return ReadSettings(
-        sources=(Source("one", (f"{folder}/part-[01].jsonl",), 1.5), Source("two", (f"{folder}/part-[23].jsonl",), 0.9))
-    )
+    return two_sources(corpus, tmp_path_factory.mktemp("web"))
 
 
 def test_every_engine_gives_the_same_dataset(

@@ -1,0 +1,70 @@
+"""What the tests on real engines share: parts that are fetched once, or the reason why they are not run."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import engine_parts
+import pytest
+from flink_cluster import FlinkCluster, WorkerPools, flink_cluster, job_server
+from whole_graph import every_stage, two_sources
+
+from clozekit.pipelines.settings.corpus_settings import CorpusSettings
+from clozekit.pipelines.settings.prepare_settings import ReadSettings
+
+
+def part(fetch: Callable[[], Path]) -> Path:
+    try:
+        return fetch()
+    except engine_parts.PartMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def prism_program() -> Path:
+    return part(engine_parts.prism)
+
+
+@pytest.fixture(scope="session")
+def flink_job_server() -> Path:
+    return part(engine_parts.flink_job_server)
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> Path:
+    return part(engine_parts.kafka)
+
+
+@pytest.fixture(scope="module")
+def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FlinkCluster, WorkerPools]]:
+    """A cluster and its worker pools."""
+    jars = part(engine_parts.flink)
+    with flink_cluster(jars, tmp_path_factory.mktemp("flink")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def flink_arguments(
+    flink: tuple[FlinkCluster, WorkerPools], flink_job_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[str]]:
+    """The options that lead to it, by a job server that runs."""
+    cluster, pools = flink
+    with job_server(flink_job_server, tmp_path_factory.mktemp("job-server"), cluster.master) as endpoint:
+        yield [
+            f"--job_endpoint={endpoint}",
+            f"--flink_master={cluster.master}",
+            "--parallelism=2",
+            "--environment_type=EXTERNAL",
+            f"--environment_config={pools.address}",
+            # Else every stage starts workers of its own.
+            "--environment_cache_millis=60000",
+        ]
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> CorpusSettings:
+    return every_stage(tmp_path_factory.mktemp("lists"))
+
+
+@pytest.fixture(scope="module")
+def web(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> ReadSettings:
+    return two_sources(corpus, tmp_path_factory.mktemp("web"))

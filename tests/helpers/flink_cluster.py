@@ -1,0 +1,222 @@
+"""A Flink session cluster for tests: a JobManager and TaskManagers, Beam's worker pools before one address."""
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from helper_folder import HELPERS
+from processes import free_ports
+from services import START_SECONDS, Service, wait_for_port
+
+# What Flink's own scripts open for Java 17.
+_OPENED = [
+    *(
+        f"java.{name}"
+        for name in ("lang", "net", "io", "nio", "text", "time", "util", "lang.reflect", "util.concurrent")
+    ),
+    "java.util.concurrent.atomic",
+    "java.util.concurrent.locks",
+    "sun.nio.ch",
+]
+_LOGGING = """
+rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = Console
+appender.console.name = Console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss,SSS} %-5p %c{1} - %m%n
+"""
+
+
+class WorkerPools:
+    """Beam's worker pools before one address, as a balancer would have them; each connection goes to the next that answers."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        modules = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(HELPERS)])
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": modules}
+        self._ports = free_ports(count)
+        self.pools = []
+        for number, port in enumerate(self._ports):
+            command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+            self.pools.append(Service(command, folder / f"pool-{number}.log", environment))
+        self._turn = 0
+        self._front = socket.create_server(("127.0.0.1", 0))
+        self.address = f"localhost:{self._front.getsockname()[1]}"
+        for port, pool in zip(self._ports, self.pools, strict=True):
+            wait_for_port(port, pool)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._front.accept()
+            except OSError:
+                return
+            for _ in self._ports:
+                self._turn += 1
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._ports[self._turn % len(self._ports)]))
+                except OSError:
+                    continue
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=_forward, args=(one, other), daemon=True).start()
+                break
+            else:
+                near.close()
+
+    def close(self) -> None:
+        self._front.shutdown(socket.SHUT_RDWR)
+        self._front.close()
+        for pool in self.pools:
+            pool.kill()
+
+
+def _forward(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+    except OSError:
+        pass
+    finally:
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+class FlinkCluster:
+    """master: host:port of its REST address; job_manager, task_managers: the processes."""
+
+    def __init__(self, jars: Path, folder: Path, num_task_managers: int, num_slots: int) -> None:
+        rpc_port, rest_port = free_ports(2)
+        self._jars, self._folder = jars, folder
+        self.master = f"127.0.0.1:{rest_port}"
+        (folder / "log4j.properties").write_text(_LOGGING, encoding="utf-8")
+        settings = {
+            "jobmanager.rpc.address": "127.0.0.1",
+            "jobmanager.rpc.port": rpc_port,
+            "jobmanager.bind-host": "127.0.0.1",
+            "rest.address": "127.0.0.1",
+            "rest.bind-address": "127.0.0.1",
+            "rest.port": rest_port,
+            "taskmanager.host": "127.0.0.1",
+            "taskmanager.bind-host": "127.0.0.1",
+            "taskmanager.numberOfTaskSlots": num_slots,
+            # Else one TaskManager gets all the tasks that it has slots for.
+            "taskmanager.load-balance.mode": "SLOTS",
+            "taskmanager.cpu.cores": 1.0,
+            "taskmanager.memory.task.heap.size": "384m",
+            "taskmanager.memory.task.off-heap.size": "64m",
+            "taskmanager.memory.managed.size": "256m",
+            "taskmanager.memory.framework.heap.size": "128m",
+            "taskmanager.memory.framework.off-heap.size": "128m",
+            "taskmanager.memory.jvm-metaspace.size": "256m",
+            "taskmanager.memory.jvm-overhead.min": "192m",
+            "taskmanager.memory.jvm-overhead.max": "192m",
+            "taskmanager.memory.network.min": "384m",
+            "taskmanager.memory.network.max": "384m",
+            "restart-strategy.type": "fixed-delay",
+            "restart-strategy.fixed-delay.attempts": 10,
+            "restart-strategy.fixed-delay.delay": "1 s",
+            "heartbeat.interval": 1000,
+            "heartbeat.timeout": 10000,
+            "state.checkpoints.dir": f"file://{folder}/checkpoints",
+            "io.tmp.dirs": str(folder / "tmp"),
+        }
+        (folder / "tmp").mkdir()
+        text = "".join(f"{name}: {value}\n" for name, value in settings.items())
+        (folder / "flink-conf.yaml").write_text(text, encoding="utf-8")
+        self.job_manager = self._start("job-manager", "entrypoint.StandaloneSessionClusterEntrypoint")
+        self.task_managers: list[Service] = []
+        for _ in range(num_task_managers):
+            self.add_task_manager()
+
+    def add_task_manager(self) -> None:
+        name = f"task-manager-{len(self.task_managers)}"
+        self.task_managers.append(self._start(name, "taskexecutor.TaskManagerRunner"))
+
+    def _start(self, name: str, main_class: str) -> Service:
+        command = [
+            "java",
+            "-Xmx512m",
+            *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
+            f"-Dlog4j.configurationFile={self._folder}/log4j.properties",
+            "-cp",
+            f"{self._jars}/*",
+            f"org.apache.flink.runtime.{main_class}",
+            "--configDir",
+            str(self._folder),
+        ]
+        return Service(command, self._folder / f"{name}.log")
+
+    def asked(self, path: str) -> Any:
+        """What its REST interface answers."""
+        with urllib.request.urlopen(f"http://{self.master}/{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """What it says of each job: `jid`, `state`, `tasks` by their state."""
+        found: list[dict[str, Any]] = self.asked("jobs/overview")["jobs"]
+        return found
+
+    def states(self) -> list[str]:
+        return [job["state"] for job in self.jobs()]
+
+    def wait_for_task_managers(self, number: int) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            self.job_manager.check()
+            try:
+                if self.asked("overview")["taskmanagers"] == number:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.1)
+        raise TimeoutError(f"{number} TaskManagers never came")
+
+    def close(self) -> None:
+        for service in (self.job_manager, *self.task_managers):
+            service.kill()
+
+
+@contextmanager
+def job_server(jar: Path, folder: Path, master: str) -> Iterator[str]:
+    """Beam's job server as a process of its own: host:port."""
+    (port,) = free_ports(1)
+    ports = [f"--job-port={port}", "--artifact-port=0", "--expansion-port=-1"]
+    command = [
+        "java",
+        "-Xmx512m",
+        "-jar",
+        str(jar),
+        f"--flink-master={master}",
+        f"--artifacts-dir={folder}/artifacts",
+        *ports,
+    ]
+    service = Service(command, folder / "job-server.log")
+    try:
+        wait_for_port(port, service)
+        yield f"localhost:{port}"
+    finally:
+        service.kill()
+
+
+@contextmanager
+def flink_cluster(
+    jars: Path, folder: Path, num_task_managers: int = 2, num_slots: int = 2, num_pools: int = 2
+) -> Iterator[tuple[FlinkCluster, WorkerPools]]:
+    with ExitStack() as stack:
+        pools = WorkerPools(folder, num_pools)
+        stack.callback(pools.close)
+        cluster = FlinkCluster(jars, folder, num_task_managers, num_slots)
+        stack.callback(cluster.close)
+        cluster.wait_for_task_managers(num_task_managers)
+        yield cluster, pools
