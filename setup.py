@@ -146,6 +146,8 @@ setup(
         "parity": [
             *("jax", "keras-hub", "sentencepiece", "tiktoken", "tokenizers", "torch", "transformers"),
             *("scikit-learn", "sentence-transformers", "seqeval"),
+            # transformers' Trainer needs it.
+            "accelerate",
         ],
     },
 )
