@@ -15,7 +15,7 @@ from clozekit.pipelines.dataset.records import DOCUMENT_LENGTHS, TOKEN_IDS
 from clozekit.pipelines.dataset.row_rules import parse_records, row_problems
 from clozekit.pipelines.dataset.tfrecord import read_records
 from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER
-from clozekit.pipelines.rows.commit import check_account, length_histogram
+from clozekit.pipelines.rows.accounts import check_account, length_histogram
 from clozekit.pipelines.storage.files import join
 from clozekit.pipelines.text_files.open_input import open_plain
 from clozekit.tokenizers.common.errors import InputError

@@ -23,6 +23,7 @@ from clozekit.pipelines.dataset.manifest import (
 )
 from clozekit.pipelines.dataset.manifest_schema import histogram_bin_width
 from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
+from clozekit.pipelines.rows.accounts import check_account, check_nothing_lost
 from clozekit.pipelines.rows.plan import GroupRows, ShardPlan
 from clozekit.pipelines.running.stage import CONTAMINATED, DEADLETTER, DUPLICATES, REJECTS
 from clozekit.pipelines.storage.files import join, list_names, remove
@@ -48,22 +49,6 @@ class BuildInfo:
     num_skipped: int = 0
 
 
-def length_histogram(lengths: np.ndarray, sequence_length: int) -> tuple[int, ...]:
-    """Counts of lengths 1..sequence_length in bins of `histogram_bin_width`."""
-    width = histogram_bin_width(sequence_length)
-    return tuple(np.bincount((lengths - 1) // width, minlength=-(-sequence_length // width)).tolist())
-
-
-def check_account(counts: Mapping[str, int]) -> None:
-    """Raises RuntimeError unless documents in = kept + rejected by rule + duplicates + contaminated + dead-lettered,
-    exactly. Copies that a weight above 1 adds count as documents that came in."""
-    came_in = counts.get("documents_in", 0) + counts.get("copies_added", 0)
-    left = ("documents_", "rejected_", "duplicates_", "contaminated", "dead_lettered")
-    total = sum(number for name, number in counts.items() if name.startswith(left) and name != "documents_in")
-    if total != came_in:
-        raise RuntimeError(f"documents were lost or doubled: {came_in} in, {total} accounted for: {counts}")
-
-
 def check_side_files(counts: Mapping[str, int], side_files: Sequence[tuple[str, int]]) -> None:
     """Raises RuntimeError unless the files beside the dataset hold a line for every document that left the build."""
     rejected = sum(number for name, number in counts.items() if name.startswith("rejected_"))
@@ -78,20 +63,6 @@ def check_side_files(counts: Mapping[str, int], side_files: Sequence[tuple[str, 
         written = sum(lines for name, lines in side_files if name == folder)
         if written != number:
             raise RuntimeError(f"{folder}/ must hold {number} lines, {written} were written: {counts}")
-
-
-def check_nothing_lost(split: str, pieces: int, groups: Sequence[GroupRows], shards: Sequence[ShardInfo]) -> None:
-    """Raises RuntimeError unless what was encoded, what was packed and what was written agree."""
-    packed = (
-        sum(group.pieces for group in groups),
-        sum(group.rows for group in groups),
-        sum(group.tokens for group in groups),
-    )
-    written = (sum(s.pieces for s in shards), sum(s.rows for s in shards), sum(s.tokens for s in shards))
-    if packed != written or packed[0] != pieces:
-        raise RuntimeError(
-            f"pieces of {split} were lost or doubled: {pieces} encoded; (pieces, rows, tokens) packed {packed}, written {written}"
-        )
 
 
 def assemble_manifest(

@@ -9,7 +9,8 @@ import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
 from clozekit.pipelines.dataset.list_columns import list_parts
-from clozekit.pipelines.rows.commit import BuildInfo, CommitDataset, length_histogram
+from clozekit.pipelines.rows.accounts import length_histogram
+from clozekit.pipelines.rows.commit import BuildInfo, CommitDataset
 from clozekit.pipelines.rows.pack import pack_group
 from clozekit.pipelines.rows.plan import GroupRows, ShardPlan, cut_rows, group_of_keys, num_groups, plan_shards
 from clozekit.pipelines.rows.write_shards import WriteShard

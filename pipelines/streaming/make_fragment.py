@@ -28,7 +28,7 @@ from clozekit.pipelines.dataset.list_columns import list_column, list_parts
 from clozekit.pipelines.dataset.manifest import SplitInfo
 from clozekit.pipelines.dataset.manifest_schema import histogram_bin_width
 from clozekit.pipelines.dataset.stream_limits import MAX_TIME
-from clozekit.pipelines.rows.commit import check_account, check_nothing_lost, length_histogram
+from clozekit.pipelines.rows.accounts import check_account, check_nothing_lost, length_histogram
 from clozekit.pipelines.rows.pack import pack_group
 from clozekit.pipelines.rows.plan import GroupRows, cut_rows, group_of_keys, num_groups, plan_shards
 from clozekit.pipelines.rows.split import TRAIN, VALIDATION

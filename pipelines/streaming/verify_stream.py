@@ -16,7 +16,7 @@ from clozekit.pipelines.dataset.chain import (
 )
 from clozekit.pipelines.dataset.chain_coverage import check_coverage, kept_files, known_files, pruned_of, standing
 from clozekit.pipelines.dataset.chain_view import view_of
-from clozekit.pipelines.rows.commit import check_account
+from clozekit.pipelines.rows.accounts import check_account
 from clozekit.pipelines.storage.files import join
 from clozekit.pipelines.streaming.commit_pane import waiting_panes
 from clozekit.pipelines.streaming.compact_windows import (

@@ -16,7 +16,7 @@ from clozekit.pipelines.dataset.records import records_to_rows
 from clozekit.pipelines.dataset.tfrecord import read_records
 from clozekit.pipelines.prepare import prepare, prepare_lengths
 from clozekit.pipelines.rows import make_dataset, write_shards
-from clozekit.pipelines.rows.commit import check_account
+from clozekit.pipelines.rows.accounts import check_account
 from clozekit.pipelines.rows.cut_documents import chunk_lengths
 from clozekit.pipelines.rows.encode_documents import wrap_pieces
 from clozekit.pipelines.rows.plan import GroupRows, cut_rows, plan_shards

@@ -120,3 +120,12 @@ def test_the_parser_of_all_verbs_loads_no_library_beyond_pythons_own() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code % (HEAVY,)], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_looking_at_a_dataset_and_verifying_it_loads_neither_tensorflow_nor_beam() -> None:
+    code = (
+        "import clozekit.pipelines.dataset.describe, clozekit.pipelines.verify, sys;"
+        " print(sorted({'apache_beam', 'keras', 'tensorflow', 'tensorflow_text', 'tfx_bsl'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

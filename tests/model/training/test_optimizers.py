@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_families import backbone
+from small_families import NAMES, backbone
 
 from clozekit.model.training.architecture import from_scratch
 from clozekit.model.training.build_task import build_task
@@ -143,14 +143,14 @@ def test_muon_makes_every_direction_alike() -> None:
     assert not orthogonal(tf.zeros([3, 2])).numpy().any()
 
 
-@pytest.mark.parametrize("family", ["bert", "albert"])
+@pytest.mark.parametrize("family", NAMES)
 def test_muon_takes_the_kernels_of_layers_and_nothing_else(family: str) -> None:
     paths = {v.path: tuple(v.shape) for v in backbone(family).trainable_variables}
     taken = {path for path, shape in paths.items() if rule_of("muon").takes(path, shape)}
     of_layers = {path for path in paths if path.startswith(("transformer_layer_", "group_"))}
     assert taken == {path for path in of_layers if path.endswith("/kernel")}
-    # Query, key, value, output and the two of the feed-forward part of each layer.
-    assert taken and len(taken) % 6 == 0
+    # At least query, key, value, output and the two of the feed-forward part.
+    assert len(taken) >= 6
 
 
 def test_moments_are_as_small_as_the_papers_say() -> None:
