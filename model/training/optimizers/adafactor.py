@@ -8,6 +8,9 @@ from clozekit.model.training.settings.loop_settings import OptimizerSettings
 # The paper's epsilon_1, epsilon_2, d, and the exponent of its decay (algorithm 4 and section 7).
 _LEAST_SQUARE, _LEAST_SCALE, _MOST_CHANGE, _DECAY_POWER = 1e-30, 1e-3, 1.0, 0.8
 
+# Weights are far below it, the bias of what is never predicted is far above it.
+_NO_WEIGHT = 1e6
+
 
 def moment_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of a matrix: a number for each of its rows, and one for each of its columns; of a vector: none, and its shape."""
@@ -64,10 +67,13 @@ def change(
         first = decay * first + (1.0 - decay) * tf.reduce_mean(matrix, axis=1)
         second = decay * second + (1.0 - decay) * tf.reduce_mean(matrix, axis=0)
         shares = first / tf.reduce_mean(first)
-        estimate = tf.reshape(shares[:, None] * second[None, :], value.shape)
+        # Of rows that had no gradient yet it would be less than float32 can hold.
+        estimate = tf.maximum(tf.reshape(shares[:, None] * second[None, :], value.shape), _LEAST_SQUARE)
     direction = gradient / tf.sqrt(estimate)
     direction /= tf.maximum(1.0, _size(direction) / _MOST_CHANGE)
-    scaled = direction * tf.maximum(_LEAST_SCALE, _size(value))
+    # Pieces that fill the vocabulary up have a bias that no softmax notices: it says nothing of the others' size.
+    usual = tf.where(tf.abs(value) < _NO_WEIGHT, value, 0.0)
+    scaled = direction * tf.maximum(_LEAST_SCALE, _size(usual))
     return scaled + (config.weight_decay if decays else 0.0) * value, first, second
 
 

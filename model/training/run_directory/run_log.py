@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 from clozekit.model.training.run_directory.run_files import EVENTS, EVENTS_SUFFIX, METRICS_FILE, remove_events
@@ -22,6 +23,8 @@ Entry: TypeAlias = dict[str, Any]
 REMOTE_FLUSH_SECONDS = 30.0
 # Of an entry; all else are numbers.
 _TEXTS = ("kind", "event", "reason")
+# The biggest number of TensorBoard's scalars.
+_MOST = float(np.finfo(np.float32).max)
 # What every entry of a kind has, and reports read.
 _NEEDED = {"validation": ("loss",), "window": ("loss", "fragment"), "event": ("event",)}
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
@@ -117,7 +120,8 @@ class MetricsLog:
         with writer.as_default():
             for name, value in entry.items():
                 if isinstance(value, int | float) and name != "step":
-                    tf.summary.scalar(name, value, step=entry["step"])
+                    # The perplexity of a run gone wild is more than TensorBoard's numbers hold.
+                    tf.summary.scalar(name, min(value, _MOST), step=entry["step"])
 
     def close(self) -> None:
         self.flush()

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -62,6 +63,15 @@ def test_going_back_drops_numbers_and_keeps_what_happened(directory: str) -> Non
     MetricsLog(directory, 2).close()
     assert [entry["step"] for entry in read_metrics(f"{directory}/{METRICS_FILE}")] == [1, 2]
     assert [step for _, step, _ in logged_events(directory)] == [1, 2]
+
+
+def test_the_perplexity_of_a_run_gone_wild_is_logged_too(directory: str) -> None:
+    log = MetricsLog(directory, 0)
+    log.write("validation", 1, {"loss": 700.0, "perplexity": math.exp(700.0), "accuracy": float("nan")})
+    log.close()
+    (entry,) = read_metrics(f"{directory}/{METRICS_FILE}")
+    assert entry["perplexity"] == math.exp(700.0) and entry["accuracy"] is None
+    assert ("perplexity", 1, float(np.finfo(np.float32).max)) in logged_events(directory)
 
 
 def test_every_line_is_json(tmp_path: Path) -> None:
