@@ -128,7 +128,7 @@ def evaluate_texts(preset: str, texts: Sequence[str]) -> dict[str, Any]:
     log_loss = sum(count * math.log(value) for count, value in zip(counts, values, strict=True)) / sum(counts)
     return {
         "preset": preset,
-        "pseudo_perplexity": math.exp(min(log_loss, 700.0)),
+        "pseudo_perplexity": math.exp(min(log_loss, 690.0)),
         "num_tokens": sum(counts),
         "texts": [
             {"text": text, "pseudo_perplexity": value, "num_tokens": count}

@@ -67,7 +67,7 @@ class Evaluator:
         loss, count, correct, _ = (sum(float(part) for part in parts) for parts in zip(*sums, strict=True))
         return {
             "loss": loss / count,
-            "perplexity": math.exp(min(loss / count, 700.0)),
+            "perplexity": math.exp(min(loss / count, 690.0)),
             "accuracy": correct / count,
             "num_predictions": count,
         }
