@@ -55,7 +55,7 @@ ARROWS = {
     "model/families": "model/common model/layers model/preprocessing model/tasks tokenizers tokenizers/families"
     " tokenizers/formats",
     # A checkpoint of a run is a model too.
-    "model/presets": "model/common model/families model/layers model/preprocessing model/tasks"
+    "model/presets": "model/common model/families model/preprocessing model/tasks"
     " model/training/run_directory tokenizers"
     " tokenizers/families tokenizers/hub tokenizers/settings tokenizers/storage",
     # The public names, loaded when they are asked for.

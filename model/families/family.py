@@ -81,7 +81,8 @@ class HuggingFaceNames:
         pooler: the dense layer on the first token.
         settings, defaults: as SETTINGS and DEFAULTS.
         more_settings: (config.json, settings so far, where it stands) -> settings that are no key there, or InputError for what
-            the family can't be. more_keys: the other way round, of a backbone's settings.
+            the family can't be.
+        more_keys: the other way round: a backbone's settings -> keys.
         fixed: our settings that have no key there, and what they are.
         segments: "own" has a table of segments; "folded" a table of one row, which stands in our positions; "none" has none.
         positions_after_padding: positions count from the id of the padding token on.

@@ -12,7 +12,8 @@ from clozekit.model.families.family import Family
 from clozekit.model.families.modern_bert_names import FULL, LAYER_TYPES, MODERN_BERT_NAMES, SLIDING
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.gated_encoder import GatedEncoder
-from clozekit.model.layers.prediction_head import PredictionHead, layers_of
+from clozekit.model.layers.masked_lm_head import HeadBiases
+from clozekit.model.layers.prediction_head import PredictionHead, layers_of, predicted_from
 from clozekit.model.layers.rotary_positions import RotaryPositions
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, document_positions, truncated_normal
 from clozekit.model.layers.window_mask import WindowMask
@@ -300,9 +301,9 @@ class ModernBertTextClassifierPreprocessor(TextClassifierPreprocessor):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class ModernBertMaskedLM(MaskedLM):
-    """ModernBERT with its masked-LM head, tied to the token embedding; only that has a bias, unless the backbone says otherwise.
+    """ModernBERT with its masked-LM head, tied to the token embedding.
 
-    head_activation and head_layer_norm_epsilon are the backbone's where they are not given. Inputs, outputs, the other
+    The logits have a bias; the layers before them have those that the backbone says. head_activation and head_layer_norm_epsilon are the backbone's where they are not given. Inputs, outputs, the other
     arguments and errors: see `MaskedLM`.
 
     Source: Warner et al. 2024 (arXiv 2412.13663), section 2.1; the layers are those of Hugging Face's class.
@@ -333,7 +334,7 @@ class ModernBertMaskedLM(MaskedLM):
         super().__init__(backbone, preprocessor, activation, epsilon, **kwargs)
 
     @classmethod
-    def head_biases(cls, backbone: Backbone) -> dict[str, bool]:
+    def head_biases(cls, backbone: Backbone) -> HeadBiases:
         return {"use_bias": backbone.head_bias, "norm_bias": backbone.norm_bias}
 
 
@@ -382,7 +383,7 @@ class ModernBertTextClassifier(TextClassifier):
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
 
     def classify(self, output: Outputs, inputs: Rows, training: bool | None) -> Tensor:
-        pooled = self.prediction_head(self.pool(hidden_states(output), inputs["padding_mask"]))
+        pooled = predicted_from(self.prediction_head, self.pool(hidden_states(output), inputs["padding_mask"]))
         return self.output_dense(self.output_dropout(pooled, training=training))
 
     def head_config(self) -> Settings:

@@ -43,7 +43,7 @@ def _bases(config: Settings, source: str) -> Settings:
     given = config.get("rope_parameters")
     if given is not None and (not isinstance(given, dict) or not set(given) <= set(LAYER_TYPES)):
         raise _refused("rope_parameters", f"an object with {FULL} and {SLIDING}", given, source)
-    found = {}
+    found: Settings = {}
     for kind, (ours, key, usual) in _BASES.items():
         told = (given or {}).get(kind)
         told = {} if told is None else told

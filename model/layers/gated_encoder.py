@@ -17,14 +17,15 @@ class RotaryAttention(SelfAttention):
         self,
         inputs: Tensor,
         attention_mask: Tensor | None,
-        rotation: Rotation | None = None,
         training: bool | None = None,
-    ) -> Tensor:
+        return_attention_scores: bool = False,
+        rotation: Rotation | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """What each token takes from the others; rotation None: no positions."""
         query, key, value = (project(dense, inputs) for dense in (self.query_dense, self.key_dense, self.value_dense))
         if rotation is not None:
             query, key = rotated(query, rotation), rotated(key, rotation)
-        return self.attend(query, key, value, attention_mask, training)
+        return self.attend(query, key, value, attention_mask, training, return_attention_scores)
 
 
 class GatedEncoderParts(NamedTuple):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Self, TypeVar, Unpack
+from typing import NamedTuple, Self, TypedDict, TypeVar, Unpack
 
 import keras
 from keras import ops
@@ -39,6 +39,13 @@ class HeadParts(NamedTuple):
     dense: keras.layers.Dense
     norm: keras.layers.LayerNormalization
     bias: keras.Variable
+
+
+class HeadBiases(TypedDict, total=False):
+    """Which parts of a head have biases, as MaskedLMHead takes them."""
+
+    use_bias: bool
+    norm_bias: bool
 
 
 @keras.saving.register_keras_serializable(package="clozekit")

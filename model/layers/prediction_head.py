@@ -10,7 +10,7 @@ from clozekit.model.layers.transformer_layers import LayerOptions, fresh
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class PredictionHead(keras.layers.Layer):
-    """Dense, activation, normalisation: (..., H) both ways.
+    """Dense, activation, normalisation, of float (B, H) or (B, T, H); the same shape out, float32 unless dtype is another.
 
     Args:
         activation: of the dense layer.

@@ -47,8 +47,8 @@ class RotaryPositions(keras.layers.Layer):
 
         >>> from clozekit.model.layers import RotaryPositions
         >>> cosines, sines = RotaryPositions(size=4, base=10_000.0)(np.ones((2, 3), "int32"))
-        >>> tuple(cosines.shape), np.round(np.asarray(sines)[0, 1], 4).tolist()
-        ((1, 3, 4), [0.8415, 0.01, 0.8415, 0.01])
+        >>> tuple(cosines.shape), [f"{value:.3f}" for value in np.asarray(sines)[0, 1]]
+        ((1, 3, 4), ['0.841', '0.010', '0.841', '0.010'])
     """
 
     def __init__(self, size: int, base: float, **kwargs: Unpack[LayerOptions]) -> None:

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
-from clozekit.model.layers.masked_lm_head import MAX_LOGITS, MaskedLMHead
+from clozekit.model.layers.masked_lm_head import MAX_LOGITS, HeadBiases, MaskedLMHead
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone, hidden_states
@@ -95,8 +95,8 @@ class MaskedLM(Task):
         super().__init__(backbone, preprocessor, inputs, outputs, **kwargs)
 
     @classmethod
-    def head_biases(cls, backbone: Backbone) -> dict[str, bool]:
-        """Which parts of the head have no bias, as arguments of `MaskedLMHead`."""
+    def head_biases(cls, backbone: Backbone) -> HeadBiases:
+        """Which parts of the head have biases; all unless it is said."""
         return {}
 
     def compile(

@@ -21,7 +21,7 @@ def begin_from(task: MaskedLM, init_from: str, source: PresetSource) -> None:
     positions = task.backbone.position_embedding.position_embeddings if has_table else None
     for target, given in zip(task.weights, other.weights, strict=True):
         value = np.asarray(keras.ops.convert_to_numpy(given))
-        if target is positions:
+        if positions is not None and target is positions:
             value = value[np.arange(target.shape[0]) % len(value)]
         elif value.shape != tuple(target.shape):
             value = np.concatenate([value, np.zeros((target.shape[0] - size, *value.shape[1:]), value.dtype)])

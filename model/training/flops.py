@@ -64,7 +64,7 @@ class Dimensions:
             settings["num_heads"],
             settings["hidden_dim"],
             settings["intermediate_dim"],
-            settings.get("embedding_dim", settings["hidden_dim"]),
+            settings["embedding_dim"] if "embedding_dim" in settings else settings["hidden_dim"],
             settings["vocabulary_size"],
             settings["dropout"],
         )

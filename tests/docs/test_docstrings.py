@@ -47,9 +47,13 @@ PIPELINES = {
     "vocabulary": "describe_report learn make_vocabulary",
 }
 TRAINER = {
+    "layers.gated_encoder": "GatedEncoder",
     "layers.masked_lm_head": "MaskedLMHead",
     "masking.mask_rows": "RowsToMask",
     "layers.masked_lm_mask_generator": "MaskedLMMaskGenerator",
+    "layers.prediction_head": "PredictionHead",
+    "layers.rotary_positions": "RotaryPositions",
+    "layers.window_mask": "WindowMask",
     "layers.transformer_layers": "PositionEmbedding TokenAndPositionEmbedding TransformerEncoder",
     "preprocessing.multi_segment_packer": "MultiSegmentPacker",
     "reading.dataset_reader": "training_batches validation_batches",

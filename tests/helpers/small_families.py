@@ -14,6 +14,8 @@ from clozekit.tokenizers.families.load_tokenizer import tokenizer_class
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 NAMES = tuple(FAMILIES)
+# KerasHub 0.32 has no ModernBERT.
+IN_KERAS_HUB = tuple(name for name in NAMES if name != "modern_bert")
 WITH_SEGMENTS = ("bert", "albert")
 TEXTS = [
     "the quick brown fox jumped over the lazy dog .",

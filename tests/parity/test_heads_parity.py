@@ -102,7 +102,7 @@ def test_words_have_the_tokens_that_transformers_gives_them(name: str, tmp_path:
     ours = task_of("token classification", name)
     save_huggingface(ours, tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    if name == "roberta":
+    if name in ("roberta", "modern_bert"):
         # As run_ner asks for it.
         theirs.backend_tokenizer.pre_tokenizer.add_prefix_space = True
     preprocessor = families.text_classifier_preprocessor(name, sequence_length=128)

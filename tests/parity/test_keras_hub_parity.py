@@ -46,7 +46,7 @@ class Pair:
     preset: str
 
 
-@pytest.fixture(scope="module", params=families.NAMES)
+@pytest.fixture(scope="module", params=families.IN_KERAS_HUB)
 def masked_lms(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     preset = str(tmp_path_factory.mktemp("presets") / request.param)
     ours = families.masked_lm(request.param, families.masked_lm_preprocessor(request.param))
@@ -54,7 +54,7 @@ def masked_lms(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return Pair(request.param, ours, keras_hub.models.MaskedLM.from_preset(preset), preset)
 
 
-@pytest.fixture(scope="module", params=families.NAMES)
+@pytest.fixture(scope="module", params=families.IN_KERAS_HUB)
 def text_classifiers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     preset = str(tmp_path_factory.mktemp("presets") / request.param)
     ours = families.text_classifier(request.param, families.text_classifier_preprocessor(request.param))
@@ -177,7 +177,7 @@ def test_the_compiled_loss_is_a_mean_over_masks_and_theirs_one_over_slots(masked
     assert losses["ours"] * weights.sum() == pytest.approx(losses["theirs"] * weights.size, rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", families.NAMES)
+@pytest.mark.parametrize("name", families.IN_KERAS_HUB)
 def test_what_they_save_gives_the_same_logits_in_ours(name: str, tmp_path: Path) -> None:
     # A dropout rate sends their attention down another path, at inference too.
     task = hub_class(name, "MaskedLM")(hub_backbone(name, dropout=0.1))
@@ -203,7 +203,7 @@ def test_classes_and_their_gradients(text_classifiers: Pair) -> None:
     assert_same_gradients(text_classifiers, loss_of)
 
 
-@pytest.mark.parametrize("name", families.NAMES)
+@pytest.mark.parametrize("name", families.IN_KERAS_HUB)
 def test_classifiers_that_they_save(name: str, tmp_path: Path) -> None:
     own = {"hidden_dim": 12} if name not in families.WITH_SEGMENTS else {}
     task = hub_class(name, "TextClassifier")(
@@ -224,7 +224,7 @@ def test_classifiers_that_they_save(name: str, tmp_path: Path) -> None:
     assert np.abs(np.asarray(other.output_dense.bias)).max() == 0
 
 
-@pytest.mark.parametrize("name", families.NAMES)
+@pytest.mark.parametrize("name", families.IN_KERAS_HUB)
 def test_updates_of_the_default_optimizer(name: str, tmp_path: Path) -> None:
     """One step of `train_on_batch` with every slot used, where the two losses agree."""
     ours = families.masked_lm(name)

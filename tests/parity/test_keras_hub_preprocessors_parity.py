@@ -27,7 +27,7 @@ INPUTS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=families.NAMES)
+@pytest.fixture(scope="module", params=families.IN_KERAS_HUB)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -13,7 +13,7 @@ from clozekit.tokenizers.common.family_names import FAMILIES
 pytestmark = pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 
 
-@pytest.mark.parametrize("name", families.NAMES)
+@pytest.mark.parametrize("name", families.IN_KERAS_HUB)
 def test_int8_is_as_close_as_in_keras_hub(name: str, tmp_path: Path) -> None:
     ours = families.masked_lm(name)
     rows = families.batch(name)

@@ -25,7 +25,7 @@ def with_tokens(name: str, *tokens: AddedToken | dict[str, Any]) -> Tokenizer:
     arguments: dict[str, Any] = {"added_tokens": tokens}
     if name in ("bert", "distil_bert"):
         return type(own)(own.get_vocabulary(), lowercase=True, **arguments)
-    if name == "roberta":
+    if name in ("roberta", "modern_bert"):
         vocabulary = {piece: number for number, piece in enumerate(own.get_vocabulary())}
         return type(own)(vocabulary, [" ".join(pair) for pair in own._merges], **arguments)
     return type(own)(own.proto, **arguments)

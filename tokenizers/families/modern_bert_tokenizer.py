@@ -1,4 +1,4 @@
-"""ModernBERT's tokenizer (Warner et al. 2024, arXiv 2412.13663): byte-level BPE of composed text, with BERT's special tokens."""
+"""ModernBERT's tokenizer (Warner et al. 2024, arXiv 2412.13663): byte-level BPE of composed text."""
 
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
