@@ -74,7 +74,9 @@ def test_a_long_chain_is_read_with_one_request_a_fragment_and_many_at_once(
     requests = [path for _, path, _ in storage.answered[before:]]
     of_fragments = [path for path in requests if ".json" in path and "stream.json" not in path]
     # Besides them the genesis and one listing; it was 7 requests a fragment once.
-    assert (len(of_fragments), len(requests) - 20 <= 10) == (20, True), [p[:120] for p in requests if p not in of_fragments]
+    assert (len(of_fragments), len(requests) - 20 <= 10) == (20, True), [
+        p[:120] for p in requests if p not in of_fragments
+    ]
     # What was read is not read again.
     opened = open_stream(directory)
     before = len(storage.answered)
