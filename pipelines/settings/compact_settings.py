@@ -58,8 +58,8 @@ class ReplaceSettings:
     """Which windows of a stream one fragment is to stand for: the oldest that were not compacted yet.
 
     until: only those before the first window that begins at this time or later, as 2026-11-29 or 2026-11-29T05:30:00, UTC.
-    max_tokens: the most tokens that are compacted at once, about 50 bytes of memory each (measured on two million); run it again for
-        the next windows.
+    max_tokens: the most tokens that are compacted at once, of two windows at least, about 50 bytes of memory each (measured on
+        two million); run it again for the next windows.
 
     Raises:
         InputError: for a number below 1, and a time that can't be read.
