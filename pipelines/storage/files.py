@@ -45,9 +45,12 @@ def read_bytes(path: str) -> bytes:
 def file_size(path: str) -> int | None:
     """Size in bytes, None when there is no such file."""
     filesystem, name = open_file_system(path)
+    if is_local(filesystem):
+        return int(filesystem.size(name)) if filesystem.isfile(name) else None
+    # A store is asked once.
     try:
         found = filesystem.info(name)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     return int(found["size"]) if found["type"] == "file" else None
 
@@ -59,7 +62,9 @@ def list_sizes(directory: str) -> dict[str, int]:
         entries = filesystem.ls(path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {posixpath.basename(entry["name"]): int(entry["size"]) for entry in entries if entry["type"] == "file"}
+    # Of a file it lists the file itself.
+    inside = [entry for entry in entries if entry["type"] == "file" and entry["name"].rstrip("/") != path.rstrip("/")]
+    return {posixpath.basename(entry["name"]): int(entry["size"]) for entry in inside}
 
 
 def list_names(directory: str) -> list[str]:

@@ -86,7 +86,8 @@ def choose_covered(fragments: Sequence[Fragment], settings: ReplaceSettings) -> 
         if until is not None and fragment.window_start >= until:
             break
         tokens += sum(split.tokens for split in fragment.splits.values())
-        if chosen and tokens > settings.max_tokens:
+        # Two at least: else one that is larger would stand in the way for ever.
+        if len(chosen) > 1 and tokens > settings.max_tokens:
             break
         chosen.append(fragment.number)
     return Covered(first, chosen[-1]) if len(chosen) > 1 else None

@@ -30,9 +30,9 @@ class Removal:
 
     Example:
 
-        >>> from clozekit.pipelines.streaming.prune_windows import planned_removal
-        >>> planned_removal("tiny/stream").names  # nothing of it was compacted
-        ()
+        >>> from clozekit.pipelines.streaming.prune_windows import Removal, planned_removal
+        >>> isinstance(planned_removal("tiny/stream"), Removal), planned_removal("tiny/stream").names  # nothing was compacted
+        (True, ())
     """
 
     pruned: Pruned

@@ -9,9 +9,12 @@ from streams import begin, document, pane, total_counts
 
 from clozekit.deploy.cli.main import main
 from clozekit.pipelines.dataset.chain import read_chain
+from clozekit.pipelines.settings.compact_settings import PruneSettings
 from clozekit.pipelines.streaming import remove_garbage as garbage
 from clozekit.pipelines.streaming.commit_pane import Committer, freeze
+from clozekit.pipelines.streaming.compact_windows import compact_windows
 from clozekit.pipelines.streaming.open_stream import open_stream
+from clozekit.pipelines.streaming.prune_windows import planned_removal, prune_windows
 from clozekit.pipelines.streaming.verify_stream import verify_stream
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
@@ -73,11 +76,11 @@ def test_a_long_chain_is_read_with_one_request_a_fragment_and_many_at_once(
     assert len(list(read_chain(directory))) == 20
     requests = [path for _, path, _ in storage.answered[before:]]
     of_fragments = [path for path in requests if ".json" in path and "stream.json" not in path]
-    # Besides them the genesis and one listing; it was 7 requests a fragment once.
-    assert (len(of_fragments), len(requests) - 20 <= 10) == (20, True), [p[:120] for p in requests if p not in of_fragments]
+    # Besides them the genesis and a listing. Once it was seven requests a fragment, one after the other.
+    assert len(of_fragments) == 20
+    assert len(requests) <= 30, requests
     # What was read is not read again.
     opened = open_stream(directory)
-    before = len(storage.answered)
     committer.commit(freeze(stream, pane(tokenizer, [document(20)], 20)).name)
     before = len(storage.answered)
     assert [fragment.number for fragment in opened.read_on()] == [20]
@@ -96,4 +99,31 @@ def test_in_a_bucket_only_what_is_old_is_garbage(
     # As if a day had passed.
     monkeypatch.setattr(garbage, "HOURS_KEPT", 0)
     assert garbage.remove_garbage(open_stream(directory)) == [left]
+    assert verify_stream(directory).problems == ()
+
+
+def test_windows_in_a_bucket_are_compacted_and_pruned_when_a_day_is_over(
+    storage: Storage, tokenizer: BertTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, local = "gs://ours/compacted", str(tmp_path / "stream")
+    at_once = PruneSettings(retain_days=0, panes=True)
+    for place in (directory, local):
+        stream = begin(place, tokenizer)
+        for window in range(4):
+            documents = [document(number) for number in range(10 * window, 10 * window + 10)]
+            Committer(stream).commit(freeze(stream, pane(tokenizer, documents, window)).name)
+            if window == 2:
+                assert compact_windows(place) is not None
+    plan = planned_removal(directory, at_once)
+    # The chain says at once what is gone; the files stay for a day, as somebody may be about to name them.
+    assert prune_windows(directory, at_once) == []
+    assert verify_stream(directory).problems == ()
+    assert planned_removal(directory, at_once).names == ()
+    monkeypatch.setattr(garbage, "HOURS_KEPT", 0)
+    removed = prune_windows(directory, at_once)
+    assert set(plan.names) <= set(removed)
+    assert set(prune_windows(local, at_once)) >= set(plan.names)
+    assert [fragment.sha256 for fragment in read_chain(directory)] == [
+        fragment.sha256 for fragment in read_chain(local)
+    ]
     assert verify_stream(directory).problems == ()

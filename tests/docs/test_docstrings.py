@@ -79,7 +79,7 @@ SETTINGS = {
     "pipelines.settings.corpus_settings": "CleanSettings CorpusSettings DecontaminateSettings DeduplicateSettings"
     " FilterSettings",
     "pipelines.settings.prepare_settings": "PrepareSettings ReadSettings Source",
-    "pipelines.settings.compact_settings": "CompactSettings",
+    "pipelines.settings.compact_settings": "CompactSettings PruneSettings ReplaceSettings",
     "pipelines.settings.source_settings": "SourceSettings",
     "pipelines.settings.stream_settings": "WatchSettings WindowSettings",
     "pipelines.settings.vocabulary_settings": "VocabularySettings",

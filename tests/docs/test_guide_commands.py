@@ -82,7 +82,7 @@ def test_commands_that_only_look_are_run(place: str, desk: Path) -> None:
 
 def test_the_streaming_guide_runs(desk: Path) -> None:
     """Until there is nothing more to read; what it shows is then looked at, compacted and followed."""
-    recipe, _, config = blocks("docs/streaming.md", "yaml")
+    recipe, *_, config = blocks("docs/streaming.md", "yaml")
     followed = [
         "stream.until_idle=true",
         "stream.settle_seconds=0",

@@ -10,7 +10,8 @@ class FollowSettings:
     """How a run follows the stream that its `dataset` is: new windows first, each row once, with a share of old rows.
 
     replay: share of the rows of each batch that come from windows that were trained on before, 0 to below 1, so that what they
-        taught is not forgotten. last_windows: they come from the last so many windows only; from all if not given.
+        taught is not forgotten. last_windows: they come from the last so many windows only, and from a compacted fragment when it
+        holds one of those; from all if not given.
     min_new_rows: new windows are taken when they hold so many rows; a global batch if not given. tail_seconds: or when they hold any
         and the run has waited for so long, or would end: so that the last rows of a stream are trained on too.
     warmup_steps: over which the learning rate rises at the beginning. rewarm_steps: over which it rises again, from final_rate

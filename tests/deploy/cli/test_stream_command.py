@@ -11,7 +11,7 @@ import pytest
 from long_variants import FULL
 from processes import Child, started
 from run_commands import run_command
-from streams import total_counts
+from streams import begin, document, pane, total_counts
 
 from clozekit.deploy.cli.main import main
 from clozekit.pipelines.dataset.chain import read_chain
@@ -19,7 +19,9 @@ from clozekit.pipelines.dataset.manifest import read_manifest
 from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings, DeduplicateSettings
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
+from clozekit.pipelines.streaming.commit_pane import Committer, freeze
 from clozekit.pipelines.streaming.verify_stream import verify_stream
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 RECIPE = """\
 tokenizer: {tokenizer}
@@ -115,6 +117,43 @@ def test_a_folder_is_followed_listed_verified_and_compacted(
     corpus = CorpusSettings(deduplicate=DeduplicateSettings("exact"))
     expected, _ = prepare(reading, rows, tokenizer_directory, str(tmp_path / "batch"), corpus=corpus)
     assert read_manifest(str(tmp_path / "compacted")).dataset_sha256 == expected.dataset_sha256
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (["--replace", "--last", "3"], "--replace keeps the stream's settings and documents, got --last"),
+        (["--replace", "--num-workers", "2"], "got --num-workers"),
+        (["--replace", "--max-tokens", "0"], "max_tokens must be at least 1, got 0"),
+        (["--output", "x", "--max-tokens", "5"], "--max-tokens is for --replace"),
+        (["--replace"], "a stream's directory must hold stream.json"),
+    ],
+)
+def test_what_replacing_windows_has_not_is_refused(
+    words: list[str], rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compact", str(tmp_path), *words]) == 2
+    assert rule in capsys.readouterr().err
+
+
+def test_windows_are_compacted_in_their_stream_and_pruned(tokenizer: BertTokenizer, tmp_path: Path) -> None:
+    directory = str(tmp_path / "stream")
+    stream = begin(directory, tokenizer)
+    for window in range(4):
+        documents = [document(number) for number in range(20 * window, 20 * window + 20)]
+        Committer(stream).commit(freeze(stream, pane(tokenizer, documents, window)).name)
+        if window == 2:
+            assert "compacted: fragments 0 to 2" in run_command(["compact", directory, "--replace"])
+            assert "nothing to do" in run_command(["compact", directory, "--replace"])
+    prune = ["stream", "prune", directory, "--retain-days", "0", "--panes"]
+    planned = run_command([*prune, "--dry-run"]).splitlines()
+    assert sum(line.startswith("would remove: frozen/") for line in planned) == 3
+    removed = run_command(prune).splitlines()
+    assert {line.replace("would remove", "removed") for line in planned[:-1]} <= set(removed)
+    assert "pruned: shards before fragment 3, panes before fragment 3" in run_command(["stream", "list", directory])
+    assert "80 documents" in run_command(["stream", "verify", directory])
+    assert "shards before fragment 3 and panes before 3 pruned" in run_command(["stream", "inspect", directory])
+    assert "0 files removed" in run_command(prune)
 
 
 @pytest.mark.slow

@@ -61,6 +61,11 @@ def test_panes_that_come_are_committed_until_it_is_to_stop(tmp_path: Path, token
         (["commit", "a", "--metrics", "m"], "--metrics and --prometheus are for"),
         (["verify", "a", "--follow"], "--follow is for `commit`, got it with verify"),
         (["recipe.yaml", "--follow"], "--follow is for `commit`, got it with recipe.yaml"),
+        (["recipe.yaml", "--panes"], "--panes is for `prune`, got it with recipe.yaml"),
+        (["list", "a", "--dry-run"], "--dry-run is for `prune`, got it with list"),
+        (["prune", "a", "--retain-windows", "0"], "retain_windows must be at least 1, got 0"),
+        (["prune", "a", "--json"], "--json is for `verify`"),
+        (["prune"], "takes one stream, got 0"),
     ],
 )
 def test_options_that_a_word_has_not_are_refused(
