@@ -35,10 +35,12 @@ def kafka_jars() -> Path:
 
 
 @pytest.fixture(scope="module")
-def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FlinkCluster, WorkerPools]]:
+def flink(
+    flink_job_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[FlinkCluster, WorkerPools]]:
     """A cluster and its worker pools."""
     jars = part(engine_parts.flink)
-    with flink_cluster(jars, tmp_path_factory.mktemp("flink")) as started:
+    with flink_cluster(jars, flink_job_server, tmp_path_factory.mktemp("flink")) as started:
         yield started
 
 
