@@ -5,6 +5,7 @@ from pathlib import Path
 
 import engine_parts
 import pytest
+from apache_beam.runners.portability.job_server import StopOnExitJobServer
 from flink_cluster import FlinkCluster, WorkerPools, flink_cluster, job_server
 from whole_graph import every_stage, two_sources
 
@@ -17,6 +18,23 @@ def part(fetch: Callable[[], Path]) -> Path:
         return fetch()
     except engine_parts.PartMissing as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def job_servers(temporary_files: None) -> Iterator[None]:
+    """Those that runners start end here: at the end of Python, when Beam ends them, their temporary folders are gone."""
+    servers: list[StopOnExitJobServer] = []
+    start = StopOnExitJobServer.start
+
+    def remember(server: StopOnExitJobServer) -> object:
+        servers.append(server)
+        return start(server)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopOnExitJobServer, "start", remember)
+        yield
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture(scope="session")
