@@ -80,11 +80,11 @@ def _check_known(runner: PipelineRunner, beam_arguments: Sequence[str]) -> None:
     _, unknown = parser.parse_known_args(list(beam_arguments))
     if not unknown:
         return
-    unknown = without_server_options(runner, PipelineOptions(list(beam_arguments)), unknown)
-    if unknown:
+    foreign = without_server_options(runner, PipelineOptions(list(beam_arguments)), unknown)
+    if foreign:
         raise InputError(
             f"every option behind `--` must be one of Beam's or of the runner's job server (which is asked where"
-            f" --job_endpoint or --flink_job_server_jar names it), it does not know {' '.join(unknown)}"
+            f" --job_endpoint or --flink_job_server_jar names it), it does not know {' '.join(foreign)}"
         )
 
 
