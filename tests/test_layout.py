@@ -294,7 +294,7 @@ def test_the_names_of_files_are_unique_and_none_is_that_of_a_standard_module() -
 
 def test_the_tests_mirror_the_rooms() -> None:
     """A folder of tests is one of ours, or one of tests alone."""
-    alone = {"benchmarks", "docs", "end_to_end", "fuzz", "helpers", "parity"}
+    alone = {"benchmarks", "docs", "end_to_end", "engines", "fuzz", "helpers", "parity"}
     folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("*.py")} - {"."}
     assert {folder for folder in folders if folder not in alone and not (ROOT / folder).is_dir()} == set()
 

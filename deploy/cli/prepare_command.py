@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 ROWS = OptionTable(RowSettings)
 # Tried against Beam's parser by tests/pipelines/running/test_engines.py, as they stand here and in docs/preparing-data.md.
 OTHER_RUNNERS = """\
-on Flink and Dataflow, with paths that every worker can reach and Clozekit installed in the workers' image (never run
-there; the options were checked against Beam's own parser):
+on Flink and Dataflow, with paths that every worker can reach and Clozekit installed in the workers' image (Flink was
+run on one machine, docs/engines.md; Dataflow never, its options were checked against Beam's own parser):
   clozekit prepare --input 'gs://B/docs/*.jsonl' --tokenizer tokenizer --output gs://B/dataset \\
       --runner FlinkRunner -- --flink_master=HOST:8081 --flink_version=1.20 --parallelism=16 \\
       --environment_type=EXTERNAL --environment_config=localhost:50000

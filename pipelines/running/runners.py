@@ -24,8 +24,13 @@ _OUR_LOCAL_RUNNER = "clozekit.pipelines.running.local_runner.LocalRunner"
 # Above these nobody is faster, and a slip of the finger takes the machine down.
 _MOST_WORKERS_A_CPU, _LEAST_MOST_WORKERS = 4, 16
 _OS_ERROR = re.compile(r"Error: (\[Errno \d+\] .*?)(?: \[while running .*)?$", re.MULTILINE)
-# What Beam's local runner says when one of its worker processes is gone.
-_WORKER_LOST = re.compile(r"Channel closed prematurely|Socket closed|Stream removed", re.IGNORECASE)
+# What runners say when a worker is gone: Beam's local one, Beam's on the JVM, Flink.
+_WORKER_LOST = re.compile(
+    r"Channel closed prematurely|Socket closed|Stream removed"
+    r"|StatusRuntimeException: (CANCELLED|UNAVAILABLE)"
+    r"|Lost connection to task manager|TaskManager with id \S+ (is no longer reachable|timed out)",
+    re.IGNORECASE,
+)
 _INPUT_ERROR = re.compile(r"InputError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
 
 
@@ -75,11 +80,11 @@ def _check_known(runner: PipelineRunner, beam_arguments: Sequence[str]) -> None:
     _, unknown = parser.parse_known_args(list(beam_arguments))
     if not unknown:
         return
-    unknown = without_server_options(runner, PipelineOptions(list(beam_arguments)), unknown)
-    if unknown:
+    foreign = without_server_options(runner, PipelineOptions(list(beam_arguments)), unknown)
+    if foreign:
         raise InputError(
             f"every option behind `--` must be one of Beam's or of the runner's job server (which is asked where"
-            f" --job_endpoint or --flink_job_server_jar names it), it does not know {' '.join(unknown)}"
+            f" --job_endpoint or --flink_job_server_jar names it), it does not know {' '.join(foreign)}"
         )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import engine_parts
 import pytest
+from apache_beam.runners.portability.job_server import StopOnExitJobServer
 from flink_cluster import FlinkCluster, WorkerPools, flink_cluster, job_server
 from whole_graph import every_stage, two_sources
 
@@ -17,6 +18,23 @@ def part(fetch: Callable[[], Path]) -> Path:
         return fetch()
     except engine_parts.PartMissing as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def job_servers(temporary_files: None) -> Iterator[None]:
+    """Those that runners start end here: at the end of Python, when Beam ends them, their temporary folders are gone."""
+    servers: list[StopOnExitJobServer] = []
+    start = StopOnExitJobServer.start
+
+    def remember(server: StopOnExitJobServer) -> object:
+        servers.append(server)
+        return start(server)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopOnExitJobServer, "start", remember)
+        yield
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +53,12 @@ def kafka_jars() -> Path:
 
 
 @pytest.fixture(scope="module")
-def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FlinkCluster, WorkerPools]]:
+def flink(
+    flink_job_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[FlinkCluster, WorkerPools]]:
     """A cluster and its worker pools."""
     jars = part(engine_parts.flink)
-    with flink_cluster(jars, tmp_path_factory.mktemp("flink")) as started:
+    with flink_cluster(jars, flink_job_server, tmp_path_factory.mktemp("flink")) as started:
         yield started
 
 

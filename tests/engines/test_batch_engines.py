@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from flink_cluster import FlinkCluster, WorkerPools
+from processes import free_ports
 from whole_graph import OPTIONS
 
 from clozekit.pipelines.prepare import prepare_lengths
+from clozekit.pipelines.running import server_options
+from clozekit.pipelines.running.runners import runner_options
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.tokenizers.common.errors import InputError
@@ -102,16 +105,35 @@ def test_a_killed_task_manager_changes_nothing(
     cluster.wait_for_task_managers(2)
 
 
-def test_a_killed_worker_pool_changes_nothing(
+def test_a_killed_worker_pool_costs_at_most_a_second_run(
     build: Build, expected: object, flink: Flink, flink_arguments: list[str]
 ) -> None:
     cluster, pools = flink
     with killed_mid_run(cluster, pools.pools[0].kill):
-        found = build("worker pool killed", "FlinkRunner", flink_arguments)
+        try:
+            found = build("worker pool killed", "FlinkRunner", flink_arguments)
+        except ChildProcessError as error:
+            assert "run the same command again" in str(error)
+            found = build("worker pool killed", "FlinkRunner", flink_arguments)
     assert found == expected
 
 
-def test_options_that_the_job_server_does_not_know_are_refused(build: Build, flink_arguments: list[str]) -> None:
-    with pytest.raises(InputError, match="it does not know --checkpointing_intervall=5") as caught:
-        build("refused", "FlinkRunner", [*flink_arguments, "--checkpointing_intervall=5"])
+@pytest.mark.parametrize("how", ["by a server that runs", "by its jar"])
+def test_options_are_those_of_the_job_server(how: str, flink_arguments: list[str], flink_job_server: Path) -> None:
+    named = flink_arguments if how == "by a server that runs" else [f"--flink_job_server_jar={flink_job_server}"]
+    runner_options("FlinkRunner", 1, [*named, "--checkpointing_interval=5000", "--object_reuse"])
+    for wrong, message in (
+        ("--checkpointing_intervall=5", "it does not know --checkpointing_intervall=5$"),
+        ("--checkpointing_interval=often", "--checkpointing_interval: invalid int value: 'often'$"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            runner_options("FlinkRunner", 1, [*named, wrong])
+        assert "\n" not in str(caught.value)
+
+
+def test_a_job_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_options, "_ANSWER_SECONDS", 0.1)
+    (port,) = free_ports(1)
+    with pytest.raises(InputError, match="the runner's job server must answer") as caught:
+        runner_options("FlinkRunner", 1, [f"--job_endpoint=localhost:{port}", "--checkpointing_interval=5000"])
     assert "\n" not in str(caught.value)

@@ -93,11 +93,15 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
 
 
 class FlinkCluster:
-    """master: host:port of its REST address; job_manager, task_managers: the processes."""
+    """master: host:port of its REST address; job_manager, task_managers: the processes.
 
-    def __init__(self, jars: Path, folder: Path, num_task_managers: int, num_slots: int) -> None:
+    jars: of Flink; runner: Beam's jar.
+    """
+
+    def __init__(self, jars: Path, runner: Path, folder: Path, num_task_managers: int, num_slots: int) -> None:
         rpc_port, rest_port = free_ports(2)
-        self._jars, self._folder = jars, folder
+        # Flink's own classes first: the runner brings some of them too.
+        self._classes, self._folder = f"{jars}/*{os.pathsep}{runner}", folder
         self.master = f"127.0.0.1:{rest_port}"
         (folder / "log4j.properties").write_text(_LOGGING, encoding="utf-8")
         settings = {
@@ -123,6 +127,8 @@ class FlinkCluster:
             "taskmanager.memory.jvm-overhead.max": "192m",
             "taskmanager.memory.network.min": "384m",
             "taskmanager.memory.network.max": "384m",
+            # Beam keeps workers from one stage to the next only where its classes are Flink's, not the job's.
+            "classloader.resolve-order": "parent-first",
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 10,
             "restart-strategy.fixed-delay.delay": "1 s",
@@ -150,7 +156,7 @@ class FlinkCluster:
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
             f"-Dlog4j.configurationFile={self._folder}/log4j.properties",
             "-cp",
-            f"{self._jars}/*",
+            self._classes,
             f"org.apache.flink.runtime.{main_class}",
             "--configDir",
             str(self._folder),
@@ -211,12 +217,12 @@ def job_server(jar: Path, folder: Path, master: str) -> Iterator[str]:
 
 @contextmanager
 def flink_cluster(
-    jars: Path, folder: Path, num_task_managers: int = 2, num_slots: int = 2, num_pools: int = 2
+    jars: Path, runner: Path, folder: Path, num_task_managers: int = 2, num_slots: int = 2, num_pools: int = 2
 ) -> Iterator[tuple[FlinkCluster, WorkerPools]]:
     with ExitStack() as stack:
         pools = WorkerPools(folder, num_pools)
         stack.callback(pools.close)
-        cluster = FlinkCluster(jars, folder, num_task_managers, num_slots)
+        cluster = FlinkCluster(jars, runner, folder, num_task_managers, num_slots)
         stack.callback(cluster.close)
         cluster.wait_for_task_managers(num_task_managers)
         yield cluster, pools

@@ -283,6 +283,13 @@ def test_an_output_that_cannot_be_written_is_refused(corpus: Path, tokenizer_dir
             InputError,
             "^the rule, got x; do y$",
         ),
+        (
+            RuntimeError(
+                "failed in state FAILED: a.b.StatusRuntimeException: CANCELLED: call already cancelled. Use x()"
+            ),
+            ChildProcessError,
+            "run the same command again: it goes on with what is missing$",
+        ),
         (RuntimeError("something else"), RuntimeError, "something else"),
     ],
 )

@@ -5,34 +5,23 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
+from engine_streams import POISON, WINDOWS, check_same_panes, follow, numbered, twin
 from portable_engine import portable_engine
-from scripted_source import Script, ScriptedSource, as_test_stream
-from streams import EXACT, ROWS, WINDOW, begin, chain_bytes, document
+from scripted_source import Script, as_test_stream
+from streams import EXACT, ROWS, WINDOW, begin, chain_bytes
 
 from clozekit.pipelines.dataset.chain import Fragment, read_chain
-from clozekit.pipelines.running.dead_letters import DeadLetter
-from clozekit.pipelines.settings.stream_settings import WatchSettings, WindowSettings
 from clozekit.pipelines.storage.files import join, read_bytes
-from clozekit.pipelines.streaming.commit_pane import Committer, waiting_panes
-from clozekit.pipelines.streaming.follow_source import Follower
+from clozekit.pipelines.streaming.commit_pane import Committer
 from clozekit.pipelines.streaming.open_stream import open_stream
 from clozekit.pipelines.streaming.pane import read_pane
-from clozekit.pipelines.streaming.process_deliveries import DeliverySteps
-from clozekit.pipelines.streaming.sources.delivered import Delivered
 from clozekit.pipelines.streaming.stage_a import FreezePanes
 from clozekit.pipelines.streaming.verify_stream import verify_stream
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 pytestmark = pytest.mark.slow
-WINDOWS = WindowSettings(WINDOW)
-POISON = Delivered("topic/7", 1000, DeadLetter("topic/7", -1, "message 7", "read", "no JSON", ""))
-
-
-def numbered(first: int, end: int, time: int) -> list[Delivered]:
-    """time: seconds of the events."""
-    return [document(number, time=time) for number in range(first, end)]
 
 
 def commit_now(name: str, directory: str) -> str:
@@ -47,13 +36,6 @@ def run_test_stream(script: Script, directory: str) -> list[Fragment]:
         names = root | as_test_stream(script) | FreezePanes(directory, WINDOWS, EXACT, ROWS)
         names | beam.Map(commit_now, directory)
     assert verify_stream(directory).problems == ()
-    return list(read_chain(directory))
-
-
-def follow(script: Script, directory: str, tokenizer: BertTokenizer) -> list[Fragment]:
-    stream = begin(directory, tokenizer, windows=WINDOWS)
-    source = ScriptedSource(script)
-    Follower(stream, source, DeliverySteps(EXACT, ROWS, tokenizer), WatchSettings(), sleep=lambda _: None).run()
     return list(read_chain(directory))
 
 
@@ -72,10 +54,6 @@ def told(directory: str, fragments: list[Fragment]) -> list[tuple[int, str, list
 
 def origins(*numbers: int) -> list[str]:
     return sorted(f"source/{number}" for number in numbers)
-
-
-def twin(number: int, of: int, time: int) -> Delivered:
-    return document(number, document(of).record.text, time)  # type: ignore[union-attr]
 
 
 # Name -> script, and of each fragment: window, timing, origins, counts.
@@ -158,25 +136,4 @@ def portable_arguments() -> Iterator[list[str]]:
 def test_a_job_service_freezes_the_same_panes(
     tmp_path: Path, tokenizer: BertTokenizer, portable_arguments: list[str]
 ) -> None:
-    """Its engine fires when the source ends, each window whole."""
-    script: Script = [
-        [*numbered(0, 30, 10), POISON],
-        [*numbered(40, 60, 650), twin(99, 3, 650)],
-        600,
-        numbered(60, 70, 1250),
-        1200,
-        1800,
-    ]
-    engine, followed = str(tmp_path / "engine"), str(tmp_path / "followed")
-    stream = begin(engine, tokenizer, windows=WINDOWS)
-    options = PipelineOptions(["--runner=PortableRunner", *portable_arguments])
-    options.view_as(StandardOptions).streaming = True
-    with beam.Pipeline(options=options) as root:
-        root | beam.io.Read(ScriptedSource(script)) | FreezePanes(engine, WINDOWS, EXACT, ROWS)
-    assert len(waiting_panes(stream)) == 3
-    fragments = list(Committer(stream).commit_waiting())
-    assert [fragment.timing for fragment in fragments] == ["on_time"] * 3
-    follow(script, followed, tokenizer)
-    assert chain_bytes(engine) == chain_bytes(followed)
-    assert verify_stream(engine).problems == ()
-    assert sum(fragment.counts["documents_in"] for fragment in fragments) == 62
+    check_same_panes(["--runner=PortableRunner", *portable_arguments], tmp_path, tokenizer)
