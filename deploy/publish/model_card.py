@@ -153,9 +153,11 @@ def _training(facts: CardFacts) -> Iterator[str]:
         yield "The preset came without the run that trained it: nothing is known here of its data and its training."
         return
     train, optimizer = run.config.get("train", {}), run.config.get("optimizer", {})
+    distill = run.config.get("distill") or {}
+    fresh = "every other layer of the model below" if distill.get("init_student") else "random weights"
     rows = {
-        "begun from": run.config.get("init_from") or "random weights",
-        "learned from": (run.config.get("distill") or {}).get("teacher"),
+        "begun from": run.config.get("init_from") or fresh,
+        "learned from": distill.get("teacher"),
         "steps": run.step,
         "rows a step": train.get("global_batch_size"),
         "tokens seen": run.last("train").get("tokens_seen"),

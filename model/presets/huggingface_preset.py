@@ -201,7 +201,7 @@ class HuggingFacePreset:
         if not np.array_equal(decoder, keras.ops.convert_to_numpy(embedding)):
             raise InputError(
                 f"the masked-LM head must share its matrix with the token embedding, {self.source} has another {name}"
-                " (tie_word_embeddings is false); such a head can't be loaded here"
+                " (tie_word_embeddings is false); its body loads alone, by Backbone.from_preset or to `clozekit finetune`"
             )
 
 

@@ -47,11 +47,15 @@ class Architecture:
     source: PresetSource | None = None
 
 
-def architecture_of(config: RunSettings, tokenizer: Tokenizer, longest_row: int) -> Architecture:
-    """The model of a run; tokenizer: the dataset's; longest_row: tokens of it.
+def architecture_of(
+    config: RunSettings, tokenizer: Tokenizer, longest_row: int, teacher: PresetSource | None = None
+) -> Architecture:
+    """The model of a run; tokenizer: the dataset's; longest_row: tokens of it; teacher: of `distill`.
 
     Raises InputError where the configuration, the dataset and `init_from` contradict one another.
     """
+    if config.begins_with_teacher and teacher is not None:
+        return of_teacher(teacher, config.model, tokenizer.vocabulary_size(), longest_row)
     if config.init_from is None:
         return from_scratch(config.model, tokenizer.vocabulary_size(), longest_row)
     # A run that goes on needs nothing of where it began.
@@ -110,6 +114,34 @@ def of_source(source: PresetSource, said: ModelSettings, longest_row: int) -> Ar
     return Architecture(family, backbone, source.head_settings(MaskedLM.kind) or {}, length, source)
 
 
+def of_teacher(teacher: PresetSource, said: ModelSettings, vocabulary_size: int, longest_row: int) -> Architecture:
+    """The model of a student that begins with every other layer of `teacher`; said: what the configuration says of it."""
+    family = teacher.family if said.family is None else family_named(said.family)
+    if not {*family.backbone.input_names()} <= {*teacher.family.backbone.input_names()}:
+        raise InputError(
+            f"distill.init_student begins with the weights of the teacher, {teacher.source} is a {teacher.family.name} without"
+            f" all that a {family.name} has; leave model.family out"
+        )
+    there = {**_defaults(teacher.family.backbone), **teacher.backbone_settings()}
+    there["num_layers"] = -(-there["num_layers"] // 2)
+    for name in _SAID:
+        ours = getattr(said, name)
+        if ours is not None and ours != there.get(name, 1):
+            raise InputError(
+                f"a student that begins with every other layer of {teacher.source} has {name} {there.get(name)}, got {ours};"
+                f" leave model.{name} out, or distill.init_student"
+            )
+    positions, most = said.max_sequence_length or there["max_sequence_length"], there["max_sequence_length"]
+    rule = f"model.max_sequence_length must be from the {longest_row} tokens of a row to the {most} positions of {teacher.source}"
+    check(rule, longest_row <= positions <= most, positions)
+    there |= {"vocabulary_size": vocabulary_size, "max_sequence_length": positions}
+    if said.dropout is not None and said.dropout != there["dropout"]:
+        there |= {"dropout": said.dropout, "attention_dropout": None}
+    names = (*family.backbone.setting_names, *family.backbone.own_setting_defaults)
+    backbone = {name: there[name] for name in names if name in there}
+    return Architecture(family, backbone, teacher.head_settings(MaskedLM.kind) or {}, longest_row)
+
+
 def _positions(source: str, there: int, said: ModelSettings, longest_row: int) -> int:
     """Positions of a model that begins with one of `there` positions."""
     asked = said.max_sequence_length
@@ -135,8 +167,8 @@ def _defaults(backbone: type[Backbone]) -> Settings:
 
 
 def spelled_out(config: RunSettings, architecture: Architecture) -> RunSettings:
-    """The configuration with what `init_from` decided in it."""
-    if architecture.source is None:
+    """The configuration with what `init_from` or the teacher decided in it."""
+    if architecture.source is None and not config.begins_with_teacher:
         return config
     found: Settings = {name: architecture.backbone.get(name) for name in (*_SAID, "dropout", "max_sequence_length")}
     model = dataclasses.replace(config.model, family=architecture.family.name, **found)

@@ -21,6 +21,7 @@ from clozekit.model.training.build_task import build_task, give_preprocessor, lo
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, read_datasets
 from clozekit.model.training.following.followed_stream import FollowedStream
+from clozekit.model.training.init_student import init_student
 from clozekit.model.training.load_teacher import load_teacher, open_teacher
 from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective
@@ -109,12 +110,12 @@ class Run(TrainingRun[dict[str, float]]):
             self.manifests = read_datasets(config, self.stages)
         self.manifest = self.manifests[config.dataset]
         self.tokenizer = load_run_tokenizer(config, self.manifest)
-        self.architecture = architecture_of(config, self.tokenizer, self._longest_row())
-        check_family(self.architecture.family, self.tokenizer)
-        self.config = config = spelled_out(config, self.architecture)
         taught_by = None
         if config.distill is not None:
             taught_by = open_teacher(config.distill, MaskedLM, self.tokenizer, self._longest_row())
+        self.architecture = architecture_of(config, self.tokenizer, self._longest_row(), taught_by)
+        check_family(self.architecture.family, self.tokenizer)
+        self.config = config = spelled_out(config, self.architecture)
         self.workers = start_workers(config.cluster) if workers is None else workers
         self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
         if self.workers.is_chief and self.followed is None:
@@ -288,6 +289,8 @@ class Run(TrainingRun[dict[str, float]]):
     def begin_anew(self) -> None:
         if self.config.init_from is not None and self.architecture.source is not None:
             begin_from(self.task, self.config.init_from, self.architecture.source)
+        elif self.config.begins_with_teacher and self.teacher is not None and isinstance(self.teacher.task, MaskedLM):
+            init_student(self.task, self.teacher.task)
 
     def go_on(self, log: MetricsLog | NoLog) -> None:
         """Nothing: all is in the checkpoints."""

@@ -196,6 +196,10 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
 
     def go_on(self, log: MetricsLog | NoLog) -> None:
         self._look_at(evaluations(log.entries))
+        # Epochs are steps only with the data at hand, which whoever looks at the run has not.
+        is_said = any(entry["kind"] == "length" for entry in log.entries)
+        if self.settings.hours is None and not is_said:
+            log.write("length", 0, {"last_step": self.settings.steps})
 
     def row_length(self, stage: Stage) -> tuple[int, int]:
         return self._lengths[-1], 0

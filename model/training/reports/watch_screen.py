@@ -99,6 +99,8 @@ def described(entry: Entry) -> str:
         return f"step {entry['step']:,}: validation {_measures(entry, 'accuracy')}"
     if entry["kind"] == "event":
         return f"step {entry['step']:,}: {str(entry['event']).replace('_', ' ')} {entry.get('reason', '')}".rstrip()
+    if entry["kind"] == "length":
+        return f"length: {_text(entry['last_step'], ',')} steps"
     shown = [f"step {entry['step']:,}: loss {_text(entry.get('loss'), '.4f')}"]
     for name, label, form in (
         ("distillation_loss", "distillation", ".4f"),

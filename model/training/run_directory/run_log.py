@@ -26,7 +26,7 @@ _TEXTS = ("kind", "event", "reason")
 # The biggest number of TensorBoard's scalars.
 _MOST = float(np.finfo(np.float32).max)
 # What every entry of a kind has, and reports read.
-_NEEDED = {"validation": ("loss",), "window": ("loss", "fragment"), "event": ("event",)}
+_NEEDED = {"validation": ("loss",), "window": ("loss", "fragment"), "event": ("event",), "length": ("last_step",)}
 # What the clock, the machine or the price decides; all else is the same in every run of one configuration.
 MEASURED = frozenset(
     {
@@ -45,7 +45,7 @@ class MetricsLog:
     """Appends a JSON object for each look at the run, and the same numbers as TensorBoard events.
 
     kind of an entry: "train" (of the steps since the one before), "validation", "window" (new windows of a stream, before they
-    are trained on), or "event" (something that happened, from `step` on). At a URL, where nothing can be appended and all is written anew, lines are written by `flush`.
+    are trained on), "event" (something that happened, from `step` on), or "length" (the last step, where the configuration does not say it). At a URL, where nothing can be appended and all is written anew, lines are written by `flush`.
     """
 
     def __init__(self, directory: str | Path, global_step: int) -> None:

@@ -55,8 +55,10 @@ class RunState:
 
     @property
     def last_step(self) -> int | None:
-        """At which it ends, where that is known: of a fine-tuning in epochs, and of one in hours, it is not."""
+        """At which it ends, where that is known: of a run in hours it is not."""
         steps = (self.config.get("train") or {}).get("steps")
+        if steps is None and (said := self.of_kind("length")):
+            steps = said[-1]["last_step"]
         return steps if isinstance(steps, int) else None
 
 

@@ -355,6 +355,9 @@ class FinetuneSettings:
         check_metric(self.deciding_metric, self.task)
         self._check_columns()
         check_objective(self.objective, self.distill)
+        layers = None if self.distill is None else self.distill.init_student
+        rule = "distill.init_student is for pretraining, a fine-tuning begins with init_from; leave it out"
+        check(rule, layers is None, layers)
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check("patience must be at least 1", self.patience >= 1, self.patience)
         has_classes = self.task in ("classification", "multi_label", "token_classification")

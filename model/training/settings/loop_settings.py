@@ -33,6 +33,8 @@ TRACKERS = tuple(
 )
 # What the teacher is decides the course of a run, not where it lies.
 TEACHER = "distill.teacher"
+# Layers of the teacher that a student can begin with.
+STUDENT_LAYERS = ("every_other",)
 SCHEDULES = ("linear", "polynomial", "cosine", "warmup_stable_decay", "one_cycle", "constant")
 
 
@@ -136,12 +138,15 @@ class DistillSettings:
 
     teacher: a preset, or a run or a checkpoint of it, of the same tokenizer and with the same head; it is not trained. temperature:
     what the logits of both are divided by in the distillation loss, which is multiplied by its square; numbers and cosines have
-    none. weight: of the distillation loss, 0 to 1; the rest is that of the usual loss.
+    none. weight: of the distillation loss, 0 to 1; the rest is that of the usual loss. init_student: every_other begins a
+    pretraining with layers 0, 2, 4 and so on of the teacher, and with its embeddings and its head: the student then has the
+    teacher's sizes and half of its layers; random weights if not given.
 
     Raises:
-        InputError: for a temperature that is not above 0, or a weight that is not from 0 to 1.
+        InputError: for a temperature that is not above 0, a weight that is not from 0 to 1, another init_student.
 
-    Source: Hinton et al. 2015 (arXiv 1503.02531), section 2. Temperature 2 and equal weights are the defaults of the scripts of
+    Source: Hinton et al. 2015 (arXiv 1503.02531), section 2; init_student: Sanh et al. 2019, section 2, "Student
+        initialization", one layer out of two. Temperature 2 and equal weights are the defaults of the scripts of
         DistilBERT's authors (Sanh et al. 2019, arXiv 1910.01108).
 
     Example:
@@ -154,8 +159,11 @@ class DistillSettings:
     teacher: str
     temperature: float = 2.0
     weight: float = 0.5
+    init_student: str | None = None
 
     def __post_init__(self) -> None:
+        if self.init_student is not None:
+            check_choice("distill.init_student", self.init_student, STUDENT_LAYERS)
         check("distill.temperature must be above 0", self.temperature > 0, self.temperature)
         check("distill.weight must be from 0 to 1", 0 <= self.weight <= 1, self.weight)
 

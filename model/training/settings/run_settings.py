@@ -402,7 +402,16 @@ class RunSettings:
         if self.init_from is None:
             extends = self.model.extend_positions
             check("model.extend_positions is for the positions of init_from", extends is None, extends)
-            object.__setattr__(self, "model", self.model.from_scratch())
+            if not self.begins_with_teacher:
+                object.__setattr__(self, "model", self.model.from_scratch())
+        else:
+            rule = "init_from and distill.init_student both say what a run begins with; leave one out"
+            check(rule, not self.begins_with_teacher, self.init_from)
+
+    @property
+    def begins_with_teacher(self) -> bool:
+        """Whether the model begins with layers of its teacher."""
+        return self.distill is not None and self.distill.init_student is not None
 
     def _check_follow(self) -> None:
         rule = "a stream that is followed has no end that is known before: "

@@ -157,3 +157,14 @@ def test_the_card_of_a_classifier_says_what_its_outputs_are(problem: str, said: 
     assert all(words in card for words in said)
     assert ("every text gets one" in card) == (problem == "single_label")
     assert row(card, "learned from") == "hf://big/teacher"
+
+
+def test_the_card_of_a_student_says_that_it_began_with_layers_of_its_teacher() -> None:
+    config = {"distill": {"teacher": "hf://big/teacher", "init_student": "every_other"}}
+    facts = CardFacts(
+        *("hf://me/mine", "huggingface", "bert", "masked_lm", "BertMaskedLM", "BertForMaskedLM", {}),
+        *("BertTokenizer", "[MASK]", 16, (), None),
+        run=RunFacts("train", config, 4, (), None, {}),
+    )
+    card = render_model_card(facts)
+    assert row(card, "begun from") == "every other layer of the model below"

@@ -333,8 +333,11 @@ def test_a_head_with_a_matrix_of_its_own_is_refused(tmp_path: Path) -> None:
     assert same_weights(load(preset), task)
     name = "cls.predictions.decoder.weight"
     change_arrays(preset, lambda arrays: {**arrays, name: arrays[name] + 1})
-    with pytest.raises(InputError, match="must share its matrix with the token embedding"):
+    with pytest.raises(InputError, match="must share its matrix .*; its body loads alone, by Backbone") as caught:
         load(preset)
+    assert "\n" not in str(caught.value)
+    assert same_weights(Backbone.from_preset(str(preset)), task.backbone)
+    TextClassifier.from_preset(str(preset), num_classes=2, preprocessor=None)
 
 
 def test_damaged_and_missing_weights_are_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fine-tuning: it learns, keeps the best weights, stops early, goes on after a kill, and refuses what does not fit."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from processes import started, wait_for_step
 from clozekit.model import TextClassifier
 from clozekit.model.tasks.classify_texts import classify_texts
 from clozekit.model.training.finetuning.finetune import FinetuneResult, FinetuneRun
+from clozekit.model.training.reports.watch_screen import screen
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
+from clozekit.model.training.run_directory.run_state import read_run
 from clozekit.tokenizers.common.errors import InputError
 
 CHANGES = ("data.test=test.tsv", "checkpoint.every_steps=15")
@@ -88,6 +91,12 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
     with started("-c", KILLED, *arguments) as child:
         wait_for_step(directory, at_step, child)
         child.kill()
+    # `watch` knows how far it was, though its configuration says epochs.
+    killed = read_run(str(directory))
+    assert (killed.state, killed.last_step) == ("killed", 50)
+    said = "\n".join(screen(killed))
+    assert re.search(r"ended at step \d+ by an error or a kill, .* run the same command again", said)
+    assert f"{killed.step / 50:.1%}  step {killed.step} of 50, " in said
     whole, expected = finished
     assert run_of(start_preset, labelled, directory, *CHANGES).train() == expected
     assert curve(directory) == curve(Path(whole.directory))

@@ -213,6 +213,22 @@ def test_watch_follows_a_run_to_its_end(tmp_path: Path, is_terminal: bool) -> No
         assert lines == ["step 10", "step 10", "step 20", "step 20", "finished at step 20"]
 
 
+def test_watch_says_the_last_step_of_a_fine_tuning_in_epochs(tmp_path: Path) -> None:
+    config = "init_from: p\ndirectory: {name}\ndata: {{train: x.tsv}}\ntrain: {{epochs: 3.0}}\n"
+    length = {"kind": "length", "step": 0, "last_step": 40}
+    folder = write_run(tmp_path / "a", [length, *entries_of([4.0, 3.0])], config=config)
+    shown = run_command(["watch", str(folder), "--once"])
+    assert "50.0%  step 20 of 40, " in shown and "by an error or a kill" in shown
+    screen_of_a_log = io.StringIO()
+    with contextlib.redirect_stdout(screen_of_a_log):
+        assert main(["watch", str(folder)]) == 1
+    assert [line.split(":")[0] for line in screen_of_a_log.getvalue().splitlines()] == [
+        "length",
+        *["step 10"] * 2,
+        *["step 20"] * 2,
+    ]
+
+
 def test_watch_of_a_run_that_was_killed_fails_and_shows_it_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
