@@ -35,5 +35,5 @@ def pseudo_perplexities(task: Task, texts: Sequence[str]) -> list[float]:
             highest = logits.max(axis=1)
             log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
             total += float((logits[np.arange(len(part)), ids[part]] - log_sum).sum())
-        perplexities.append(math.exp(min(-total / len(places), 700.0)))
+        perplexities.append(math.exp(min(-total / len(places), 690.0)))
     return perplexities
