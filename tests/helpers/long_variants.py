@@ -2,7 +2,9 @@
 
 import os
 
+from clozekit.tokenizers.common.family_names import FAMILIES
+
 FULL = os.environ.get("CLOZEKIT_FULL") == "1"
 PARITY_FULL = os.environ.get("CLOZEKIT_PARITY") == "full"
-# Families whose layers differ: RoBERTa's and XLM-RoBERTa's are BERT's.
-DISTINCT = ("bert", "roberta", "albert", "xlm_roberta") if FULL else ("bert", "albert")
+# Families whose layers differ: those of RoBERTa, XLM-RoBERTa and DistilBERT are BERT's.
+DISTINCT = tuple(FAMILIES) if FULL else ("bert", "albert", "modern_bert")
