@@ -161,6 +161,9 @@ class _FreezePane(beam.DoFn):
         pane: PaneInfo = beam.DoFn.PaneInfoParam,
     ) -> Iterator[str]:
         tables = [_to_table(content) for content in element[1]]
+        # Flink fires once more when a window ends, with nothing in it.
+        if not tables:
+            return
         start, end = (int(time.micros // 1_000_000) for time in (window.start, window.end))
         # A bounded run fires when all is there, and says nothing of it.
         timing = _TIMINGS.get(pane.timing, "on_time")

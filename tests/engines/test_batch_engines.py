@@ -11,7 +11,7 @@ from flink_cluster import FlinkCluster, WorkerPools
 from processes import free_ports
 from whole_graph import OPTIONS
 
-from clozekit.pipelines.prepare import prepare_lengths
+from clozekit.pipelines.prepare import prepare, prepare_lengths
 from clozekit.pipelines.running import server_options
 from clozekit.pipelines.running.runners import runner_options
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
@@ -87,7 +87,7 @@ def killed_mid_run(cluster: FlinkCluster, kill: Callable[[], None]) -> Iterator[
             time.sleep(0.05)
         failures.append("the job never came so far")
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     yield
     thread.join()
@@ -116,6 +116,16 @@ def test_a_killed_worker_pool_costs_at_most_a_second_run(
             assert "run the same command again" in str(error)
             found = build("worker pool killed", "FlinkRunner", flink_arguments)
     assert found == expected
+
+
+def test_bad_input_arrives_in_one_line(flink_arguments: list[str], tokenizer_directory: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "the cat"}\n{cut\n', encoding="utf-8")
+    out = str(tmp_path / "out")
+    with pytest.raises(InputError) as caught:
+        prepare(ReadSettings((str(path),)), OPTIONS, tokenizer_directory, out, "FlinkRunner", 1, flink_arguments)
+    assert str(caught.value).startswith("at most 0 of all records may be bad (--max-bad-rate), 1 of 2 are")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["by a server that runs", "by its jar"])

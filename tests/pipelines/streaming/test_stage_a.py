@@ -7,6 +7,8 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
+from apache_beam.transforms.window import IntervalWindow
+from apache_beam.utils.windowed_value import PANE_INFO_UNKNOWN
 from engine_streams import POISON, WINDOWS, check_same_panes, follow, numbered, twin
 from portable_engine import portable_engine
 from scripted_source import Script, as_test_stream
@@ -14,10 +16,10 @@ from streams import EXACT, ROWS, WINDOW, begin, chain_bytes
 
 from clozekit.pipelines.dataset.chain import Fragment, read_chain
 from clozekit.pipelines.storage.files import join, read_bytes
-from clozekit.pipelines.streaming.commit_pane import Committer
+from clozekit.pipelines.streaming.commit_pane import Committer, waiting_panes
 from clozekit.pipelines.streaming.open_stream import open_stream
 from clozekit.pipelines.streaming.pane import read_pane
-from clozekit.pipelines.streaming.stage_a import FreezePanes
+from clozekit.pipelines.streaming.stage_a import FreezePanes, _FreezePane
 from clozekit.pipelines.streaming.verify_stream import verify_stream
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
@@ -137,3 +139,13 @@ def test_a_job_service_freezes_the_same_panes(
     tmp_path: Path, tokenizer: BertTokenizer, portable_arguments: list[str]
 ) -> None:
     check_same_panes(["--runner=PortableRunner", *portable_arguments], tmp_path, tokenizer)
+
+
+def test_a_firing_without_documents_freezes_nothing(tmp_path: Path, tokenizer: BertTokenizer) -> None:
+    """Flink fires so, at the end of a window that has fired."""
+    directory = str(tmp_path / "stream")
+    stream = begin(directory, tokenizer, windows=WINDOWS)
+    freezing = _FreezePane(directory)
+    freezing.setup()
+    assert list(freezing.process((b"", []), IntervalWindow(0, WINDOW), PANE_INFO_UNKNOWN)) == []
+    assert waiting_panes(stream) == []
