@@ -78,6 +78,25 @@ def _roberta() -> dict[str, Any]:
     return _saved(transformers.RobertaTokenizer(vocab=vocabulary, merges=merges, mask_token=mask), "roberta")
 
 
+@functools.cache
+def _modern_bert() -> dict[str, Any]:
+    """Byte-level BPE of composed text behind runs of spaces, as the published files have it."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ab", "Ġa", "ne", "new", "Ġn"]
+    merges = [("a", "b"), ("Ġ", "a"), ("n", "e"), ("ne", "w"), ("Ġ", "n")]
+    tokenizer = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=merges))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens([AddedToken("   ", normalized=True), AddedToken("  ", normalized=True)])
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "cls", "sep", "pad", "mask")}
+    tokenizer.add_special_tokens([AddedToken(piece, lstrip=piece == "[MASK]") for piece in special.values()])
+    ends = [(piece, tokenizer.token_to_id(piece)) for piece in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+    return _saved(transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special), "modernbert")
+
+
 def _rows() -> list[tuple[str, float]]:
     letters = sorted({letter for word in WORDS for letter in word} - {" "})
     pieces = list(dict.fromkeys(["▁", "▁a", "▁new", "ab", "▁the", "ew", *letters]))
@@ -119,6 +138,7 @@ FAMILIES = {
     for name, make in (
         ("bert", _bert),
         ("roberta", _roberta),
+        ("modern_bert", _modern_bert),
         ("albert", _albert),
         ("xlm_roberta", _xlm_roberta),
         ("xlm_roberta_trained", _xlm_roberta_trained),
