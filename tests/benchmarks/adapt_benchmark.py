@@ -204,7 +204,8 @@ def kept(folder: Path, make: Callable[[Path, int, int], Run], seed: int, steps: 
 def render(folder: Path, runs: Mapping[str, Sequence[Run]], made: Mapping[str, Any]) -> str:
     places = [folder / "start", *(Path(run.checkpoint) for of_kind in runs.values() for run in of_kind)]
     settings = {**SHARED, "length": MODEL["length"], "start": str(folder / "start")}
-    _, losses = by_transformers("score", folder / "held-out.jsonl", places, settings, folder)
+    words = ("score", folder / "held-out.jsonl", places, settings, folder)
+    [(_, losses)] = on_own_cores([lambda: by_transformers(*words)], [min(os.sched_getaffinity(0))])
     start = losses[str(folder / "start")]
     lines = [
         "## Continued pretraining",
