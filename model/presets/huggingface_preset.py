@@ -71,6 +71,10 @@ class HuggingFacePreset:
         self._names = self.family.huggingface
         own = files.path(OWN_FILE, required=False)
         self._own = {} if own is None else read_json(own, f"{self.source}: {OWN_FILE}", described=False)
+        if not isinstance(self._own.get("kind", ""), str):
+            raise InputError(
+                f"{self.source}: kind in {OWN_FILE} must name a task, got {self._own['kind']!r:.80}; copy it again"
+            )
 
     @cached_property
     def _checkpoint(self) -> Checkpoint:
