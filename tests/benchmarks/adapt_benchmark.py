@@ -28,6 +28,8 @@ from typing import Any, NamedTuple
 from cpu_marks import FILE
 from tables import header, put_into
 
+from clozekit.pipelines.rows.split import is_validation
+
 HERE = Path(__file__).parent
 PACKAGES = ("tensorflow", "keras", "torch", "transformers", "accelerate", "tokenizers", "numpy")
 MODEL = {
@@ -46,6 +48,8 @@ STEPS, LEARNING_RATE = 300, 5e-4
 KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1099511627776"}
 PRETRAINING_MB, TEXTS_MB, HELD_OUT_MB = 2.0, 2.0, 0.3
 KINDS = ("grouped", "alone")
+# Of both: what `adapt` holds out of the texts, run_mlm.py is given as its --validation_file.
+VALIDATION_RATE = 0.05
 
 
 class Run(NamedTuple):
@@ -80,7 +84,8 @@ def write_texts(corpus: Path, folder: Path) -> None:
     dice.shuffle(texts)
     parts = {"held-out": taken(last, HELD_OUT_MB), "texts": last, "pretraining": taken(texts, PRETRAINING_MB)}
     for name, part in parts.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in part), encoding="utf-8")
+        lines_of = [json.dumps({"id": f"{name}-{number}", "text": text}) for number, text in enumerate(part)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines_of) + "\n", encoding="utf-8")
 
 
 def taken(texts: list[str], megabytes: float) -> list[str]:
@@ -117,11 +122,23 @@ def by_transformers(action: str, texts: Path, places: Sequence[Path], settings: 
     return seconds, json.loads(out.strip().splitlines()[-1])
 
 
+def split_texts(folder: Path, seed: int) -> list[Path]:
+    """Files of the texts that `adapt` trains on, and of those that it holds out: which they are decides what is learned."""
+    lines = (folder / "texts.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    held_out = [is_validation(json.loads(line)["id"], seed, VALIDATION_RATE) for line in lines]
+    paths = [folder / f"texts-{name}-{seed}.jsonl" for name in ("train", "validation")]
+    for path, wanted in zip(paths, (False, True), strict=True):
+        part = [line for line, held in zip(lines, held_out, strict=True) if held == wanted]
+        path.write_text("".join(part), encoding="utf-8")
+    return paths
+
+
 def theirs(folder: Path, seed: int, steps: int) -> Run:
     checkpoint = folder / f"theirs-{seed}-{steps}"
+    train, validation = split_texts(folder, seed)
     settings = {**SHARED, "length": MODEL["length"], "start": str(folder / "start"), "seed": seed, "steps": steps}
     settings["learning_rate"] = LEARNING_RATE
-    seconds, said = by_transformers("adapt", folder / "texts.jsonl", [checkpoint], settings, folder)
+    seconds, said = by_transformers("adapt", train, [validation, checkpoint], settings, folder)
     return run_of(steps, checkpoint, seconds, said["marks"])
 
 
@@ -130,6 +147,7 @@ def ours(folder: Path, seed: int, steps: int) -> Run:
     output, marks = folder / f"ours-{seed}-{steps}", folder / f"marks-{seed}-{steps}.json"
     told = [f"seed={seed}", f"train.steps={steps}", f"train.steps_per_loop={SHARED['mark_every']}"]
     told += [f"train.{name}_batch_size={SHARED['batch']}" for name in ("global", "micro")]
+    told += [f"rows.validation_rate={VALIDATION_RATE}"]
     told += [f"rows.sequence_length={MODEL['length']}", f"masking.train_rate={SHARED['mask_rate']}"]
     # Trainer's: AdamW of torch, no decay.
     told += [f"optimizer.learning_rate={LEARNING_RATE}", f"optimizer.warmup_rate={SHARED['warmup_rate']}"]

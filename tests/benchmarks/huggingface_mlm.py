@@ -6,7 +6,7 @@ DataCollatorForLanguageModeling masks; Trainer trains. Source of what it does an
 https://github.com/huggingface/transformers/blob/main/examples/pytorch/language-modeling/run_mlm.py
 
     python tests/benchmarks/huggingface_mlm.py start TEXTS.jsonl DIRECTORY SETTINGS.json
-    python tests/benchmarks/huggingface_mlm.py adapt TEXTS.jsonl DIRECTORY SETTINGS.json
+    python tests/benchmarks/huggingface_mlm.py adapt TEXTS.jsonl VALIDATION.jsonl DIRECTORY SETTINGS.json
     python tests/benchmarks/huggingface_mlm.py score TEXTS.jsonl CHECKPOINT ... SETTINGS.json
 
 Each prints one line of JSON at last.
@@ -76,7 +76,9 @@ class Marks(transformers.TrainerCallback):
             self.seconds[state.global_step] = time.process_time()
 
 
-def trained(model: Any, tokenizer: Any, rows: Sequence[Any], directory: str, settings: dict[str, Any]) -> Any:
+def trained(
+    model: Any, tokenizer: Any, rows: Sequence[Any], validation: Sequence[Any], directory: str, settings: dict[str, Any]
+) -> Any:
     """The trainer after its training, and its marks."""
     told = transformers.TrainingArguments(
         directory,
@@ -95,12 +97,11 @@ def trained(model: Any, tokenizer: Any, rows: Sequence[Any], directory: str, set
     )
     marks = Marks(settings["mark_every"])
     collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=settings["mask_rate"])
-    cut = round(len(rows) * VALIDATION_RATE)
     trainer = transformers.Trainer(
         model=model,
         args=told,
-        train_dataset=rows[cut:],
-        eval_dataset=rows[:cut],
+        train_dataset=rows,
+        eval_dataset=validation,
         processing_class=tokenizer,
         data_collator=collator,
         callbacks=[marks],
@@ -127,16 +128,18 @@ def start(texts: Sequence[str], directory: str, settings: dict[str, Any]) -> dic
         **sizes,
     )
     model = transformers.BertForMaskedLM(config)
-    trainer, _ = trained(model, tokenizer, grouped(tokenizer, texts, settings["length"]), directory, settings)
+    rows = grouped(tokenizer, texts, settings["length"])
+    cut = round(len(rows) * VALIDATION_RATE)
+    trainer, _ = trained(model, tokenizer, rows[cut:], rows[:cut], directory, settings)
     return {"parameters": model.num_parameters(), **trainer.evaluate()}
 
 
-def adapt(texts: Sequence[str], directory: str, settings: dict[str, Any]) -> dict[str, Any]:
+def adapt(texts: Sequence[str], validation: str, directory: str, settings: dict[str, Any]) -> dict[str, Any]:
     transformers.set_seed(settings["seed"])
     tokenizer = transformers.AutoTokenizer.from_pretrained(settings["start"])
     model = transformers.AutoModelForMaskedLM.from_pretrained(settings["start"])
-    rows = grouped(tokenizer, texts, settings["length"])
-    trainer, marks = trained(model, tokenizer, rows, directory, settings)
+    rows, held_out = (grouped(tokenizer, part, settings["length"]) for part in (texts, texts_of(validation)))
+    trainer, marks = trained(model, tokenizer, rows, held_out, directory, settings)
     return {"marks": marks, "rows": len(rows), **trainer.evaluate()}
 
 
@@ -172,7 +175,7 @@ def main() -> None:
     if action == "score":
         result = score(texts_of(texts), places, settings)
     else:
-        result = {"start": start, "adapt": adapt}[action](texts_of(texts), places[0], settings)
+        result = {"start": start, "adapt": adapt}[action](texts_of(texts), *places, settings)
     print(json.dumps(result))
 
 
