@@ -255,6 +255,7 @@ def test_no_output_goes_into_what_it_is_made_from_or_into_another_output(
     assert contents(given) == before
 
 
+@pytest.mark.slow
 def test_a_build_of_several_lengths_is_done_again_over_its_own(given: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = commands(given, out)["prepare lengths"]

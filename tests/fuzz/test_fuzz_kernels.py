@@ -127,6 +127,7 @@ def random_model(dice: random.Random, rules: bytes) -> bytes:
     return write_model(rows) + field(2, trainer) + field(3, field(2, rules) + spaces)
 
 
+@pytest.mark.slow
 def test_fuzz_random_rule_tables() -> None:
     taken = [
         check_encoding(lambda: SentencePieceTokenizer(model), dice)  # noqa: B023
@@ -136,6 +137,7 @@ def test_fuzz_random_rule_tables() -> None:
     assert 0.1 < sum(taken) / len(taken) < 0.95
 
 
+@pytest.mark.slow
 def test_fuzz_sentence_piece_models(good_rules: bytes) -> None:
     taken = []
     for _, dice in dice_of_cases(120):

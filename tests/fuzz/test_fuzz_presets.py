@@ -97,6 +97,7 @@ def test_fuzz_settings_of_presets(
         check(preset, kind, load_weights=dice.random() < 0.7)
 
 
+@pytest.mark.slow
 def test_fuzz_what_is_read_before_a_model_is_built(presets: dict[tuple[str, str, str], Path], tmp_path: Path) -> None:
     """Many more cases a second: everything but the model itself."""
     for dice, kind, preset, path in cases(presets, 300, tmp_path, is_weights=False):
@@ -123,6 +124,7 @@ def test_fuzz_weights_of_presets(
         check(preset, kind, load_weights=True)
 
 
+@pytest.mark.slow
 def test_fuzz_weights_read_into_one_model(presets: dict[tuple[str, str, str], Path], tmp_path: Path) -> None:
     """Many more cases a second: the model is built once for each layout."""
     for layout in LAYOUTS:

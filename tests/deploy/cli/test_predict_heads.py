@@ -46,6 +46,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return captured.err
 
 
+@pytest.mark.slow
 def test_tags(presets: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = answers(capsys, "predict", presets["tags"], "the quick dog")
     assert found["text"] == "the quick dog" and found["words"] == ["the", "quick", "dog"]

@@ -94,6 +94,7 @@ def test_rates_hold_on_a_million_positions() -> None:
     assert abs(share - 20 / 128).max() < 0.02
 
 
+@pytest.mark.slow
 def test_masks_are_a_function_of_seed_epoch_and_row() -> None:
     token_ids, row_ids = rows_of(64)
     epoch = tf.constant(5, tf.int64)

@@ -97,6 +97,7 @@ def test_truncation(truncate: str, expected: str) -> None:
     assert " ".join(tokenizer.id_to_token(int(token_id)) for token_id in row) == expected
 
 
+@pytest.mark.slow
 def test_everything_is_int32_but_the_weights(name: str) -> None:
     preprocessor = families.masked_lm_preprocessor(name, mask_selection_length=4)
     shapes = {"token_ids": (4, 16), "padding_mask": (4, 16), "mask_positions": (4, 4)}
@@ -150,6 +151,7 @@ def test_the_stated_share_is_masked_in_eager_mode_and_in_a_graph(name: str) -> N
     assert graph.sum(axis=1).tolist() == expected
 
 
+@pytest.mark.slow
 def test_seeded_masks_repeat() -> None:
     texts = families.TEXTS * 8
     seeded, again = (families.masked_lm_preprocessor("bert", seed=7) for _ in range(2))
@@ -168,6 +170,7 @@ def test_equal_texts_of_a_batch_are_masked_apart() -> None:
     assert len({tuple(row) for row in positions.tolist()}) > 40
 
 
+@pytest.mark.slow
 def test_masks_without_a_seed_differ() -> None:
     # Another test may have set TensorFlow's own seed, with which every pass over a dataset draws the same.
     tf.random.set_seed(None)

@@ -40,6 +40,7 @@ def same_weights(a: Any, b: Any) -> bool:
     return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [MaskedLM, BertMaskedLM])
 def test_a_loaded_preset_gives_the_same_outputs(cls: type[MaskedLM], task: BertMaskedLM, tmp_path: Path) -> None:
     task.save_to_preset(str(tmp_path / "preset"))
@@ -172,6 +173,7 @@ def test_what_is_not_asked_for_is_not_loaded(task: BertMaskedLM, tmp_path: Path)
     assert not same_weights(fresh, task)
 
 
+@pytest.mark.slow
 def test_a_classifier_takes_the_backbone_of_a_masked_lm(task: BertMaskedLM, tmp_path: Path) -> None:
     preset = str(tmp_path / "preset")
     task.save_to_preset(preset)
@@ -247,6 +249,7 @@ def test_presets_go_to_object_stores_and_back(task: BertMaskedLM) -> None:
     assert same_weights(MaskedLM.from_preset(url), task)
 
 
+@pytest.mark.slow
 def test_the_built_in_presets_have_the_parameters_of_the_seeds_tables() -> None:
     """From shapes: nothing of these gigabytes is allocated."""
     for preset in BUILTIN_PRESETS.values():
@@ -267,6 +270,7 @@ def test_a_class_lists_the_presets_it_can_load(cls: Any, number: int) -> None:
         assert cls.preprocessor_cls.presets.keys() == cls.presets.keys()
 
 
+@pytest.mark.slow
 def test_a_classifier_keeps_the_names_of_its_classes(task: BertMaskedLM, tmp_path: Path) -> None:
     preset, again = str(tmp_path / "preset"), str(tmp_path / "classifier")
     task.save_to_preset(preset)

@@ -27,6 +27,7 @@ def quantized(name: str, kind: str = "masked_lm") -> tuple[Any, dict[str, np.nda
     return task, rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, kind",
     [*((name, "masked_lm") for name in families.NAMES), ("bert", "text_classifier"), ("roberta", "text_classifier")],
@@ -59,6 +60,7 @@ def test_the_loss_in_chunks_is_that_of_the_quantized_logits(monkeypatch: pytest.
     assert chunked[0] == pytest.approx(whole[0], rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["albert", "xlm_roberta"])
 def test_quantized_from_the_start(name: str, tmp_path: Path) -> None:
     backbone = families.backbone(name, dtype="int8_from_float32")

@@ -38,6 +38,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_the_base_class_finds_the_family(name: str, presets: Path) -> None:
     task = clozekit.model.MaskedLM.from_preset(str(presets / name))
     assert type(task) is families.family(name).masked_lm
@@ -91,6 +92,7 @@ def test_presets_of_base_classes() -> None:
     assert set(clozekit.model.XLMRobertaMaskedLM.presets) == {"xlm_roberta_base_multi", "xlm_roberta_large_multi"}
 
 
+@pytest.mark.slow
 def test_a_classifier_of_a_masked_lm(name: str, presets: Path) -> None:
     classifier = clozekit.model.TextClassifier.from_preset(str(presets / name), num_classes=4)
     assert type(classifier) is families.family(name).text_classifier

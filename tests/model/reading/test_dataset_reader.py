@@ -112,6 +112,7 @@ def concatenated(workers: list[list[dict[str, tf.Tensor]]]) -> list[dict[str, np
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bins", [(), (8, 16)] if FULL else [(8, 16)])
 def test_any_number_of_workers_sees_the_same_global_batches(
     dataset: tuple[str, Manifest], bins: tuple[int, ...]
@@ -199,6 +200,7 @@ def test_pairs_have_segments() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_length_bins_lose_no_row_and_pad_little(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
     dice = random.Random(0)
     lengths = [[dice.randint(1, 32) for _ in range(100)] for _ in range(3)]
@@ -229,6 +231,7 @@ def test_length_bins_lose_no_row_and_pad_little(dataset: tuple[str, Manifest], t
     assert order != sorted(order)
 
 
+@pytest.mark.slow
 def test_rows_come_from_any_of_tensorflows_file_systems(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
     # Stands for gs://, which is read through the same calls.
     for path in Path(dataset[0]).glob("*.tfrecord"):
@@ -241,6 +244,7 @@ def test_rows_come_from_any_of_tensorflows_file_systems(dataset: tuple[str, Mani
         assert all((a[name].numpy() == b[name].numpy()).all() for name in a)
 
 
+@pytest.mark.slow
 def test_batches_have_static_shapes_and_go_on(dataset: tuple[str, Manifest]) -> None:
     directory, manifest = dataset
     batches = training_batches(directory, manifest, masking(manifest), 8, seed=0)
@@ -255,6 +259,7 @@ def test_batches_have_static_shapes_and_go_on(dataset: tuple[str, Manifest]) -> 
         assert all((a[name].numpy() == b[name].numpy()).all() for name in a)
 
 
+@pytest.mark.slow
 def test_validation_masks_never_change_and_filled_rows_weigh_nothing(dataset: tuple[str, Manifest]) -> None:
     directory, manifest = dataset
     rows = manifest.splits["validation"].rows
@@ -274,6 +279,7 @@ def test_validation_masks_never_change_and_filled_rows_weigh_nothing(dataset: tu
     assert (np.concatenate([batch["token_ids"].numpy() for batch in halves]) == together).all()
 
 
+@pytest.mark.slow
 def test_reading_ends_without_waiting_for_the_next_tuning(dataset: tuple[str, Manifest]) -> None:
     """The wait comes by chance and lasts up to a minute: what it comes from is off."""
     directory, manifest = dataset
@@ -317,6 +323,7 @@ def damaged_copy(dataset: tuple[str, Manifest], tmp_path: Path, damage: str) -> 
     return str(directory), shard
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "num_lost"), [("remove", "all"), ("cut", "one"), ("flip", "all but 10")])
 def test_what_can_not_be_read_is_left_empty_when_the_configuration_says_so(
     dataset: tuple[str, Manifest], tmp_path: Path, damage: str, num_lost: str
@@ -345,6 +352,7 @@ def test_what_can_not_be_read_is_left_empty_when_the_configuration_says_so(
         assert all((a[name] == b[name]).all() for name in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["remove", "flip", "fewer"])
 def test_damage_in_the_middle_of_reading_is_named(dataset: tuple[str, Manifest], tmp_path: Path, damage: str) -> None:
     directory, shard = damaged_copy(dataset, tmp_path, "cut" if damage == "fewer" else damage)

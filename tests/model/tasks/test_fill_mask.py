@@ -31,6 +31,7 @@ def test_the_guesses_are_the_softmax_over_ordinary_pieces(task: BertMaskedLM, to
     assert task.fill_mask(text, top_k=3) == [best[:3] for best in guesses]
 
 
+@pytest.mark.slow
 def test_many_texts_are_filled_as_each_alone(task: BertMaskedLM) -> None:
     texts = ["the [MASK] sat", "[MASK] " * 5, "the cat " * 20 + "[MASK]", "[MASK]"]
     for together, text in zip(task.fill_mask(texts, top_k=4), texts, strict=True):
@@ -66,6 +67,7 @@ def test_filling_needs_a_preprocessor_and_a_bearable_top_k(task: BertMaskedLM, t
         task.fill_mask("[MASK]")
 
 
+@pytest.mark.slow
 def test_pseudo_perplexity_masks_every_token_once(task: BertMaskedLM, tokenizer: BertTokenizer) -> None:
     """Against the definition, a token at a time."""
     (ids,) = encode_texts(["the cat sat"], tokenizer, 48)

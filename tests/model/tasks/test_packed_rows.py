@@ -66,6 +66,7 @@ def batch_of(rows: list[list[int]]) -> dict[str, tf.Tensor]:
 COMPILED = FAMILIES if FULL else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "xla"), [*((name, False) for name in DISTINCT), *((name, True) for name in COMPILED)])
 def test_a_document_gives_in_a_packed_row_what_it_gives_alone(name: str, xla: bool) -> None:
     task = task_of(name)

@@ -177,6 +177,7 @@ def test_the_loss_is_the_mean_over_masked_tokens_whatever_the_slots(distinct: st
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluation_and_prediction_repeat_their_masks() -> None:
     task = masked_lm("bert")
     assert task.evaluate(families.TEXTS, verbose=0) == task.evaluate(families.TEXTS, verbose=0)
@@ -223,6 +224,7 @@ def masks_of_the_data(seed: int | None, keras_seed: int) -> list[list[Any]]:
     return [labels.numpy().tolist() for _ in range(2) for _, labels, _ in data]
 
 
+@pytest.mark.slow
 def test_a_seed_decides_the_masks_whatever_else_is_random() -> None:
     first = masks_of_the_data(seed=3, keras_seed=0)
     assert masks_of_the_data(seed=4, keras_seed=0) != first
@@ -232,6 +234,7 @@ def test_a_seed_decides_the_masks_whatever_else_is_random() -> None:
     assert masks_of_the_data(seed=None, keras_seed=1) != unseeded
 
 
+@pytest.mark.slow
 def test_the_loss_in_chunks_is_the_loss_of_the_logits(distinct: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = families.masked_lm(distinct)
     rows = families.batch(distinct, batch_size=4)

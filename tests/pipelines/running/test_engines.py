@@ -143,6 +143,7 @@ def pardos(graph: protocol.Pipeline) -> dict[str, protocol.ParDoPayload]:
     }
 
 
+@pytest.mark.slow
 def test_the_graph_holds_every_stage(graph: protocol.Pipeline) -> None:
     names = {
         transform.unique_name.split("/")[1]
