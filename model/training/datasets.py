@@ -14,9 +14,7 @@ from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.preset_tokenizer import of_class
 from clozekit.tokenizers.tokenizer import Tokenizer
 
-MORE_DOCUMENTS = (
-    "prepare it with more documents (--document block or line cuts text files), or another --validation-rate"
-)
+MORE_DOCUMENTS = "prepare it with more documents (--document block or line cuts text files), or another validation_rate"
 
 
 def check_splits(manifest: Manifest, dataset: str, needed: tuple[str, ...] = ("train", "validation")) -> None:

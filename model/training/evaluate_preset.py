@@ -43,7 +43,7 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings)
     if "validation" not in manifest.splits:
         raise InputError(
             f"a measurement needs rows to validate on, {dataset} has no validation split; prepare it with more documents"
-            " (--document block or line cuts text files), or another --validation-rate"
+            " (--document block or line cuts text files), or another validation_rate"
         )
     # Of a large dataset the rest is of no matter here.
     for problem in shard_problems(dataset, manifest.splits["validation"], read_all=True, show_progress=True):
