@@ -103,7 +103,6 @@ def test_offsets_that_kafka_no_longer_has_are_an_error_and_nothing_is_passed_ove
         ({"kind": "pubsub", "subscription": "s"}, "must be projects/PROJECT/subscriptions/NAME"),
         ({"kind": "kafka", "brokers": ("a",)}, "a source of kind kafka needs source.topics"),
         ({"kind": "kafka", "brokers": ("a",), "topics": ("t",), "subscription": "s"}, "of sources of kind pubsub"),
-        ({"kind": "files", "time_key": "at"}, "of sources of kind pubsub and kafka, got it with files"),
     ],
 )
 def test_sources_that_make_no_sense_are_refused(fields: dict[str, object], message: str) -> None:
