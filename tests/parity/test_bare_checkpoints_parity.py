@@ -25,6 +25,12 @@ SIZES: dict[str, dict[str, Any]] = {
     "albert": {**SMALL, "embedding_size": 8},
     "roberta": {**SMALL, "type_vocab_size": 1},
     "xlm_roberta": {**SMALL, "type_vocab_size": 1},
+    # Its usual special tokens are far behind so small a vocabulary.
+    "modern_bert": {
+        **SMALL,
+        "pad_token_id": 0,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 1),
+    },
 }
 NAMES = {"token_ids": "input_ids", "padding_mask": "attention_mask", "segment_ids": "token_type_ids"}
 
