@@ -31,7 +31,13 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     },
     **{cls.__name__: (getattr(keras_hub.tokenizers, cls.__name__), cls) for cls in BASES},
 }
-NEEDED = {"MaskedLMHead", "MaskedLMMaskGenerator", "PositionEmbedding", "TokenAndPositionEmbedding", "TransformerEncoder"}
+NEEDED = {
+    "MaskedLMHead",
+    "MaskedLMMaskGenerator",
+    "PositionEmbedding",
+    "TokenAndPositionEmbedding",
+    "TransformerEncoder",
+}
 # Preprocessors and tokenizers are plain classes, no layers of Keras: what Keras calls of a layer they do not have.
 OF_LAYERS = {"build", "call", "compute_output_spec", "compute_output_shape", "get_build_config", "load_preset_assets"}
 # Of sounds and pictures.
