@@ -312,6 +312,7 @@ def examples(door: Door) -> list[doctest.Example]:
     return doctest.DocTestParser().get_examples(sections(door.text).get("Example", ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS, ids=str)
 def test_examples_run_and_give_what_they_show(door: Door, desk: dict[str, Any]) -> None:
     shown = examples(door)

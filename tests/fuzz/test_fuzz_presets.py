@@ -113,6 +113,7 @@ def test_fuzz_what_is_read_before_a_model_is_built(presets: dict[tuple[str, str,
             assert "\n" not in str(error)
 
 
+@pytest.mark.slow
 def test_fuzz_weights_of_presets(
     presets: dict[tuple[str, str, str], Path], tmp_path: Path, bounded_memory: None
 ) -> None:

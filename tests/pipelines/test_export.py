@@ -76,6 +76,7 @@ def test_parquet_holds_every_row(dataset: tuple[str, Manifest], tmp_path: Path) 
     assert some.num_rows == sum(min(100, split.rows) for split in dataset[1].splits.values())
 
 
+@pytest.mark.slow
 def test_tensorflow_datasets_opens_the_folder(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
     target = tmp_path / "tfds"
     export_dataset(dataset[0], str(target), "tfds", num_workers=2)

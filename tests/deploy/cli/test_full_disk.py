@@ -88,6 +88,7 @@ def test_the_path_is_named(writer: str, tmp_path: Path) -> None:
     assert line.startswith(f"[Errno 27] File too large: '{tmp_path}/") and "\n" not in line
 
 
+@pytest.mark.slow
 def test_the_path_of_a_tokenizer_or_preset_is_named(task: BertMaskedLM, preset: str, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     for name, write in (

@@ -16,6 +16,7 @@ from clozekit.tokenizers.common.errors import InputError
 NAMES = ["python", "packages", "tensorflow", "devices", "bfloat16", "xla", "cluster", "disk"]
 
 
+@pytest.mark.slow
 def test_a_sound_machine_has_nothing_red(
     storage: Storage, dataset: tuple[str, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,6 +141,7 @@ def assert_equal(one: Any, other: Any) -> None:
         assert (np.asarray(left) == np.asarray(right)).all()
 
 
+@pytest.mark.slow
 def test_the_stated_share_is_masked_in_eager_mode_and_in_a_graph(name: str) -> None:
     preprocessor = families.masked_lm_preprocessor(name, sequence_length=32, mask_selection_rate=0.2)
     classified = families.text_classifier_preprocessor(name, sequence_length=32)(families.TEXTS)

@@ -47,6 +47,7 @@ def test_the_base_class_finds_the_family(name: str, presets: Path) -> None:
     assert task.preprocessor.tokenizer.sha256() == families.tokenizer(name).sha256()
 
 
+@pytest.mark.slow
 def test_options_of_from_preset(name: str, presets: Path) -> None:
     preset = str(presets / name)
     cls = families.family(name).masked_lm

@@ -285,6 +285,7 @@ def test_long_batches_take_the_loss_in_chunks(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose([float(part) for part in task.masked_sums(batch)], at_once, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_chunk_of_the_loss_is_done_before_the_next_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the logits of up to ten chunks are held at once, as TensorFlow's loops do unless told."""
     task = families.masked_lm("bert")

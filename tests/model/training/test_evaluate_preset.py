@@ -21,6 +21,7 @@ from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSe
 from clozekit.tokenizers.common.errors import InputError
 
 
+@pytest.mark.slow
 def test_loss_is_summed_loss_over_summed_count(start_preset: str, dataset: tuple[str, Manifest]) -> None:
     directory, manifest = dataset
     rows = manifest.splits["validation"].rows
@@ -41,6 +42,7 @@ def test_loss_is_summed_loss_over_summed_count(start_preset: str, dataset: tuple
     assert result["commonest_token_accuracy"] == pytest.approx(np.bincount(ids).max() / len(ids))
 
 
+@pytest.mark.slow
 def test_the_masks_are_the_same_every_time_and_rows_and_rate_can_be_set(
     start_preset: str, dataset: tuple[str, Manifest]
 ) -> None:
@@ -52,6 +54,7 @@ def test_the_masks_are_the_same_every_time_and_rows_and_rate_can_be_set(
     assert fewer["num_predictions"] < first["num_predictions"]
 
 
+@pytest.mark.slow
 def test_pseudo_perplexity_of_all_texts_weighs_every_token_alike(start_preset: str) -> None:
     texts = ["the cat", "the red dog ran under the old tree ."]
     result = evaluate_texts(start_preset, texts)

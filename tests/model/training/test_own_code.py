@@ -115,6 +115,7 @@ def on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sys.modules.pop("my_focal", None)
 
 
+@pytest.mark.slow
 def test_fine_tuning_with_code_of_ones_own_says_when_it_changed(
     start_preset: str, labelled: Path, tmp_path: Path, on_the_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

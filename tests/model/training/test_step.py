@@ -49,6 +49,7 @@ def trained(steps: int, micro_batch_size: int | None = None, xla: bool = False) 
     return task, result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("micro_batch_size", "xla"), [(1, False), (4, True), *([(4, False), (2, False), (None, True)] if FULL else [])]
 )
@@ -154,6 +155,7 @@ def test_norms_and_biases_do_not_decay() -> None:
     assert decayed == ["embeddings", "kernel"]
 
 
+@pytest.mark.slow
 def test_rows_in_a_short_bin_give_the_update_they_give_padded() -> None:
     def after(bins: tuple[int, ...]) -> list[np.ndarray]:
         reader = ReaderSettings(length_bins=bins)
@@ -186,6 +188,7 @@ def test_rows_in_a_short_bin_give_the_update_they_give_padded() -> None:
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_weights_and_moments_in_float32() -> None:
     config = RunSettings(
         "data",

@@ -145,6 +145,7 @@ class Broken(Tracker):
         raise ConnectionError("still away")
 
 
+@pytest.mark.slow
 def test_a_tracker_that_fails_says_so_and_fine_tuning_goes_on(
     start_preset: str, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -255,6 +255,7 @@ def test_the_smallest_source_and_id_survives_and_train_absorbs_a_cluster(
     assert near["alone"] == is_validation("alone", 0, 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [64, 3])
 def test_new_documents_never_move_a_text_from_train_to_validation(
     most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -122,6 +122,7 @@ def test_a_pair_is_divided_between_sentences_that_fit() -> None:
     assert pair_point([1, 9], 6, 3) == 5
 
 
+@pytest.mark.slow
 def test_several_lengths_are_what_builds_of_one_length_are(
     corpus: Path, tokenizer_directory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -157,6 +157,7 @@ def test_the_graph_holds_every_stage(graph: protocol.Pipeline) -> None:
     assert any("FindNear/Compare" in name for name in pardos(graph))
 
 
+@pytest.mark.slow
 def test_the_graph_holds_only_what_every_runner_has(graph: protocol.Pipeline) -> None:
     assert list(graph.requirements) == []
     transforms = graph.components.transforms.values()

@@ -107,6 +107,7 @@ def test_a_compacted_chain_is_the_batch_build(
     assert not built
 
 
+@pytest.mark.slow
 def test_other_lengths_are_made_in_one_pass(
     stream: str, corpus_file: ReadSettings, tokenizer_directory: str, tmp_path: Path
 ) -> None:

@@ -150,6 +150,7 @@ def test_what_is_compacted_is_pruned_when_it_is_old_enough_and_said_before(
     assert waiting_panes(open_stream(str(stream))) == []
 
 
+@pytest.mark.slow
 def test_without_their_panes_old_windows_are_told_apart_from_what_can_be_made(
     stream: Path, tokenizer: BertTokenizer, tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ def finished(
     return run, run.train()
 
 
+@pytest.mark.slow
 def test_it_learns_and_the_preset_knows_the_labels(finished: tuple[FinetuneRun, FinetuneResult]) -> None:
     run, result = finished
     assert result["metrics"]["dev"]["accuracy"] == 1.0
@@ -104,6 +105,7 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
     assert all((x == y).all() for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.slow
 def test_it_stops_early_and_keeps_the_best_weights(start_preset: str, labelled: Path, tmp_path: Path) -> None:
     """On labels that are the other way round, every step makes it worse."""
     run = run_of(start_preset, labelled, tmp_path, "data.validation=flipped.tsv", "patience=2", "train.epochs=20")
@@ -120,6 +122,7 @@ def test_it_stops_early_and_keeps_the_best_weights(start_preset: str, labelled: 
     assert len(again.history()) == len(history)
 
 
+@pytest.mark.slow
 def test_equal_metrics_are_told_apart_by_the_loss(start_preset: str, labelled: Path, tmp_path: Path) -> None:
     run = run_of(start_preset, labelled, tmp_path, "patience=2", "train.epochs=10", "optimizer.learning_rate=1e-30")
     run.train()
@@ -159,6 +162,7 @@ def test_every_family_takes_pairs(family: str, preset_of: Callable[[str], str], 
     assert [prediction.label for prediction in found] == [row.split("\t")[1] for row in rows]
 
 
+@pytest.mark.slow
 def test_numbers_are_predicted_by_regression(start_preset: str, labelled: Path, tmp_path: Path) -> None:
     changes = ["task=regression", "data.train=numbers.jsonl", "data.validation=[]", "data.text=text", "data.label=size"]
     run = run_of(start_preset, labelled, tmp_path, *changes, "train.epochs=8", "sequence_length=32")
@@ -213,6 +217,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_steps_that_are_no_numbers_stop_the_run(start_preset: str, labelled: Path, tmp_path: Path) -> None:
     run = run_of(start_preset, labelled, tmp_path)
     run.task.output_dense.kernel.assign(np.full(run.task.output_dense.kernel.shape, np.nan))

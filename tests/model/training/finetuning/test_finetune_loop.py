@@ -48,6 +48,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals) 
     monkeypatch.setattr(TrainingLoop, "_advance", advance_and_stop)
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_a_signal_stopped_twice_is_as_if_never_stopped(
     start_preset: str, labelled: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_two_workers_fine_tune_as_one(start_preset: str, labelled: Path, whole: 
     assert_same_course(tmp_path, whole)
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_back_and_on_behind_the_bad_rows(start_preset: str, labelled: Path, tmp_path: Path) -> None:
     config = settings_of(
         *(start_preset, labelled, tmp_path, "train.steps_per_loop=2", "checkpoint.every_steps=4", "train.epochs=4"),

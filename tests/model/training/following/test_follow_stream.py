@@ -91,6 +91,7 @@ def rows_read(followed: FollowedStream, segment_batches: int, row: int, **share:
     return found
 
 
+@pytest.mark.slow
 def test_every_new_row_is_read_once_and_old_ones_beside_it(stream: Path) -> None:
     followed = FollowedStream(str(stream), FollowSettings(replay=0.25), BATCH)
     first = followed.adopt(0, 0, 0)
@@ -114,6 +115,7 @@ def test_every_new_row_is_read_once_and_old_ones_beside_it(stream: Path) -> None
     assert FollowedStream(str(stream), FollowSettings(last_windows=1), BATCH)._replayed(third.old, 2) == third.old[1:]
 
 
+@pytest.mark.slow
 def test_no_two_rows_have_the_same_masks_nor_one_row_when_it_comes_again(stream: Path) -> None:
     masking = MaskingRule(mask_token_id=4, vocabulary_size=200, special_token_ids=(0, 1, 2, 3, 4))
 
@@ -220,6 +222,7 @@ def test_rows_that_are_too_few_are_trained_on_when_the_run_has_waited_or_ends(st
     assert [entry["step"] for entry in entries(tmp_path / "waits", "train")] == [4]
 
 
+@pytest.mark.slow
 def test_a_run_that_follows_reads_what_was_compacted_from_its_next_head_on(
     stream: Path, tokenizer: BertTokenizer, tmp_path: Path
 ) -> None:

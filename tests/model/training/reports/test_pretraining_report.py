@@ -97,6 +97,7 @@ def test_only_what_the_log_holds_is_shown(dataset: tuple[str, Manifest]) -> None
     assert "MFU" not in page
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_offline_and_made_for_phones(dataset: tuple[str, Manifest]) -> None:
     page = report_of(log_of(**FULL), dataset[1])
     tags = Tags()

@@ -144,6 +144,7 @@ def teacher(teacher_of: Callable[..., str]) -> str:
 COURSE = ("train.micro_batch_size=8", "checkpoint.every_steps=5", "checkpoint.keep=9", "evaluate.every_steps=3")
 
 
+@pytest.mark.slow
 def test_stopped_and_gone_on_it_is_as_if_never_stopped_wherever_the_teacher_lies(
     start_preset: str, folder: Path, teacher: str, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_stopped_and_gone_on_it_is_as_if_never_stopped_wherever_the_teacher_lies
         FinetuneRun(config_of("classification", start_preset, folder, again, *COURSE)).train()
 
 
+@pytest.mark.slow
 def test_with_weight_0_the_curve_is_that_without_a_teacher(
     start_preset: str, folder: Path, teacher: str, tmp_path: Path
 ) -> None:
@@ -175,6 +177,7 @@ def test_with_weight_0_the_curve_is_that_without_a_teacher(
     assert watched == curve(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_family_is_told_which_segment_is_which(
     tokenizer: BertTokenizer, folder: Path, tmp_path: Path, teacher: str
 ) -> None:
@@ -241,6 +244,7 @@ def test_a_teacher_that_does_not_fit_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_teacher_without_a_head_or_with_other_ids_is_refused(
     start_preset: str, tokenizer: BertTokenizer, folder: Path, teacher: str, teacher_of: Any, tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def finished(
     return Runs()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["token_classification", "multi_label", "question_answering", "embedding"])
 def test_it_learns_and_says_how_well(kind: str, finished: dict[str, tuple[FinetuneRun, FinetuneResult]]) -> None:
     run, result = finished[kind]
@@ -153,6 +154,7 @@ def test_tagged_words(finished: dict[str, tuple[FinetuneRun, FinetuneResult]], t
     assert all(len(line.split("\t")) == 2 for line in tested if line)
 
 
+@pytest.mark.slow
 def test_several_labels(finished: dict[str, tuple[FinetuneRun, FinetuneResult]], tmp_path: Path) -> None:
     run, _ = finished["multi_label"]
     assert run.data.labels == ("pet", "quiet")
@@ -170,6 +172,7 @@ def test_several_labels(finished: dict[str, tuple[FinetuneRun, FinetuneResult]],
     assert lines[1].split("\t")[0] == "0"
 
 
+@pytest.mark.slow
 def test_answers(finished: dict[str, tuple[FinetuneRun, FinetuneResult]], tmp_path: Path) -> None:
     run, _ = finished["question_answering"]
     save_huggingface(QuestionAnswerer.from_preset(run.preset_directory), tmp_path / "theirs")
@@ -183,6 +186,7 @@ def test_answers(finished: dict[str, tuple[FinetuneRun, FinetuneResult]], tmp_pa
     assert predicted == {f"test-{number}": one.animal for number, one in enumerate(told(3, 4))}
 
 
+@pytest.mark.slow
 def test_embeddings(finished: dict[str, tuple[FinetuneRun, FinetuneResult]], tmp_path: Path) -> None:
     run, result = finished["embedding"]
     embedder = TextEmbedder.from_preset(run.preset_directory)

@@ -42,6 +42,7 @@ def config_of(start: str, folder: Path, directory: Path, *changes: str) -> Any:
     return load_finetune_config(None, given)
 
 
+@pytest.mark.slow
 def test_cosines_come_near_the_scores(start_preset: str, folder: Path, tmp_path: Path) -> None:
     run = FinetuneRun(config_of(start_preset, folder, tmp_path, "embedding.pooling=max"))
     result = run.train()
