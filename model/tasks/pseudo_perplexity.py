@@ -1,10 +1,10 @@
 """Pseudo-perplexity: how surprised a masked LM is by a text (Salazar et al. 2020, arXiv 1910.14659, section 2.1)."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from clozekit.model.common.perplexity import perplexity
 from clozekit.model.layers.masked_lm_head import MAX_LOGITS
 from clozekit.model.tasks.fill_mask import encode_texts, masked_logits, tokenizer_of
 from clozekit.model.tasks.task import Task
@@ -35,5 +35,5 @@ def pseudo_perplexities(task: Task, texts: Sequence[str]) -> list[float]:
             highest = logits.max(axis=1)
             log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
             total += float((logits[np.arange(len(part)), ids[part]] - log_sum).sum())
-        perplexities.append(math.exp(min(-total / len(places), 690.0)))
+        perplexities.append(perplexity(-total / len(places)))
     return perplexities

@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from clozekit.model.common.perplexity import perplexity
 from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.presets.trained_masked_lm import load_masked_lm
 from clozekit.model.reading.dataset_reader import damage_named, validation_batches
 from clozekit.model.reading.shard_files import shard_problems
 from clozekit.model.tasks.fill_mask import encode_texts, tokenizer_of
 from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.training.datasets import MORE_DOCUMENTS
 from clozekit.model.training.objectives.masked_lm_objective import Evaluator
 from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
 from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
@@ -42,8 +44,7 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings)
     manifest = read_manifest(dataset)
     if "validation" not in manifest.splits:
         raise InputError(
-            f"a measurement needs rows to validate on, {dataset} has no validation split; prepare it with more documents"
-            " (--document block or line cuts text files), or another validation_rate"
+            f"a measurement needs rows to validate on, {dataset} has no validation split; {MORE_DOCUMENTS}"
         )
     # Of a large dataset the rest is of no matter here.
     for problem in shard_problems(dataset, manifest.splits["validation"], read_all=True, show_progress=True):
@@ -128,7 +129,7 @@ def evaluate_texts(preset: str, texts: Sequence[str]) -> dict[str, Any]:
     log_loss = sum(count * math.log(value) for count, value in zip(counts, values, strict=True)) / sum(counts)
     return {
         "preset": preset,
-        "pseudo_perplexity": math.exp(min(log_loss, 690.0)),
+        "pseudo_perplexity": perplexity(log_loss),
         "num_tokens": sum(counts),
         "texts": [
             {"text": text, "pseudo_perplexity": value, "num_tokens": count}

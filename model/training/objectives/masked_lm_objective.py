@@ -4,12 +4,12 @@ Devlin et al. 2018 (arXiv 1810.04805, section 3.1, task 1). Learned from a teach
 al. 2019 (arXiv 1910.01108), section 2.
 """
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
+from clozekit.model.common.perplexity import perplexity
 from clozekit.model.layers.chunked_divergence import chunked_divergence
 from clozekit.model.tasks.masked_lm import MaskedLM, MaskedOutputs
 from clozekit.model.training.objectives.distillation import class_divergence
@@ -67,7 +67,7 @@ class Evaluator:
         loss, count, correct, _ = (sum(float(part) for part in parts) for parts in zip(*sums, strict=True))
         return {
             "loss": loss / count,
-            "perplexity": math.exp(min(loss / count, 690.0)),
+            "perplexity": perplexity(loss / count),
             "accuracy": correct / count,
             "num_predictions": count,
         }

@@ -66,6 +66,10 @@ def updates_of(variables: Sequence[keras.Variable], config: OptimizerSettings) -
     Raises InputError for a group that matches no variable: a misspelt one would change nothing, silently.
     """
     unused = {group.match for group in config.groups}
+    rules = {
+        name: rule_of(name)
+        for name in {config.name, USUAL_RULE, *(group.name or config.name for group in config.groups)}
+    }
     updates = []
     for variable in variables:
         path, shape = variable.path, tuple(variable.shape)
@@ -77,8 +81,8 @@ def updates_of(variables: Sequence[keras.Variable], config: OptimizerSettings) -
             if group.weight_decay is not None:
                 # Whoever names it means it, for norms and biases too.
                 settings, decays = dataclasses.replace(config, weight_decay=group.weight_decay), True
-        rule = rule_of((group and group.name) or config.name)
-        updates.append(_Update(rule if rule.takes(path, shape) else rule_of(USUAL_RULE), settings, decays, factor))
+        rule = rules[(group and group.name) or config.name]
+        updates.append(_Update(rule if rule.takes(path, shape) else rules[USUAL_RULE], settings, decays, factor))
     if unused:
         known = ", ".join(variable.path for variable in variables[:3])
         raise InputError(
