@@ -7,13 +7,14 @@ they need no labels but the text's own:
     labels      which of digits, quotation marks, parentheses, dashes were removed from the text
     number      the share of words that were written with a capital
     answers     the first year that the text names
-    embeddings  which second half of a paragraph belongs to a first half
+    embeddings  which text holds another half of the words of a paragraph, half of those of a wrong one among them
 
     python tests/benchmarks/heads_benchmark.py --text wiki.txt --bert-vocabulary vocab.txt
 """
 
 import argparse
 import json
+import random
 import re
 import statistics
 import sys
@@ -103,10 +104,20 @@ def years(texts: Sequence[str]) -> str:
     return _lines(rows)
 
 
-def halves(texts: Sequence[str]) -> str:
-    cut = [text.lower().split() for text in texts]
-    rows = (" ".join(words[: len(words) // 2]) + "\t" + " ".join(words[len(words) // 2 :]) for words in cut)
-    return "first\tsecond\n" + "".join(f"{row}\n" for row in rows)
+def samples(texts: Sequence[str]) -> str:
+    """Rows of half the words of a paragraph, and of another half with half the words of another paragraph behind it.
+
+    Vectors of random weights find a quarter of them again by the words that both hold; more has to be learned.
+    """
+    rows = []
+    for number, text in enumerate(texts):
+        draw = random.Random(number)
+        other = draw.choice(texts)
+        first, second, noise = (
+            [word for word in one.lower().split() if draw.random() < 0.5] for one in (text, text, other)
+        )
+        rows.append(f"{' '.join(first)}\t{' '.join(second + noise)}\n")
+    return "first\tsecond\n" + "".join(rows)
 
 
 TASKS = {
@@ -138,7 +149,7 @@ TASKS = {
     ),
     "answers": Task("question_answering", "jsonl", years, (), "f1"),
     "embeddings": Task(
-        "embedding", "tsv", halves, ("data.text=first", "data.text_pair=second", "data.quoting=none"), "accuracy"
+        "embedding", "tsv", samples, ("data.text=first", "data.text_pair=second", "data.quoting=none"), "accuracy"
     ),
 }
 
@@ -165,7 +176,7 @@ def ours(task: Task, folder: Path, seed: int) -> tuple[float, FinetuneRun]:
     return result["metrics"]["dev"][task.score], run
 
 
-def theirs(name: str, task: Task, folder: Path, run: FinetuneRun, seed: int) -> float:
+def theirs(name: str, folder: Path, run: FinetuneRun, seed: int, steps: int) -> float:
     """Their score: transformers' class and its loss, AdamW with the same schedule, in a plain loop of torch.
 
     The rows are those of our run, so that only models, losses and updates are compared; their order is drawn by numpy.
@@ -189,8 +200,9 @@ def theirs(name: str, task: Task, folder: Path, run: FinetuneRun, seed: int) -> 
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(settings.beta_1, settings.beta_2), eps=settings.epsilon)
     row_set = run._encoded_train.row_set
-    steps = run.settings.steps
-    schedule = transformers.get_linear_schedule_with_warmup(optimizer, round(settings.warmup_rate * steps), steps)
+    schedule = transformers.get_linear_schedule_with_warmup(
+        optimizer, round(settings.warmup_rate * run.settings.steps), run.settings.steps
+    )
     order = np.concatenate(
         [np.random.default_rng([seed, epoch, 1]).permutation(len(row_set)) for epoch in range(int(EPOCHS) + 1)]
     )
@@ -301,14 +313,15 @@ def main() -> None:
             scores: list[tuple[float, float]] = []
             for seed in range(arguments.seeds):
                 score, run = ours(task, folder, seed)
-                scores.append((score, theirs(name, task, folder, run, seed)))
+                scores.append((score, theirs(name, folder, run, seed, run.settings.steps)))
                 print(
                     f"{name}, seed {seed}: Clozekit {scores[-1][0]:.4f}, transformers {scores[-1][1]:.4f}", flush=True
                 )
             mine, other = zip(*scores, strict=True)
+            untrained = f", {theirs(name, folder, run, 0, steps=0):.3f} untrained" if name == "embeddings" else ""
             examples = f"{len(run.data.train.examples):,} / {len(run.data.validation[0].examples):,}"
             rows.append(
-                f"| {name} (`{task.name}`) | {examples} | {run.settings.steps} | {task.score} | {_spread(mine)} | {_spread(other)} |"
+                f"| {name} (`{task.name}`) | {examples} | {run.settings.steps} | {task.score}{untrained} | {_spread(mine)} | {_spread(other)} |"
             )
     section = "\n".join(
         [
