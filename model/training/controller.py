@@ -10,6 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from clozekit.model.families.vocabulary_padding import with_vocabulary
+from clozekit.model.masking.mask_rates import MaskRates
 from clozekit.model.masking.masking_rule import num_predictions
 from clozekit.model.presets.load_presets import save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
@@ -296,24 +297,27 @@ class Run(TrainingRun[dict[str, float]]):
         """Nothing: all is in the checkpoints."""
 
     def row_length(self, stage: Stage) -> tuple[int, int]:
-        length, masking = self.manifests[stage.dataset].sequence_length, self.config.masking
-        return length, masking.num_slots or num_predictions(length, masking.train_rate)
+        length = self.manifests[stage.dataset].sequence_length
+        return length, self.config.masking.num_slots or num_predictions(length, stage.mask_rate)
 
-    def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
+    def share(self, stage: Stage, row: int, step: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
         if self.followed is not None:
             sources = self.followed.sources(self.config.seed, row)
             return mixed_batches(stage.dataset, sources, self._masking, worker_index, num_workers, self.config.reader)
         manifest = self.manifests[stage.dataset]
+        final_rate = self.config.masking.final_rate
         return training_batches(
             stage.dataset,
             manifest,
-            self._masking,
+            dataclasses.replace(self._masking, mask_selection_rate=stage.mask_rate),
             stage.global_batch_size,
             self.config.seed,
             stage.start_row(row, manifest.splits["train"].rows),
             worker_index,
             num_workers,
             self.config.reader,
+            None if final_rate is None else MaskRates(self.config.masking.train_rate, final_rate, self.settings.steps),
+            step,
         )
 
     def reading(self, stage: Stage) -> AbstractContextManager[None]:
@@ -335,7 +339,7 @@ class Run(TrainingRun[dict[str, float]]):
         shapes: dict[str, tf.TensorSpec] = {}
 
         def zeros_of(worker_index: int, num_workers: int) -> tf.data.Dataset:
-            shapes.update(self.share(self.stages[0], 0, worker_index, num_workers).element_spec)
+            shapes.update(self.share(self.stages[0], 0, 0, worker_index, num_workers).element_spec)
             zeros = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in shapes.items()}
             return tf.data.Dataset.from_tensors(zeros).repeat()
 
@@ -371,9 +375,11 @@ def pretraining_step(
     teacher: Teacher | None = None,
 ) -> TrainStep:
     """The step of a masked LM as its configuration has it."""
-    rate = config.masking.train_rate
-    sizes = BatchSizes(config.reader.bins_for, functools.partial(num_predictions, mask_selection_rate=rate))
+    stages = stages_of(config)
+    sizes = BatchSizes(
+        config.reader.bins_for, lambda length, stage: num_predictions(length, stages[stage].mask_rate)
+    )
     objective = dataclasses.replace(masked_lm_objective.OBJECTIVE, teacher=teacher)
     if config.objective is not None:
         objective = objective_of(config.objective, objective)
-    return TrainStep(task, objective, optimizer, config.loop(), stages_of(config), sizes, strategy)
+    return TrainStep(task, objective, optimizer, config.loop(), stages, sizes, strategy)

@@ -66,11 +66,11 @@ class BatchSizes:
     """Into which shapes batches are cut before they are computed, each compiled on its own.
 
     lengths_of: length of the rows as read -> the lengths that they are cut to, one of which `length_bin` numbers.
-    num_slots_in: tokens of a row -> predictions it can have.
+    num_slots_in: (tokens of a row, number of the stage) -> predictions it can have.
     """
 
     lengths_of: Callable[[int], tuple[int, ...]]
-    num_slots_in: Callable[[int], int]
+    num_slots_in: Callable[[int, int], int]
 
 
 class TrainStep:
@@ -110,7 +110,7 @@ class TrainStep:
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
     def _binned_gradients(
-        self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]
+        self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor], stage: int
     ) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
         """Those of a batch, cut to the length of its bin, one compiled program for each; and int64 (2,): the length and
         the slots of the rows that it computed."""
@@ -121,7 +121,7 @@ class TrainStep:
 
         def of_bin(width: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
             # A row of at most `width` tokens has no more predictions than this.
-            few = min(slots, self._sizes.num_slots_in(width))
+            few = min(slots, self._sizes.num_slots_in(width, stage))
             return *self._gradients(cut_to(whole, width, few), seeds), tf.constant([width, few], tf.int64)
 
         bins = self._sizes.lengths_of(length)
@@ -138,7 +138,7 @@ class TrainStep:
         def piece_gradients(index: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
             number = replica.replica_id_in_sync_group * pieces + index
             seeds = dropout_seeds(self._settings.seed, len(self._dropout_states), step, number)
-            return self._binned_gradients({name: parts[index] for name, parts in split.items()}, seeds)
+            return self._binned_gradients({name: parts[index] for name, parts in split.items()}, seeds, stage)
 
         gradients, sums, size = piece_gradients(0)
         for index in range(1, pieces):

@@ -204,7 +204,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
     def row_length(self, stage: Stage) -> tuple[int, int]:
         return self._lengths[-1], 0
 
-    def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
+    def share(self, stage: Stage, row: int, step: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
         return training_batches(
             self._encoded_train.row_set,
             self._lengths,

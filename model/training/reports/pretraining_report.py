@@ -69,6 +69,7 @@ DISTILLATION = Curve(
 _OPTIMIZATION = (
     DISTILLATION,
     Curve("learning_rate", "Learning rate", "learning rate"),
+    Curve("masked_share", "Masked tokens", "share of all tokens", percent=True),
     Curve("gradient_norm", "Gradient norm", "norm before clipping"),
     Curve("skipped_steps", "Skipped steps", "steps since the last point", note="A step whose gradient is no number."),
 )

@@ -390,9 +390,12 @@ def flattened(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, tuple):
-            # As JSON has it. The dataset of a phase is known by its hash.
+            # As JSON has it. The dataset of a phase is known by its hash; a rate that is not given was no key once.
             value = [
-                {k: v for k, v in part.items() if k != "dataset"} if isinstance(part, dict) else part for part in value
+                {k: v for k, v in part.items() if k != "dataset" and (k, v) != ("mask_rate", None)}
+                if isinstance(part, dict)
+                else part
+                for part in value
             ]
         flat.update(flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
     return flat

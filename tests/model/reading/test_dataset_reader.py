@@ -11,6 +11,7 @@ import small_families as families
 import tensorflow as tf
 from long_variants import FULL
 
+from clozekit.model.masking.mask_rates import MaskRates
 from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.reading.dataset_reader import check_shards, shuffled_rows, training_batches, validation_batches
 from clozekit.model.reading.reader_settings import ReaderSettings
@@ -147,6 +148,27 @@ def test_any_number_of_workers_sees_the_same_global_batches(
         others = seen(num_workers, 5 * 8, rows // 8 - 1)
         for a, b in zip(alone[5:], others, strict=True):
             assert all((a[name] == b[name]).all() for name in a)
+
+
+def test_the_rate_of_masks_goes_by_the_step_wherever_reading_begins_and_whoever_reads(
+    dataset: tuple[str, Manifest],
+) -> None:
+    directory, manifest = dataset
+    rates = MaskRates(0.3, 0.05, 6)
+    rule = dataclasses.replace(masking(manifest), mask_selection_rate=rates.highest)
+
+    def batches(count: int, step: int = 0, worker: int = 0, workers: int = 1) -> list[dict[str, np.ndarray]]:
+        read = training_batches(directory, manifest, rule, 8, 0, 8 * step, worker, workers, SMALL, rates, step)
+        return list(read.take(count).as_numpy_iterator())
+
+    whole = batches(6)
+    masked = [batch["mask_weights"].sum() / batch["padding_mask"].sum() for batch in whole]
+    assert masked == sorted(masked, reverse=True)
+    assert masked[0] > 3 * masked[-1]
+    for resumed, expected in zip(batches(3, 3), whole[3:], strict=True):
+        assert all((resumed[name] == expected[name]).all() for name in expected)
+    shared = [batches(1, 4, worker, 2)[0] for worker in range(2)]
+    assert all((np.concatenate([part[name] for part in shared]) == whole[4][name]).all() for name in whole[4])
 
 
 def test_workers_must_divide_the_batch(dataset: tuple[str, Manifest]) -> None:
