@@ -1,7 +1,6 @@
 """Pretraining: builds a run from its configuration and its dataset, and saves its preset."""
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -376,9 +375,7 @@ def pretraining_step(
 ) -> TrainStep:
     """The step of a masked LM as its configuration has it."""
     stages = stages_of(config)
-    sizes = BatchSizes(
-        config.reader.bins_for, lambda length, stage: num_predictions(length, stages[stage].mask_rate)
-    )
+    sizes = BatchSizes(config.reader.bins_for, lambda length, stage: num_predictions(length, stages[stage].mask_rate))
     objective = dataclasses.replace(masked_lm_objective.OBJECTIVE, teacher=teacher)
     if config.objective is not None:
         objective = objective_of(config.objective, objective)

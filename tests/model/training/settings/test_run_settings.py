@@ -60,7 +60,10 @@ def test_the_fingerprint_is_of_what_decides_the_run() -> None:
         (["model=5"], "model must be a group of keys"),
         (["masking.train_rate=0"], "masking.train_rate must be above 0 and at most 1, got 0"),
         (["masking.final_rate=1.5"], "masking.final_rate must be above 0 and at most 1, got 1.5"),
-        (["masking.final_rate=0.1", "train.hours=1"], "must be known in steps, got 'train.hours'; leave it out, or give"),
+        (
+            ["masking.final_rate=0.1", "train.hours=1"],
+            "must be known in steps, got 'train.hours'; leave it out, or give",
+        ),
         (
             ["masking.final_rate=0.1", "train.phases=[{steps: 2, mask_rate: 0.3}]", "train.steps=2"],
             r"or by the mask_rate of phases, not by both, got 0.1 and \[0.3\]; leave one out",
