@@ -16,7 +16,7 @@ from clozekit.model.training.flops import (
     teacher_memory,
     training_memory,
 )
-from clozekit.model.training.settings.run_settings import RunSettings
+from clozekit.model.training.settings.run_settings import PAIRS, RunSettings
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -66,6 +66,9 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     yield f"parameters       {run.task.count_params():,}"
     if run.teacher is not None:
         yield f"teacher          {run.teacher.source}, {run.teacher.task.count_params():,} parameters, not trained"
+    if config.objective == PAIRS:
+        kind = run.manifest.settings["prepare"]["pairs"]
+        yield f"objective        masked tokens and sentence pairs (--pairs {kind}), the mean of each"
     yield f"masked           {describe_rates(run)}"
     yield f"prediction slots {num_slots} a row of {row_length}"
     yield f"FLOPs a token    {flops:,.0f} = {FLOPS_FORMULA}"

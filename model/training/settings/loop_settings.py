@@ -345,10 +345,11 @@ def check_choice_or_own(name: str, value: str, choices: Sequence[str]) -> None:
     check(rule, value in choices or _OWN.fullmatch(value) is not None, value)
 
 
-def check_objective(objective: str | None, distill: DistillSettings | None) -> None:
-    """Raises InputError unless an objective can name a function of the user's own, or where there is a teacher beside it."""
+def check_objective(objective: str | None, distill: DistillSettings | None, choices: Sequence[str] = ()) -> None:
+    """Raises InputError unless an objective is one of the choices or can name a function of the user's own, or where there is a
+    teacher beside it."""
     if objective is not None:
-        check_choice_or_own("objective", objective, ())
+        check_choice_or_own("objective", objective, choices)
         rule = "objective and distill are two losses, a run has one of them"
         check(
             rule, distill is None, objective, advice="leave one out; an objective of your own can ask a teacher itself"

@@ -31,6 +31,9 @@ from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.settings.settings_files import check, check_choice
 
 DEFAULT_STEPS = 1000
+# What a run may minimise besides the masked-LM loss alone.
+PAIRS = "pairs"
+OBJECTIVES = (PAIRS,)
 # Each is compiled anew.
 MAX_RAMP_SIZES = 256
 
@@ -371,7 +374,8 @@ class RunSettings:
     `directory`/preset when not given. init_from: a preset, or a run or a checkpoint of it, whose model this one begins with:
     its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
     from them and does not look at it. seed: of weights, order, masks and
-    dropout. objective: module:function for a loss of one's own; cross-entropy of the masked tokens if not given, which evaluations
+    dropout. objective: pairs adds to the mean loss of the masked tokens the mean loss of sentence pairs, of next sentences or of their order as the
+    dataset has them; module:function is a loss of one's own; cross-entropy of the masked tokens alone if not given, which evaluations
     measure always. distill: learns from a teacher too; nothing of it if not given. follow: dataset is a stream that
     `clozekit stream` makes, and the run takes its new windows as they come; nothing of it if not given. model, reader, masking, train, optimizer, checkpoint,
     evaluate, divergence, cluster, log: groups of settings.
@@ -411,7 +415,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
-        check_objective(self.objective, self.distill)
+        check_objective(self.objective, self.distill, OBJECTIVES)
         if self.masking.final_rate is not None:
             self._check_final_rate()
         if self.follow is not None:

@@ -16,7 +16,7 @@ from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.reading.dataset_reader import check_shards, shuffled_rows, training_batches, validation_batches
 from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.reading.row_order import interleave_position
-from clozekit.model.reading.row_records import parse_rows, record_format
+from clozekit.model.reading.row_records import derive, pair_labels, parse_rows, record_format
 from clozekit.model.reading.shard_files import damage_named
 from clozekit.model.tasks import raw_data
 from clozekit.pipelines.dataset.manifest import Manifest, ShardInfo, SplitInfo
@@ -180,6 +180,7 @@ def example(token_ids: list[int], row: int, segment: int | None = None) -> bytes
     features = {"document_lengths": [len(token_ids)], "row_id": [row], "token_ids": token_ids}
     if segment is not None:
         features["segment_lengths"] = [segment]
+        features["pair_labels"] = [-1 if segment == len(token_ids) else 1]
     lists = {name: tf.train.Feature(int64_list=tf.train.Int64List(value=value)) for name, value in features.items()}
     return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()
 
@@ -216,10 +217,15 @@ def test_pairs_have_segments() -> None:
     records = [example([9] * 6, 0, segment=4), example([9] * 3, 1, segment=3)]
     form = record_format(records[0], 8, 0)
     assert form.has_segments
-    assert parse_rows(tf.constant(records), form)["segment_ids"].numpy().tolist() == [
-        [0, 0, 0, 0, 1, 1, 0, 0],
-        [0] * 8,
-    ]
+    rows = parse_rows(tf.constant(records), form)
+    assert rows["segment_ids"].numpy().tolist() == [[0, 0, 0, 0, 1, 1, 0, 0], [0] * 8]
+    assert rows["pair_labels"].numpy().tolist() == [[1, *[-1] * 7], [-1] * 8]
+
+
+def test_each_packed_pair_has_its_label_at_its_first_token() -> None:
+    derived = derive(tf.ragged.constant([[2, 3], [6], []], dtype=tf.int64), 6)
+    labels = pair_labels(tf.constant([[1, 0], [-1, 0], [0, 0]]), derived)
+    assert labels.numpy().tolist() == [[1, -1, 0, -1, -1, -1], [-1] * 6, [-1] * 6]
 
 
 @pytest.mark.slow
