@@ -55,11 +55,8 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
                 save_huggingface_backbone(backbone, target, preprocessor)
             else:
                 save_huggingface(task, target)
-            if (
-                not getattr(task, "uses_pooler", False)
-                and hasattr(backbone, "pooled_dense")
-                and not has_pooler(backbone)
-            ):
+            keeps_pooler = has_pooler(backbone) if task is None else task.keeps_pooler
+            if hasattr(backbone, "pooled_dense") and not keeps_pooler:
                 notes.append(
                     "its pooler was never trained and is left out: what is built on it begins with a fresh one"
                 )

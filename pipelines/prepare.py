@@ -30,7 +30,7 @@ from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 # Raise it when the same settings would give other bytes: an unfinished build of the old code is then not continued.
-BUILD_VERSION = 1
+BUILD_VERSION = 2
 
 
 def describe_tokenizer(tokenizer: Tokenizer) -> TokenizerInfo:

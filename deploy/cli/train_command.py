@@ -72,8 +72,9 @@ def run(arguments: argparse.Namespace) -> None:
         ANSWER.show(metrics=metrics, preset=run.preset_directory, report=report)
         return
     if metrics:
+        of_pairs = f", of pairs {metrics['pair_accuracy']:.1%}" if "pair_accuracy" in metrics else ""
         print(
             f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"
-            f" {metrics['accuracy']:.1%}"
+            f" {metrics['accuracy']:.1%}{of_pairs}"
         )
     print(f"preset {run.preset_directory}\nreport {report}")

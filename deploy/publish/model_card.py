@@ -48,6 +48,9 @@ _MEASURES = {
     "perplexity": "perplexity of the masked tokens",
     "accuracy": "masked accuracy",
     "num_predictions": "masked tokens measured",
+    "pair_loss": "loss of sentence pairs, nats a pair",
+    "pair_accuracy": "accuracy of sentence pairs",
+    "num_pairs": "sentence pairs measured",
 }
 
 

@@ -201,7 +201,7 @@ class AlbertTextClassifierPreprocessor(TextClassifierPreprocessor):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class AlbertMaskedLM(MaskedLM):
-    """ALBERT with its masked-LM head, tied to the token embedding; sentence order is not predicted.
+    """ALBERT with its masked-LM head, tied to the token embedding, and with pair_head=True that of the order of sentences.
 
     Inputs, outputs, arguments and errors: see `MaskedLM`.
 
@@ -299,5 +299,7 @@ FAMILY = Family(
         },
         classifier_dropout="classifier_dropout_prob",
         default_classifier_dropout=0.1,
+        pair_head="sop_classifier.classifier",
+        pair_dropout="classifier_dropout_prob",
     ),
 )

@@ -163,7 +163,7 @@ class BertTextClassifierPreprocessor(TextClassifierPreprocessor):
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class BertMaskedLM(MaskedLM):
-    """BERT with the masked-LM head of its paper, tied to the token embedding.
+    """BERT with the masked-LM head of its paper, tied to the token embedding, and with pair_head=True that of next sentences.
 
     Inputs, outputs, arguments and errors: see `MaskedLM`.
 
@@ -223,5 +223,6 @@ FAMILY = Family(
         decoder="cls.predictions.decoder",
         classifier={"output_dense": "classifier"},
         settings={**SETTINGS, "num_segments": "type_vocab_size"},
+        pair_head="cls.seq_relationship",
     ),
 )

@@ -84,11 +84,13 @@ def mask_rows(
     epoch: tf.Tensor,
     options: MaskingRule,
     document_ids: tf.Tensor | None = None,
+    rate: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Masks rows of static length.
 
     token_ids: int32 (B, T), padded with a special id; row_ids: int64 (B,); document_ids: int32 (B, T), no word or span
-    goes from one document to the next. Returns token_ids (masked), mask_positions (int32, ascending), mask_ids (int32,
+    goes from one document to the next; rate: float64 scalar, at most
+    options.mask_selection_rate, in its place. Returns token_ids (masked), mask_positions (int32, ascending), mask_ids (int32,
     the original ids), mask_weights (float32, 1 or 0), the last three (B, M) with M = options.num_slots, and
     mask_overflow (int32, (B,)): how many positions more the rate asks for than there are slots. Of n selectable positions
     exactly round-up(rate * n) are selected, at most M, or as many as whole words or spans fill; random replacements are
@@ -106,7 +108,7 @@ def mask_rows(
     selectable = tf.equal(tf.bitwise.bitwise_and(kinds, 1), 0)
     num_selectable = tf.reduce_sum(tf.cast(selectable, tf.int32), axis=1)
     # float64: 0.15 * 100 is 15.000000000000002 in it and 15.000001 in float32, both above 15.
-    exact = tf.cast(num_selectable, tf.float64) * options.mask_selection_rate
+    exact = tf.cast(num_selectable, tf.float64) * (options.mask_selection_rate if rate is None else rate)
     asked_for = tf.cast(tf.math.ceil(exact - 1e-9), tf.int32)
     wanted = tf.minimum(asked_for, slots)
 

@@ -32,7 +32,8 @@ class Head:
     architectures: how the names of the classes end, the written one first; none: the bare model. settings: (config.json, names
     of the family, where it stands) -> constructor arguments besides the backbone. described: (task, names) -> keys of
     config.json. places: (task, names) -> the variables and their tensors. differences: what of a task the class computes
-    otherwise. tensor: names -> the tensor that tells the head where `architectures` is silent.
+    otherwise. tensor: names -> the tensor that tells the head where `architectures` is silent. written: which of `architectures` a
+    task is written as.
     """
 
     architectures: tuple[str, ...]
@@ -41,6 +42,7 @@ class Head:
     places: Callable[[Task, HuggingFaceNames], list[Place]]
     differences: Callable[[Task, HuggingFaceNames], list[Difference]]
     tensor: Callable[[HuggingFaceNames], str | None] = lambda names: None
+    written: Callable[[Task], int] = lambda task: 0
 
 
 def _masked_lm_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
@@ -57,11 +59,30 @@ def _of_body(body: Settings, names: HuggingFaceNames) -> Settings:
 
 def _masked_lm_places(task: Task, names: HuggingFaceNames) -> list[Place]:
     dense, norm, bias = task.masked_lm_head.parts()
-    return [*dense_places(names.head_dense, dense), *norm_places(names.head_norm, norm), Place(names.head_bias, bias)]
+    pairs = [] if task.pair_head is None else dense_places(str(names.pair_head), task.pair_head.dense)
+    # The bias last: it has two names there.
+    head = [*dense_places(names.head_dense, dense), *norm_places(names.head_norm, norm)]
+    return [*pairs, *head, Place(names.head_bias, bias)]
+
+
+def pair_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
+    """Constructor arguments of a masked LM with a head of pairs besides."""
+    if names.pair_dropout is None:
+        return {"pair_head": True}
+    default = names.default_classifier_dropout
+    return {"pair_head": True, "pair_dropout": number_of(config, names.pair_dropout, default, float, source)}
+
+
+def _masked_lm_described(task: Task, names: HuggingFaceNames) -> Settings:
+    if task.pair_head is None or names.pair_dropout is None:
+        return {}
+    return {names.pair_dropout: task.pair_head.dropout}
 
 
 def _masked_lm_differences(task: Task, names: HuggingFaceNames) -> list[Difference]:
     head, expected = task.head_settings(), _of_body(task.backbone.settings(), names)
+    if task.pair_head is not None and names.pair_dropout is None:
+        expected["pair_dropout"] = 0.0
     return [Difference(name, head[name], value) for name, value in expected.items() if head[name] != value]
 
 
@@ -184,10 +205,11 @@ HEADS: Mapping[str, Head] = {
     "masked_lm": Head(
         ("ForMaskedLM", "ForPreTraining"),
         _masked_lm_settings,
-        lambda task, names: {},
+        _masked_lm_described,
         _masked_lm_places,
         _masked_lm_differences,
         lambda names: f"{names.head_dense}.weight",
+        lambda task: 0 if task.pair_head is None else 1,
     ),
     "text_classifier": Head(
         ("ForSequenceClassification",),

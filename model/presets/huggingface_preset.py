@@ -25,7 +25,7 @@ from clozekit.model.presets.huggingface_config import (
     special_ids,
     type_vocabulary_size,
 )
-from clozekit.model.presets.huggingface_heads import HEADS, check_problem_type, kind_of
+from clozekit.model.presets.huggingface_heads import HEADS, check_problem_type, kind_of, pair_settings
 from clozekit.model.presets.huggingface_weights import (
     WEIGHTS_FILE,
     Checkpoint,
@@ -43,6 +43,7 @@ from clozekit.model.presets.sentence_transformers_files import (
     write_sentence_transformers_files,
 )
 from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.pooler import has_pooler
 from clozekit.model.tasks.task import Task
 from clozekit.model.tasks.text_embedder import TextEmbedder
@@ -117,8 +118,16 @@ class HuggingFacePreset:
             # transformers trained it further, with the activations of config.json.
             own = {}
         settings = {**read(self._config, self._names, self._config_named), **own}
+        if kind == MaskedLM.kind and self._has_pair_head():
+            settings = {**pair_settings(self._config, self._names, self._config_named), **settings}
         check_arguments(task_class(self.family, kind), settings, self._config_named)
         return settings
+
+    def _has_pair_head(self) -> bool:
+        """Whether there is a head of pairs that the class there has too; masked LMs may have left one from before."""
+        names = self._config.get("architectures") or ["ForPreTraining"]
+        has_one = self._names.pair_head is not None and any(name.endswith("ForPreTraining") for name in names)
+        return has_one and f"{self._names.pair_head}.weight" in self._checkpoint
 
     def _own_part(self, name: str) -> Settings:
         part = self._own.get(name, {})
@@ -314,7 +323,8 @@ def write_huggingface_description(
     default_pad = 1 if family.huggingface.positions_after_padding else 0
     head = HEADS[part.kind if isinstance(part, Task) else TextEmbedder.kind]
     described = head.described(part, family.huggingface) if isinstance(part, Task) else {}
-    architecture = NAMES[family.name].prefix + head.architectures[0]
+    architecture = head.architectures[head.written(part) if isinstance(part, Task) else 0]
+    architecture = NAMES[family.name].prefix + architecture
     pad_token_id = ids.get("pad_token_id", default_pad)
     config = {**describe(backbone, family, pad_token_id, architecture, described), **ids}
     if preprocessor is not None:
@@ -327,8 +337,7 @@ def _arrays(task: Task, names: HuggingFaceNames, config: Settings) -> dict[str, 
     # A model without a head is written bare.
     prefix, backbone = "" if task.kind == TextEmbedder.kind else names.body, task.backbone
     # A classifier works on its pooler, as it is; the classes of other heads have none there.
-    with_pooler = task.uses_pooler or has_pooler(backbone)
-    body = _backbone_arrays(backbone, names, config, prefix, with_pooler)
+    body = _backbone_arrays(backbone, names, config, prefix, task.keeps_pooler)
     return {**body, **arrays_of(HEADS[task.kind].places(task, names))}
 
 

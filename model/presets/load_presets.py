@@ -187,7 +187,7 @@ def load_task(cls: type[Task], preset: str | Path, load_weights: bool, arguments
         settings["preprocessor"] = build_preprocessor(preprocessor_class(source.family, found.kind), source, {})
     task = found(backbone, **settings)
     if load_weights:
-        source.load_backbone_weights(backbone, needs_pooler=found.uses_pooler)
+        source.load_backbone_weights(backbone, needs_pooler=found.uses_pooler or bool(settings.get("pair_head")))
         if head is not None and "num_classes" not in arguments:
             source.load_head_weights(task)
         elif task.has_task_weights() and not found.needs_num_classes:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from clozekit.model.common.prefetch import prefetch, without_autotuning
 from clozekit.model.common.without_autograph import without_autograph
+from clozekit.model.masking.mask_rates import MaskRates
 from clozekit.model.masking.mask_rows import mask_rows
 from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.reading.reader_settings import ReaderSettings
@@ -117,6 +118,8 @@ def training_batches(
     worker_index: int = 0,
     num_workers: int = 1,
     options: ReaderSettings = DEFAULTS,
+    rates: MaskRates | None = None,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Endless masked batches of the train split, in an order that only seed and epoch decide.
 
@@ -131,6 +134,8 @@ def training_batches(
         start_row: the number of the first row, counted over all epochs.
         worker_index, num_workers: w and W.
         options: how rows are read and shuffled.
+        rates: the rate of masks by the number of the step, at most that of `masking`; None: that of `masking` throughout.
+        first_step: the number of the first batch's step.
 
     Returns:
         Dicts of tensors of static shape: token_ids, document_ids, positions, padding_mask int32 (B, T), mask_positions,
@@ -156,13 +161,15 @@ def training_batches(
     bins = options.bins_for(manifest.sequence_length)
 
     @without_autograph
-    def own_batch(records: tf.Tensor, epochs: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = masked_batch(records[own], epochs[own], form, masking)
+    def own_batch(step: tf.Tensor, rows: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        records, epochs = rows
+        rate = None if rates is None else rates.at(step)
+        batch = masked_batch(records[own], epochs[own], form, masking, rate=rate)
         return _with_bin(batch, records, bins, batch_size // num_workers)
 
     rows = shuffled_rows(directory, split, seed, start_row, options, bins, batch_size)
-    batches = rows.batch(batch_size, drop_remainder=True).map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return _unsharded(prefetch(batches))
+    batches = rows.batch(batch_size, drop_remainder=True).enumerate(first_step)
+    return _unsharded(prefetch(batches.map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)))
 
 
 class RowSource(NamedTuple):
@@ -316,9 +323,10 @@ def masked_batch(
     form: RecordFormat,
     masking: MaskingRule,
     row_bases: tf.Tensor | None = None,
+    rate: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Serialized rows (B,) of `epoch` (scalar or (B,)), parsed, derived and masked; row_bases, int64 (B,): what their ids
-    are counted from."""
+    are counted from; rate: as of `mask_rows`."""
     rows = parse_rows(records, form)
     ids = rows["token_ids"]
     known = tf.logical_and(tf.reduce_min(ids) >= 0, tf.reduce_max(ids) < masking.vocabulary_size)
@@ -327,7 +335,7 @@ def masked_batch(
     row_ids = rows.pop("row_id")
     if row_bases is not None:
         row_ids += row_bases
-    return {**rows, **mask_rows(rows["token_ids"], row_ids, epoch, masking, rows["document_ids"])}
+    return {**rows, **mask_rows(rows["token_ids"], row_ids, epoch, masking, rows["document_ids"], rate)}
 
 
 def _unsharded(batches: tf.data.Dataset) -> tf.data.Dataset:

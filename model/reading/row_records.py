@@ -9,11 +9,10 @@ from google.protobuf.message import DecodeError
 
 from clozekit.model.common.row_sums import add_at, running_sum
 from clozekit.model.reading.shard_files import WRONG_ROW
-from clozekit.pipelines.dataset.records import DOCUMENT_LENGTHS, ROW_ID, TOKEN_IDS
+from clozekit.pipelines.dataset.records import DOCUMENT_LENGTHS, PAIR_LABELS, ROW_ID, SEGMENT_LENGTHS, TOKEN_IDS
+from clozekit.pipelines.dataset.row_limits import NO_PAIR
 from clozekit.tokenizers.common.errors import InputError
 
-# Where sentence B starts in each document; only datasets of sentence pairs have it.
-SEGMENT_LENGTHS = "segment_lengths"
 # The row number of a record that could not be read.
 NO_ROW = -1
 
@@ -38,9 +37,9 @@ def record_format(record: bytes, sequence_length: int, pad_token_id: int) -> Rec
 
 def parse_rows(records: tf.Tensor, form: RecordFormat) -> dict[str, tf.Tensor]:
     """Rows of serialized records (B,): row_id (B,), and int32 (B, T): token_ids, document_ids, positions, padding_mask,
-    and segment_ids where the dataset has them. An empty record is a row of padding."""
+    and where the dataset has sentence pairs segment_ids, and pair_labels: the label of a pair at its first token, -1 elsewhere. An empty record is a row of padding."""
     # No strings: damaged ones end the process in TensorFlow's parser (tests/fuzz/test_fuzz_rows.py).
-    lists = [DOCUMENT_LENGTHS, TOKEN_IDS, *([SEGMENT_LENGTHS] if form.has_segments else [])]
+    lists = [DOCUMENT_LENGTHS, TOKEN_IDS, *([SEGMENT_LENGTHS, PAIR_LABELS] if form.has_segments else [])]
     features: dict[str, object] = {name: tf.io.RaggedFeature(tf.int64) for name in lists}
     features[ROW_ID] = tf.io.FixedLenFeature([], tf.int64, default_value=NO_ROW)
     parsed = tf.io.parse_example(records, features)
@@ -50,6 +49,8 @@ def parse_rows(records: tf.Tensor, form: RecordFormat) -> dict[str, tf.Tensor]:
     if form.has_segments:
         firsts = tf.cast(parsed[SEGMENT_LENGTHS].to_tensor(), tf.int32)
         derived["segment_ids"] = segment_ids(firsts, derived)
+        labels = tf.cast(parsed[PAIR_LABELS].to_tensor(), tf.int32)
+        derived["pair_labels"] = pair_labels(labels, derived)
     token_ids = parsed[TOKEN_IDS].to_tensor(form.pad_token_id, shape=[None, form.sequence_length])
     return {"token_ids": tf.cast(token_ids, tf.int32), "row_id": parsed[ROW_ID], **derived}
 
@@ -69,6 +70,9 @@ def _fit(parsed: Mapping[str, tf.Tensor | tf.RaggedTensor], form: RecordFormat) 
         firsts = parsed[SEGMENT_LENGTHS]
         rules += [tf.reduce_all(firsts.row_lengths() == lengths.row_lengths())]
         rules += [tf.reduce_all(tf.logical_and(firsts.values >= 0, firsts.values <= form.sequence_length))]
+        labels = parsed[PAIR_LABELS]
+        rules += [tf.reduce_all(labels.row_lengths() == lengths.row_lengths())]
+        rules += [tf.reduce_all(tf.logical_and(labels.values >= NO_PAIR, labels.values <= 1))]
     return tf.reduce_all(tf.stack(rules))
 
 
@@ -102,3 +106,10 @@ def segment_ids(firsts: tf.Tensor, derived: dict[str, tf.Tensor]) -> tf.Tensor:
     begins = tf.gather(tf.pad(firsts, [[0, 0], [1, 0]]), derived["document_ids"], batch_dims=1)
     second = tf.logical_and(derived["positions"] >= begins, derived["document_ids"] > 0)
     return tf.cast(second, tf.int32)
+
+
+def pair_labels(labels: tf.Tensor, derived: dict[str, tf.Tensor]) -> tf.Tensor:
+    """int32 (B, T): of `labels` (B, D), that of each document at its first token, NO_PAIR elsewhere."""
+    own = tf.gather(tf.pad(labels, [[0, 0], [1, 0]], constant_values=NO_PAIR), derived["document_ids"], batch_dims=1)
+    is_first = tf.logical_and(tf.equal(derived["positions"], 0), derived["document_ids"] > 0)
+    return tf.where(is_first, own, NO_PAIR)

@@ -8,9 +8,11 @@ from keras import ops
 
 from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
 from clozekit.model.layers.masked_lm_head import MAX_LOGITS, HeadBiases, MaskedLMHead
+from clozekit.model.layers.pair_head import PairHead
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone, hidden_states
+from clozekit.model.tasks.pooler import has_pooler
 from clozekit.model.tasks.task import Task, TaskOptions
 from clozekit.tokenizers.common.errors import InputError
 
@@ -46,9 +48,13 @@ class MaskedLM(Task):
     Args:
         backbone, preprocessor: of the task's family; preprocessor None: for a model of ids.
         head_activation, head_layer_norm_epsilon: for checkpoints whose head was trained with other ones than KerasHub's.
+        pair_head: whether there is a second head, of sentence pairs, as `objective: pairs` trains it; see `pair_logits`. `fit`
+            leaves it as it is.
+        pair_dropout: the rate before it, 0 to 1.
 
     Raises:
-        InputError: for parts of another family, or an activation that is none of Keras's that checkpoints have.
+        InputError: for parts of another family, an activation that is none of Keras's that checkpoints have, or a head of pairs
+            for a family without a pooler.
 
     Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1, "Masked LM".
 
@@ -73,6 +79,8 @@ class MaskedLM(Task):
         preprocessor: Preprocessor | None = None,
         head_activation: str | None = None,
         head_layer_norm_epsilon: float | None = None,
+        pair_head: bool = False,
+        pair_dropout: float = 0.0,
         **kwargs: Unpack[TaskOptions],
     ) -> None:
         self.check_parts(backbone, preprocessor)
@@ -81,6 +89,10 @@ class MaskedLM(Task):
         activation = self._head_settings["head_activation"]
         if activation not in ACTIVATIONS:
             raise InputError(f"head_activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        if pair_head and not hasattr(backbone, "pooled_dense"):
+            raise InputError(
+                f"a head of pairs reads a pooler, a {type(backbone).__name__} has none; leave pair_head out"
+            )
         self.masked_lm_head = MaskedLMHead(
             token_embedding=backbone.token_embedding,
             intermediate_activation=ACTIVATIONS[activation],
@@ -93,6 +105,10 @@ class MaskedLM(Task):
         inputs = {**backbone.input, "mask_positions": keras.Input(shape=(None,), dtype="int32", name="mask_positions")}
         outputs = self.masked_lm_head(hidden_states(backbone(backbone.input)), inputs["mask_positions"])
         super().__init__(backbone, preprocessor, inputs, outputs, **kwargs)
+        self.pair_head = None
+        if pair_head:
+            self.pair_head = PairHead(pair_dropout, dtype=backbone.dtype_policy, name="pair_head")
+            self.pair_head.build((None, None, backbone.hidden_dim))
 
     @classmethod
     def head_biases(cls, backbone: Backbone) -> HeadBiases:
@@ -145,6 +161,30 @@ class MaskedLM(Task):
             return MaskedOutputs(self.masked_lm_head, hidden)
         return MaskedOutputs(self.masked_lm_head, hidden, ops.cast(self.masked_lm_head(hidden, positions), "float32"))
 
+    @property
+    def keeps_pooler(self) -> bool:
+        return self.pair_head is not None or has_pooler(self.backbone)
+
+    def pair_variables(self) -> list[keras.Variable]:
+        """What the pairs alone are predicted by: the pooler and the head of pairs."""
+        return [*self.backbone.pooled_dense.weights, *self._pair_head().weights]
+
+    def pair_logits(self, batch: Rows, training: bool | None = False) -> Tensor:
+        """Logits (B, T, 2) of the sentence pairs of a batch, packed or not: those of a pair stand at its first token.
+
+        The first is of pairs as they were written, the second of those that `prepare --pairs` made otherwise.
+        """
+        return self.pair_logits_of(self.encode(batch, training), training)
+
+    def pair_logits_of(self, hidden: Tensor, training: bool | None = False) -> Tensor:
+        """Those of hidden states (B, T, hidden_dim)."""
+        return self._pair_head()(self.backbone.pooled_dense(hidden), training=training)
+
+    def _pair_head(self) -> PairHead:
+        if self.pair_head is None:
+            raise InputError(f"this {type(self).__name__} has no head of pairs; make it with pair_head=True")
+        return self.pair_head
+
     @overload
     def fill_mask(self, texts: str, top_k: int = 5) -> "list[list[Guess]]": ...
     @overload
@@ -169,16 +209,23 @@ class MaskedLM(Task):
 
     def head_settings(self) -> Settings:
         """Constructor arguments that KerasHub has not."""
-        return dict(self._head_settings)
+        pairs = {} if self.pair_head is None else {"pair_head": True, "pair_dropout": self.pair_head.dropout}
+        return {**self._head_settings, **pairs}
 
     def head_layers(self) -> dict[str, keras.Layer]:
         """The head's layers by their place in KerasHub's `task.weights.h5`."""
         parts = self.masked_lm_head.parts()
+        # KerasHub passes over what it does not know.
+        pairs = {} if self.pair_head is None else {"layers/pair_head/dense": self.pair_head.dense}
         return {
             "layers/masked_lm_head/_intermediate_dense": parts.dense,
             "layers/masked_lm_head/_intermediate_layer_norm": parts.norm,
             "layers/masked_lm_head": self.masked_lm_head,
+            **pairs,
         }
 
     def get_config(self) -> Settings:
-        return {**super().get_config(), **self._head_settings}
+        return {**super().get_config(), **self.head_settings()}
+
+    def _unused(self) -> list[keras.Variable]:
+        return [*super()._unused(), *([] if self.pair_head is None else self.pair_head.trainable_weights)]

@@ -13,6 +13,7 @@ from clozekit.model.common.dtype_policies import described_policy
 from clozekit.model.common.tensors import Outputs, Rows, Settings, Tensor
 from clozekit.model.preprocessing.preprocessor import Preprocessed, Preprocessor
 from clozekit.model.tasks.backbone import Backbone, FunctionalModel, ModelOptions, default_name, is_packed, set_policy
+from clozekit.model.tasks.pooler import has_pooler
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 
@@ -102,6 +103,11 @@ class Task(FunctionalModel):
         if value is not None:
             value.check_fits(self.backbone.vocabulary_size, self.backbone.max_sequence_length)
         self._preprocessor = value
+
+    @property
+    def keeps_pooler(self) -> bool:
+        """Whether the pooler is saved with the task: its head reads it, or it came with a checkpoint or was trained."""
+        return self.uses_pooler or has_pooler(self.backbone)
 
     def _unused(self) -> list[keras.Variable]:
         """The pooler's variables where the head has no use for it: no loss reaches them, and Keras would warn of that in

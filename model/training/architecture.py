@@ -11,7 +11,7 @@ from clozekit.model.presets.load_presets import DEFAULT_SEQUENCE_LENGTH, PresetS
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.run_directory.run_models import is_begun
-from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings
+from clozekit.model.training.settings.run_settings import PAIRS, ModelSettings, RunSettings
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.preset_tokenizer import of_class
 from clozekit.tokenizers.settings.settings_files import check
@@ -55,14 +55,22 @@ def architecture_of(
     Raises InputError where the configuration, the dataset and `init_from` contradict one another.
     """
     if config.begins_with_teacher and teacher is not None:
-        return of_teacher(teacher, config.model, tokenizer.vocabulary_size(), longest_row)
-    if config.init_from is None:
-        return from_scratch(config.model, tokenizer.vocabulary_size(), longest_row)
-    # A run that goes on needs nothing of where it began.
-    directory = config.directory.rstrip("/")
-    source = open_source(f"{directory}/{MODEL}" if is_begun(directory) else config.init_from)
-    check_tokenizer(source, tokenizer, config.dataset)
-    return of_source(source, config.model, longest_row)
+        found = of_teacher(teacher, config.model, tokenizer.vocabulary_size(), longest_row)
+    elif config.init_from is None:
+        found = from_scratch(config.model, tokenizer.vocabulary_size(), longest_row)
+    else:
+        # A run that goes on needs nothing of where it began.
+        directory = config.directory.rstrip("/")
+        source = open_source(f"{directory}/{MODEL}" if is_begun(directory) else config.init_from)
+        check_tokenizer(source, tokenizer, config.dataset)
+        found = of_source(source, config.model, longest_row)
+    return dataclasses.replace(found, head=_with_pairs(found.head, config.objective == PAIRS))
+
+
+def _with_pairs(head: Settings, has_pairs: bool) -> Settings:
+    """The head of a run, which has one of pairs where pairs are trained: one that nothing trains is left behind."""
+    others = {name: value for name, value in head.items() if name not in ("pair_head", "pair_dropout")}
+    return {**others, "pair_head": True, "pair_dropout": head.get("pair_dropout", 0.0)} if has_pairs else others
 
 
 def from_scratch(model: ModelSettings, vocabulary_size: int, longest_row: int) -> Architecture:

@@ -6,6 +6,7 @@ import numpy as np
 from clozekit.model.families.vocabulary_padding import close_padding
 from clozekit.model.presets.load_presets import PresetSource
 from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.tasks.pooler import has_pooler
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -17,9 +18,10 @@ def begin_from(task: MaskedLM, init_from: str, source: PresetSource) -> None:
     """
     other = type(task).from_preset(init_from, compile=False)
     task.backbone.has_loaded_pooler = other.backbone.has_loaded_pooler
+    ours, theirs = _shared_weights(task, other), _shared_weights(other, task)
     size, has_table = other.backbone.vocabulary_size, task.backbone.has_position_table
     positions = task.backbone.position_embedding.position_embeddings if has_table else None
-    for target, given in zip(task.weights, other.weights, strict=True):
+    for target, given in zip(ours, theirs, strict=True):
         value = np.asarray(keras.ops.convert_to_numpy(given))
         if positions is not None and target is positions:
             value = value[np.arange(target.shape[0]) % len(value)]
@@ -32,3 +34,16 @@ def begin_from(task: MaskedLM, init_from: str, source: PresetSource) -> None:
             )
         target.assign(value)
     close_padding(task, size)
+
+
+def _shared_weights(task: MaskedLM, other: MaskedLM) -> list[keras.Variable]:
+    """The weights of a task, but for its head of pairs where another has none, and but for a pooler that it needs and nobody trained:
+    the run's own is the same in every start."""
+    left_out: list[keras.Variable] = []
+    if task.pair_head is not None and other.pair_head is None:
+        left_out += task.pair_head.weights
+    needed = any(one.pair_head is not None for one in (task, other))
+    if needed and not (has_pooler(task.backbone) or has_pooler(other.backbone)):
+        left_out += task.backbone.pooled_dense.weights
+    without = {id(weight) for weight in left_out}
+    return [weight for weight in task.weights if id(weight) not in without]

@@ -1,15 +1,15 @@
 """Pretraining: builds a run from its configuration and its dataset, and saves its preset."""
 
 import dataclasses
-import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import tensorflow as tf
 
 from clozekit.model.families.vocabulary_padding import with_vocabulary
+from clozekit.model.masking.mask_rates import MaskRates
 from clozekit.model.masking.masking_rule import num_predictions
 from clozekit.model.presets.load_presets import save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
@@ -19,13 +19,14 @@ from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, read_datasets
+from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, check_pairs, read_datasets
 from clozekit.model.training.following.followed_stream import FollowedStream
 from clozekit.model.training.init_student import init_student
 from clozekit.model.training.load_teacher import load_teacher, open_teacher
 from clozekit.model.training.memory_limits import check_run_fits
-from clozekit.model.training.objectives import masked_lm_objective
+from clozekit.model.training.objectives import masked_lm_objective, pair_objective
 from clozekit.model.training.objectives.distillation import Teacher
+from clozekit.model.training.objectives.objective import Batch, Objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
 from clozekit.model.training.run_directory.checkpoints import Position
@@ -35,7 +36,7 @@ from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_length import describe_length, in_steps
 from clozekit.model.training.settings.follow_settings import FollowSettings
 from clozekit.model.training.settings.run_file import load_config
-from clozekit.model.training.settings.run_settings import RunSettings
+from clozekit.model.training.settings.run_settings import PAIRS, RunSettings
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun, callbacks_of
@@ -115,6 +116,8 @@ class Run(TrainingRun[dict[str, float]]):
             taught_by = open_teacher(config.distill, MaskedLM, self.tokenizer, self._longest_row())
         self.architecture = architecture_of(config, self.tokenizer, self._longest_row(), taught_by)
         check_family(self.architecture.family, self.tokenizer)
+        if config.objective == PAIRS:
+            check_pairs(self.architecture.family, self.manifests)
         self.config = config = spelled_out(config, self.architecture)
         self.workers = start_workers(config.cluster) if workers is None else workers
         self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
@@ -133,7 +136,8 @@ class Run(TrainingRun[dict[str, float]]):
         with strategy.scope():
             self.task = build_task(config, self.architecture)
             give_preprocessor(self.task, self.tokenizer, self.architecture, config.masking)
-            self._optimizer = Optimizer(self.task.trainable_variables, config.optimizer, config.train.xla)
+            trained = pretraining_objective(config).variables(self.task)
+            self._optimizer = Optimizer(trained, config.optimizer, config.train.xla)
             if config.distill is not None and taught_by is not None:
                 self.teacher = load_teacher(config.distill, taught_by, self.task, config.train.precision)
         self.step = pretraining_step(self.task, self._optimizer, config, strategy, self.teacher)
@@ -225,7 +229,7 @@ class Run(TrainingRun[dict[str, float]]):
         """The loss on rows that were not trained on yet."""
         batches = self._validation_batches(view, self._follow.window_rows)
         if self.evaluator is None:
-            self.evaluator = masked_lm_objective.Evaluator(self.task, (), self.config.train.xla)
+            self.evaluator = self._evaluator_of(())
         with self.averaged():
             return self.evaluator.run(batches)
 
@@ -254,7 +258,12 @@ class Run(TrainingRun[dict[str, float]]):
             return None
         batches = self._validation_batches(self.manifest, config.evaluate.max_rows)
         with damage_named(config.dataset, self.manifest):
-            return masked_lm_objective.Evaluator(self.task, batches, config.train.xla)
+            return self._evaluator_of(batches)
+
+    def _evaluator_of(self, batches: Iterable[Batch]) -> masked_lm_objective.Evaluator:
+        """Of the masked tokens, and of the pairs where they are trained."""
+        measured = pair_objective.OBJECTIVE if self.config.objective == PAIRS else masked_lm_objective.OBJECTIVE
+        return masked_lm_objective.Evaluator(self.task, batches, self.config.train.xla, objective=measured)
 
     def _longest_row(self) -> int:
         return max(manifest.sequence_length for manifest in self.manifests.values())
@@ -296,24 +305,27 @@ class Run(TrainingRun[dict[str, float]]):
         """Nothing: all is in the checkpoints."""
 
     def row_length(self, stage: Stage) -> tuple[int, int]:
-        length, masking = self.manifests[stage.dataset].sequence_length, self.config.masking
-        return length, masking.num_slots or num_predictions(length, masking.train_rate)
+        length = self.manifests[stage.dataset].sequence_length
+        return length, self.config.masking.num_slots or num_predictions(length, stage.mask_rate)
 
-    def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
+    def share(self, stage: Stage, row: int, step: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
         if self.followed is not None:
             sources = self.followed.sources(self.config.seed, row)
             return mixed_batches(stage.dataset, sources, self._masking, worker_index, num_workers, self.config.reader)
         manifest = self.manifests[stage.dataset]
+        final_rate = self.config.masking.final_rate
         return training_batches(
             stage.dataset,
             manifest,
-            self._masking,
+            dataclasses.replace(self._masking, mask_selection_rate=stage.mask_rate),
             stage.global_batch_size,
             self.config.seed,
             stage.start_row(row, manifest.splits["train"].rows),
             worker_index,
             num_workers,
             self.config.reader,
+            None if final_rate is None else MaskRates(self.config.masking.train_rate, final_rate, self.settings.steps),
+            step,
         )
 
     def reading(self, stage: Stage) -> AbstractContextManager[None]:
@@ -335,7 +347,7 @@ class Run(TrainingRun[dict[str, float]]):
         shapes: dict[str, tf.TensorSpec] = {}
 
         def zeros_of(worker_index: int, num_workers: int) -> tf.data.Dataset:
-            shapes.update(self.share(self.stages[0], 0, worker_index, num_workers).element_spec)
+            shapes.update(self.share(self.stages[0], 0, 0, worker_index, num_workers).element_spec)
             zeros = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in shapes.items()}
             return tf.data.Dataset.from_tensors(zeros).repeat()
 
@@ -348,10 +360,11 @@ class Run(TrainingRun[dict[str, float]]):
         return self.evaluator.run() if self.evaluator is not None and self.measures else {}
 
     def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:
-        return (
+        said = (
             f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
             f" accuracy {metrics['accuracy']:.1%}"
         )
+        return f"{said}, of pairs {metrics['pair_accuracy']:.1%}" if "pair_accuracy" in metrics else said
 
     def finish(self, metrics: dict[str, float]) -> dict[str, float]:
         if self.workers.is_chief:
@@ -371,9 +384,15 @@ def pretraining_step(
     teacher: Teacher | None = None,
 ) -> TrainStep:
     """The step of a masked LM as its configuration has it."""
-    rate = config.masking.train_rate
-    sizes = BatchSizes(config.reader.bins_for, functools.partial(num_predictions, mask_selection_rate=rate))
+    stages = stages_of(config)
+    sizes = BatchSizes(config.reader.bins_for, lambda length, stage: num_predictions(length, stages[stage].mask_rate))
+    objective = pretraining_objective(config, teacher)
+    return TrainStep(task, objective, optimizer, config.loop(), stages, sizes, strategy)
+
+
+def pretraining_objective(config: RunSettings, teacher: Teacher | None = None) -> Objective:
+    """What a run minimises."""
+    if config.objective == PAIRS:
+        return pair_objective.OBJECTIVE
     objective = dataclasses.replace(masked_lm_objective.OBJECTIVE, teacher=teacher)
-    if config.objective is not None:
-        objective = objective_of(config.objective, objective)
-    return TrainStep(task, objective, optimizer, config.loop(), stages_of(config), sizes, strategy)
+    return objective if config.objective is None else objective_of(config.objective, objective)

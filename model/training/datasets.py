@@ -37,6 +37,21 @@ def check_family(family: Family, tokenizer: Tokenizer) -> None:
         )
 
 
+def check_pairs(family: Family, manifests: Mapping[str, Manifest]) -> None:
+    """Raises InputError when a model of the family can't be trained on pairs, or a dataset has none."""
+    if family.huggingface.pair_head is None:
+        raise InputError(
+            "objective=pairs needs a model with a head of sentence pairs, of the family bert or albert, got"
+            f" {family.name}; change model.family, or leave objective out"
+        )
+    for directory, manifest in manifests.items():
+        if not manifest.has_pairs:
+            raise InputError(
+                f"objective=pairs needs a dataset of sentence pairs, {directory} has none; prepare it with --pairs next or"
+                " --pairs order, or leave objective out"
+            )
+
+
 def read_datasets(config: RunSettings, stages: Iterable[Stage]) -> dict[str, Manifest]:
     """The manifests of the datasets of all stages, by their directories, that of the configuration first.
 

@@ -16,7 +16,7 @@ from clozekit.model.training.flops import (
     teacher_memory,
     training_memory,
 )
-from clozekit.model.training.settings.run_settings import RunSettings
+from clozekit.model.training.settings.run_settings import PAIRS, RunSettings
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -66,6 +66,10 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     yield f"parameters       {run.task.count_params():,}"
     if run.teacher is not None:
         yield f"teacher          {run.teacher.source}, {run.teacher.task.count_params():,} parameters, not trained"
+    if config.objective == PAIRS:
+        kind = run.manifest.settings["prepare"]["pairs"]
+        yield f"objective        masked tokens and sentence pairs (--pairs {kind}), the mean of each"
+    yield f"masked           {describe_rates(run)}"
     yield f"prediction slots {num_slots} a row of {row_length}"
     yield f"FLOPs a token    {flops:,.0f} = {FLOPS_FORMULA}"
     if config.train.hours is None:
@@ -77,6 +81,22 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
         more = teacher_memory(Dimensions.of(task.backbone), task.count_params(), rows, row_length, num_slots)
         memory = dataclasses.replace(memory, teacher=more)
     yield from describe_memory(memory, rows)
+
+
+def describe_rates(run: Run) -> str:
+    """The share of tokens that is masked, over the run: "0.3 for 600 steps, then 0.05 for 400 steps"."""
+    masking = run.config.masking
+    if masking.final_rate is not None:
+        return f"{masking.train_rate:.3g} at first, {masking.final_rate:.3g} at the last step, in a straight line"
+    parts: list[tuple[float, int]] = []
+    for stage in run.stages:
+        steps = stage.end_step - stage.first_step
+        if parts and parts[-1][0] == stage.mask_rate:
+            steps += parts.pop()[1]
+        parts.append((stage.mask_rate, steps))
+    if len(parts) == 1:
+        return f"{parts[0][0]:.3g} of the tokens"
+    return ", then ".join(f"{rate:.3g} for {steps:,} steps" for rate, steps in parts)
 
 
 def describe_memory(memory: Memory, rows: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ from clozekit.model.reading.shard_files import shard_problems
 from clozekit.model.tasks.fill_mask import encode_texts, tokenizer_of
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.datasets import MORE_DOCUMENTS
-from clozekit.model.training.objectives.masked_lm_objective import Evaluator
+from clozekit.model.training.objectives import masked_lm_objective, pair_objective
 from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
 from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
 from clozekit.pipelines.dataset.manifest_schema import check_described
@@ -28,7 +28,8 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings)
         options: batch size, rows, the rate of masks.
 
     Returns:
-        loss (nats a masked token), perplexity, accuracy (0 to 1), and what always guessing the commonest token would get.
+        loss (nats a masked token), perplexity, accuracy (0 to 1), and what always guessing the commonest token would get; of a
+        model with a head of pairs, on a dataset of pairs, also pair_loss, pair_accuracy and num_pairs.
 
     Raises:
         InputError: for a dataset without a validation split, of another tokenizer, of longer rows, or damaged.
@@ -55,7 +56,9 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings)
     rows = min(manifest.splits["validation"].rows, options.max_rows or manifest.splits["validation"].rows)
     batches = validation_batches(dataset, manifest, masking, min(options.batch_size, rows), options.max_rows)
     with damage_named(dataset, manifest):
-        evaluator = Evaluator(task, batches, options.xla, in_memory=False)
+        has_pairs = task.pair_head is not None and manifest.has_pairs
+        objective = pair_objective.OBJECTIVE if has_pairs else masked_lm_objective.OBJECTIVE
+        evaluator = masked_lm_objective.Evaluator(task, batches, options.xla, in_memory=False, objective=objective)
         metrics = evaluator.run()
         token_id, baseline = evaluator.commonest_token_accuracy()
     return {

@@ -53,7 +53,7 @@ def check_run_fits(
     """Raises InputError, with the numbers, for a run that can't fit. Estimates too low pass: it is no promise. backbone, teacher:
     constructor arguments of their backbones."""
     masking, multiple = config.masking, config.model.vocabulary_multiple
-    slots = masking.num_slots or num_predictions(row_length, masking.train_rate)
+    slots = masking.num_slots or num_predictions(row_length, max(stage.mask_rate for stage in stages))
     if slots > row_length:
         raise InputError(
             f"masking.num_slots must be at most the tokens of a row, got {slots} for rows of {row_length}; leave it out for"

@@ -8,7 +8,8 @@ from clozekit.tokenizers.settings.settings_files import check
 
 @dataclass(frozen=True)
 class Stage:
-    """Steps first_step to end_step - 1. first_row: rows that the stages on other datasets before it read."""
+    """Steps first_step to end_step - 1. first_row: rows that the stages on other datasets before it read. mask_rate: the highest
+    share of tokens that are masked in it; 0 where none are."""
 
     first_step: int
     end_step: int
@@ -16,6 +17,7 @@ class Stage:
     global_batch_size: int
     micro_batch_size: int | None
     first_row: int
+    mask_rate: float = 0.0
 
     def start_row(self, next_row: int, rows_in_epoch: int) -> int:
         """The row number in this stage's dataset for `next_row`, counted over the whole run.
@@ -58,11 +60,12 @@ def stages_of(config: RunSettings) -> tuple[Stage, ...]:
     """The stages of a run, one after the other from step 0 to its last one."""
     train = config.train
     phases = [
-        (phase.steps, phase.dataset, phase.global_batch_size, phase.micro_batch_size) for phase in train.phases
-    ] or [(train.last_step, None, None, None)]
+        (phase.steps, phase.dataset, phase.global_batch_size, phase.micro_batch_size, phase.mask_rate)
+        for phase in train.phases
+    ] or [(train.last_step, None, None, None, None)]
     stages: list[Stage] = []
     step = row = 0
-    for steps, dataset, batch_size, micro in phases:
+    for steps, dataset, batch_size, micro, mask_rate in phases:
         end, first_row = step + steps, row
         full = batch_size or train.global_batch_size
         sizes = [(0, full)] if train.batch_ramp is None else ramp_sizes(train.batch_ramp, full)
@@ -70,7 +73,7 @@ def stages_of(config: RunSettings) -> tuple[Stage, ...]:
             size = [rows for begin, rows in sizes if begin <= step][-1]
             until = min([end, *(begin for begin, _ in sizes if begin > step)])
             place = (dataset or config.dataset, size, micro or train.micro_batch_size, first_row)
-            stages.append(Stage(step, until, *place))
+            stages.append(Stage(step, until, *place, mask_rate or config.masking.highest_rate))
             row += (until - step) * size
             step = until
     return tuple(stages)

@@ -66,11 +66,11 @@ class BatchSizes:
     """Into which shapes batches are cut before they are computed, each compiled on its own.
 
     lengths_of: length of the rows as read -> the lengths that they are cut to, one of which `length_bin` numbers.
-    num_slots_in: tokens of a row -> predictions it can have.
+    num_slots_in: (tokens of a row, number of the stage) -> predictions it can have.
     """
 
     lengths_of: Callable[[int], tuple[int, ...]]
-    num_slots_in: Callable[[int], int]
+    num_slots_in: Callable[[int, int], int]
 
 
 class TrainStep:
@@ -92,37 +92,40 @@ class TrainStep:
         self._settings = settings
         self._sizes = sizes
         self._strategy = strategy
-        self._variables = [variable.value for variable in task.trainable_variables]
+        self._variables = [variable.value for variable in objective.variables(task)]
         # Asked for here, so that a batch that can't be shared is refused before anything starts.
         self._num_micro_batches = [stage.micro_batches(strategy.num_replicas_in_sync) for stage in stages]
         self._dropout_states = dropout_states(task)
         self._gradients = tf.function(self._summed_gradients, jit_compile=settings.xla, autograph=False)
         self.run_loop = tf.function(self._run_loop, autograph=False)
 
-    def _summed_gradients(self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]) -> tuple[list[tf.Tensor], Sums]:
-        """Gradients of the summed (not mean) loss of one micro-batch, dense, and the sums."""
+    def _summed_gradients(
+        self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor], balance: tf.Tensor
+    ) -> tuple[list[tf.Tensor], Sums]:
+        """Gradients of the summed (not mean) loss of one micro-batch, dense, and the sums. balance: of the global batch, see
+        `Objective.minimised`."""
         states = [(state, tf.cast(seed, state.dtype)) for state, seed in zip(self._dropout_states, seeds, strict=True)]
         # The random states are inputs here: what assigns to variables can neither be compiled nor run on replicas.
         with keras.StatelessScope(states), tf.GradientTape() as tape:
             sums = self.objective.sums(self._task, batch, True)
-            loss = self.objective.minimised(sums)
+            loss = self.objective.minimised(sums, balance)
         gradients = tape.gradient(loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
     def _binned_gradients(
-        self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor]
+        self, batch: dict[str, tf.Tensor], seeds: list[tf.Tensor], stage: int, balance: tf.Tensor
     ) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
         """Those of a batch, cut to the length of its bin, one compiled program for each; and int64 (2,): the length and
         the slots of the rows that it computed."""
         length, slots = (int(batch[name].shape[1]) if name in batch else 0 for name in ("token_ids", "mask_positions"))
         if "length_bin" not in batch:
-            return *self._gradients(batch, seeds), tf.constant([length, slots], tf.int64)
+            return *self._gradients(batch, seeds, balance), tf.constant([length, slots], tf.int64)
         whole = {name: value for name, value in batch.items() if name != "length_bin"}
 
         def of_bin(width: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
             # A row of at most `width` tokens has no more predictions than this.
-            few = min(slots, self._sizes.num_slots_in(width))
-            return *self._gradients(cut_to(whole, width, few), seeds), tf.constant([width, few], tf.int64)
+            few = min(slots, self._sizes.num_slots_in(width, stage))
+            return *self._gradients(cut_to(whole, width, few), seeds, balance), tf.constant([width, few], tf.int64)
 
         bins = self._sizes.lengths_of(length)
         return tf.switch_case(batch["length_bin"][0], [functools.partial(of_bin, width) for width in bins])
@@ -135,10 +138,15 @@ class TrainStep:
         counted = {name: value for name, value in batch.items() if name != "mask_overflow"}
         split = {name: tf.split(value, pieces) for name, value in counted.items()}
 
+        balance = tf.constant(1.0)
+        if self.objective.second is not None:
+            counts = tf.stack(self.objective.second.counts(batch))
+            balance = self.objective.balance(*tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, counts)))
+
         def piece_gradients(index: int) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
             number = replica.replica_id_in_sync_group * pieces + index
             seeds = dropout_seeds(self._settings.seed, len(self._dropout_states), step, number)
-            return self._binned_gradients({name: parts[index] for name, parts in split.items()}, seeds)
+            return self._binned_gradients({name: parts[index] for name, parts in split.items()}, seeds, stage, balance)
 
         gradients, sums, size = piece_gradients(0)
         for index in range(1, pieces):
@@ -200,7 +208,7 @@ class TrainStep:
         zero, none = tf.constant(0.0), tf.constant(0, tf.int64)
         counts = Counts(none, none, none, none, none)
         total = LoopResult(
-            Sums(zero, zero, zero, zero), counts, tf.constant(0), zero, zero, tf.constant(0.0, tf.float64)
+            Sums(*(zero for _ in Sums._fields)), counts, tf.constant(0), zero, zero, tf.constant(0.0, tf.float64)
         )
         replica_step = without_autograph(functools.partial(self._replica_step, stage=stage))
 

@@ -45,7 +45,7 @@ class Trained(Protocol):
     def adopt(self, position: Position, log: MetricsLog | NoLog, is_stopped: Callable[[], bool]) -> Position | None: ...
     def rate_share(self, position: Position) -> tuple[float, float] | None: ...
     def flops_per_token(self, stage: int) -> float: ...
-    def batches_from(self, stage_index: int, row: int) -> Iterator[dict[str, tf.Tensor]]: ...
+    def batches_from(self, stage_index: int, row: int, step: int) -> Iterator[dict[str, tf.Tensor]]: ...
     def run_loop(
         self,
         batches: Iterator[dict[str, tf.Tensor]],
@@ -130,8 +130,9 @@ class TrainingLoop:
 
     def _open_batches(self) -> None:
         """Reads on where the run stands, in the dataset and the size of batch of the stage it is in."""
-        self._stage = stage_at(self._run.stages, self._position.global_step)
-        self._batches = self._run.batches_from(self._stage, self._position.next_row)
+        step = self._position.global_step
+        self._stage = stage_at(self._run.stages, step)
+        self._batches = self._run.batches_from(self._stage, self._position.next_row, step)
 
     def _adopt(self) -> None:
         """Takes what is new in the stream that the run follows, and saves that it did; where it was stopped meanwhile, saves
@@ -198,6 +199,8 @@ class TrainingLoop:
         if slots := int(result.counts.slots):
             # How many of the slots for predictions were used, and for how many positions there was none.
             values |= {"slot_use": int(sums.count) / slots, "slot_overflow": int(result.counts.overflow)}
+            # Of all steps, the skipped ones too, which have no sums: so no number where all were.
+            values["masked_share"] = sums.count / tokens if tokens and not skipped else float("nan")
             values["unreadable_rows"] = int(result.counts.blank_rows)
         self._log.write("train", end, values | self._measured(times))
         return trouble
@@ -308,5 +311,7 @@ def _described(entries: list[Entry]) -> str:
         shown.append(f"distillation {last['distillation_loss']:.3f}")
     if "accuracy" in last:
         shown.append(f"accuracy {last['accuracy']:.1%}")
+    if last.get("pair_accuracy") is not None:
+        shown.append(f"pairs {last['pair_accuracy']:.1%}")
     shown += [f"{last['tokens_per_second']:,.0f} tokens/s", f"data wait {last['data_wait_share']:.1%}"]
     return ", ".join(shown)

@@ -111,8 +111,9 @@ class TrainingRun(ABC, Generic[Result]):
         """Takes from the log of a run that was interrupted what is not in its checkpoints."""
 
     @abstractmethod
-    def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
-        """What one worker reads of the global batches of a stage, from row number `row` of the whole run on, without end."""
+    def share(self, stage: Stage, row: int, step: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
+        """What one worker reads of the global batches of a stage, from row number `row` of the whole run on, without end; step:
+        that of the first batch."""
 
     @abstractmethod
     def row_length(self, stage: Stage) -> tuple[int, int]:
@@ -324,9 +325,9 @@ class TrainingRun(ABC, Generic[Result]):
             return flops
         return flops + forward_flops_per_token(Dimensions.of(self.teacher.task.backbone), length, predicted / length)
 
-    def batches_from(self, stage_index: int, row: int) -> Iterator[dict[str, tf.Tensor]]:
-        """An iterator over training batches of a stage, from row number `row` of the whole run on."""
-        return self.workers.deal(functools.partial(self.share, self.stages[stage_index], row))
+    def batches_from(self, stage_index: int, row: int, step: int) -> Iterator[dict[str, tf.Tensor]]:
+        """An iterator over training batches of a stage, from row number `row` of the whole run on, the first for `step`."""
+        return self.workers.deal(functools.partial(self.share, self.stages[stage_index], row, step))
 
     def run_loop(
         self,

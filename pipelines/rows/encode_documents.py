@@ -10,7 +10,13 @@ import pyarrow as pa
 
 from clozekit.pipelines.dataset.list_columns import gather_lists, list_column
 from clozekit.pipelines.dataset.row_limits import NO_PAIR
-from clozekit.pipelines.rows.cut_documents import chunk_lengths, cut_sentences, pair_point, split_sentences
+from clozekit.pipelines.rows.cut_documents import (
+    chunk_lengths,
+    cut_pairs,
+    cut_sentences,
+    pair_point,
+    split_sentences,
+)
 from clozekit.pipelines.rows.split import TRAIN, VALIDATION
 from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks
 from clozekit.pipelines.running.blocks import to_bytes
@@ -78,7 +84,16 @@ def encode_pieces(
 ) -> EncodedPieces:
     """documents: with the columns id and validation, the latter for the outcomes alone; encoded: of their texts."""
     seed = options.seed.to_bytes(8, "little")
-    cuts = [cut_document(sentences, options) for sentences in encoded.sentences]
+    if options.pairs == "none":
+        begins = None
+        cuts = [cut_document(sentences, options) for sentences in encoded.sentences]
+    else:
+        begins = tokenizer.word_starts()[encoded.token_ids]
+        ends = np.cumsum([sum(sentences) for sentences in encoded.sentences]).tolist()
+        cuts = [
+            cut_document(sentences, options, begins[end - sum(sentences) : end])
+            for sentences, end in zip(encoded.sentences, ends, strict=True)
+        ]
     pieces = [piece for cut in cuts for piece in cut]
     lengths = np.array([sum(piece) for piece in pieces], np.int64)
     fits = options.holds(lengths)
@@ -104,11 +119,12 @@ def encode_pieces(
     special = tokenizer.special_token_names
     start_id, end_id = (tokenizer.token_to_id(special[name]) for name in ("start_token", "end_token"))
     columns: dict[str, pa.Array] = {}
-    if options.pairs == "none":
+    if begins is None:
         wrapped_lengths = lengths[chosen] + 2
         flat = wrap_pieces(token_ids, lengths[chosen], start_id, end_id)
     else:
-        second = divide_pieces([pieces[piece] for piece in chosen.tolist()], key_array, options)
+        begins = begins if fits.all() else begins[np.repeat(fits, lengths)]
+        second = divide_pieces([pieces[piece] for piece in chosen.tolist()], key_array, options, begins)
         flat, wrapped_lengths, columns = wrap_pairs(
             token_ids, lengths[chosen], second, key_array, options, start_id, end_id
         )
@@ -145,21 +161,30 @@ def encode_batch(
     return {split: part for split, part in parts.items() if part.num_rows}, counts
 
 
-def cut_document(sentences: list[int], options: PrepareSettings) -> list[list[int]]:
-    """The pieces of a document, each as the lengths of its sentences; one that is dropped for its length stays whole."""
+def cut_document(sentences: list[int], options: PrepareSettings, begins: np.ndarray | None = None) -> list[list[int]]:
+    """The pieces of a document, each as the lengths of its sentences; one that is dropped for its length stays whole.
+
+    begins: of pairs, whether each token begins a word.
+    """
     num_tokens = sum(sentences)
     if options.long_documents == "drop" and num_tokens > options.longest_piece:
         return [[num_tokens]]
+    if options.pairs == "next" and begins is not None:
+        return cut_pairs(sentences, options.longest_segment, begins)
     if options.by_sentence:
-        return cut_sentences(sentences, options.longest_piece)
+        return cut_sentences(sentences, options.longest_piece, begins)
     return [[length] for length in chunk_lengths(num_tokens, options.longest_piece)]
 
 
-def divide_pieces(pieces: list[list[int]], keys: np.ndarray, options: PrepareSettings) -> np.ndarray:
-    """Where the second segment of each piece begins; at its end when it is too short for two."""
+def divide_pieces(
+    pieces: list[list[int]], keys: np.ndarray, options: PrepareSettings, begins: np.ndarray
+) -> np.ndarray:
+    """Where the second segment of each piece begins, never inside a word; at its end when it is too short for two. begins: whether
+    each token of all pieces begins a word."""
+    ends = np.cumsum([sum(piece) for piece in pieces], dtype=np.int64).tolist()
     points = [
-        pair_point(piece, options.longest_segment, key % 65_521) if sum(piece) > 1 else 1
-        for piece, key in zip(pieces, keys.tolist(), strict=True)
+        pair_point(piece, options.longest_segment, key % 65_521, begins[end - sum(piece) : end])
+        for piece, key, end in zip(pieces, keys.tolist(), ends, strict=True)
     ]
     return np.array(points, np.int64)
 

@@ -8,9 +8,9 @@ def poisoned(kind: type, bad_rows: range) -> Any:
     """The kind of run, `Run` or `FinetuneRun`, whose steps that read any of `bad_rows` count as skipped."""
 
     class PoisonedRun(kind):  # type: ignore[misc]
-        def batches_from(self, stage_index: int, row: int) -> Any:
+        def batches_from(self, stage_index: int, row: int, step: int) -> Any:
             self.next_row = row
-            return super().batches_from(stage_index, row)
+            return super().batches_from(stage_index, row, step)
 
         def run_loop(self, batches: Any, first_step: int, num_steps: int, stage: int, *others: Any) -> Any:
             result = super().run_loop(batches, first_step, num_steps, stage, *others)

@@ -17,10 +17,10 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import numpy as np
 import tensorflow as tf
 
-from clozekit.model.training.architecture import from_scratch
+from clozekit.model.training.architecture import architecture_of, from_scratch
 from clozekit.model.training.build_task import build_task
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.controller import pretraining_step
+from clozekit.model.training.controller import pretraining_objective, pretraining_step
 from clozekit.model.training.objectives.distillation import Teacher
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.settings.loop_settings import ClusterSettings, OptimizerSettings
@@ -31,8 +31,9 @@ STEPS, ROWS, LENGTH, SLOTS = 10, 8, 12, 6
 OVERFLOW = (3, 6, 0)
 
 
-def toy_batches(overflow: bool) -> dict[str, np.ndarray]:
-    """Global batches whose rows hold very different numbers of masks and real tokens, so that a mean of means shows."""
+def toy_batches(overflow: bool, pairs: bool = False) -> dict[str, np.ndarray]:
+    """Global batches whose rows hold very different numbers of masks, real tokens and, if asked for, pairs, so that a mean of means
+    shows."""
     dice = np.random.default_rng(0)
     token_ids = dice.integers(5, 40, (STEPS, ROWS, LENGTH)).astype(np.int32)
     weights = (np.arange(SLOTS) < dice.integers(0, SLOTS + 1, (STEPS, ROWS, 1))).astype(np.float32)
@@ -45,7 +46,28 @@ def toy_batches(overflow: bool) -> dict[str, np.ndarray]:
         "mask_positions": dice.integers(0, SLOTS, (STEPS, ROWS, SLOTS)).astype(np.int32),
         "mask_ids": dice.integers(5, 40, (STEPS, ROWS, SLOTS)).astype(np.int32),
         "mask_weights": weights,
+        **(toy_pairs(token_ids) if pairs else {}),
     }
+
+
+def toy_pairs(token_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Segments, and up to three pairs a row; those of the last two rows of eight have none."""
+    dice = np.random.default_rng(1)
+    labels = np.where(
+        np.arange(LENGTH) < dice.integers(0, 4, (STEPS, ROWS, 1)), dice.integers(0, 2, token_ids.shape), -1
+    )
+    labels[:, 6:] = -1
+    return {
+        "segment_ids": dice.integers(0, 2, token_ids.shape).astype(np.int32),
+        "pair_labels": labels.astype(np.int32),
+    }
+
+
+class ToyTokenizer:
+    """As much of a tokenizer as an architecture asks for."""
+
+    def vocabulary_size(self) -> int:
+        return 40
 
 
 def toy_teacher(config: RunSettings) -> Teacher:
@@ -67,7 +89,7 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
     config = RunSettings(
         "data",
         "run",
-        objective="own_rules:smoothed" if own else None,
+        objective="own_rules:smoothed" if own else settings.get("objective"),
         model=model,
         train=TrainSettings(steps=STEPS, global_batch_size=ROWS, micro_batch_size=micro_batch_size, xla=xla),
         # A norm that most steps exceed: where it is measured matters.
@@ -76,8 +98,8 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         ),
     )
     with workers.strategy.scope():
-        task = build_task(config, from_scratch(config.model, 40, LENGTH))
-        optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
+        task = build_task(config, architecture_of(config, ToyTokenizer(), LENGTH))
+        optimizer = Optimizer(pretraining_objective(config).variables(task), config.optimizer, xla)
         teacher = toy_teacher(config) if settings.get("teacher") else None
     step = pretraining_step(task, optimizer, config, workers.strategy, teacher)
     variables = [*(weight.value for weight in task.weights), *optimizer.first, *optimizer.second]
@@ -87,7 +109,7 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
     for name in ("sound", "overflow"):
         for variable, value in zip(variables, initial, strict=True):
             variable.assign(value)
-        batches = toy_batches(name == "overflow")
+        batches = toy_batches(name == "overflow", config.objective == "pairs")
 
         def batches_of(worker: int, num_workers: int, batches: dict[str, np.ndarray] = batches) -> tf.data.Dataset:
             share = ROWS // num_workers

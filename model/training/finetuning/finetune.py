@@ -149,7 +149,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         if config.objective is not None:
             self.objective = objective_of(config.objective, self.objective)
         self._lengths = lengths_of_run(self._encoded_train.row_set, config.seed, batch_size, self.settings.steps)
-        sizes = BatchSizes(lambda _: self._lengths, lambda _: 0)
+        sizes = BatchSizes(lambda _: self._lengths, lambda _length, _stage: 0)
         self.step = TrainStep(self.task, self.objective, self._optimizer, self.settings, self.stages, sizes, strategy)
         self._logits = tf.function(self._batch_logits, jit_compile=self.settings.xla, autograph=False)
         taught_by = self.teacher and self.teacher.sha256
@@ -204,7 +204,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
     def row_length(self, stage: Stage) -> tuple[int, int]:
         return self._lengths[-1], 0
 
-    def share(self, stage: Stage, row: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
+    def share(self, stage: Stage, row: int, step: int, worker_index: int, num_workers: int) -> tf.data.Dataset:
         return training_batches(
             self._encoded_train.row_set,
             self._lengths,

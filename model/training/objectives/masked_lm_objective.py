@@ -49,27 +49,44 @@ OBJECTIVE = Objective(masked_outputs, outputs_sums, distillation=masked_divergen
 class Evaluator:
     """Evaluates a task on the same masked batches each time.
 
-    in_memory: read the batches now, once; otherwise they are read anew, which holds a large split one batch at a time.
+    in_memory: read the batches now, once; otherwise they are read anew, which holds a large split one batch at a time. objective:
+    another that has masked tokens, whose second prediction is measured too.
     """
 
-    def __init__(self, task: MaskedLM, batches: Iterable[Batch], xla: bool, in_memory: bool = True) -> None:
+    def __init__(
+        self,
+        task: MaskedLM,
+        batches: Iterable[Batch],
+        xla: bool,
+        in_memory: bool = True,
+        objective: Objective = OBJECTIVE,
+    ) -> None:
         self._task = task
+        self._objective = objective
         self._batches = list(batches) if in_memory else batches
         self._sums = tf.function(self._batch_sums, jit_compile=xla, autograph=False)
 
     def _batch_sums(self, batch: Batch) -> Sums:
-        return OBJECTIVE.sums(self._task, batch, False)
+        return self._objective.sums(self._task, batch, False)
 
     def run(self, batches: Iterable[Batch] | None = None) -> dict[str, float]:
-        """loss (nats a masked token), perplexity, accuracy (0 to 1), num_predictions; sums over sums, never a mean of means.
-        On other batches of the same shapes where they are given."""
-        sums = [self._sums(batch) for batch in (self._batches if batches is None else batches)]
-        loss, count, correct, _ = (sum(float(part) for part in parts) for parts in zip(*sums, strict=True))
+        """loss (nats a masked token), perplexity, accuracy (0 to 1), num_predictions, and of a second prediction NAME_loss,
+        NAME_accuracy and num_NAMEs; sums over sums, never a mean of means. On other batches of the same shapes where they are
+        given."""
+        each = [self._sums(batch) for batch in (self._batches if batches is None else batches)]
+        sums = Sums(*(sum(float(part) for part in parts) for parts in zip(*each, strict=True)))
+        second = self._objective.second
         return {
-            "loss": loss / count,
-            "perplexity": perplexity(loss / count),
-            "accuracy": correct / count,
-            "num_predictions": count,
+            "loss": sums.loss / sums.count,
+            "perplexity": perplexity(sums.loss / sums.count),
+            "accuracy": sums.correct / sums.count,
+            "num_predictions": sums.count,
+            **({} if second is None else {f"num_{second.name}s": sums.second_count}),
+            **{
+                name: value
+                for name, value in self._objective.measures(sums).items()
+                if name not in ("loss", "accuracy")
+            },
         }
 
     def commonest_token_accuracy(self) -> tuple[int, float]:

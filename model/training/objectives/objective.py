@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
 
+import keras
 import tensorflow as tf
 
 from clozekit.model.tasks.task import Task
@@ -14,8 +15,8 @@ Batch: TypeAlias = Mapping[str, tf.Tensor]
 
 
 class Sums(NamedTuple):
-    """What a batch adds: summed loss (nats, or squares), number of predictions, number of right ones, and summed distance from the
-    teacher, 0 where there is none; float32 scalars.
+    """What a batch adds: summed loss (nats, or squares), number of predictions, number of right ones, summed distance from the
+    teacher, and loss, number and right ones of a second prediction, 0 where there is none; float32 scalars.
 
     They are divided once, after everything was summed: over micro-batches, replicas and steps.
     """
@@ -24,6 +25,26 @@ class Sums(NamedTuple):
     count: tf.Tensor
     correct: tf.Tensor
     distillation: tf.Tensor | float = 0.0
+    second_loss: tf.Tensor | float = 0.0
+    second_count: tf.Tensor | float = 0.0
+    second_correct: tf.Tensor | float = 0.0
+
+
+@dataclass(frozen=True)
+class Second:
+    """A second prediction, whose mean loss is added to the mean of the first: sum over count of the one, plus sum over count of the
+    other, each over the whole global batch.
+
+    A step has one division, by the count of the first. So the second sum is multiplied by the ratio of the counts before its gradient
+    is taken, and the counts, which the batches themselves say, are added up over all replicas before that.
+
+    Args:
+        name: what its measures are called in the log: NAME_loss, NAME_accuracy.
+        counts: batch -> count and second_count of its `Sums`, float32 scalars.
+    """
+
+    name: str
+    counts: Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,8 @@ class Objective:
         distillation: (outputs, those of a teacher, batch, temperature) -> float32 scalar: how far they are apart, summed over what
             `count` counts; None: nothing can be learned from a teacher.
         teacher: what is learned from beside the labels, if anything.
+        second: what is predicted besides, if anything.
+        variables: task -> what of it is trained.
 
     Example:
 
@@ -56,6 +79,8 @@ class Objective:
     is_right_or_wrong: bool = True
     distillation: Callable[[Any, Any, Batch, float], tf.Tensor] | None = None
     teacher: Teacher | None = None
+    second: Second | None = None
+    variables: Callable[[Any], list[keras.Variable]] = lambda task: task.trainable_variables
 
     def sums(self, task: Any, batch: Batch, training: bool) -> Sums:
         """The sums of a batch."""
@@ -69,8 +94,20 @@ class Objective:
         )
         return sums._replace(distillation=self.distillation(outputs, taught, batch, self.teacher.temperature))
 
-    def minimised(self, sums: Sums) -> Any:
-        """What the gradient is of: the usual loss and the distance from the teacher by their weights; tensors or numbers."""
+    def minimised(self, sums: Sums, balance: Any = None) -> Any:
+        """What the gradient is of: the usual loss and the distance from the teacher by their weights, and the second loss; tensors or
+        numbers. balance: that of the whole global batch, where `sums` are of a part of it."""
+        first = self._first(sums)
+        if self.second is None:
+            return first
+        balance = self.balance(sums.count, sums.second_count) if balance is None else balance
+        return first + balance * sums.second_loss
+
+    def balance(self, count: Any, second_count: Any) -> Any:
+        """What the second loss is multiplied by, so that the sum of both over `count` is the sum of their means."""
+        return _at_least_one(count) / _at_least_one(second_count)
+
+    def _first(self, sums: Sums) -> Any:
         weight = 0.0 if self.teacher is None else self.teacher.weight
         # Exactly one of them where the weight says so: 0 times infinity is no number.
         if weight in (0.0, 1.0):
@@ -79,14 +116,22 @@ class Objective:
 
     def measures(self, sums: Sums) -> dict[str, float]:
         """What the log says of sums, numbers here: loss, accuracy (0 to 1) where there is one, distillation_loss where there is a
-        teacher; no numbers where nothing counted."""
+        teacher, those of the second prediction by its name; no numbers where nothing counted."""
         count = sums.count or float("nan")
         values = {"loss": sums.loss / count}
         if self.is_right_or_wrong:
             values["accuracy"] = sums.correct / count
         if self.teacher is not None:
             values["distillation_loss"] = sums.distillation / count
+        if self.second is not None:
+            second_count = sums.second_count or float("nan")
+            values[f"{self.second.name}_loss"] = sums.second_loss / second_count
+            values[f"{self.second.name}_accuracy"] = sums.second_correct / second_count
         return values
+
+
+def _at_least_one(count: Any) -> Any:
+    return tf.maximum(count, 1.0) if tf.is_tensor(count) else max(count, 1.0)
 
 
 def task_outputs(task: Task, batch: Batch, training: bool) -> tf.Tensor:

@@ -68,7 +68,10 @@ DISTILLATION = Curve(
 )
 _OPTIMIZATION = (
     DISTILLATION,
+    Curve("pair_loss", "Loss of pairs", "loss, nats a pair"),
+    Curve("pair_accuracy", "Accuracy of pairs", "share of the pairs", percent=True),
     Curve("learning_rate", "Learning rate", "learning rate"),
+    Curve("masked_share", "Masked tokens", "share of all tokens", percent=True),
     Curve("gradient_norm", "Gradient norm", "norm before clipping"),
     Curve("skipped_steps", "Skipped steps", "steps since the last point", note="A step whose gradient is no number."),
 )
@@ -202,6 +205,7 @@ def run_tiles(metrics: dict[str, float], log: Sequence[Entry], baseline: float |
         ("validation loss", f"{metrics['loss']:.3f}" if metrics else None),
         ("perplexity", f"{metrics['perplexity']:,.1f}" if metrics else None),
         ("masked accuracy", f"{metrics['accuracy']:.1%}" if metrics else None),
+        ("accuracy of pairs", f"{metrics['pair_accuracy']:.1%}" if "pair_accuracy" in metrics else None),
         ("commonest token", None if baseline is None else f"{baseline:.1%}"),
         ("tokens seen", f"{max((entry.get('tokens_seen') or 0 for entry in training), default=0) / 1e6:,.2f} M"),
         ("tokens a second", None if speed is None else f"{speed:,.0f}"),

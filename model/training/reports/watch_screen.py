@@ -104,6 +104,7 @@ def described(entry: Entry) -> str:
     shown = [f"step {entry['step']:,}: loss {_text(entry.get('loss'), '.4f')}"]
     for name, label, form in (
         ("distillation_loss", "distillation", ".4f"),
+        ("pair_accuracy", "pairs", ".1%"),
         ("accuracy", "accuracy", ".1%"),
         ("learning_rate", "learning rate", ".3g"),
         ("tokens_per_second", "tokens/s", ",.0f"),
@@ -117,7 +118,7 @@ def described(entry: Entry) -> str:
 
 
 def _measures(entry: Entry, metric: str) -> str:
-    names = dict.fromkeys(("loss", "perplexity", "accuracy", metric))
+    names = dict.fromkeys(("loss", "perplexity", "accuracy", "pair_accuracy", metric))
     return ", ".join(f"{name} {_text(entry[name], '.4f')}" for name in names if name in entry)
 
 

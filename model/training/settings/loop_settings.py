@@ -345,10 +345,11 @@ def check_choice_or_own(name: str, value: str, choices: Sequence[str]) -> None:
     check(rule, value in choices or _OWN.fullmatch(value) is not None, value)
 
 
-def check_objective(objective: str | None, distill: DistillSettings | None) -> None:
-    """Raises InputError unless an objective can name a function of the user's own, or where there is a teacher beside it."""
+def check_objective(objective: str | None, distill: DistillSettings | None, choices: Sequence[str] = ()) -> None:
+    """Raises InputError unless an objective is one of the choices or can name a function of the user's own, or where there is a
+    teacher beside it."""
     if objective is not None:
-        check_choice_or_own("objective", objective, ())
+        check_choice_or_own("objective", objective, choices)
         rule = "objective and distill are two losses, a run has one of them"
         check(
             rule, distill is None, objective, advice="leave one out; an objective of your own can ask a teacher itself"
@@ -390,9 +391,12 @@ def flattened(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, tuple):
-            # As JSON has it. The dataset of a phase is known by its hash.
+            # As JSON has it. The dataset of a phase is known by its hash; a rate that is not given was no key once.
             value = [
-                {k: v for k, v in part.items() if k != "dataset"} if isinstance(part, dict) else part for part in value
+                {k: v for k, v in part.items() if k != "dataset" and (k, v) != ("mask_rate", None)}
+                if isinstance(part, dict)
+                else part
+                for part in value
             ]
         flat.update(flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
     return flat

@@ -31,6 +31,9 @@ from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.settings.settings_files import check, check_choice
 
 DEFAULT_STEPS = 1000
+# What a run may minimise besides the masked-LM loss alone.
+PAIRS = "pairs"
+OBJECTIVES = (PAIRS,)
 # Each is compiled anew.
 MAX_RAMP_SIZES = 256
 
@@ -170,12 +173,14 @@ class MaskingSettings:
     strategy: what is masked in training: single tokens, whole_word, span (SpanBERT's), ngram (ALBERT's), or what a function of
     one's own selects (module:function); evaluation masks single tokens always, so that runs compare. num_slots: predictions a row has room for; as many as the rate can
     ask for if not given. What finds no room is counted in the log. train_rate, validation_rate: shares of a row's tokens that
-    are selected. mask_token_rate, random_token_rate: shares of those that become the mask token, and a random one.
+    are selected; a phase of `train.phases` may have another. final_rate: at the last step, where the share goes from train_rate to it in a
+    straight line, by steps; train_rate throughout if not given. mask_token_rate, random_token_rate: shares of those that become the mask token, and a random one.
 
     Raises:
         InputError: for a rate out of its bounds, another strategy, shares that add up to more than 1.
 
-    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1; Wettig et al. 2022 (arXiv 2202.08005) for the 30%.
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1; Wettig et al. 2022 (arXiv 2202.08005) for the 30%; Ankner et al. 2023
+        (arXiv 2305.15096) for the line, from 30% to 15% there.
 
     Example:
 
@@ -190,10 +195,12 @@ class MaskingSettings:
     validation_rate: float = 0.15
     mask_token_rate: float = 0.8
     random_token_rate: float = 0.1
+    final_rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("train_rate", "validation_rate"):
-            check(f"masking.{name} must be above 0 and at most 1", 0 < getattr(self, name) <= 1, getattr(self, name))
+        for name in ("train_rate", "validation_rate", "final_rate"):
+            rate = getattr(self, name)
+            check(f"masking.{name} must be above 0 and at most 1", rate is None or 0 < rate <= 1, rate)
         check_choice_or_own("masking.strategy", self.strategy, ("token", "whole_word", "span", "ngram"))
         check("masking.num_slots must be at least 1", self.num_slots is None or self.num_slots >= 1, self.num_slots)
         for name in ("mask_token_rate", "random_token_rate"):
@@ -201,15 +208,23 @@ class MaskingSettings:
         both = self.mask_token_rate + self.random_token_rate
         check("masking.mask_token_rate + masking.random_token_rate must be at most 1", both <= 1 + 1e-9, both)
 
+    @property
+    def highest_rate(self) -> float:
+        """The highest share of tokens that is masked in training."""
+        return max(self.train_rate, self.final_rate or 0.0)
+
 
 @dataclass(frozen=True)
 class PhaseSettings:
     """A part of a run with a dataset of its own, such as one of rows of 128 tokens before one of 512.
 
-    steps: how long it is. dataset, global_batch_size, micro_batch_size: what is not given is the run's own.
+    steps: how long it is. dataset, global_batch_size, micro_batch_size: what is not given is the run's own. mask_rate: the share of
+    tokens that are masked in it; masking.train_rate if not given.
 
     Raises:
-        InputError: for a phase without a step.
+        InputError: for a phase without a step, a rate out of its bounds.
+
+    Source: mask_rate: Marone et al. 2025 (arXiv 2509.06888), which mask 30%, 15% and 5% in three phases.
 
     Example:
 
@@ -223,9 +238,12 @@ class PhaseSettings:
     dataset: str | None = None
     global_batch_size: int | None = None
     micro_batch_size: int | None = None
+    mask_rate: float | None = None
 
     def __post_init__(self) -> None:
         check("the steps of a phase must be at least 1", self.steps >= 1, self.steps)
+        rate = self.mask_rate
+        check("the mask_rate of a phase must be above 0 and at most 1", rate is None or 0 < rate <= 1, rate)
 
 
 @dataclass(frozen=True)
@@ -356,7 +374,8 @@ class RunSettings:
     `directory`/preset when not given. init_from: a preset, or a run or a checkpoint of it, whose model this one begins with:
     its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
     from them and does not look at it. seed: of weights, order, masks and
-    dropout. objective: module:function for a loss of one's own; cross-entropy of the masked tokens if not given, which evaluations
+    dropout. objective: pairs adds to the mean loss of the masked tokens the mean loss of sentence pairs, of next sentences or of their order as the
+    dataset has them; module:function is a loss of one's own; cross-entropy of the masked tokens alone if not given, which evaluations
     measure always. distill: learns from a teacher too; nothing of it if not given. follow: dataset is a stream that
     `clozekit stream` makes, and the run takes its new windows as they come; nothing of it if not given. model, reader, masking, train, optimizer, checkpoint,
     evaluate, divergence, cluster, log: groups of settings.
@@ -396,7 +415,9 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
-        check_objective(self.objective, self.distill)
+        check_objective(self.objective, self.distill, OBJECTIVES)
+        if self.masking.final_rate is not None:
+            self._check_final_rate()
         if self.follow is not None:
             self._check_follow()
         if self.init_from is None:
@@ -412,6 +433,15 @@ class RunSettings:
     def begins_with_teacher(self) -> bool:
         """Whether the model begins with layers of its teacher."""
         return self.distill is not None and self.distill.init_student is not None
+
+    def _check_final_rate(self) -> None:
+        rule = "masking.final_rate is the rate of the last step, so the length of the run must be known in steps"
+        known = self.follow is None and self.train.hours is None
+        received = "follow" if self.follow is not None else "train.hours"
+        check(rule, known, received, advice="leave it out, or give train.steps, epochs or tokens")
+        rates = [phase.mask_rate for phase in self.train.phases]
+        rule = "masks go by masking.final_rate or by the mask_rate of phases, not by both"
+        check(rule, set(rates) <= {None}, self.masking.final_rate, rates, advice="leave one out")
 
     def _check_follow(self) -> None:
         rule = "a stream that is followed has no end that is known before: "

@@ -191,6 +191,7 @@ def test_a_dry_run_says_it_all_and_writes_nothing(
     # 10 slots a row of 32, 70 pieces filled up to 128: 3 x (8 x 256 + 4 x 512 + 4 x 16 x 32 + 10/32 x (2 x 16 x 128 + 2 x 256)).
     assert "FLOPs a token    22,752 = " in out
     assert "for micro-batches of 4 rows" in out
+    assert "masked           0.3 of the tokens\n" in out
     assert "compile check    one step on rows of padding" in out
     assert not (tmp_path / "run").exists()
     assert main(["train", str(config), "--dry-run", "model.family=roberta"]) == 2

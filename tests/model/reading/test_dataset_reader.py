@@ -11,11 +11,12 @@ import small_families as families
 import tensorflow as tf
 from long_variants import FULL
 
+from clozekit.model.masking.mask_rates import MaskRates
 from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.reading.dataset_reader import check_shards, shuffled_rows, training_batches, validation_batches
 from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.reading.row_order import interleave_position
-from clozekit.model.reading.row_records import parse_rows, record_format
+from clozekit.model.reading.row_records import derive, pair_labels, parse_rows, record_format
 from clozekit.model.reading.shard_files import damage_named
 from clozekit.model.tasks import raw_data
 from clozekit.pipelines.dataset.manifest import Manifest, ShardInfo, SplitInfo
@@ -149,6 +150,27 @@ def test_any_number_of_workers_sees_the_same_global_batches(
             assert all((a[name] == b[name]).all() for name in a)
 
 
+def test_the_rate_of_masks_goes_by_the_step_wherever_reading_begins_and_whoever_reads(
+    dataset: tuple[str, Manifest],
+) -> None:
+    directory, manifest = dataset
+    rates = MaskRates(0.3, 0.05, 6)
+    rule = dataclasses.replace(masking(manifest), mask_selection_rate=rates.highest)
+
+    def batches(count: int, step: int = 0, worker: int = 0, workers: int = 1) -> list[dict[str, np.ndarray]]:
+        read = training_batches(directory, manifest, rule, 8, 0, 8 * step, worker, workers, SMALL, rates, step)
+        return list(read.take(count).as_numpy_iterator())
+
+    whole = batches(6)
+    masked = [batch["mask_weights"].sum() / batch["padding_mask"].sum() for batch in whole]
+    assert masked == sorted(masked, reverse=True)
+    assert masked[0] > 3 * masked[-1]
+    for resumed, expected in zip(batches(3, 3), whole[3:], strict=True):
+        assert all((resumed[name] == expected[name]).all() for name in expected)
+    shared = [batches(1, 4, worker, 2)[0] for worker in range(2)]
+    assert all((np.concatenate([part[name] for part in shared]) == whole[4][name]).all() for name in whole[4])
+
+
 def test_workers_must_divide_the_batch(dataset: tuple[str, Manifest]) -> None:
     with pytest.raises(InputError, match="multiple of the workers, got 8 rows for 3 workers"):
         training_batches(dataset[0], dataset[1], masking(dataset[1]), 8, 0, num_workers=3)
@@ -158,6 +180,7 @@ def example(token_ids: list[int], row: int, segment: int | None = None) -> bytes
     features = {"document_lengths": [len(token_ids)], "row_id": [row], "token_ids": token_ids}
     if segment is not None:
         features["segment_lengths"] = [segment]
+        features["pair_labels"] = [-1 if segment == len(token_ids) else 1]
     lists = {name: tf.train.Feature(int64_list=tf.train.Int64List(value=value)) for name, value in features.items()}
     return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()
 
@@ -194,10 +217,15 @@ def test_pairs_have_segments() -> None:
     records = [example([9] * 6, 0, segment=4), example([9] * 3, 1, segment=3)]
     form = record_format(records[0], 8, 0)
     assert form.has_segments
-    assert parse_rows(tf.constant(records), form)["segment_ids"].numpy().tolist() == [
-        [0, 0, 0, 0, 1, 1, 0, 0],
-        [0] * 8,
-    ]
+    rows = parse_rows(tf.constant(records), form)
+    assert rows["segment_ids"].numpy().tolist() == [[0, 0, 0, 0, 1, 1, 0, 0], [0] * 8]
+    assert rows["pair_labels"].numpy().tolist() == [[1, *[-1] * 7], [-1] * 8]
+
+
+def test_each_packed_pair_has_its_label_at_its_first_token() -> None:
+    derived = derive(tf.ragged.constant([[2, 3], [6], []], dtype=tf.int64), 6)
+    labels = pair_labels(tf.constant([[1, 0], [-1, 0], [0, 0]]), derived)
+    assert labels.numpy().tolist() == [[1, -1, 0, -1, -1, -1], [-1] * 6, [-1] * 6]
 
 
 @pytest.mark.slow

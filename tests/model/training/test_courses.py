@@ -65,6 +65,7 @@ def config_for(dataset: str, directory: Path, train: dict[str, Any], **changes: 
 def curve(directory: Path) -> list[dict[str, Any]]:
     """The log without what depends on the clock."""
     names = ("loss", "accuracy", "learning_rate", "gradient_norm", "tokens_seen", "rows_seen", "step", "kind")
+    names += ("masked_share",)
     return [{name: entry.get(name) for name in names} for entry in read_metrics(directory / METRICS_FILE)]
 
 
@@ -79,10 +80,16 @@ def cut_back(directory: Path, step: int) -> None:
 COURSES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # Its first phase has a batch of its own, which grows.
     "phases": (
-        {"phases": (PhaseSettings(7, "short", 16, 4), PhaseSettings(5)), "batch_ramp": BatchRampSettings(4, 3, 1)},
+        {
+            "phases": (PhaseSettings(7, "short", 16, 4), PhaseSettings(5, mask_rate=0.05)),
+            "batch_ramp": BatchRampSettings(4, 3, 1),
+        },
         {},
     ),
-    "ramp": ({"batch_ramp": BatchRampSettings(4, 6, 2), "global_batch_size": 12, "micro_batch_size": 4}, {}),
+    "ramp": (
+        {"batch_ramp": BatchRampSettings(4, 6, 2), "global_batch_size": 12, "micro_batch_size": 4},
+        {"masking": MaskingSettings(final_rate=0.05)},
+    ),
     "bins": ({}, {"reader": ReaderSettings(open_shards=2, shuffle_block_rows=64, length_bins=(12, 24))}),
     "lamb on spans": (
         {},
@@ -125,6 +132,10 @@ def test_gone_on_anywhere_it_is_as_if_never_stopped(
         rows = [(entry["step"], entry["rows_seen"]) for entry in whole if entry["kind"] == "train"]
         assert rows == [(2, 8), (3, 12), (4, 28), (6, 60), (7, 76), (8, 84), (10, 100), (12, 116)]
         assert run.task.backbone.max_sequence_length == 32
+        shares = {entry["step"]: entry["masked_share"] for entry in whole if entry["kind"] == "train"}
+        # Special tokens are never masked, and what remains is rounded up.
+        assert 0.22 < shares[7] < 0.32
+        assert 0.04 < shares[12] < 0.10
     expected = MaskedLM.from_preset(str(tmp_path / "whole" / "preset")).get_weights()
     # From before the end of the first phase, and from behind it.
     for step in (4, 8) if FULL else (4,):

@@ -161,7 +161,7 @@ def test_a_student_learns_faster_than_alone(dataset: tuple[str, Manifest], teach
 def test_micro_batches_give_the_update_of_the_whole_batch(student: Run) -> None:
     assert student.teacher is not None
     before = [weight.numpy() for weight in student.task.weights]
-    batch = next(student.batches_from(0, 0))
+    batch = next(student.batches_from(0, 0, 0))
     results = []
     for micro in (None, 2):
         for weight, value in zip(student.task.weights, before, strict=True):

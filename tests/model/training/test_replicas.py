@@ -16,8 +16,14 @@ from processes import finished, free_ports, started
 SCRIPT = HELPERS / "replica_runs.py"
 # Number of replicas -> what is trained on them.
 SETTINGS: dict[int, list[dict[str, Any]]] = {
-    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}, {"teacher": True}],
-    2: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}, {"teacher": True, "micro_batch_size": 2}],
+    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}, {"teacher": True}, {"objective": "pairs"}],
+    2: [
+        {},
+        {"micro_batch_size": 2, "dropout": 0.2},
+        {"own": True},
+        {"teacher": True, "micro_batch_size": 2},
+        {"objective": "pairs", "micro_batch_size": 2},
+    ],
     4: [{}],
 }
 # Adafactor's moments are of other shapes than the variable, Muon's updates are of whole matrices.
@@ -99,11 +105,18 @@ def test_a_student_learns_from_its_teacher_on_replicas_as_on_one(trained: dict[i
     assert_same_training(trained[2][3], trained[1][3])
 
 
+def test_masked_tokens_and_pairs_are_learned_on_replicas_and_micro_batches_as_on_one(
+    trained: dict[int, list[Results]],
+) -> None:
+    assert trained[1][4]["sound"]["second_count"] > 20
+    assert_same_training(trained[2][4], trained[1][4])
+
+
 @pytest.mark.parametrize("optimizer", NEWER)
 def test_every_optimizer_trains_on_replicas_and_micro_batches_as_on_one(
     optimizer: str, trained: dict[int, list[Results]]
 ) -> None:
-    place = 4 + NEWER.index(optimizer)
+    place = 5 + NEWER.index(optimizer)
     weights = [name for name in trained[1][0]["sound"] if name.startswith("w")]
     moved = [np.abs(trained[1][place]["sound"][name] - trained[1][0]["sound"][name]).max() for name in weights]
     assert max(moved) > 1e-3

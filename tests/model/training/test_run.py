@@ -257,7 +257,7 @@ def test_a_shard_deleted_while_training_costs_nothing_that_was_saved(
             if first_step == 4:
                 shard.unlink()
                 # What was read ahead would serve the rest of this short run.
-                raise_when_read = self.batches_from(0, 48)
+                raise_when_read = self.batches_from(0, 48, 6)
                 super().run_loop(raise_when_read, first_step, *others)
             return result
 

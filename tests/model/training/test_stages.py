@@ -8,7 +8,7 @@ from clozekit.tokenizers.common.errors import InputError
 
 
 def test_a_plain_run_is_one_stage() -> None:
-    assert stages_of(RunSettings("data", "run")) == (Stage(0, 1000, "data", 64, None, 0),)
+    assert stages_of(RunSettings("data", "run")) == (Stage(0, 1000, "data", 64, None, 0, 0.3),)
 
 
 def test_a_batch_grows_in_multiples_of_the_first() -> None:
@@ -24,13 +24,13 @@ def test_phases_and_the_ramp_cut_one_another() -> None:
         global_batch_size=16,
         micro_batch_size=4,
         batch_ramp=BatchRampSettings(8, 10, 1),
-        phases=(PhaseSettings(20, "short"), PhaseSettings(10, None, 8, 2)),
+        phases=(PhaseSettings(20, "short"), PhaseSettings(10, None, 8, 2, 0.05)),
     )
     stages = stages_of(RunSettings("long", "run", train=train))
     assert stages == (
-        Stage(0, 10, "short", 8, 4, 0),
-        Stage(10, 20, "short", 16, 4, 0),
-        Stage(20, 30, "long", 8, 2, 10 * 8 + 10 * 16),
+        Stage(0, 10, "short", 8, 4, 0, 0.3),
+        Stage(10, 20, "short", 16, 4, 0, 0.3),
+        Stage(20, 30, "long", 8, 2, 10 * 8 + 10 * 16, 0.05),
     )
     assert [stage_at(stages, step) for step in (0, 9, 10, 20, 29, 30)] == [0, 0, 1, 2, 2, 2]
     assert [stage.micro_batches(2) for stage in stages] == [1, 2, 2]

@@ -1,10 +1,12 @@
 """Rows: several lengths in one pass, long documents cut or dropped, length bins, sentence pairs, all exactly."""
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 from hypothesis import given
@@ -16,7 +18,8 @@ from clozekit.pipelines.dataset.records import records_to_rows
 from clozekit.pipelines.dataset.tfrecord import read_records
 from clozekit.pipelines.export import export_dataset
 from clozekit.pipelines.prepare import check_pairs, prepare, prepare_lengths
-from clozekit.pipelines.rows.cut_documents import cut_sentences, pair_point, split_sentences
+from clozekit.pipelines.rows.cut_documents import cut_pairs, cut_sentences, cut_words, pair_point, split_sentences
+from clozekit.pipelines.rows.encode_documents import encode_pieces, encode_texts
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings, options_of_lengths
 from clozekit.pipelines.verify import verify_dataset
 from clozekit.tokenizers.common.errors import InputError
@@ -115,11 +118,63 @@ def test_sentences_fill_pieces() -> None:
     assert cut_sentences([], 6) == []
 
 
-def test_a_pair_is_divided_between_sentences_that_fit() -> None:
-    assert {pair_point([2, 3, 4], 8, choice) for choice in range(4)} == {2, 5}
-    assert {pair_point([2, 3, 4], 6, choice) for choice in range(4)} == {5}
-    assert pair_point([7], 6, 3) == 3
-    assert pair_point([1, 9], 6, 3) == 5
+def words(*lengths: int) -> np.ndarray:
+    """Where words of so many tokens begin."""
+    return np.concatenate([np.arange(length) == 0 for length in lengths])
+
+
+def test_a_pair_is_divided_between_sentences_that_fit_or_between_words() -> None:
+    assert {pair_point([2, 3, 4], 8, choice, words(*[1] * 9)) for choice in range(4)} == {2, 5}
+    assert {pair_point([2, 3, 4], 6, choice, words(*[1] * 9)) for choice in range(4)} == {5}
+    assert pair_point([7], 6, 3, words(*[1] * 7)) == 3
+    assert pair_point([7], 6, 3, words(2, 3, 2)) == 2
+    assert pair_point([7], 6, 3, words(1, 3, 3)) == 4
+    assert pair_point([1, 9], 6, 3, words(*[1] * 10)) == 5
+    # A word has no second segment, and so has what no place divides into two that fit.
+    assert pair_point([7], 6, 3, words(7)) == 7
+    assert pair_point([1], 6, 3, words(1)) == 1
+    assert pair_point([10], 5, 3, words(4, 6)) == 10
+
+
+def test_long_sentences_are_cut_between_words() -> None:
+    assert cut_words(words(2, 3, 2, 4), 6) == [5, 6]
+    assert cut_words(words(9, 2), 4) == [4, 4, 1 + 2]
+    assert cut_words(words(3), 4) == [3]
+    assert cut_sentences([2, 7, 3], 6, words(2, 3, 2, 2, 3)) == [[2], [5], [2, 3]]
+    assert cut_pairs([2, 7, 3], 6, words(2, 3, 2, 2, 3)) == [[2, 5], [2, 3]]
+
+
+@pytest.mark.parametrize("kind", ["next", "order"])
+def test_no_segment_begins_inside_a_word(kind: str) -> None:
+    letters = "abcdefgh"
+    tokenizer = BertTokenizer(
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *letters, *(f"##{c}" for c in letters)]
+    )
+    dice = random.Random(0)
+    # Sentences of a few tokens, and some longer than a row.
+    texts = [
+        " ".join("".join(dice.choices(letters, k=dice.randint(1, 6))) + dice.choice(["", "", ". A"]) for _ in range(n))
+        for n in range(1, 60)
+    ]
+    options = PrepareSettings(sequence_length=32, pairs=kind)
+    documents = pa.RecordBatch.from_pydict({"id": [str(n) for n in range(59)], "validation": [False] * 59})
+    encoded = encode_texts(pa.array(texts), tokenizer, True)
+    pieces = encode_pieces(documents, encoded, tokenizer, options).pieces
+    rows = zip(
+        *(pieces.column(name).to_pylist() for name in ("token_ids", "segment_length", "pair_label")), strict=True
+    )
+    inside = {tokenizer.token_to_id(f"##{letter}") for letter in letters}
+    labels = []
+    for ids, point, label in rows:
+        assert len(ids) <= 32
+        assert ids[1] not in inside
+        assert point == len(ids) if label < 0 else ids[point] not in inside
+        assert max(point - 2, len(ids) - point - 1) <= options.longest_segment or label < 0
+        labels.append(label)
+    assert sorted(
+        ids for piece in pieces.column("token_ids").to_pylist() for ids in piece if ids not in (2, 3)
+    ) == sorted(encoded.token_ids.tolist())
+    assert min(labels.count(0), labels.count(1)) > 8 * labels.count(-1)
 
 
 @pytest.mark.slow

@@ -59,6 +59,16 @@ def test_the_fingerprint_is_of_what_decides_the_run() -> None:
         (["train"], "must look like key=value"),
         (["model=5"], "model must be a group of keys"),
         (["masking.train_rate=0"], "masking.train_rate must be above 0 and at most 1, got 0"),
+        (["masking.final_rate=1.5"], "masking.final_rate must be above 0 and at most 1, got 1.5"),
+        (
+            ["masking.final_rate=0.1", "train.hours=1"],
+            "must be known in steps, got 'train.hours'; leave it out, or give",
+        ),
+        (
+            ["masking.final_rate=0.1", "train.phases=[{steps: 2, mask_rate: 0.3}]", "train.steps=2"],
+            r"or by the mask_rate of phases, not by both, got 0.1 and \[0.3\]; leave one out",
+        ),
+        (["train.phases=[{steps: 2, mask_rate: 0}]"], "the mask_rate of a phase must be above 0 and at most 1, got 0"),
     ],
 )
 def test_a_wrong_setting_of_a_run_is_named(path: Path, changes: list[str], message: str) -> None:
@@ -104,6 +114,10 @@ def test_lists_and_groups_that_may_be_missing(path: Path) -> None:
     course = config.course()
     assert json.loads(json.dumps(course)) == course
     assert course["train.phases"][0]["steps"] == 10
+    # Runs that began before phases had rates go on.
+    assert "mask_rate" not in course["train.phases"][0]
+    rates = [changes[0], "train.phases=[{steps: 10, mask_rate: 0.3}, {steps: 20, mask_rate: 0.05}]"]
+    assert [phase["mask_rate"] for phase in load_config(path, rates).course()["train.phases"]] == [0.3, 0.05]
     moved = load_config(path, [*changes[:1], changes[1].replace("short", "elsewhere/short"), *changes[2:]])
     assert moved.course() == course
     assert load_config(path, [*changes, "reader.on_damage=skip"]).course() == course

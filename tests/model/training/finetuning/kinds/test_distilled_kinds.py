@@ -191,7 +191,7 @@ def test_a_teacher_of_another_family_is_told_which_segment_is_which(
     run = FinetuneRun(config_of("classification", str(tmp_path / "start"), folder, tmp_path / "run", *more))
     assert run.teacher is not None
     assert run.teacher.task.backbone.token_embedding.compute_dtype == "bfloat16"
-    batch = next(run.batches_from(0, 0))
+    batch = next(run.batches_from(0, 0, 0))
     # [CLS] text [SEP] other [SEP]: five pieces and the last [SEP] are of the second segment.
     assert np.asarray(batch["segment_ids"]).sum(axis=1).tolist() == [6] * 16
     run.train()

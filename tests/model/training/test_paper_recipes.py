@@ -1,0 +1,64 @@
+"""The recipes of the objectives' papers, on tiny models and rows: the settings of each are the paper's, and it trains and ends."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import small_families as families
+from long_variants import FULL
+
+from clozekit.deploy.recipes import TRAIN, find_recipe
+from clozekit.model.training.controller import Run
+from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
+from clozekit.model.training.settings.run_file import load_config
+from clozekit.model.training.settings.run_settings import RunSettings
+from clozekit.pipelines.prepare import prepare
+from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
+
+STEPS = 200 if FULL else 4
+# Recipe -> family and the pairs that its dataset has.
+RECIPES = {"bert_base": ("bert", "next"), "albert_base": ("albert", "order"), "mmbert_base": ("modern_bert", "none")}
+
+
+def small(config: RunSettings, dataset: str, directory: str) -> RunSettings:
+    """The recipe with few small layers, small batches and STEPS steps; all else is its own."""
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": None}
+    more = {} if config.model.embedding_dim is None else {"embedding_dim": 8}
+    model = dataclasses.replace(config.model, preset=None, **sizes, **more)
+    phases, left = [], STEPS
+    for number, phase in enumerate(config.train.phases, start=1):
+        others = len(config.train.phases) - number
+        share = round(phase.steps * STEPS / config.train.last_step)
+        steps = min(max(1, share), left - others) if others else left
+        left -= steps
+        rows = {"global_batch_size": 8 if phase.global_batch_size else None, "micro_batch_size": None}
+        phases.append(dataclasses.replace(phase, steps=steps, dataset=None, **rows))
+    train = dataclasses.replace(
+        config.train,
+        steps=STEPS,
+        phases=tuple(phases),
+        global_batch_size=8,
+        micro_batch_size=4,
+        xla=False,
+        steps_per_loop=1,
+    )
+    return dataclasses.replace(config, dataset=dataset, directory=directory, model=model, train=train)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_of_an_objective_trains(name: str, corpus: Path, tmp_path: Path) -> None:
+    family, pairs = RECIPES[name]
+    families.tokenizer(family).save(tmp_path / "tokenizer")
+    options = PrepareSettings(sequence_length=32, pairs=pairs, validation_rate=0.1, num_shards=1)
+    prepare(ReadSettings((str(corpus),)), options, str(tmp_path / "tokenizer"), str(tmp_path / "data"))
+    recipe = load_config(find_recipe(name, TRAIN))
+    metrics = Run(small(recipe, str(tmp_path / "data"), str(tmp_path / "run"))).train()
+    assert metrics["loss"] > 0
+    assert ("pair_accuracy" in metrics) == (pairs != "none")
+    entries = [entry for entry in read_metrics(tmp_path / "run" / METRICS_FILE) if entry["kind"] == "train"]
+    assert entries[-1]["step"] == STEPS
+    if name == "mmbert_base":
+        shares = [entry["masked_share"] for entry in entries]
+        # 30% and 5% of all but the special tokens.
+        assert shares[0] > 0.2 > 0.12 > shares[-1]
