@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from clozekit.deploy.submit.backend import Backend, CommandLine
-from clozekit.deploy.submit.flink_deployment import check_deployment, flink_job_name, flink_options, render_deployment
-from clozekit.deploy.submit.flink_rest import ask_flink
+from clozekit.deploy.submit.flink_deployment import check_deployment, flink_options, render_deployment
+from clozekit.deploy.submit.flink_rest import ask_flink, not_flink
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.deploy.submit.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
+from clozekit.deploy.submit.portable_jobs import job_name, job_server_errors, reason_in
 from clozekit.deploy.submit.remote_prepare import PrepareCommand, finish, hand_over, prepare_command
-from clozekit.deploy.submit.submit_errors import PlaceError, RefusedError, UnavailableError, one_line
+from clozekit.deploy.submit.submit_errors import PlaceError, RefusedError, one_line
 from clozekit.tokenizers.common.errors import InputError
 
 RUNNER = "FlinkRunner"
@@ -25,9 +26,7 @@ PHASES = {
     "CANCELLING": CANCELLED,
     "CANCELED": CANCELLED,
 }
-_POLL_SECONDS, SERVER_SECONDS = 0.5, 60
-# Of a stack trace: the line that a user of `prepare` would have read.
-_OUR_ERROR = re.compile(r"(?:InputError|OSError): (.*?)(?: \[while running .*)?$", re.MULTILINE)
+_POLL_SECONDS = 0.5
 
 
 def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
@@ -55,8 +54,7 @@ def session_options(job: Job, fingerprint: str) -> list[str]:
         if settings.job_endpoint is None
         else f"--job_endpoint={settings.job_endpoint}"
     )
-    wait = f"--job_server_timeout={SERVER_SECONDS}"
-    return [server, wait, *flink_options(job, fingerprint, str(settings.rest_address))]
+    return [server, *flink_options(job, fingerprint, str(settings.rest_address))]
 
 
 def render(job: Job, command: PrepareCommand) -> str:
@@ -80,12 +78,9 @@ def _jobs(job: Job) -> list[dict[str, Any]]:
     """What Flink says of the jobs of that name, the newest first."""
     address = _address(job)
     answer = ask_flink(address, "jobs/overview")
-    if answer is None or "jobs" not in answer:
-        raise PlaceError(
-            f"flink.rest_address must be Flink's REST address, what answers at {address} is something else; it is the port"
-            " of Flink's own page, 8081 by default"
-        )
-    ours = re.compile(flink_job_name(job, "[0-9a-f]{16}"))
+    if not isinstance(answer, dict) or "jobs" not in answer:
+        raise not_flink(address)
+    ours = re.compile(job_name(job, "[0-9a-f]{16}"))
     found = [entry for entry in answer["jobs"] if ours.fullmatch(entry["name"])]
     return sorted(found, key=lambda entry: -int(entry["start-time"]))
 
@@ -108,10 +103,7 @@ def _state(job: Job, found: dict[str, Any]) -> JobState:
 def _reason(job: Job, number: str) -> str:
     """Why a job failed, in one line."""
     found = ask_flink(_address(job), f"jobs/{number}/exceptions") or {}
-    text = str(found.get("root-exception") or "")
-    causes = re.findall(r"^Caused by: (.*)$", text, re.MULTILINE)
-    ours = _OUR_ERROR.findall(text)
-    return one_line(ours[-1] if ours else causes[-1] if causes else text.partition("\n")[0])
+    return reason_in(str(found.get("root-exception") or ""))
 
 
 def refresh(job: Job, state: JobState) -> JobState:
@@ -126,13 +118,11 @@ def refresh(job: Job, state: JobState) -> JobState:
 
 def start(job: Job, command: PrepareCommand) -> JobState:
     """Gives the job to the job server and waits until Flink has it; it runs on whether or not it is waited for."""
-    import grpc
-
     before = {entry["jid"] for entry in _jobs(job)}
     fingerprint = job.fingerprint(command.words, command.config)
-    options = session_options(job, fingerprint)
-    try:
-        result = hand_over(command.recipe, command.running, RUNNER, "flink_runner", options)
+    words, settings = session_options(job, fingerprint), job.flink
+    with job_server_errors("flink.job_endpoint", str(settings.job_endpoint or settings.job_server_jar)):
+        result = hand_over(command.recipe, command.running, RUNNER, "flink_runner", words)
         if result is None:
             done = "the dataset is there, of these inputs and settings"
             return JobState(job.name, "", SUCCEEDED, done, fingerprint, "")
@@ -146,12 +136,6 @@ def start(job: Job, command: PrepareCommand) -> JobState:
                 said = one_line(result._last_error_message()) or server_state
                 raise RefusedError(f"Flink must take the job, it did not: {said}; look at the job server's log")
             time.sleep(_POLL_SECONDS)
-    except (grpc.FutureTimeoutError, grpc.RpcError) as error:
-        said = getattr(error, "details", lambda: None)() or type(error).__name__
-        raise UnavailableError(
-            f"Beam's job server must answer, {job.flink.job_endpoint or job.flink.job_server_jar} does not"
-            f" ({one_line(said)}); check flink.job_endpoint and that it runs"
-        ) from error
 
 
 def cancel(job: Job, state: JobState) -> None:

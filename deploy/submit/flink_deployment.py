@@ -7,35 +7,22 @@ from typing import Any
 import yaml
 
 from clozekit.deploy.submit.job_spec import FINGERPRINT, Job
+from clozekit.deploy.submit.portable_jobs import worker_options
 from clozekit.deploy.submit.remote_command import CONFIG_FILE, CONFIG_VARIABLE
-from clozekit.deploy.submit.remote_prepare import PrepareCommand, check_places
+from clozekit.deploy.submit.remote_prepare import PrepareCommand, check_places, without_option
 from clozekit.tokenizers.common.errors import InputError
 
 REST_PORT, JOB_PORT, ARTIFACT_PORT = 8081, 8099, 8098
 BAD_INPUT = 2
 # Where `flink.image` has Beam's job server: Beam keeps workers from stage to stage only where its classes are Flink's own.
 JOB_SERVER_JAR = "/opt/flink/lib/beam-job-server.jar"
-WORKER_CACHE_MILLIS = 60_000
-
-
-def flink_job_name(job: Job, fingerprint: str) -> str:
-    """Flink's jobs have no labels: the fingerprint stands in the name."""
-    return f"{job.name}-{fingerprint}"
 
 
 def flink_options(job: Job, fingerprint: str, rest_address: str) -> list[str]:
     """The options of Beam's FlinkRunner, but for where the job server is."""
-    return [
-        f"--flink_master={rest_address}",
-        f"--job_name={flink_job_name(job, fingerprint)}",
-        f"--parallelism={job.num_workers * job.flink.slots}",
-        "--environment_type=EXTERNAL",
-        f"--environment_config={job.flink.environment}",
-        # Else every stage starts workers of its own.
-        f"--environment_cache_millis={WORKER_CACHE_MILLIS}",
-        # The only file that would be staged, and so would need a folder that job server and TaskManagers share.
-        "--experiments=disable_logging_submission_environment",
-    ]
+    parallelism = job.num_workers * job.flink.slots
+    workers = worker_options(job, fingerprint, job.flink.environment)
+    return [f"--flink_master={rest_address}", f"--parallelism={parallelism}", *workers]
 
 
 def check_deployment(job: Job, command: PrepareCommand) -> PrepareCommand:
@@ -46,33 +33,26 @@ def check_deployment(job: Job, command: PrepareCommand) -> PrepareCommand:
             f"a cluster of the job's own has its own job server, got flink.job_endpoint {job.flink.job_endpoint}; leave it out,"
             " or give flink.rest_address too"
         )
-    if command.running.runner is not None:
-        command = dataclasses.replace(command, words=tuple(_without_runner(command.words)))
+    command = dataclasses.replace(command, words=tuple(without_option(command.words, "--runner")))
     check_places(command, "Flink's", True, list(job.kubernetes.volumes.values()))
     return command
-
-
-def _without_runner(words: tuple[str, ...]) -> list[str]:
-    from clozekit.deploy.submit.remote_prepare import without_option
-
-    return without_option(words, "--runner")
 
 
 def manifests(job: Job, command: PrepareCommand, fingerprint: str) -> list[dict[str, Any]]:
     """The cluster, and the Kubernetes Job that gives it the work and writes the report."""
     labels = {**job.labels, FINGERPRINT: fingerprint, "app.kubernetes.io/name": "clozekit"}
-    metadata = {"namespace": job.kubernetes.namespace, "labels": labels}
+    namespace = job.kubernetes.namespace
     cluster = {
         "apiVersion": "flink.apache.org/v1beta1",
         "kind": "FlinkDeployment",
-        "metadata": {"name": job.name, **metadata},
+        "metadata": {"name": job.name, "namespace": namespace, "labels": labels},
         "spec": _cluster(job),
     }
     seconds = job.seconds()
     submission = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": f"{job.name}-prepare", **metadata},
+        "metadata": {"name": f"{job.name}-prepare", "namespace": namespace, "labels": dict(labels)},
         "spec": {
             # Run again, `prepare` goes on with what is missing.
             "backoffLimit": job.max_restarts,
@@ -80,7 +60,7 @@ def manifests(job: Job, command: PrepareCommand, fingerprint: str) -> list[dict[
             "podFailurePolicy": {
                 "rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [BAD_INPUT]}}]
             },
-            "template": {"metadata": {"labels": labels}, "spec": _submission(job, command, fingerprint)},
+            "template": {"metadata": {"labels": dict(labels)}, "spec": _submission(job, command, fingerprint)},
         },
     }
     return [cluster, submission]

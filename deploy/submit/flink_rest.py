@@ -30,7 +30,11 @@ def ask_flink(address: str, path: str, method: str = "GET") -> Any:
             " cluster runs"
         ) from error
     except ValueError as error:
-        raise PlaceError(
-            f"flink.rest_address must be Flink's REST address, what answers at {address} is something else; it is the port"
-            " of Flink's own page, 8081 by default"
-        ) from error
+        raise not_flink(address) from error
+
+
+def not_flink(address: str) -> PlaceError:
+    return PlaceError(
+        f"flink.rest_address must be Flink's REST address, what answers at {address} is something else; it is the port of"
+        " Flink's own page, 8081 by default"
+    )

@@ -144,6 +144,10 @@ class TPUSettings:
         check("tpu.max_wait_hours must be above 0", hours is None or hours > 0, hours)
 
 
+def _check_address(name: str, value: str | None) -> None:
+    check(f"{name} must look like host:8081", value is None or re.fullmatch(r"[^/:\s]+:\d+", value) is not None, value)
+
+
 @dataclass(frozen=True)
 class FlinkSettings:
     """rest_address: of a session cluster that runs (jobmanager:8081), with Beam's worker pools at `environment`; without it the
@@ -164,14 +168,25 @@ class FlinkSettings:
 
     def __post_init__(self) -> None:
         for name in ("rest_address", "job_endpoint", "environment"):
-            value = getattr(self, name)
-            rule = f"flink.{name} must look like host:8081"
-            check(rule, value is None or re.fullmatch(r"[^/:\s]+:\d+", value) is not None, value)
+            _check_address(f"flink.{name}", getattr(self, name))
         check("flink.slots must be at least 1", self.slots >= 1, self.slots)
         check("flink.version must look like 1.19", re.fullmatch(r"\d+\.\d+", self.version) is not None, self.version)
         both = self.job_endpoint is not None and self.job_server_jar is not None
         rule = "a job server runs (flink.job_endpoint) or is started (flink.job_server_jar)"
         check(rule, not both, [self.job_endpoint, self.job_server_jar], advice="give one of them")
+
+
+@dataclass(frozen=True)
+class SparkSettings:
+    """job_endpoint: of Beam's job server for Spark (localhost:8099), the driver of what it is given. environment: where Beam's worker
+    pools answer, as the executors see it."""
+
+    job_endpoint: str | None = None
+    environment: str = "localhost:50000"
+
+    def __post_init__(self) -> None:
+        for name in ("job_endpoint", "environment"):
+            _check_address(f"spark.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -233,6 +248,7 @@ class Job:
     tpu: TPUSettings = field(default_factory=TPUSettings)
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     flink: FlinkSettings = field(default_factory=FlinkSettings)
+    spark: SparkSettings = field(default_factory=SparkSettings)
 
     def __post_init__(self) -> None:
         # 40 leaves room for what JobSet puts behind it in a host name of 63.

@@ -34,6 +34,12 @@ PLATFORMS = {
         "--wait -- prepare --input 'gs://bucket/docs/*' --tokenizer gs://bucket/tokenizer --output gs://bucket/dataset",
         ("pipelines",),
     ),
+    "spark": Platform(
+        "spark",
+        "Prepare on a Spark cluster, by Beam's job server",
+        "--wait -- prepare --input 'gs://bucket/docs/*' --tokenizer gs://bucket/tokenizer --output gs://bucket/dataset",
+        ("pipelines",),
+    ),
     "vertex": Platform(
         "vertex",
         "Train as a CustomJob of Vertex AI",

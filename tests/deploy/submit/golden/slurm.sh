@@ -1,6 +1,6 @@
 #!/bin/bash
 #SBATCH --job-name=bert-small
-#SBATCH --comment=clozekit-fingerprint=3ee7515915ff1932
+#SBATCH --comment=clozekit-fingerprint=b0574a24b7e6edc5
 #SBATCH --nodes=3
 #SBATCH --ntasks-per-node=1
 #SBATCH --signal=TERM@60
