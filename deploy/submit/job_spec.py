@@ -74,7 +74,8 @@ class Budget:
 @dataclass(frozen=True)
 class DataflowSettings:
     """temp_location: a folder of a bucket for staged and temporary files. setup_file: in place of an image, a setup.py
-    whose package every worker installs. max_workers: Dataflow scales from num_workers up to it. endpoint: of the API."""
+    whose package every worker installs. max_workers: Dataflow scales from num_workers up to it. update: of a stream, the
+    running job of this name hands what it holds over to the new one. endpoint: of the API."""
 
     temp_location: str | None = None
     setup_file: str | None = None
@@ -83,6 +84,7 @@ class DataflowSettings:
     public_ips: bool = True
     harness_threads: int | None = None
     experiments: tuple[str, ...] = ()
+    update: bool = False
     endpoint: str | None = None
 
     def __post_init__(self) -> None:
