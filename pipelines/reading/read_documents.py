@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -173,6 +173,11 @@ class _ReadItems(beam.DoFn):
         return beam.pvalue.TaggedOutput(SIDE_LINES, SideLines(REJECTS, number, line, 1))
 
 
+def _bare(group: tuple[WorkItem, ...]) -> tuple[WorkItem, ...]:
+    """Without the versions, which nobody who reads needs: half of what is left when all is compressed."""
+    return tuple(replace(item, file=replace(item.file, version="")) for item in group)
+
+
 class ReadDocuments(beam.PTransform):
     """The documents of `items` (what `split_files` gives), as `StageOutputs`.
 
@@ -193,7 +198,7 @@ class ReadDocuments(beam.PTransform):
         if len(groups) > GROUPS_A_CHUNK:
             # One by one in the graph, a million of them take Beam minutes and the driver gigabytes.
             starts = range(0, len(groups), GROUPS_A_CHUNK)
-            chunks = [pack(groups[start : start + GROUPS_A_CHUNK]) for start in starts]
+            chunks = [pack([_bare(group) for group in groups[start : start + GROUPS_A_CHUNK]]) for start in starts]
             items = (
                 root
                 | "Chunks" >> beam.Create(chunks)

@@ -102,6 +102,9 @@ def steps(num_files: int, tokenizer_directory: str) -> Iterator[tuple[str, Calla
     yield "make the graph", keep("root", graph)
     yield "write the graph", keep("proto", lambda: found["root"].to_runner_api())
     yield "states after", lambda: check_unchanged(found["states"])
+    specs = ((one.spec.ByteSize() / 1e6, one.unique_name) for one in found["proto"].components.transforms.values())
+    for megabytes, name in sorted(specs, reverse=True)[:4]:
+        print(f"{megabytes:.1f} MB {name}")
     print(f"\nThe graph has {found['proto'].ByteSize() / 1e6:.1f} MB.")
 
 
