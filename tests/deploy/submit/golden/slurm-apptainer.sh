@@ -1,6 +1,6 @@
 #!/bin/bash
 #SBATCH --job-name=bert-small
-#SBATCH --comment=clozekit-fingerprint=84c7632d87aee648
+#SBATCH --comment=clozekit-fingerprint=33a509096bdbaf34
 #SBATCH --nodes=3
 #SBATCH --ntasks-per-node=1
 #SBATCH --signal=TERM@60
