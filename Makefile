@@ -17,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1
 # Else pytest rewrites every test, and Python compiles every file of ours, in each process anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-heads bench-tokenizers bench-models bench-training bench-pipeline bench-stream
+.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-heads bench-tokenizers bench-models bench-training bench-pipeline bench-stream
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about three and a half minutes on a quiet machine with two cores)"
@@ -26,7 +26,7 @@ help:
 	@echo "make test-fast  the quick tests with few of their cases, some of every folder, while you work"
 	@echo "make fuzz    what reads files, against damaged ones, for an hour (make test runs a minute of it)"
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
-	@echo "make test-engines      Flink, Prism and Kafka for real (fetches them first, with Maven, pip and Go; skips what can't be had)"
+	@echo "make test-engines      Flink, Spark, Prism and Kafka for real (fetches them first, with Maven, pip and Go; skips what can't be had)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
 	@echo "make bench-doors       what the command takes to answer where no model is needed"
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
@@ -34,6 +34,7 @@ help:
 	@echo "make bench-adapt       continued pretraining beside transformers' run_mlm.py, into BENCHMARKS.md"
 	@echo "make bench-training    a training step, whole training and the reader beside their peers, into BENCHMARKS.md"
 	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth (half an hour), into BENCHMARKS.md"
+	@echo "make bench-engines     shuffled bytes of each stage, and CPU a MB on Flink with 1, 2 and 4 slots"
 	@echo "make bench-stream      windows of a stream beside a build of the same documents, into BENCHMARKS.md"
 	@echo "make docs    the documentation as a site, in build/site"
 	@echo "make check   ruff and mypy alone"
@@ -119,6 +120,12 @@ bench-heads: $(VENV)/.parity
 bench-adapt: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-adapt CORPORA=docs.jsonl.gz" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/adapt_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md
+
+bench-engines: setup
+	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-engines CORPORA=docs.jsonl.gz BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/engines_benchmark.py --corpus $(firstword $(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY)
+	$(BIN)/python tests/benchmarks/listing_benchmark.py
+	$(BIN)/python tests/benchmarks/commit_benchmark.py
 
 bench-stream: setup
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-stream CORPORA=docs.jsonl.gz BERT_VOCABULARY=vocab.txt" >&2; exit 2; }

@@ -62,7 +62,7 @@ def is_exported(name: str) -> bool:
 
 def _shard_pattern(made: ExportFormat) -> re.Pattern[str]:
     pattern = re.escape(made.shard_name).replace(r"\{split\}", "(train|validation)")
-    return re.compile(pattern.replace(r"\{number\}", r"\d{5}-of-\d{5}"))
+    return re.compile(pattern.replace(r"\{number\}", r"\d{5,}-of-\d{5,}"))
 
 
 def exported_name(to: str, split: str, index: int, num_shards: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from clozekit.pipelines.dataset.records import SPLITS
 from clozekit.pipelines.rows.write_shards import PARTS_FOLDER
 from clozekit.pipelines.running.stage import SIDE_FOLDERS
-from clozekit.pipelines.storage.files import join, list_names, read_bytes
+from clozekit.pipelines.storage.files import join, list_names, read_many
 from clozekit.pipelines.storage.locks import LOCK_FILE
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.conditional_writes import ChangedMeanwhileError, version_of, write_if_unchanged
@@ -26,11 +26,11 @@ CHOOSE = "pass another --output"
 BLOCKS_FOLDER = "_blocks"
 # Files of a build whose number or name is not known before it runs; what stands in for the id is in the list of ours.
 _BY_ID = re.compile(
-    rf"{PARTS_FOLDER}/([0-9a-f]{{16}})/(?:{'|'.join(SPLITS)})-\d{{5}}\.json"
-    rf"|(?:{'|'.join(SIDE_FOLDERS)})/part-\d{{5}}-([0-9a-f]{{8}})\.jsonl(?:\.gz)?"
+    rf"{PARTS_FOLDER}/([0-9a-f]{{16}})/(?:{'|'.join(SPLITS)})-\d{{5,}}\.json"
+    rf"|(?:{'|'.join(SIDE_FOLDERS)})/part-\d{{5,}}-([0-9a-f]{{8}})\.jsonl(?:\.gz)?"
     rf"|{BLOCKS_FOLDER}-([0-9a-f]{{16}})/[0-9a-f]{{32}}"
 )
-SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{8}}\.tfrecord")
+SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{5,}}-of-\d{{5,}}-[0-9a-f]{{8}}\.tfrecord")
 _ATTEMPTS = 10
 
 
@@ -54,12 +54,14 @@ def parts_of(directory: str, build: str) -> dict[str, str | None]:
     """Path of each part file of a build (by the 16 digits of its id) -> the shard that it names, None where it is damaged."""
     folder = f"{PARTS_FOLDER}/{build}"
     names = [f"{folder}/{name}" for name in list_names(join(directory, folder))]
-    return {name: _shard_of_part(join(directory, name)) for name in names if id_of(name) == build}
+    parts = [name for name in names if id_of(name) == build]
+    contents = read_many([join(directory, name) for name in parts])
+    return {name: _shard_of_part(content) for name, content in zip(parts, contents, strict=True)}
 
 
-def _shard_of_part(path: str) -> str | None:
+def _shard_of_part(content: bytes) -> str | None:
     try:
-        name = json.loads(read_bytes(path))["name"]
+        name = json.loads(content)["name"]
     except (ValueError, KeyError, TypeError, RecursionError):
         # The shard is written again, and this part with it.
         return None

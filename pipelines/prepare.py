@@ -18,6 +18,7 @@ from clozekit.pipelines.reading.read_documents import find_sources, split_files
 from clozekit.pipelines.rows.commit import BuildInfo
 from clozekit.pipelines.rows.make_dataset import Target
 from clozekit.pipelines.running.block_store import BlockStore
+from clozekit.pipelines.running.packed import PackedPaths
 from clozekit.pipelines.running.progress import Progress
 from clozekit.pipelines.running.runners import LOCAL_RUNNER, runner_options
 from clozekit.pipelines.select_documents import SelectDocuments, files_read, num_parts
@@ -59,7 +60,7 @@ def select_files(
     def select(store: BlockStore, progress: Progress | None) -> SelectDocuments:
         return SelectDocuments(items, reading, corpus, options.seed, options.validation_rate, progress, store)
 
-    paths = tuple(item.file.path for item in items)
+    paths = PackedPaths([item.file.path for item in items])
     return Selection(select, paths, num_parts(items), reading.max_bad_rate, inputs)
 
 

@@ -12,6 +12,7 @@ from clozekit.pipelines.reading.read_documents import ReadDocuments, WorkItem, f
 from clozekit.pipelines.rows.mixture import RepeatSources, ThinSources
 from clozekit.pipelines.rows.split import SplitDocuments
 from clozekit.pipelines.running.block_store import BlockStore
+from clozekit.pipelines.running.packed import PackedPaths
 from clozekit.pipelines.running.progress import Progress
 from clozekit.pipelines.running.stage import StageOutputs, StoreLines
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
@@ -91,7 +92,7 @@ class SelectDocuments(beam.PTransform):
     def expand(self, root: Any) -> Any:
         """Adds the stages that the options ask for; Beam calls it."""
         sources = self._reading.all_sources
-        paths = [item.file.path for item in self._items]
+        paths = PackedPaths([item.file.path for item in self._items])
         names = [source.name for source in sources]
         parts = num_parts(self._items)
         weights = [source.weight for source in sources]

@@ -94,7 +94,7 @@ ARROWS = {
     "deploy/publish": "model/families deploy model/presets model/tasks model/training/run_directory pipelines/dataset tokenizers/hub"
     " tokenizers/settings tokenizers/storage",
     "deploy/submit": "deploy model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
-    " pipelines/storage tokenizers/settings tokenizers/storage",
+    " pipelines/storage pipelines/streaming tokenizers/settings tokenizers/storage",
     # Nothing imports the command but the template that runs it.
     "deploy/cli": "deploy deploy/adapt deploy/demo deploy/doctor deploy/publish deploy/submit model/presets model/tasks model/training"
     " model/training/cluster model/training/finetuning model/training/finetuning/examples model/training/reports model/training/run_directory"

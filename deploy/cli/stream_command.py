@@ -6,13 +6,16 @@ import signal
 import sys
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.cli.options_of_settings import OptionTable
 from clozekit.pipelines.settings.compact_settings import PruneSettings
 from clozekit.tokenizers.common.errors import InputError
+
+if TYPE_CHECKING:
+    from clozekit.pipelines.settings.stream_recipe import StreamRecipe
 
 ANSWER = JsonAnswer(("stream", "fragments", "documents", "rows", "tokens", "waiting", "whole", "problems"))
 _LOOKS = ("verify", "inspect", "list", "repair")
@@ -85,6 +88,19 @@ def run(arguments: argparse.Namespace) -> None:
         _prune(others[0], PRUNE.settings_from(arguments), arguments.dry_run)
     else:
         _look(word, others[0], arguments.json)
+
+
+def stream_order(arguments: argparse.Namespace) -> "StreamRecipe":
+    """What `submit` sends: the recipe of a stream that is followed, with the changes to it."""
+    from clozekit.pipelines.settings.stream_recipe import load_stream_recipe
+
+    word, *others = arguments.words
+    if word in (*_LOOKS, _COMMIT, _PRUNE):
+        raise InputError(f"what is submitted follows a recipe, got stream {word}, which runs here; leave `submit` out")
+    _check_options(arguments, word)
+    if arguments.metrics or arguments.prometheus:
+        raise InputError("--metrics and --prometheus are of a stream that is followed here; leave them out")
+    return load_stream_recipe(word, others)
 
 
 def _check_options(arguments: argparse.Namespace, word: str) -> None:

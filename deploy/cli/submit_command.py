@@ -1,4 +1,4 @@
-"""`clozekit submit`: runs prepare or train on another machine."""
+"""`clozekit submit`: runs prepare, stream or train on another machine."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     submit = command(
         commands,
         "submit",
-        "Run prepare or train elsewhere: on Dataflow, Vertex AI, Kubernetes, TPU VMs or Slurm.",
+        "Run prepare, stream or train elsewhere: on Dataflow, Flink, Spark, Vertex AI, Kubernetes, TPU VMs or Slurm.",
         "clozekit submit vertex job.yaml --dry-run -- train config.yaml\n"
         "  clozekit submit status vertex job.yaml\n"
         "  clozekit submit cancel vertex job.yaml",
@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
 def command_line(parse: Callable[[Sequence[str]], argparse.Namespace]) -> "CommandLine":
     """What `submit` may ask of the other verbs."""
     from clozekit.deploy.cli.prepare_command import prepare, prepare_order
+    from clozekit.deploy.cli.stream_command import stream_order
     from clozekit.deploy.cli.train_command import train_order
     from clozekit.deploy.submit.backend import CommandLine
 
@@ -74,7 +75,12 @@ def command_line(parse: Callable[[Sequence[str]], argparse.Namespace]) -> "Comma
             raise InputError(f"--json is for what runs here, {words[0]} is submitted with it; leave it out")
         return arguments
 
-    return CommandLine(lambda words: prepare_order(parsed(words)), prepare, lambda words: train_order(parsed(words)))
+    return CommandLine(
+        lambda words: prepare_order(parsed(words)),
+        prepare,
+        lambda words: train_order(parsed(words)),
+        lambda words: stream_order(parsed(words)),
+    )
 
 
 def _add_job(parser: argparse.ArgumentParser) -> None:

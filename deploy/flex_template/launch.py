@@ -56,7 +56,8 @@ def launch(argv: Sequence[str]) -> Any:
     """
     from clozekit.deploy.cli.parser import parse
     from clozekit.deploy.cli.prepare_command import prepare_order
-    from clozekit.deploy.submit.dataflow import hand_over
+    from clozekit.deploy.submit.dataflow import RUNNER
+    from clozekit.deploy.submit.remote_prepare import hand_over
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for entry in parameters():
@@ -68,7 +69,7 @@ def launch(argv: Sequence[str]) -> Any:
     named = any(word.startswith("--sdk_container_image") for word in beam_words)
     own = [] if image is None or named else [f"--sdk_container_image={image}", "--sdk_location=container"]
     own.append("--no_save_main_session")
-    result = hand_over(recipe, running, [*own, *beam_words])
+    result = hand_over(recipe, running, RUNNER, "sending_runner", [*own, *beam_words])
     if result is None:
         # The launcher takes the lack of a job for a failure; there is nothing better to tell it.
         raise InputError(f"there must be something to do, {recipe.output} holds this dataset already")

@@ -8,6 +8,7 @@ from clozekit.deploy.submit.job_spec import Job
 from clozekit.deploy.submit.job_state import JobState
 from clozekit.pipelines.settings.recipe import Recipe
 from clozekit.pipelines.settings.running_settings import RunningSettings
+from clozekit.pipelines.settings.stream_recipe import StreamRecipe
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class CommandLine:
     prepare_order: Callable[[Sequence[str]], tuple[Recipe, RunningSettings]]
     prepare: Callable[[Recipe, RunningSettings], None]
     train_order: Callable[[Sequence[str]], TrainOrder]
+    stream_order: Callable[[Sequence[str]], StreamRecipe]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Backend:
         clear: removes a job that has ended.
         was_taken_away: whether a job that failed lost its machine, where the platform does not start it again by itself.
         finish: what is done here when a job has succeeded.
+        updates: whether a job of that name that runs is to be replaced by this one, which takes over what it holds.
 
     Example:
 
@@ -68,3 +71,4 @@ class Backend:
     clear: Callable[[Job, JobState], None] | None = None
     was_taken_away: Callable[[Job, JobState], bool] | None = None
     finish: Callable[[Job, Any], None] | None = None
+    updates: Callable[[Job], bool] = lambda job: False

@@ -1,23 +1,21 @@
-"""Dataflow: `prepare` as a job of Beam's own DataflowRunner, which stages the graph and sends the request."""
+"""Dataflow: `prepare`, or the first half of a stream, as a job that Beam's own DataflowRunner stages and sends."""
 
 import dataclasses
 import json
-import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clozekit.deploy.submit.backend import Backend, CommandLine
 from clozekit.deploy.submit.job_spec import FINGERPRINT, Job
 from clozekit.deploy.submit.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
-from clozekit.deploy.submit.submit_errors import BucketError, JobFailedError, NameTakenError, google_errors, one_line
-from clozekit.pipelines.settings.recipe import Recipe
-from clozekit.pipelines.settings.running_settings import RunningSettings
+from clozekit.deploy.submit.remote_prepare import PrepareCommand, check_places, hand_over, prepare_command
+from clozekit.deploy.submit.remote_prepare import finish as finish_prepare
+from clozekit.deploy.submit.remote_stream import StreamCommand, hand_over_stream, is_stream, stream_command
+from clozekit.deploy.submit.submit_errors import BucketError, NameTakenError, UnavailableError, google_errors, one_line
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.storage.file_systems import read_text
 
 # Of this name Beam has one, and we have two that do not wait.
 RUNNER = "DataflowRunner"
@@ -38,20 +36,7 @@ PHASES = {
 }
 
 
-@dataclass(frozen=True)
-class PrepareCommand:
-    """words: `prepare` and its arguments; recipe, running: what they mean, read once; config: the text of the recipe's file;
-    line: what runs them. It builds the graph here; nothing is read by it but names and sizes of the inputs, and the
-    tokenizer."""
-
-    words: tuple[str, ...]
-    recipe: Recipe
-    running: RunningSettings
-    config: str | None
-    line: CommandLine
-
-
-def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
+def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand | StreamCommand:
     job.needs("dataflow", "project", "region", "dataflow.temp_location")
     if (job.image is None) == (job.dataflow.setup_file is None):
         raise InputError(
@@ -62,45 +47,13 @@ def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
         raise InputError(
             f"Dataflow sets no variables on its workers, got environment {dict(job.environment)}; put them into the image"
         )
-    if job.accelerators is not None:
-        raise InputError("prepare uses no accelerators, got accelerators for dataflow; leave the key out")
-    if not words or words[0] != "prepare":
-        raise InputError(
-            f"dataflow runs `prepare`, got {shlex.join(words) or 'no command'}; write it behind `--`, as in: clozekit"
-            " submit dataflow job.yaml -- prepare --input 'gs://bucket/docs/*' ..."
-        )
-    if job.output is not None:
-        # Before a `--` with Beam's own options.
-        words = ["prepare", "--output", job.output, *without_option(words[1:], "--output")]
-    recipe, running = line.prepare_order(words)
-    if running.runner not in (None, RUNNER):
-        raise InputError(f"--runner must be left out of what is submitted to dataflow, got {running.runner}")
-    reads = [place for source in recipe.reading.all_sources for place in source.inputs]
-    reads += recipe.corpus.decontaminate.inputs
-    for option, place in [("inputs", place) for place in reads] + [("--output", recipe.output)]:
-        if "://" not in place:
-            raise InputError(
-                f"{option} must be where Dataflow's workers reach it (gs://bucket/...), got {place!r}; copy it there"
-            )
-    in_image = job.image is not None and Path(recipe.tokenizer).is_absolute()
-    if "://" not in recipe.tokenizer and not in_image:
-        raise InputError(
-            f"--tokenizer must be where Dataflow's workers reach it: gs://bucket/..., or an absolute path that the image"
-            f" has too, got {recipe.tokenizer!r}"
-        )
-    config = None if recipe.file is None else read_text(recipe.file)
-    return PrepareCommand(tuple(words), recipe, running, config, line)
-
-
-def without_option(words: Sequence[str], name: str) -> list[str]:
-    """`words` without the option `name` and its one value, in either spelling."""
-    kept, skip = [], False
-    for word in words:
-        if skip or word == name:
-            skip = not skip
-        elif not word.startswith(f"{name}="):
-            kept.append(word)
-    return kept
+    if is_stream(words):
+        return stream_command(job, words, line)
+    if job.dataflow.update:
+        raise InputError("dataflow.update is for a stream, a `prepare` is run again when it has ended; leave it out")
+    found = prepare_command(job, words, line, "dataflow", RUNNER)
+    check_places(found, "Dataflow's", job.image is not None)
+    return found
 
 
 def beam_arguments(job: Job, fingerprint: str) -> list[str]:
@@ -143,35 +96,6 @@ def beam_arguments(job: Job, fingerprint: str) -> list[str]:
     return [*words, *(f"--experiments={name}" for name in settings.experiments)]
 
 
-def hand_over(recipe: Recipe, running: RunningSettings, beam_words: Sequence[str], how: str = "sending_runner") -> Any:
-    """Runs `prepare` with a runner that leaves when the job is sent, or shown: `how` is its module.
-
-    Returns what that runner gives; None when the datasets are there already.
-    """
-    from clozekit.deploy.submit.sending_runner import HandedOver
-    from clozekit.pipelines.prepare import prepare_lengths
-
-    runner = f"--runner=clozekit.deploy.submit.{how}.{RUNNER}"
-    try:
-        prepare_lengths(
-            recipe.reading,
-            recipe.rows.options(),
-            recipe.rows.sequence_length,
-            recipe.tokenizer,
-            recipe.output,
-            runner=RUNNER,
-            num_workers=running.num_workers,
-            # The last of several runners counts; the dataset says that Beam's own made it, as it did.
-            beam_arguments=[*beam_words, *running.beam_arguments, runner],
-            overwrite=running.overwrite,
-            corpus=recipe.corpus,
-            only_shown=how == "showing_runner",
-        )
-    except HandedOver as handed:
-        return handed.result
-    return None
-
-
 @contextmanager
 def _storage_errors(job: Job) -> Iterator[None]:
     """What gcsfs and Beam say of a bucket that is not there or not ours."""
@@ -184,6 +108,11 @@ def _storage_errors(job: Job) -> Iterator[None]:
         if "GCS path" not in str(error):
             raise
         raise BucketError(f"the graph must be staged, it was not: {one_line(error)}") from error
+
+
+def stream_arguments(job: Job, fingerprint: str, is_update: bool = False) -> list[str]:
+    """The options of a stream: its windows live in Streaming Engine, not on the workers' disks."""
+    return [*beam_arguments(job, fingerprint), "--enable_streaming_engine", *(["--update"] if is_update else [])]
 
 
 def check_bucket(job: Job) -> None:
@@ -207,14 +136,20 @@ def check_bucket(job: Job) -> None:
         )
 
 
-def render(job: Job, command: PrepareCommand) -> str:
+def render(job: Job, command: PrepareCommand | StreamCommand) -> str:
     """The request that Beam's runner would send, as JSON: the runner runs for real and stages into a local folder."""
     fingerprint = job.fingerprint(command.words, command.config)
     with tempfile.TemporaryDirectory(prefix="clozekit-dataflow-") as folder, _storage_errors(job):
         # Whether there is something at the output, and whether it can be written, is not looked at.
-        recipe = dataclasses.replace(command.recipe, output=f"{folder}/output")
-        words = [*beam_arguments(job, fingerprint), "--dry_run=True"]
-        request = json.loads(hand_over(recipe, command.running, words, "showing_runner"))
+        recipe: Any = dataclasses.replace(command.recipe, output=f"{folder}/output")
+        if isinstance(command, StreamCommand):
+            # Which job an update replaces, only the service knows.
+            words = [*stream_arguments(job, fingerprint), "--dry_run=True"]
+            shown = hand_over_stream(recipe, RUNNER, "showing_runner", words)
+        else:
+            words = [*beam_arguments(job, fingerprint), "--dry_run=True"]
+            shown = hand_over(recipe, command.running, RUNNER, "showing_runner", words, only_shown=True)
+        request = json.loads(shown)
     told = request["environment"]["sdkPipelineOptions"]
     shown_only = ("template_location", "no_auth", "dry_run")
     told["options"].update({name: False for name in shown_only[1:] if name in told["options"]})
@@ -272,7 +207,7 @@ def _state(job: Job, found: Any) -> JobState:
     return JobState(job.name, found.id, PHASES.get(state, WAITING), state, fingerprint, look)
 
 
-def start(job: Job, command: PrepareCommand) -> JobState:
+def start(job: Job, command: PrepareCommand | StreamCommand) -> JobState:
     """Sends the job; it runs on whether or not it is waited for."""
     from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
 
@@ -280,7 +215,12 @@ def start(job: Job, command: PrepareCommand) -> JobState:
     fingerprint = job.fingerprint(command.words, command.config)
     with _storage_errors(job), google_errors(job.name, _place(job)):
         try:
-            result = hand_over(command.recipe, command.running, beam_arguments(job, fingerprint))
+            if isinstance(command, StreamCommand):
+                words = stream_arguments(job, fingerprint, _is_update(job))
+                result = hand_over_stream(command.recipe, RUNNER, "sending_runner", words)
+            else:
+                words = beam_arguments(job, fingerprint)
+                result = hand_over(command.recipe, command.running, RUNNER, "sending_runner", words)
         except DataflowJobAlreadyExistsError as error:
             raise NameTakenError(
                 f"the name of a job must be free, Dataflow already runs one called {job.name} ({one_line(error)}); choose"
@@ -292,31 +232,43 @@ def start(job: Job, command: PrepareCommand) -> JobState:
     return _state(job, result._job)
 
 
+def _is_update(job: Job) -> bool:
+    """Whether a job of that name is to be replaced, and runs. Raises UnavailableError for one that does not run yet: Beam 2.77
+    would ask for it without end."""
+    found = find(job) if job.dataflow.update else None
+    if found is None or found.has_ended:
+        return False
+    if found.detail != "JOB_STATE_RUNNING":
+        raise UnavailableError(
+            f"an update takes over from a job that runs, {job.name} is {found.detail}; run it again when it runs"
+        )
+    return True
+
+
 def cancel(job: Job, state: JobState) -> None:
+    """Stops a `prepare` at once; a stream is drained: what it has read was acknowledged, and is frozen before it ends."""
     from google.cloud import dataflow_v1beta3
 
+    asked = dataflow_v1beta3.GetJobRequest(project_id=job.project, location=job.region, job_id=state.identifier)
+    with google_errors(job.name, _place(job)):
+        kind = _client(job, "Jobs").get_job(asked, timeout=60).type_
+    states = dataflow_v1beta3.JobState
+    is_streaming = kind == dataflow_v1beta3.JobType.JOB_TYPE_STREAMING
+    wanted = states.JOB_STATE_DRAINED if is_streaming else states.JOB_STATE_CANCELLED
     request = dataflow_v1beta3.UpdateJobRequest(
         project_id=job.project,
         location=job.region,
         job_id=state.identifier,
-        job=dataflow_v1beta3.Job(requested_state=dataflow_v1beta3.JobState.JOB_STATE_CANCELLED),
+        job=dataflow_v1beta3.Job(requested_state=wanted),
     )
     with google_errors(job.name, _place(job)):
         _client(job, "Jobs").update_job(request, timeout=60)
 
 
-def finish(job: Job, command: PrepareCommand) -> None:
-    """Looks at the dataset that is done, as `prepare` does: writes its report, says what it holds."""
-    from clozekit.pipelines.dataset.manifest import has_manifest
-    from clozekit.pipelines.storage.files import join
-
-    recipe, lengths = command.recipe, command.recipe.rows.sequence_length
-    folders = [recipe.output] if len(lengths) == 1 else [join(recipe.output, str(length)) for length in lengths]
-    for folder in folders:
-        # What is missing would be made here, on this machine.
-        if not has_manifest(folder):
-            raise JobFailedError(f"{job.name} is done, and there is no dataset in {folder}; look for who removed it")
-    command.line.prepare(recipe, command.running)
+def finish(job: Job, command: PrepareCommand | StreamCommand) -> None:
+    # A stream that was drained has its panes; who commits them is another command.
+    if isinstance(command, PrepareCommand):
+        finish_prepare(job, command)
 
 
 def log_reader(job: Job, state: JobState) -> Callable[[], list[str]]:
@@ -351,4 +303,5 @@ BACKEND = Backend(
     log_reader,
     has_time_limit=False,
     finish=finish,
+    updates=lambda job: job.dataflow.update,
 )

@@ -74,7 +74,8 @@ class Budget:
 @dataclass(frozen=True)
 class DataflowSettings:
     """temp_location: a folder of a bucket for staged and temporary files. setup_file: in place of an image, a setup.py
-    whose package every worker installs. max_workers: Dataflow scales from num_workers up to it. endpoint: of the API."""
+    whose package every worker installs. max_workers: Dataflow scales from num_workers up to it. update: of a stream, the
+    running job of this name hands what it holds over to the new one. endpoint: of the API."""
 
     temp_location: str | None = None
     setup_file: str | None = None
@@ -83,6 +84,7 @@ class DataflowSettings:
     public_ips: bool = True
     harness_threads: int | None = None
     experiments: tuple[str, ...] = ()
+    update: bool = False
     endpoint: str | None = None
 
     def __post_init__(self) -> None:
@@ -144,6 +146,51 @@ class TPUSettings:
         check("tpu.max_wait_hours must be above 0", hours is None or hours > 0, hours)
 
 
+def _check_address(name: str, value: str | None) -> None:
+    check(f"{name} must look like host:8081", value is None or re.fullmatch(r"[^/:\s]+:\d+", value) is not None, value)
+
+
+@dataclass(frozen=True)
+class FlinkSettings:
+    """rest_address: of a session cluster that runs (jobmanager:8081), with Beam's worker pools at `environment`; without it the
+    job is a cluster of its own, for the Flink Kubernetes Operator. job_endpoint: Beam's job server (localhost:8099);
+    job_server_jar: its jar, started for the command: here where there is a rest_address, else a path in `image`. slots: of each
+    TaskManager; a job takes num_workers times so many. image: Flink's, of `version`, with Beam's job server in its lib folder.
+    network_memory: of a TaskManager. configuration: of Flink, over what the manifest has."""
+
+    rest_address: str | None = None
+    job_endpoint: str | None = None
+    job_server_jar: str | None = None
+    environment: str = "localhost:50000"
+    slots: int = 1
+    image: str | None = None
+    version: str = "1.19"
+    network_memory: str = "512m"
+    configuration: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("rest_address", "job_endpoint", "environment"):
+            _check_address(f"flink.{name}", getattr(self, name))
+        check("flink.slots must be at least 1", self.slots >= 1, self.slots)
+        check("flink.version must look like 1.19", re.fullmatch(r"\d+\.\d+", self.version) is not None, self.version)
+        both = self.job_endpoint is not None and self.job_server_jar is not None
+        rule = "a job server runs (flink.job_endpoint) or is started (flink.job_server_jar)"
+        check(rule, not both, [self.job_endpoint, self.job_server_jar], advice="give one of them")
+
+
+@dataclass(frozen=True)
+class SparkSettings:
+    """job_endpoint: of Beam's job server for Spark (localhost:8099), the driver of what it is given. environment: where Beam's worker
+    pools answer, as the executors see it."""
+
+    job_endpoint: str | None = None
+    environment: str = "localhost:50000"
+
+    def __post_init__(self) -> None:
+        for name in ("job_endpoint", "environment"):
+            _check_address(f"spark.{name}", getattr(self, name))
+
+
 @dataclass(frozen=True)
 class SlurmSettings:
     """setup: shell lines before the command (module load, source venv/bin/activate). container: how `image` is run:
@@ -173,7 +220,7 @@ class Job:
     """One job. What is not given is left to the platform; a backend says which keys it needs.
 
     name: also the job's name on the platform, where it is unique. image: of a worker. machine: the type of a worker's
-    machine. num_workers: machines that train together (for Dataflow: those it begins with). provisioning: standard; spot,
+    machine. num_workers: machines that train together (for Dataflow: those it begins with; for Flink: TaskManagers). provisioning: standard; spot,
     cheap machines that may be taken away at any time; flex_start, machines that are waited for. max_restarts: of a job
     whose workers failed. output: where the results go, in place of the command's own `directory` or --output.
     environment: variables of the workers, readable by everybody who may see the job: no secrets.
@@ -202,6 +249,8 @@ class Job:
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     tpu: TPUSettings = field(default_factory=TPUSettings)
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    flink: FlinkSettings = field(default_factory=FlinkSettings)
+    spark: SparkSettings = field(default_factory=SparkSettings)
 
     def __post_init__(self) -> None:
         # 40 leaves room for what JobSet puts behind it in a host name of 63.

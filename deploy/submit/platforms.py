@@ -28,6 +28,18 @@ PLATFORMS = {
         "-- prepare --input 'gs://bucket/docs/*' --tokenizer gs://bucket/tokenizer --output gs://bucket/dataset",
         ("pipelines", "gcs", "dataflow"),
     ),
+    "flink": Platform(
+        "flink",
+        "Prepare on a Flink cluster that runs, or as one of the Flink Kubernetes Operator",
+        "--wait -- prepare --input 'gs://bucket/docs/*' --tokenizer gs://bucket/tokenizer --output gs://bucket/dataset",
+        ("pipelines",),
+    ),
+    "spark": Platform(
+        "spark",
+        "Prepare on a Spark cluster, by Beam's job server",
+        "--wait -- prepare --input 'gs://bucket/docs/*' --tokenizer gs://bucket/tokenizer --output gs://bucket/dataset",
+        ("pipelines",),
+    ),
     "vertex": Platform(
         "vertex",
         "Train as a CustomJob of Vertex AI",

@@ -5,15 +5,9 @@ from typing import Any
 from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.dataflow import dataflow_runner
 
+from clozekit.deploy.submit.handed_over import HandedOver
+
 RUNNER = "DataflowRunner"
-
-
-class HandedOver(Exception):
-    """Leaves the `with` of a pipeline, which would wait. result: what the job is known by, or how it would be asked for."""
-
-    def __init__(self, result: Any) -> None:
-        super().__init__("the job is handed over")
-        self.result = result
 
 
 # Beam checks options for Dataflow by the name of the class.

@@ -8,7 +8,8 @@ from typing import Any
 from apache_beam.options.pipeline_options import GoogleCloudOptions, StandardOptions, TestOptions
 from apache_beam.runners.dataflow import dataflow_runner
 
-from clozekit.deploy.submit.sending_runner import RUNNER, HandedOver
+from clozekit.deploy.submit.handed_over import HandedOver
+from clozekit.deploy.submit.sending_runner import RUNNER
 
 
 # Beam checks options for Dataflow by the name of the class.

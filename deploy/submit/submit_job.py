@@ -55,13 +55,14 @@ def submit_once(backend: Backend, job: Job, command: Any) -> JobState:
         if same and found.phase not in (FAILED, CANCELLED):
             _say(f"already submitted, nothing is sent\n{describe(found)}")
             return found
-        if not found.has_ended or (backend.keeps_names and not same):
+        is_update = not found.has_ended and backend.updates(job)
+        if not (found.has_ended or is_update) or (backend.keeps_names and not same):
             raise NameTakenError(
                 f"the name of a job must be free, {job.name} is a job of another spec or command on {backend.name}"
                 f" ({found.identifier or found.detail}, {found.phase}); choose another name, or stop that one with:"
                 f" clozekit submit cancel {backend.name}"
             )
-        if backend.clear is not None:
+        if backend.clear is not None and not is_update:
             _say(f"{job.name} has {found.phase}: it makes room for the new start")
             backend.clear(job, found)
     state = backend.start(job, command)

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -12,6 +12,7 @@ from clozekit.pipelines.reading.file_formats import Format, format_of
 from clozekit.pipelines.reading.input_files import Skipped, find_inputs
 from clozekit.pipelines.running.dead_letters import DeadLetter, dead_letter
 from clozekit.pipelines.running.documents import ITEM_SHIFT, Document, make_batch, text_id
+from clozekit.pipelines.running.packed import pack, unpack
 from clozekit.pipelines.running.progress import Progress, ProgressReporter
 from clozekit.pipelines.running.stage import (
     REJECTS,
@@ -32,6 +33,8 @@ MAX_BATCH_DOCUMENTS = 1000
 MAX_BATCH_CHARACTERS = 2_000_000
 # A large plain file is read by several workers, in ranges of this many bytes.
 RANGE_BYTES = 64_000_000
+# Work items of more groups are put into the graph in chunks of so many.
+GROUPS_A_CHUNK = 5_000
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,11 @@ class _ReadItems(beam.DoFn):
         return beam.pvalue.TaggedOutput(SIDE_LINES, SideLines(REJECTS, number, line, 1))
 
 
+def _bare(group: tuple[WorkItem, ...]) -> tuple[WorkItem, ...]:
+    """Without the versions, which nobody who reads needs: half of what is left when all is compressed."""
+    return tuple(replace(item, file=replace(item.file, version="")) for item in group)
+
+
 class ReadDocuments(beam.PTransform):
     """The documents of `items` (what `split_files` gives), as `StageOutputs`.
 
@@ -186,6 +194,18 @@ class ReadDocuments(beam.PTransform):
         self._progress = progress
 
     def expand(self, root: Any) -> Any:
-        return run_stage(
-            root | "Items" >> beam.Create(group_items(self._items)), _ReadItems(self._options, self._progress), "Read"
-        )
+        groups = group_items(self._items)
+        if len(groups) > GROUPS_A_CHUNK:
+            # One by one in the graph, a million of them take Beam minutes and the driver gigabytes.
+            starts = range(0, len(groups), GROUPS_A_CHUNK)
+            chunks = [pack([_bare(group) for group in groups[start : start + GROUPS_A_CHUNK]]) for start in starts]
+            items = (
+                root
+                | "Chunks" >> beam.Create(chunks)
+                | "Items" >> beam.FlatMap(unpack)
+                # Else a chunk is read by one worker.
+                | "Spread" >> beam.Reshuffle()
+            )
+        else:
+            items = root | "Items" >> beam.Create(groups)
+        return run_stage(items, _ReadItems(self._options, self._progress), "Read")

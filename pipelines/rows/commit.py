@@ -25,6 +25,7 @@ from clozekit.pipelines.dataset.manifest_schema import histogram_bin_width
 from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
 from clozekit.pipelines.rows.accounts import check_account, check_nothing_lost
 from clozekit.pipelines.rows.plan import GroupRows, ShardPlan
+from clozekit.pipelines.running.packed import pack, unpack
 from clozekit.pipelines.running.stage import CONTAMINATED, DEADLETTER, DUPLICATES, REJECTS
 from clozekit.pipelines.storage.files import join, list_names, remove
 from clozekit.pipelines.text_files.file_states import State, check_unchanged
@@ -175,7 +176,8 @@ class CommitDataset(beam.DoFn):
     ) -> None:
         self._directory = directory
         self._tokenizer_directory = tokenizer_directory
-        self._build = build
+        # It names every input.
+        self._build = pack(build)
         self._seen = dict(seen)
 
     def process(
@@ -188,12 +190,13 @@ class CommitDataset(beam.DoFn):
         side_files: Sequence[tuple[str, int]],
     ) -> Iterable[str]:
         check_side_files(counts, side_files)
-        if self._build.num_skipped:
-            counts = {**counts, "files_skipped": self._build.num_skipped}
-        manifest = assemble_manifest(self._build, counts, groups, plans, shards)
+        build: BuildInfo = unpack(self._build)
+        if build.num_skipped:
+            counts = {**counts, "files_skipped": build.num_skipped}
+        manifest = assemble_manifest(build, counts, groups, plans, shards)
         tokenizer = load_tokenizer(self._tokenizer_directory)
-        check_unchanged(self._build.states)
-        if tokenizer.sha256() != self._build.tokenizer.sha256:
+        check_unchanged(build.states)
+        if tokenizer.sha256() != build.tokenizer.sha256:
             raise InputError(
                 f"a tokenizer must stay as it is while a dataset is built with it, {self._tokenizer_directory} has changed"
                 " since the run began; nothing was committed, run it again"

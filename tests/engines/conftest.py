@@ -1,14 +1,19 @@
 """What the tests on real engines share: parts that are fetched once, or the reason why they are not run."""
 
+import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import engine_parts
 import pytest
+import yaml
 from apache_beam.runners.portability.job_server import StopOnExitJobServer
 from flink_cluster import FlinkCluster, WorkerPools, flink_cluster, job_server
-from whole_graph import every_stage, two_sources
+from whole_graph import OPTIONS, every_stage, two_sources
 
+from clozekit.deploy.cli.main import main
+from clozekit.pipelines.dataset.manifest import read_manifest
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
 
@@ -45,6 +50,11 @@ def prism_program() -> Path:
 @pytest.fixture(scope="session")
 def flink_job_server() -> Path:
     return part(engine_parts.flink_job_server)
+
+
+@pytest.fixture(scope="session")
+def spark_jars() -> Path:
+    return part(engine_parts.spark)
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +98,48 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> CorpusSettings:
 @pytest.fixture(scope="module")
 def web(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> ReadSettings:
     return two_sources(corpus, tmp_path_factory.mktemp("web"))
+
+
+@pytest.fixture(scope="module")
+def words(
+    web: ReadSettings, everything: CorpusSettings, tokenizer_directory: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], list[str]]:
+    """The words of a `prepare` with every stage, into a folder of that name."""
+    folder = tmp_path_factory.mktemp("recipe")
+    filtered = everything.filter
+    recipe = {
+        "read": {
+            "sources": [
+                {"name": source.name, "inputs": list(source.inputs), "weight": source.weight}
+                for source in web.all_sources
+            ]
+        },
+        "clean": {
+            "unicode": True,
+            "fix_encoding": True,
+            "boilerplate_lines": True,
+            "sentence_lines": True,
+            "mask": ["email"],
+        },
+        "filter": json.loads(json.dumps(dataclasses.asdict(filtered))),
+        "decontaminate": {"inputs": list(everything.decontaminate.inputs)},
+        "deduplicate": {"kind": "near"},
+        "rows": {
+            "sequence_length": 32,
+            "validation_rate": OPTIONS.validation_rate,
+            "num_shards": OPTIONS.num_shards,
+            "group_size": OPTIONS.group_size,
+        },
+        "tokenizer": tokenizer_directory,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return lambda name: ["prepare", str(path), "--output", str(folder / name)]
+
+
+@pytest.fixture(scope="module")
+def dataset_sha256(words: Callable[[str], list[str]]) -> str:
+    """What a build of those words in this process gives."""
+    place = words("in this process")
+    assert main(place) == 0
+    return read_manifest(place[-1]).dataset_sha256

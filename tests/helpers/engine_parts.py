@@ -19,6 +19,8 @@ _FETCH_SECONDS = 900
 # No job server of Beam's newest versions is served everywhere; this is the newest whose parts all are. Flink's version is the
 # one that it was built for, with its last fixes.
 RUNNER_VERSION, FLINK_VERSION, KAFKA_VERSION = "2.62.0", "1.19.3", "4.1.0"
+# Of Spark 3 the last line; with the logging that it was built with, which Maven would let Beam's older one replace.
+SPARK_VERSION, _SPARK_SLF4J = "3.5.5", "2.0.7"
 _MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
 _PRISM_MODULE = "github.com/apache/beam/sdks/v2"
 _PRISM_SUM = "h1:RsC61pHEvtySEHAURQyP/+CVOJm/hy5hewuG9JF0+Ow="
@@ -26,6 +28,7 @@ _PRISM_SUM = "h1:RsC61pHEvtySEHAURQyP/+CVOJm/hy5hewuG9JF0+Ow="
 _SHA256 = {
     "flink-runner": "576cdffed9828f5f11cf3d5161c2e86d858494b1edaf09b6a8495f516ed66004",
     "flink": "7975c68bd293bea4a1c625f0962838207e11e097f964e46806b17f438fd36a53",
+    "spark": "a97e52b8040428df6477ce4fbb469a204034933c60e70b77fd5c52528caf9ab3",
     "kafka": "8d01c8f1dd714b2c84cbb0d09ccbd7f13a9569e599a5c983e0dec6bdd436960c",
 }
 _DRIVERS = {"flink": "org.apache.beam.runners.flink.FlinkJobServerDriver"}
@@ -88,6 +91,17 @@ def kafka() -> Path:
     return _jars("kafka", KAFKA_VERSION, f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}")
 
 
+def spark() -> Path:
+    """The jars of Spark and of Beam's runner for it: a folder."""
+    return _jars(
+        "spark",
+        f"{SPARK_VERSION}-{RUNNER_VERSION}",
+        f"org.slf4j:slf4j-api:{_SPARK_SLF4J}",
+        f"org.apache.beam:beam-runners-spark-3:{RUNNER_VERSION}",
+        f"org.apache.spark:spark-streaming_2.12:{SPARK_VERSION}",
+    )
+
+
 def _job_server(engine: str, artifact: str) -> Path:
     jars = _jars(f"{engine}-runner", RUNNER_VERSION, artifact)
 
@@ -97,15 +111,19 @@ def _job_server(engine: str, artifact: str) -> Path:
     return _cached(f"{engine}-job-server-{RUNNER_VERSION}", join) / "server.jar"
 
 
-def _jars(name: str, version: str, artifact: str) -> Path:
-    """A folder of an artifact and all that it needs."""
+def _jars(name: str, version: str, *artifacts: str) -> Path:
+    """A folder of artifacts and all that they need; of two versions the one that is named first, or nearer, counts."""
     _java(name)
-    group, artifact_id, artifact_version = artifact.split(":")
+    wanted = "".join(
+        "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>".format(
+            *artifact.split(":")
+        )
+        for artifact in artifacts
+    )
     project = (
         '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
         "<groupId>clozekit</groupId><artifactId>engines</artifactId><version>1</version><packaging>pom</packaging>"
-        f"<dependencies><dependency><groupId>{group}</groupId><artifactId>{artifact_id}</artifactId>"
-        f"<version>{artifact_version}</version></dependency></dependencies></project>"
+        f"<dependencies>{wanted}</dependencies></project>"
     )
 
     def fetch(folder: Path) -> None:

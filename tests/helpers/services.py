@@ -22,6 +22,10 @@ class Service:
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def check(self) -> None:
         assert self._process.poll() is None, f"{self.log} ended: {self.log.read_text(errors='replace')[-3000:]}"
 

@@ -51,6 +51,13 @@ CASES = {
     ],
     "indexed-job.yaml": ["gke", "kubernetes={kind: job, volumes: {scratch: /scratch}}", *NO_ACCELERATORS],
     "indexed-job-kueue.yaml": ["gke", "kubernetes={kind: job, queue: training}", "num_workers=1", *NO_ACCELERATORS],
+    "flink-operator.yaml": [
+        "flink",
+        "flink={slots: 2, image: 'my-registry/flink-beam:1.19'}",
+        "kubernetes={namespace: lm, cpu: '4', memory: 16Gi, volumes: {scratch: /scratch}}",
+        "output=gs://bucket/out",
+        *NO_ACCELERATORS[:2],
+    ],
     "tpu-spot.sh": ["tpu", "num_workers=1", "accelerators={kind: v5litepod-8}"],
     "tpu-flex-start.sh": [
         "tpu",
@@ -71,7 +78,8 @@ CASES = {
 
 
 def rendered(backend: str, changes: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(["submit", backend, "job.yaml", *changes, "--dry-run", "--", *TRAIN]) == 0
+    command = [*PREPARE, "--", "--max_bundle_size=500"] if backend == "flink" else TRAIN
+    assert main(["submit", backend, "job.yaml", *changes, "--dry-run", "--", *command]) == 0
     return capsys.readouterr().out
 
 
@@ -114,8 +122,15 @@ def kubernetes_objects() -> list[tuple[str, Any]]:
 
 
 def check_kubernetes(found: dict[str, Any]) -> None:
-    """Raises when Kubernetes' own schema, or JobSet's, does not have a field or a value."""
-    if found["kind"] == "JobSet":
+    """Raises when Kubernetes' own schema, or that of JobSet or Flink's operator, does not have a field or a value."""
+    if found["kind"] == "FlinkDeployment":
+        jsonschema.validate(found, json.loads((SCHEMAS / "flink_deployment.json").read_text(encoding="utf-8")))
+        spec = json.loads(json.dumps(found["spec"]["taskManager"]["podTemplate"]["spec"]))
+        # The operator gives its own container an image.
+        spec["containers"][0]["image"] = found["spec"]["image"]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "task-manager"}, "spec": spec}
+        kubernetes_validate.validate(pod, "1.33", strict=True)
+    elif found["kind"] == "JobSet":
         jsonschema.validate(found, json.loads((SCHEMAS / "jobset.json").read_text(encoding="utf-8")))
         for replicated in found["spec"]["replicatedJobs"]:
             inner = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "inner"}, **replicated["template"]}
@@ -129,20 +144,30 @@ def test_kubernetes_knows_every_field() -> None:
     for _, found in kubernetes_objects():
         check_kubernetes(found)
         kinds.add(found["kind"])
-    assert kinds == {"JobSet", "Job", "Service"}
+    assert kinds == {"JobSet", "Job", "Service", "FlinkDeployment"}
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("name", "place", "value"),
     [
-        (["spec", "failurePolicy", "maxRestart"], 1),
-        (["spec", "failurePolicy", "rules", 0, "action"], "Fail"),
-        (["spec", "replicatedJobs", 0, "template", "spec", "completionMod"], "Indexed"),
-        (["spec", "replicatedJobs", 0, "template", "spec", "template", "spec", "containers", 0, "envs"], []),
+        ("jobset-spot.yaml", ["spec", "failurePolicy", "maxRestart"], 1),
+        ("jobset-spot.yaml", ["spec", "failurePolicy", "rules", 0, "action"], "Fail"),
+        ("jobset-spot.yaml", ["spec", "replicatedJobs", 0, "template", "spec", "completionMod"], "Indexed"),
+        (
+            "jobset-spot.yaml",
+            ["spec", "replicatedJobs", 0, "template", "spec", "template", "spec", "containers", 0, "envs"],
+            [],
+        ),
+        ("flink-operator.yaml", ["spec", "flinkConfiguration", "taskmanager.numberOfTaskSlots"], 2),
+        ("flink-operator.yaml", ["spec", "taskManager", "resources"], {"cpus": 2}),
+        ("flink-operator.yaml", ["spec", "flinkVersion"], "1.19"),
+        ("flink-operator.yaml", ["spec", "taskManager", "podTemplate", "spec", "containers", 1, "images"], "x"),
     ],
 )
-def test_a_wrong_field_of_a_jobset_is_caught(place: list[Any], value: Any) -> None:
-    found = dict(kubernetes_objects())["jobset-spot.yaml"]
+def test_a_wrong_field_is_caught(name: str, place: list[Any], value: Any) -> None:
+    found = {each["kind"]: each for of, each in kubernetes_objects() if of == name}[
+        "JobSet" if name.startswith("jobset") else "FlinkDeployment"
+    ]
     inner = found
     for part in place[:-1]:
         inner = inner[part]

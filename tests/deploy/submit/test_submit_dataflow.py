@@ -50,14 +50,19 @@ class Dataflow:
         if request.path == JOBS and request.method == "POST":
             active = [job for job in self.jobs.values() if job["currentState"] in (2, 9)]
             same = [job for job in active if job["name"] == request.body["name"]]
-            if same:
+            replaced = request.body.get("replaceJobId")
+            if replaced in self.jobs:
+                # JOB_STATE_UPDATED.
+                self.jobs[replaced]["currentState"] = 6
+            elif same:
                 return 200, same[0]
             number = f"2026-11-21_00_00_00-{len(self.jobs)}"
             times = {"createTime": f"2026-11-21T00:00:0{len(self.jobs)}Z"}
             self.jobs[number] = {**request.body, "id": number, "currentState": 9, **times}
             return 200, self.jobs[number]
         if re.fullmatch(r"/v1b3/projects/my-project/locations/[a-z0-9-]+/jobs", request.path):
-            return 200, {"jobs": [job for job in self.jobs.values() if job["name"] == request.query.get("name")]}
+            name = request.query.get("name")
+            return 200, {"jobs": [job for job in self.jobs.values() if name in (None, job["name"])]}
         found = re.fullmatch(rf"{JOBS}/([^/]+)(/messages)?", request.path)
         if found is None or found[1] not in self.jobs:
             return 404, {"error": {"code": 404, "message": f"{request.path} not found"}}
@@ -65,7 +70,9 @@ class Dataflow:
         if found[2]:
             return 200, {"jobMessages": [{"id": "1", "messageText": "Starting 3 workers.", "messageImportance": 5}]}
         if request.method == "PUT":
-            job["currentState"] = 5
+            # Of a stream DRAINED is asked for, 8, and it is DRAINING, 7, until its windows are frozen.
+            job["requestedState"] = request.body["requestedState"]
+            job["currentState"] = {8: 7}.get(request.body["requestedState"], 5)
         self.polls += 1
         return 200, job
 
@@ -455,3 +462,104 @@ def test_the_flex_template_gives_the_launcher_its_job(
     (pool,) = job["environment"]["workerPools"]
     assert (job["name"], pool["machineType"]) == ("docs", "n2-standard-4")
     assert pool["workerHarnessContainerImage"] == IMAGE
+
+
+@pytest.fixture
+def stream(bucket: None, tokenizer_directory: str, tmp_path: Path, request: pytest.FixtureRequest) -> list[str]:
+    """A `stream` of a subscription, into a folder of the test's own."""
+    path = tmp_path / "stream.yaml"
+    path.write_text(
+        f"""
+tokenizer: {tokenizer_directory}
+output: gs://bucket/streams/{request.node.name}
+source: {{kind: pubsub, subscription: projects/my-project/subscriptions/documents}}
+rows: {{sequence_length: 32}}
+stream: {{window_seconds: 60}}
+""",
+        encoding="utf-8",
+    )
+    return ["stream", str(path)]
+
+
+def test_a_stream_is_a_streaming_job_whose_graph_ends_in_frozen_panes(
+    spec: Path, stream: list[str], dataflow: tuple[Dataflow, StandIn], request: pytest.FixtureRequest
+) -> None:
+    assert main(["submit", "dataflow", str(spec), "--", *stream, "stream.window_seconds=120"]) == 0
+    (job,) = dataflow[0].jobs.values()
+    # JOB_TYPE_STREAMING.
+    assert (job["name"], job["type"]) == ("prepare-docs", 2)
+    environment = job["environment"]
+    assert {"enable_streaming_engine", "enable_windmill_service"} <= set(environment["experiments"])
+    options = environment["sdkPipelineOptions"]["options"]
+    assert (options["streaming"], options["enable_streaming_engine"]) == (True, True)
+    assert environment["workerPools"][0]["autoscalingSettings"] == {"maxNumWorkers": 50, "algorithm": 2}
+    files = gcsfs.GCSFileSystem(token="anon", project="my-project")
+    files.invalidate_cache()
+    graph = beam_runner_api_pb2.Pipeline.FromString(files.cat_file(options["pipelineUrl"].removeprefix("gs://")))
+    names = {transform.unique_name for transform in graph.components.transforms.values()}
+    assert {"ReadSource", "FreezePanes/GatherPane", "FreezePanes/FreezePane"} <= names
+    # Of the stream there is what says that it is one, and its tokenizer, which workers take from there.
+    written = names_in_bucket(f"streams/{request.node.name}")
+    assert f"bucket/streams/{request.node.name}/stream.json" in written
+    assert f"bucket/streams/{request.node.name}/tokenizer/tokenizer.json" in written
+
+
+def test_a_dry_run_of_a_stream_sends_and_writes_nothing(
+    spec: Path,
+    stream: list[str],
+    dataflow: tuple[Dataflow, StandIn],
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    assert main(["submit", "dataflow", str(spec), "dataflow.update=true", "--dry-run", "--", *stream]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["name"], shown["type"]) == ("prepare-docs", "JOB_TYPE_STREAMING")
+    assert dataflow[1].requests == [] and names_in_bucket(f"streams/{request.node.name}") == []
+
+
+def test_a_stream_is_updated_by_name_and_drained_not_cancelled(
+    spec: Path, stream: list[str], dataflow: tuple[Dataflow, StandIn], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", "dataflow", str(spec), "--", *stream]) == 0
+    assert main(["submit", "dataflow", str(spec), "--", *stream]) == 0
+    assert len(dataflow[0].jobs) == 1
+    more = [str(spec), "num_workers=5"]
+    assert main(["submit", "dataflow", *more, "--", *stream]) == 73
+    update = ["submit", "dataflow", *more, "dataflow.update=true", "--", *stream]
+    # It waits for its machines yet.
+    assert main(update) == 69
+    (waiting,) = dataflow[0].jobs.values()
+    waiting["currentState"] = 2
+    assert main(update) == 0
+    first, second = dataflow[0].jobs.values()
+    assert (second["replaceJobId"], first["currentState"]) == (first["id"], 6)
+    assert main(["submit", "cancel", "dataflow", str(spec)]) == 0
+    assert (second["requestedState"], second["currentState"]) == (8, 7)
+    capsys.readouterr()
+    assert main(["submit", "status", "dataflow", str(spec), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["phase"], found["detail"]) == ("running", "JOB_STATE_DRAINING")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "message"),
+    [
+        ([], ["source={}", "read={inputs: [gs://bucket/in]}"], "a stream on Dataflow reads messages (source.kind"),
+        ([], ["output=here"], "output must be where Dataflow's workers reach it"),
+        (["provisioning=flex_start"], [], "a stream runs on standard machines"),
+        ([], ["--metrics", "m.jsonl"], "--metrics and --prometheus are of a stream that is followed here"),
+    ],
+)
+def test_a_stream_that_no_worker_could_read_is_refused(
+    changes: list[str],
+    words: list[str],
+    message: str,
+    spec: Path,
+    stream: list[str],
+    dataflow: tuple[Dataflow, StandIn],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["submit", "dataflow", str(spec), *changes, "--", *stream, *words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and said[0].startswith(f"clozekit submit: {message}")
+    assert dataflow[1].requests == []

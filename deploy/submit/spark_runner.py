@@ -1,0 +1,18 @@
+"""Beam's SparkRunner that hands the job over and leaves, as the one for Flink does."""
+
+from typing import Any
+
+from apache_beam.options.pipeline_options import StandardOptions
+from apache_beam.runners.portability import spark_runner
+
+from clozekit.deploy.submit.handed_over import HandedOver
+
+RUNNER = "SparkRunner"
+
+
+class SparkRunner(spark_runner.SparkRunner):
+    """Gives the job to Beam's job server; then raises HandedOver with Beam's result."""
+
+    def run_portable_pipeline(self, pipeline: Any, options: Any) -> Any:
+        options.view_as(StandardOptions).runner = RUNNER
+        raise HandedOver(super().run_portable_pipeline(pipeline, options))
