@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-# In the place of this folder, which has a module `processes` of its own.
-sys.path[0] = str(Path(__file__).parents[1] / "helpers")
+# Before this folder, which has a module `processes` of its own.
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import engine_parts
 from confluent_kafka import Producer
