@@ -1,4 +1,4 @@
-"""Stage A follows Kafka on engines: whatever is killed, the fragments of the embedded driver, each message in exactly one."""
+"""Stage A follows Kafka on Flink: whatever is killed, the fragments of the embedded driver, each message in exactly one."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
