@@ -31,6 +31,7 @@ from clozekit.pipelines.streaming.open_stream import Stream, begin_stream
 from clozekit.pipelines.streaming.pane import DELIVERIES, Pane, PaneHead
 from clozekit.pipelines.streaming.process_deliveries import MAX_BATCH_CHARACTERS, MAX_BATCH_DOCUMENTS, DeliverySteps
 from clozekit.pipelines.streaming.sources.delivered import Delivered
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 # Beam drops what is later than this without a trace, so nothing is: the committer has the limit of the stream, and sets aside
@@ -83,14 +84,26 @@ def freeze_source(root: beam.Pipeline, recipe: StreamRecipe, source: UnboundedSo
     """Begins the stream of a recipe, and adds to a pipeline what freezes the panes of a source; gives their names.
 
     Raises:
-        InputError: for settings that break a rule, and a stream of other settings.
+        InputError: for settings that break a rule, a stream of other settings, and options with which Flink loses documents.
     """
+    _check_flink(root)
     tokenizer = load_tokenizer(recipe.tokenizer)
     # What it refuses is refused here, not on a worker.
     DeliverySteps(recipe.corpus, recipe.rows, tokenizer)
     begin_stream(recipe.output, recipe.windows, recipe.corpus, recipe.rows, tokenizer)
     records = root | "ReadSource" >> beam.io.Read(source)
     return records | "FreezePanes" >> FreezePanes(recipe.output, recipe.windows, recipe.corpus, recipe.rows)
+
+
+def _check_flink(root: beam.Pipeline) -> None:
+    """With checkpoints, Flink's operators finish a bundle while they are saved: they then send the watermark on before what the
+    bundle gave (`DoFnOperator.snapshotState` buffers it), and behind the last watermark everything is dropped."""
+    given = root.options.get_all_options(retain_unknown_options=True)
+    if given.get("checkpointing_interval") and not given.get("finish_bundle_before_checkpointing"):
+        raise InputError(
+            "a stream on Flink with --checkpointing_interval needs --finish_bundle_before_checkpointing too, got it without;"
+            " add it, otherwise documents arrive behind the watermark, and those at the end of a source are lost"
+        )
 
 
 @dataclass

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import engine_parts
 import pytest
 import yaml
 from apache_beam.runners.portability.job_server import StopOnExitJobServer
-from flink_cluster import FlinkCluster, WorkerPools, flink_cluster, job_server
+from flink_cluster import FlinkCluster, WorkerPools, flink_cluster, job_server, keeps_jobs, options_of
 from whole_graph import OPTIONS, every_stage, two_sources
 
 from clozekit.deploy.cli.main import main
@@ -79,15 +80,17 @@ def flink_arguments(
     """The options that lead to it, by a job server that runs."""
     cluster, pools = flink
     with job_server(flink_job_server, tmp_path_factory.mktemp("job-server"), cluster.master) as endpoint:
-        yield [
-            f"--job_endpoint={endpoint}",
-            f"--flink_master={cluster.master}",
-            "--parallelism=2",
-            "--environment_type=EXTERNAL",
-            f"--environment_config={pools.address}",
-            # Else every stage starts workers of its own.
-            "--environment_cache_millis=60000",
-        ]
+        yield options_of(cluster, pools, endpoint)
+
+
+@pytest.fixture
+def flink_that_keeps_jobs(flink_job_server: Path, tmp_path: Path) -> Iterator[tuple[FlinkCluster, list[str]]]:
+    jars = part(engine_parts.flink)
+    with ExitStack() as stack:
+        more = stack.enter_context(keeps_jobs(jars, tmp_path))
+        cluster, pools = stack.enter_context(flink_cluster(jars, flink_job_server, tmp_path, more=more))
+        endpoint = stack.enter_context(job_server(flink_job_server, tmp_path, cluster.master))
+        yield cluster, options_of(cluster, pools, endpoint)
 
 
 @pytest.fixture(scope="module")

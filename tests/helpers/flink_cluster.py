@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -95,10 +95,18 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
 class FlinkCluster:
     """master: host:port of its REST address; job_manager, task_managers: the processes.
 
-    jars: of Flink; runner: Beam's jar.
+    jars: of Flink; runner: Beam's jar; more: settings of Flink besides those of every test.
     """
 
-    def __init__(self, jars: Path, runner: Path, folder: Path, num_task_managers: int, num_slots: int) -> None:
+    def __init__(
+        self,
+        jars: Path,
+        runner: Path,
+        folder: Path,
+        num_task_managers: int,
+        num_slots: int,
+        more: Mapping[str, object],
+    ) -> None:
         rpc_port, rest_port = free_ports(2)
         # Flink's own classes first: the runner brings some of them too.
         self._classes, self._folder = f"{jars}/*{os.pathsep}{runner}", folder
@@ -136,14 +144,19 @@ class FlinkCluster:
             "heartbeat.timeout": 10000,
             "state.checkpoints.dir": f"file://{folder}/checkpoints",
             "io.tmp.dirs": str(folder / "tmp"),
+            **more,
         }
         (folder / "tmp").mkdir()
         text = "".join(f"{name}: {value}\n" for name, value in settings.items())
         (folder / "flink-conf.yaml").write_text(text, encoding="utf-8")
-        self.job_manager = self._start("job-manager", "entrypoint.StandaloneSessionClusterEntrypoint")
+        self.start_job_manager()
         self.task_managers: list[Service] = []
         for _ in range(num_task_managers):
             self.add_task_manager()
+
+    def start_job_manager(self) -> None:
+        """Started anew it has the jobs that it had, where it keeps them (`keeps_jobs`)."""
+        self.job_manager = self._start("job-manager", "entrypoint.StandaloneSessionClusterEntrypoint")
 
     def add_task_manager(self) -> None:
         name = f"task-manager-{len(self.task_managers)}"
@@ -194,6 +207,26 @@ class FlinkCluster:
 
 
 @contextmanager
+def keeps_jobs(jars: Path, folder: Path) -> Iterator[dict[str, object]]:
+    """Settings of a cluster whose JobManager may die: jobs are kept in a folder, and a ZooKeeper, that of Flink's jar, knows them."""
+    (port,) = free_ports(1)
+    shaded = "org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.server.ZooKeeperServerMain"
+    java = ["java", "-Xmx128m", "-Dzookeeper.admin.enableServer=false", "-cp", f"{jars}/*", shaded]
+    # The last one is its tick in milliseconds: a leader that is gone is missed after a few.
+    zookeeper = Service([*java, str(port), str(folder / "zookeeper"), "500"], folder / "zookeeper.log")
+    try:
+        wait_for_port(port, zookeeper)
+        yield {
+            "high-availability.type": "zookeeper",
+            "high-availability.zookeeper.quorum": f"127.0.0.1:{port}",
+            "high-availability.zookeeper.client.session-timeout": 5000,
+            "high-availability.storageDir": f"file://{folder}/jobs",
+        }
+    finally:
+        zookeeper.kill()
+
+
+@contextmanager
 def job_server(jar: Path, folder: Path, master: str) -> Iterator[str]:
     """Beam's job server as a process of its own: host:port."""
     (port,) = free_ports(1)
@@ -215,14 +248,33 @@ def job_server(jar: Path, folder: Path, master: str) -> Iterator[str]:
         service.kill()
 
 
+def options_of(cluster: FlinkCluster, pools: WorkerPools, endpoint: str) -> list[str]:
+    """What leads to a cluster, by a job server that runs."""
+    return [
+        f"--job_endpoint={endpoint}",
+        f"--flink_master={cluster.master}",
+        "--parallelism=2",
+        "--environment_type=EXTERNAL",
+        f"--environment_config={pools.address}",
+        # Else every stage starts workers of its own.
+        "--environment_cache_millis=60000",
+    ]
+
+
 @contextmanager
 def flink_cluster(
-    jars: Path, runner: Path, folder: Path, num_task_managers: int = 2, num_slots: int = 2, num_pools: int = 2
+    jars: Path,
+    runner: Path,
+    folder: Path,
+    num_task_managers: int = 2,
+    num_slots: int = 2,
+    num_pools: int = 2,
+    more: Mapping[str, object] | None = None,
 ) -> Iterator[tuple[FlinkCluster, WorkerPools]]:
     with ExitStack() as stack:
         pools = WorkerPools(folder, num_pools)
         stack.callback(pools.close)
-        cluster = FlinkCluster(jars, runner, folder, num_task_managers, num_slots)
+        cluster = FlinkCluster(jars, runner, folder, num_task_managers, num_slots, more or {})
         stack.callback(cluster.close)
         cluster.wait_for_task_managers(num_task_managers)
         yield cluster, pools

@@ -11,16 +11,18 @@ from apache_beam.transforms.window import IntervalWindow
 from apache_beam.utils.windowed_value import PANE_INFO_UNKNOWN
 from engine_streams import POISON, WINDOWS, check_same_panes, follow, numbered, twin
 from portable_engine import portable_engine
-from scripted_source import Script, as_test_stream
+from scripted_source import Script, ScriptedSource, as_test_stream
 from streams import EXACT, ROWS, WINDOW, begin, chain_bytes
 
 from clozekit.pipelines.dataset.chain import Fragment, read_chain
+from clozekit.pipelines.settings.stream_recipe import make_stream_recipe
 from clozekit.pipelines.storage.files import join, read_bytes
 from clozekit.pipelines.streaming.commit_pane import Committer, waiting_panes
 from clozekit.pipelines.streaming.open_stream import open_stream
 from clozekit.pipelines.streaming.pane import read_pane
-from clozekit.pipelines.streaming.stage_a import FreezePanes, _FreezePane
+from clozekit.pipelines.streaming.stage_a import FreezePanes, _FreezePane, freeze_source
 from clozekit.pipelines.streaming.verify_stream import verify_stream
+from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 pytestmark = pytest.mark.slow
@@ -139,6 +141,19 @@ def test_a_job_service_freezes_the_same_panes(
     tmp_path: Path, tokenizer: BertTokenizer, portable_arguments: list[str]
 ) -> None:
     check_same_panes(["--runner=PortableRunner", *portable_arguments], tmp_path, tokenizer)
+
+
+@pytest.mark.parametrize("more", [[], ["--finish_bundle_before_checkpointing"]], ids=["refused", "taken"])
+def test_checkpoints_need_finished_bundles(more: list[str], tmp_path: Path, tokenizer_directory: str) -> None:
+    fields = {"tokenizer": tokenizer_directory, "output": str(tmp_path / "stream"), "read": {"inputs": [str(tmp_path)]}}
+    recipe = make_stream_recipe({**fields, "rows": {"sequence_length": 32}}, "the recipe")
+    root = beam.Pipeline(options=PipelineOptions(["--checkpointing_interval=1000", *more]))
+    if more:
+        freeze_source(root, recipe, ScriptedSource([]))
+        return
+    with pytest.raises(InputError, match="needs --finish_bundle_before_checkpointing too"):
+        freeze_source(root, recipe, ScriptedSource([]))
+    assert not (tmp_path / "stream").exists()
 
 
 def test_a_firing_without_documents_freezes_nothing(tmp_path: Path, tokenizer: BertTokenizer) -> None:

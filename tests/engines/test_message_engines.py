@@ -1,0 +1,85 @@
+"""Stage A follows Kafka on Flink: whatever is killed, the fragments of the embedded driver, each message in exactly one."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from engine_messages import FIRST_WINDOW, WINDOW, message, recipe_of, running, wait_for_documents
+from flink_cluster import FlinkCluster
+from kafka_broker import KafkaBroker
+from streams import total_counts
+
+from clozekit.pipelines.dataset.chain import Fragment, read_chain
+from clozekit.pipelines.settings.stream_recipe import StreamRecipe
+from clozekit.pipelines.streaming.follow_recipe import follow
+from clozekit.pipelines.streaming.verify_stream import verify_stream
+
+PARTITIONS, A_WINDOW = 3, 120
+
+
+@pytest.fixture(scope="module")
+def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    one = KafkaBroker(kafka_jars, tmp_path_factory.mktemp("kafka"))
+    yield one
+    one.kill()
+
+
+def send(broker: KafkaBroker, topic: str, windows: Sequence[int]) -> None:
+    """The documents of some windows, in their order in each partition."""
+    producer = Producer({"bootstrap.servers": broker.address})
+    for window in windows:
+        for number in range(A_WINDOW * window, A_WINDOW * (window + 1)):
+            producer.produce(topic, message(number, window), partition=number % PARTITIONS)
+    assert producer.flush(60) == 0
+
+
+def kafka_recipe(broker: KafkaBroker, topic: str, tokenizer_directory: str, output: Path) -> StreamRecipe:
+    source = {"kind": "kafka", "brokers": [broker.address], "topics": [topic], "group": output.name}
+    return recipe_of(source, tokenizer_directory, output)
+
+
+def told(fragments: Sequence[Fragment]) -> list[tuple[int, str, int, dict[str, list[str]]]]:
+    """Of each fragment its window, timing, documents, and the sha256 of its shards."""
+    return [
+        (
+            (fragment.window_start - FIRST_WINDOW) // WINDOW,
+            fragment.timing,
+            fragment.counts["documents_in"],
+            {name: [shard.sha256 for shard in split.shards] for name, split in fragment.splits.items()},
+        )
+        for fragment in fragments
+    ]
+
+
+def followed(recipe: StreamRecipe, windows: int) -> list[Fragment]:
+    """Those of so many windows, by the embedded driver."""
+    follow(recipe, is_stopped=lambda: total_counts(recipe.output)["documents_in"] >= A_WINDOW * windows)
+    return list(read_chain(recipe.output))[:windows]
+
+
+def test_flink_survives_the_death_of_each_of_its_parts(
+    flink_that_keeps_jobs: tuple[FlinkCluster, list[str]],
+    broker: KafkaBroker,
+    tokenizer_directory: str,
+    tmp_path: Path,
+) -> None:
+    cluster, arguments = flink_that_keeps_jobs
+    checkpoints = ["--checkpointing_interval=1000", "--finish_bundle_before_checkpointing"]
+    recipe = kafka_recipe(broker, "kills", tokenizer_directory, tmp_path / "engine")
+    send(broker, "kills", range(3))
+    with running(recipe, "FlinkRunner", [*arguments, *checkpoints]):
+        # Of the newest window more may come.
+        wait_for_documents(recipe, 2 * A_WINDOW)
+        cluster.task_managers[0].kill()
+        cluster.add_task_manager()
+        send(broker, "kills", range(3, 5))
+        wait_for_documents(recipe, 4 * A_WINDOW)
+        cluster.job_manager.kill()
+        send(broker, "kills", range(5, 7))
+        cluster.start_job_manager()
+        fragments = wait_for_documents(recipe, 6 * A_WINDOW)
+    other = kafka_recipe(broker, "kills", tokenizer_directory, tmp_path / "followed")
+    assert told(fragments) == told(followed(other, 6))
+    assert [fragment.timing for fragment in fragments] == ["on_time"] * 6
+    assert verify_stream(recipe.output).problems == ()
