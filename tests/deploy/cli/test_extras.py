@@ -139,6 +139,8 @@ def test_several_extras_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 def test_jobs_name_the_extra_of_their_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: platform.extras for name, platform in PLATFORMS.items() if platform.extras} == {
         "dataflow": ("pipelines", "gcs", "dataflow"),
+        "flink": ("pipelines",),
+        "spark": ("pipelines",),
         "vertex": ("vertex",),
     }
     monkeypatch.setitem(sys.modules, "google.cloud.aiplatform_v1", None)
