@@ -11,7 +11,13 @@ from typing import Any
 from clozekit.deploy.submit.backend import Backend, CommandLine
 from clozekit.deploy.submit.job_spec import FINGERPRINT, Job
 from clozekit.deploy.submit.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
-from clozekit.deploy.submit.remote_prepare import PrepareCommand, check_places, hand_over, prepare_command
+from clozekit.deploy.submit.remote_prepare import (
+    PrepareCommand,
+    check_places,
+    dataset_is_there,
+    hand_over,
+    prepare_command,
+)
 from clozekit.deploy.submit.remote_prepare import finish as finish_prepare
 from clozekit.deploy.submit.remote_stream import StreamCommand, hand_over_stream, is_stream, stream_command
 from clozekit.deploy.submit.submit_errors import BucketError, NameTakenError, UnavailableError, google_errors, one_line
@@ -227,8 +233,7 @@ def start(job: Job, command: PrepareCommand | StreamCommand) -> JobState:
                 " another name"
             ) from error
     if result is None:
-        done = "the dataset is there, of these inputs and settings"
-        return JobState(job.name, "", SUCCEEDED, done, fingerprint, "")
+        return dataset_is_there(job, fingerprint)
     return _state(job, result._job)
 
 

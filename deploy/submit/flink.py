@@ -10,8 +10,14 @@ from clozekit.deploy.submit.flink_deployment import check_deployment, flink_opti
 from clozekit.deploy.submit.flink_rest import ask_flink, not_flink
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.deploy.submit.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
-from clozekit.deploy.submit.portable_jobs import job_name, job_server_errors, reason_in
-from clozekit.deploy.submit.remote_prepare import PrepareCommand, finish, hand_over, prepare_command
+from clozekit.deploy.submit.portable_jobs import check_no_environment, job_name, job_server_errors, reason_in
+from clozekit.deploy.submit.remote_prepare import (
+    PrepareCommand,
+    dataset_is_there,
+    finish,
+    hand_over,
+    prepare_command,
+)
 from clozekit.deploy.submit.submit_errors import PlaceError, RefusedError, one_line
 from clozekit.tokenizers.common.errors import InputError
 
@@ -38,11 +44,7 @@ def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
             "a job for flink needs Beam's job server: the key flink.job_endpoint where one runs, or flink.job_server_jar, whose"
             f" jar is started for the command; {job.name} has neither"
         )
-    if job.environment:
-        raise InputError(
-            f"the workers of a session cluster have the variables that their pools were started with, got environment"
-            f" {dict(job.environment)}; set them there"
-        )
+    check_no_environment(job, "a session cluster")
     return prepare_command(job, words, line, "flink", RUNNER)
 
 
@@ -124,8 +126,7 @@ def start(job: Job, command: PrepareCommand) -> JobState:
     with job_server_errors("flink.job_endpoint", str(settings.job_endpoint or settings.job_server_jar)):
         result = hand_over(command.recipe, command.running, RUNNER, "flink_runner", words)
         if result is None:
-            done = "the dataset is there, of these inputs and settings"
-            return JobState(job.name, "", SUCCEEDED, done, fingerprint, "")
+            return dataset_is_there(job, fingerprint)
         while True:
             # In this order: a job that ends at once is in Flink before the server says so.
             server_state = result.state

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.deploy.submit.submit_errors import UnavailableError, one_line
+from clozekit.tokenizers.common.errors import InputError
 
 SERVER_SECONDS = 60
 WORKER_CACHE_MILLIS = 60_000
@@ -16,6 +17,15 @@ _OUR_ERROR = re.compile(r"(?:InputError|OSError): (.*?)(?: \[while running .*)?$
 def job_name(job: Job, fingerprint: str) -> str:
     """Jobs have no labels there: the fingerprint stands in the name."""
     return f"{job.name}-{fingerprint}"
+
+
+def check_no_environment(job: Job, cluster: str) -> None:
+    """Raises InputError for variables of a job whose workers are those of a cluster that runs. cluster: for the message."""
+    if job.environment:
+        raise InputError(
+            f"the workers of {cluster} have the variables that their pools were started with, got environment"
+            f" {dict(job.environment)}; set them there"
+        )
 
 
 def worker_options(job: Job, fingerprint: str, environment: str) -> list[str]:

@@ -8,10 +8,21 @@ from typing import Any
 from clozekit.deploy.submit.backend import Backend, CommandLine
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.deploy.submit.job_state import CANCELLED, FAILED, RUNNING, SUCCEEDED, WAITING, JobState
-from clozekit.deploy.submit.portable_jobs import job_name, job_server_errors, reason_in, worker_options
-from clozekit.deploy.submit.remote_prepare import PrepareCommand, finish, hand_over, prepare_command
+from clozekit.deploy.submit.portable_jobs import (
+    check_no_environment,
+    job_name,
+    job_server_errors,
+    reason_in,
+    worker_options,
+)
+from clozekit.deploy.submit.remote_prepare import (
+    PrepareCommand,
+    dataset_is_there,
+    finish,
+    hand_over,
+    prepare_command,
+)
 from clozekit.deploy.submit.submit_errors import PlaceError
-from clozekit.tokenizers.common.errors import InputError
 
 RUNNER = "SparkRunner"
 PHASES = {
@@ -27,11 +38,7 @@ _ANSWER_SECONDS = 30
 
 def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
     job.needs("spark", "spark.job_endpoint")
-    if job.environment:
-        raise InputError(
-            f"the workers of a Spark cluster have the variables that their pools were started with, got environment"
-            f" {dict(job.environment)}; set them there"
-        )
+    check_no_environment(job, "a Spark cluster")
     return prepare_command(job, words, line, "spark", RUNNER)
 
 
@@ -109,8 +116,7 @@ def start(job: Job, command: PrepareCommand) -> JobState:
     with job_server_errors("spark.job_endpoint", str(job.spark.job_endpoint)):
         result = hand_over(command.recipe, command.running, RUNNER, "spark_runner", options(job, fingerprint))
     if result is None:
-        done = "the dataset is there, of these inputs and settings"
-        return JobState(job.name, "", SUCCEEDED, done, fingerprint, "")
+        return dataset_is_there(job, fingerprint)
     return refresh(job, JobState(job.name, result._job_id, WAITING, "", fingerprint, ""))
 
 

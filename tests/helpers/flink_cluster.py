@@ -14,7 +14,7 @@ from typing import Any
 
 from helper_folder import HELPERS
 from processes import free_ports
-from services import START_SECONDS, Service, wait_for_port
+from services import LOG4J, START_SECONDS, Service, wait_for_port
 
 # What Flink's own scripts open for Java 17.
 _OPENED = [
@@ -26,14 +26,6 @@ _OPENED = [
     "java.util.concurrent.locks",
     "sun.nio.ch",
 ]
-_LOGGING = """
-rootLogger.level = INFO
-rootLogger.appenderRef.console.ref = Console
-appender.console.name = Console
-appender.console.type = CONSOLE
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{HH:mm:ss,SSS} %-5p %c{1} - %m%n
-"""
 
 
 class WorkerPools:
@@ -111,7 +103,7 @@ class FlinkCluster:
         # Flink's own classes first: the runner brings some of them too.
         self._classes, self._folder = f"{jars}/*{os.pathsep}{runner}", folder
         self.master = f"127.0.0.1:{rest_port}"
-        (folder / "log4j.properties").write_text(_LOGGING, encoding="utf-8")
+        (folder / "log4j.properties").write_text(LOG4J, encoding="utf-8")
         settings = {
             "jobmanager.rpc.address": "127.0.0.1",
             "jobmanager.rpc.port": rpc_port,

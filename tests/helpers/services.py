@@ -10,6 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 
 START_SECONDS = 120
+# What log4j of a Java service reads: all to its standard output.
+LOG4J = """
+rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = Console
+appender.console.name = Console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss,SSS} %-5p %c{1} - %m%n
+"""
 
 
 class Service:

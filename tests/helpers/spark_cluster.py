@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from processes import free_ports
-from services import START_SECONDS, Service, wait_for_port
+from services import LOG4J, START_SECONDS, Service, wait_for_port
 
 # What Spark opens for itself on Java 17 where its own scripts start it.
 _OPENED = [
@@ -25,14 +25,6 @@ _OPENED = [
     "sun.security.action",
     "sun.util.calendar",
 ]
-_LOGGING = """
-rootLogger.level = INFO
-rootLogger.appenderRef.console.ref = Console
-appender.console.name = Console
-appender.console.type = CONSOLE
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{HH:mm:ss,SSS} %-5p %c{1} - %m%n
-"""
 
 
 class SparkCluster:
@@ -44,7 +36,7 @@ class SparkCluster:
         home = folder / "home"
         home.mkdir()
         (home / "jars").symlink_to(jars)
-        (folder / "log4j.properties").write_text(_LOGGING, encoding="utf-8")
+        (folder / "log4j.properties").write_text(LOG4J, encoding="utf-8")
         self._environment = {
             **os.environ,
             "SPARK_HOME": str(home),
