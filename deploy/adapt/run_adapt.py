@@ -65,7 +65,7 @@ def run_adapt(recipe: AdaptRecipe, say: Callable[[str], None]) -> dict[str, Any]
         measured = {"dataset_sha256": manifest.dataset_sha256, "before": _evaluate(begin, config) if has_head else None}
         write_text(f"{output}/{EVALUATION_FILE}", json.dumps(measured, indent=2) + "\n")
     say(
-        f"training: {run.length}, {run.config.train.global_batch_size} rows a step"
+        f"training: {run.config.train.global_batch_size} rows a step"
         f" ({manifest.splits['train'].rows:,} rows there are), {run.task.count_params():,} parameters"
     )
     metrics = run.train()

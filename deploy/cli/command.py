@@ -23,5 +23,6 @@ def command(
     )
     # `clozekit vocab --debug` as well as `clozekit --debug vocab`.
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.set_defaults(needs=needs)
+    # `verb`: who says that an option is unknown; argparse itself lets the whole command say it, with the usage of all.
+    parser.set_defaults(needs=needs, verb=parser)
     return parser

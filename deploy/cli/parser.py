@@ -106,7 +106,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments.behind = behind
     rest = getattr(arguments, "rest", None)
     if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
-        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+        arguments.verb.error(f"unrecognized arguments: {' '.join(extra)}")
     if extra:
         getattr(arguments, str(rest)).extend(extra)
     check_arguments(arguments)

@@ -66,7 +66,7 @@ def open_source(preset: str | Path) -> PresetSource:
         found = _source_of_run(str(preset))
         if found is not None:
             return found
-        raise InputError(f"a preset must hold {CONFIG_FILE}, {files.source} does not; check the path")
+        raise files.lacks(CONFIG_FILE)
     config = read_json(path, f"{files.source}: {CONFIG_FILE}", described=False)
     if "registered_name" in config or "class_name" in config:
         return KerasPreset(files, read_json(path, f"{files.source}: {CONFIG_FILE}"))

@@ -66,6 +66,6 @@ def _fetch_hugging_face(files: PresetFiles) -> Path:
     ]
     fetched = [(name, path) for name in wanted if (path := files.path(name, required=False)) is not None]
     if not fetched:
-        raise InputError(f"a preset must hold {TOKENIZER_FILE} or the files of a tokenizer, {files.source} does not")
+        raise files.lacks(TOKENIZER_FILE, "vocab.txt", "vocab.json", "*.model")
     name, path = fetched[0]
     return root_of(path, name)

@@ -43,8 +43,15 @@ class PresetFiles:
     def _fetch(self, name: str) -> Path | None:
         raise NotImplementedError
 
+    def lacks(self, *names: str) -> InputError:
+        """The error where the preset holds none of the files `names`."""
+        return InputError(f"a preset must hold {' or '.join(names)}, {self.source} does not; {self._advice(names)}")
+
     def _lacks(self, name: str) -> InputError:
-        return InputError(f"a preset must hold {name}, {self.source} does not; check that it is one, or complete it")
+        return self.lacks(name)
+
+    def _advice(self, names: tuple[str, ...]) -> str:
+        return "check that it is one, or complete it"
 
 
 class LocalFiles(PresetFiles):
@@ -63,6 +70,13 @@ class LocalFiles(PresetFiles):
     def _fetch(self, name: str) -> Path | None:
         path = self._directory / name
         return path if path.is_file() else None
+
+    def _advice(self, names: tuple[str, ...]) -> str:
+        # The folder around a preset is taken for it: what `adapt`, the demo and other trainers write holds one.
+        found = sorted({path.parent.name for name in names for path in self._directory.glob(f"*/{name}")})
+        if not found or len(found) > 3:
+            return super()._advice(names)
+        return f"pass {' or '.join(str(self._directory / folder) for folder in found)}, which does"
 
 
 def relative_names(directory: Path) -> list[str]:

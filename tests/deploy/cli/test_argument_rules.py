@@ -69,6 +69,22 @@ def test_what_no_option_takes_is_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["convert", "a", "b", "--to", "onnx"], ["inspect", "dataset"], ["submit", "flink", "job.yaml"], ["train", "c"]],
+)
+def test_an_unknown_option_is_refused_by_its_own_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--outptu", "c"])
+    assert stopped.value.code == 2
+    usage, *_, line = capsys.readouterr().err.splitlines()
+    verb = arguments[0]
+    assert usage.startswith(f"usage: clozekit {verb}")
+    assert line.startswith(f"clozekit {verb}") and ": error: unrecognized arguments: --outptu" in line
+
+
 def test_an_empty_text_is_a_text() -> None:
     assert parse(["predict", "preset", ""]).texts == [""]
 

@@ -109,6 +109,11 @@ def test_the_commands_refuse_what_is_no_dataset_preset_or_configuration(
 ) -> None:
     assert "must hold manifest.json" in refused(["inspect", str(tmp_path)], capsys)
     assert "must hold config.json" in refused(["fill", str(tmp_path), "a [MASK]"], capsys)
+    around = tmp_path / "around"
+    (around / "preset").mkdir(parents=True)
+    (around / "preset" / "config.json").write_text("{}", encoding="utf-8")
+    line = refused(["fill", str(around), "a [MASK]"], capsys)
+    assert f"{around} does not; pass {around}/preset, which does" in line
     assert "must be a readable YAML file" in refused(["train", str(tmp_path / "none.yaml")], capsys)
     config = tmp_path / "c.yaml"
     config.write_text(f"dataset: {dataset[0]}\ndirectory: {tmp_path}/run\n", encoding="utf-8")

@@ -86,7 +86,9 @@ def test_only_the_tokenizer_is_fetched_from_hugging_face_files(
 
 def test_a_preset_without_a_tokenizer(url: str) -> None:
     fsspec.filesystem("memory").pipe_file("/presets/ours/model.safetensors", b"weights")
-    with pytest.raises(InputError, match=f"must hold tokenizer.json or the files of a tokenizer, {url} does not"):
+    with pytest.raises(
+        InputError, match=rf"must hold tokenizer.json or vocab.txt or vocab.json or \*.model, {url} does not"
+    ):
         Tokenizer.from_preset(url)
 
 
