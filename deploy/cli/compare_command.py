@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         "--page", metavar="FILE.HTML", help="write one HTML page with the curves over steps, tokens and time"
     )
     ANSWER.add_to(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, rest="runs")
 
 
 def run(arguments: argparse.Namespace) -> None:

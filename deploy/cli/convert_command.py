@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         help="; ".join(f"{name}: {what}" for name, what in PRESET_FORMATS.items()),
     )
     ANSWER.add_to(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, rest="sources", last="target")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -97,7 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses."""
+    """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses.
+    `rest` of a command names them, `last` what comes after them."""
     parser = build_parser()
     given = sys.argv[1:] if argv is None else argv
     check_words(given)
@@ -108,6 +109,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if extra and (rest is None or any(argument.startswith("-") for argument in extra)):
         arguments.verb.error(f"unrecognized arguments: {' '.join(extra)}")
     if extra:
+        last = getattr(arguments, "last", None)
+        if last is not None:
+            *extra, target = getattr(arguments, last), *extra
+            setattr(arguments, last, target)
         getattr(arguments, str(rest)).extend(extra)
     check_arguments(arguments)
     return arguments

@@ -160,6 +160,24 @@ def test_options_are_keys_as_they_are() -> None:
         parse(["inspect", "dataset", "more"])
 
 
+def test_an_option_may_stand_between_names() -> None:
+    converted = [
+        parse(words.split())
+        for words in ("convert a b c --to onnx", "convert a b --to onnx c", "convert a --to onnx b c")
+    ]
+    assert [(one.sources, one.target) for one in converted] == [(["a", "b"], "c")] * 3
+    assert (
+        parse(["convert", "--to", "onnx", "a", "b"]).sources,
+        parse(["convert", "a", "--to", "onnx", "b"]).target,
+    ) == (
+        ["a"],
+        "b",
+    )
+    assert parse(["compare", "a", "--loss", "3", "b", "c"]).runs == ["a", "b", "c"]
+    with pytest.raises(SystemExit):
+        parse(["convert", "a", "--to", "onnx"])
+
+
 def test_pairs_come_two_by_two(tmp_path: Path) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text("e\tf\n\n", encoding="utf-8")
