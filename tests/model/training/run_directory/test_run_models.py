@@ -12,6 +12,8 @@ from clozekit.model import MaskedLM, TextClassifier
 from clozekit.model.presets.load_presets import open_source
 from clozekit.model.training.controller import Run
 from clozekit.model.training.finetuning.finetune import FinetuneRun
+from clozekit.model.training.run_directory.checkpoint_state import state_from_json, state_to_json
+from clozekit.model.training.run_directory.checkpoints import STATE_FILE
 from clozekit.model.training.settings.finetune_settings import load_finetune_config
 from clozekit.model.training.settings.loop_settings import CheckpointSettings, OptimizerSettings
 from clozekit.model.training.settings.run_settings import EvaluateSettings, ModelSettings, RunSettings, TrainSettings
@@ -78,13 +80,26 @@ def test_the_paths_of_a_run_are_its_models(trained: Run, monkeypatch: pytest.Mon
         assert equal(weights_of(run + name), last), name
     assert not equal(weights_of(f"{run}/step-2"), last)
     measured = {saved.step: saved.validation_loss for saved in trained.checkpoints.found()}
-    best = min(measured, key=lambda step: measured[step] or 0.0)
-    assert equal(weights_of(f"{run}/best"), weights_of(f"{run}/step-{best}"))
+    assert min(measured, key=lambda step: measured[step] or 0.0) == 6
+    assert equal(weights_of(f"{run}/best"), last)
     saved, loaded = MaskedLM.from_preset(f"{run}/preset"), MaskedLM.from_preset(f"{run}/latest")
     assert loaded.get_config() == saved.get_config()
     monkeypatch.chdir(run)
     assert equal(weights_of("latest"), last)
     assert equal(weights_of("checkpoints/step-6"), last)
+
+
+def test_the_best_model_of_a_run_may_be_an_older_one(trained: Run, tmp_path: Path) -> None:
+    shutil.copytree(trained.directory, tmp_path / "run")
+    for step, loss in ((4, 1.0), (6, 9.0)):
+        path = tmp_path / "run" / "checkpoints" / f"step-{step:08d}" / STATE_FILE
+        path.write_text(
+            state_to_json({**state_from_json(path.read_text(encoding="utf-8")), "validation_loss": loss}),
+            encoding="utf-8",
+        )
+    best = weights_of(f"{tmp_path}/run/best")
+    assert equal(best, weights_of(f"{trained.directory}/step-4"))
+    assert not equal(best, weights_of(f"{tmp_path}/run"))
 
 
 def test_a_stopped_run_is_a_model_for_every_verb(
