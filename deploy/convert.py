@@ -56,7 +56,7 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
             else:
                 save_huggingface(task, target)
             keeps_pooler = has_pooler(backbone) if task is None else task.keeps_pooler
-            if hasattr(backbone, "pooled_dense") and not keeps_pooler:
+            if backbone.has_used_pooler and hasattr(backbone, "pooled_dense") and not keeps_pooler:
                 notes.append(
                     "its pooler was never trained and is left out: what is built on it begins with a fresh one"
                 )
@@ -93,7 +93,7 @@ def keras_hub_differences(task: Any, backbone: Any) -> list[str]:
             f"KerasHub must have the family, it has no {type(backbone).__name__}; convert to clozekit or huggingface"
         )
     pairs = [(name, backbone.settings()[name], value) for name, value in backbone.own_setting_defaults.items()]
-    if task is not None:
+    if task is not None and task.is_of_keras_hub:
         pairs += [
             (name, task.head_settings().get(name), value) for name, value in getattr(task, "head_defaults", {}).items()
         ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clozekit.model.families.albert import *
     from clozekit.model.families.bert import *
     from clozekit.model.families.distil_bert import *
+    from clozekit.model.families.electra import *
     from clozekit.model.families.modern_bert import *
     from clozekit.model.families.roberta import *
     from clozekit.model.families.xlm_roberta import *

@@ -63,6 +63,8 @@ def _outputs(task: Any, output: Any) -> dict[str, Any]:
     sentence_embedding (B, hidden_dim) of a text embedder; what a backbone gives by name; float32."""
     if task.kind == "backbone":
         named = output if isinstance(output, dict) else {"sequence_output": output}
+        if not task.has_used_pooler:
+            named = {"sequence_output": named["sequence_output"]}
         return {name: tf.cast(value, tf.float32) for name, value in named.items()}
     output = tf.cast(output, tf.float32)
     if task.kind == "masked_lm":

@@ -78,7 +78,7 @@ class HuggingFaceNames:
             one below the other.
         tokens, norms: the table of tokens, and attribute of the backbone -> name, of its normalisations.
         dense_parts: attribute of the backbone -> name, of dense layers besides.
-        pooler: the dense layer on the first token.
+        pooler: the dense layer on the first token; None: there is none, whatever the backbone has.
         settings, defaults: as SETTINGS and DEFAULTS.
         more_settings: (config.json, settings so far, where it stands) -> settings that are no key there, or InputError for what
             the family can't be.
@@ -114,7 +114,7 @@ class HuggingFaceNames:
     tokens: str = "embeddings.word_embeddings"
     norms: Mapping[str, str] = field(default_factory=lambda: NORMS)
     dense_parts: Mapping[str, str] = field(default_factory=dict)
-    pooler: str = "pooler.dense"
+    pooler: str | None = "pooler.dense"
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
     defaults: Settings = field(default_factory=lambda: DEFAULTS)
     more_settings: Callable[[Settings, Settings, str], Settings] = lambda config, settings, source: {}

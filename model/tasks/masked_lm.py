@@ -89,7 +89,7 @@ class MaskedLM(Task):
         activation = self._head_settings["head_activation"]
         if activation not in ACTIVATIONS:
             raise InputError(f"head_activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-        if pair_head and not hasattr(backbone, "pooled_dense"):
+        if pair_head and not (backbone.has_used_pooler and hasattr(backbone, "pooled_dense")):
             raise InputError(
                 f"a head of pairs reads a pooler, a {type(backbone).__name__} has none; leave pair_head out"
             )

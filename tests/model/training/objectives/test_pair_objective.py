@@ -171,7 +171,7 @@ def test_a_run_begins_from_a_model_with_or_without_a_head_of_pairs(
     assert both[0].evaluate()["loss"] == pytest.approx(trained[1]["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", families.WITH_SEGMENTS)
+@pytest.mark.parametrize("name", families.WITH_PAIRS)
 def test_presets_keep_the_head_in_both_layouts(name: str, tmp_path: Path) -> None:
     more = {"pair_dropout": 0.2} if name == "albert" else {}
     task = families.masked_lm(name, families.masked_lm_preprocessor(name), pair_head=True, **more)
@@ -198,7 +198,7 @@ def test_fit_leaves_the_head_of_pairs_as_it_is() -> None:
     assert all((old == new).all() for old, new in zip(before, map(np.array, task.pair_variables()), strict=True))
 
 
-@pytest.mark.parametrize("name", ["roberta", "distil_bert", "modern_bert"])
+@pytest.mark.parametrize("name", ["roberta", "distil_bert", "modern_bert", "electra"])
 def test_families_without_a_pooler_have_no_head_of_pairs(name: str) -> None:
     with pytest.raises(InputError, match="a head of pairs reads a pooler, a .*Backbone has none; leave pair_head out"):
         families.masked_lm(name, pair_head=True)
