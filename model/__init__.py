@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clozekit.model.tasks.question_answerer import QuestionAnswerer
     from clozekit.model.tasks.task import Task
     from clozekit.model.tasks.text_classifier import TextClassifier
+    from clozekit.model.tasks.replaced_token_detector import ReplacedTokenDetector
     from clozekit.model.tasks.text_embedder import TextEmbedder
     from clozekit.model.tasks.token_classifier import TokenClassifier
     from clozekit.tokenizers.tokenizer import Tokenizer
@@ -53,6 +54,7 @@ _MODULES = {
     "Task": "clozekit.model.tasks.task",
     "TextClassifier": "clozekit.model.tasks.text_classifier",
     "TextClassifierPreprocessor": "clozekit.model.preprocessing.text_classifier_preprocessor",
+    "ReplacedTokenDetector": "clozekit.model.tasks.replaced_token_detector",
     "TextEmbedder": "clozekit.model.tasks.text_embedder",
     "TokenClassifier": "clozekit.model.tasks.token_classifier",
     "Tokenizer": "clozekit.tokenizers.tokenizer",

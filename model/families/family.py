@@ -91,6 +91,7 @@ class HuggingFaceNames:
         classifier_dropout, default_classifier_dropout: the key of the classifier's rate, and what it is when left out.
         classifier_pooling: the key of what a classifier sees; None: the family has one way.
         pair_head, pair_dropout: the last layer of the head of sentence pairs, and the key of its rate; None: there is none.
+        detector: what the names of the discriminator's head begin with; None: there is none.
         answers, answer_dropout, default_answer_dropout: the last layer of question answering, and the key of its rate.
         written: keys of config.json that are always the same.
 
@@ -129,6 +130,7 @@ class HuggingFaceNames:
     classifier_pooling: str | None = None
     pair_head: str | None = None
     pair_dropout: str | None = None
+    detector: str | None = None
     answers: str = "qa_outputs"
     answer_dropout: str | None = None
     default_answer_dropout: float = 0.0

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 keras_hub = pytest.importorskip("keras_hub")
 
-from clozekit.model import Backbone, ElectraBackbone, MaskedLM, TextClassifier  # noqa: E402
+from clozekit.model import Backbone, ElectraBackbone, MaskedLM, ReplacedTokenDetector, TextClassifier  # noqa: E402
 from clozekit.model.presets.huggingface_preset import save_huggingface, save_huggingface_backbone  # noqa: E402
 
 SIZES = {"vocab_size": 45, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
@@ -60,7 +60,7 @@ def their_inputs(rows: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("changes", CONFIGS, ids=range(len(CONFIGS)))
-@pytest.mark.parametrize("kind", ["Model", "ForMaskedLM", "ForSequenceClassification"])
+@pytest.mark.parametrize("kind", ["Model", "ForMaskedLM", "ForPreTraining", "ForSequenceClassification"])
 def test_a_checkpoint_of_transformers_goes_there_and_back(kind: str, changes: dict[str, Any], tmp_path: Path) -> None:
     theirs, rows = their_model(kind, changes), batch_of(changes)
     theirs.save_pretrained(tmp_path / "theirs")
@@ -76,6 +76,12 @@ def test_a_checkpoint_of_transformers_goes_there_and_back(kind: str, changes: di
         everywhere = np.tile(np.arange(12, dtype=np.int32), (3, 1))
         assert_close(ours.masked_logits({**rows, "mask_positions": everywhere}), expected, real)
         save_huggingface(ours, tmp_path / "ours")
+    elif kind == "ForPreTraining":
+        ours = ReplacedTokenDetector.from_preset(source, preprocessor=None)
+        assert_close(ours(inputs), expected, real)
+        packed = {**inputs, "document_ids": rows["padding_mask"]}
+        assert_close(ours(packed), expected, real)
+        save_huggingface(ours, tmp_path / "ours")
     else:
         ours = TextClassifier.from_preset(source, preprocessor=None)
         assert ours.dropout == pytest.approx(changes.get("classifier_dropout", changes.get("hidden_dropout_prob", 0.1)))
@@ -87,6 +93,41 @@ def test_a_checkpoint_of_transformers_goes_there_and_back(kind: str, changes: di
     kept = ("hidden_act", "layer_norm_eps", "embedding_size", "type_vocab_size", "attention_probs_dropout_prob")
     for name in kept:
         assert getattr(again.config, name) == getattr(theirs.config, name)
+
+
+@pytest.mark.parametrize("generator_hidden_dim", [8, 12])
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_a_discriminator_and_its_generator_are_two_models_there(
+    activation: str, generator_hidden_dim: int, tmp_path: Path
+) -> None:
+    sizes = {"num_generator_layers": 2, "num_generator_heads": 2, "generator_intermediate_dim": 20}
+    sizes["generator_hidden_dim"] = generator_hidden_dim
+    preprocessor = families.masked_lm_preprocessor("electra")
+    ours = families.masked_lm("electra", preprocessor, {"activation": activation}, **sizes)
+    families.randomize(ours, seed=4)
+    save_huggingface(ours, tmp_path / "both")
+    discriminator = transformers.AutoModelForPreTraining.from_pretrained(tmp_path / "both").eval()
+    generator, report = transformers.AutoModelForMaskedLM.from_pretrained(
+        tmp_path / "both", subfolder="generator", output_loading_info=True
+    )
+    assert (type(discriminator).__name__, type(generator).__name__) == ("ElectraForPreTraining", "ElectraForMaskedLM")
+    assert not report["missing_keys"] and not report["unexpected_keys"], report
+    rows = families.batch("electra")
+    real = rows["padding_mask"] > 0
+    assert_close(ours.detection_logits(rows), discriminator(**their_inputs(rows)).logits, real)
+    everywhere = {**rows, "mask_positions": np.tile(np.arange(12, dtype=np.int32), (3, 1))}
+    assert_close(ours.masked_logits(everywhere), generator.eval()(**their_inputs(rows)).logits, real)
+    tokenizers = [
+        transformers.AutoTokenizer.from_pretrained(tmp_path / "both"),
+        transformers.AutoTokenizer.from_pretrained(tmp_path / "both", subfolder="generator"),
+    ]
+    assert tokenizers[0]("the dog")["input_ids"] == tokenizers[1]("the dog")["input_ids"]
+    # And back: each of them alone.
+    inputs = {name: value for name, value in rows.items() if name != "mask_positions"}
+    detector = ReplacedTokenDetector.from_preset(str(tmp_path / "both"))
+    assert np.array_equal(detector(inputs), ours.detection_logits(rows))
+    alone = MaskedLM.from_preset(str(tmp_path / "both" / "generator"))
+    assert np.array_equal(alone.masked_logits(rows), ours.masked_logits(rows))
 
 
 @pytest.mark.parametrize("embedding_dim", [8, 16])
