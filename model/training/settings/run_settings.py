@@ -26,14 +26,15 @@ from clozekit.model.training.settings.loop_settings import (
     check_objective,
     flattened,
 )
+from clozekit.model.training.settings.replaced_settings import ReplacedSettings
 from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.settings.settings_files import check, check_choice
 
 DEFAULT_STEPS = 1000
 # What a run may minimise besides the masked-LM loss alone.
-PAIRS = "pairs"
-OBJECTIVES = (PAIRS,)
+PAIRS, REPLACED = "pairs", "replaced"
+OBJECTIVES = (PAIRS, REPLACED)
 # Each is compiled anew.
 MAX_RAMP_SIZES = 256
 
@@ -376,13 +377,14 @@ class RunSettings:
     its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
     from them and does not look at it. seed: of weights, order, masks and
     dropout. objective: pairs adds to the mean loss of the masked tokens the mean loss of sentence pairs, of next sentences or of their order as the
-    dataset has them; module:function is a loss of one's own; cross-entropy of the masked tokens alone if not given, which evaluations
-    measure always. distill: learns from a teacher too; nothing of it if not given. follow: dataset is a stream that
+    dataset has them; replaced trains a generator of masked tokens and a discriminator that tells its samples (ELECTRA);
+    module:function is a loss of one's own; cross-entropy of the masked tokens alone if not given, which evaluations
+    measure always. replaced: sizes and weights of objective=replaced, and of no other; its paper's if not given. distill: learns from a teacher too; nothing of it if not given. follow: dataset is a stream that
     `clozekit stream` makes, and the run takes its new windows as they come; nothing of it if not given. model, reader, masking, train, optimizer, checkpoint,
     evaluate, divergence, cluster, log: groups of settings.
 
     Raises:
-        InputError: for a seed that is not from 0 to 2**32 - 1, a loss of one's own beside a teacher, or a stream that is followed
+        InputError: for a seed that is not from 0 to 2**32 - 1, a loss of one's own beside a teacher, settings of another objective, or a stream that is followed
             with a length or a learning rate that goes by an end.
 
     Example:
@@ -401,6 +403,7 @@ class RunSettings:
     name: str | None = None
     seed: int = 0
     objective: str | None = None
+    replaced: ReplacedSettings | None = None
     distill: DistillSettings | None = None
     follow: FollowSettings | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -417,6 +420,10 @@ class RunSettings:
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check_objective(self.objective, self.distill, OBJECTIVES)
+        if self.objective == REPLACED:
+            object.__setattr__(self, "replaced", self.replaced or ReplacedSettings())
+        rule = "replaced.* are settings of objective=replaced"
+        check(rule, self.replaced is None or self.objective == REPLACED, self.objective, advice="leave them out")
         if self.masking.final_rate is not None:
             self._check_final_rate()
         if self.follow is not None:

@@ -39,7 +39,7 @@ TINY = ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=
 
 
 def one_batch() -> dict[str, tf.Tensor]:
-    return {name: tf.constant(values[0]) for name, values in toy_batches(False, pairs=True).items()}
+    return {name: tf.constant(values[0]) for name, values in toy_batches(False, "pairs").items()}
 
 
 def toy_task() -> Any:
