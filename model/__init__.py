@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from clozekit.model.tasks.backbone import Backbone
     from clozekit.model.tasks.masked_lm import MaskedLM
     from clozekit.model.tasks.question_answerer import QuestionAnswerer
+    from clozekit.model.tasks.replaced_token_detector import ReplacedTokenDetector
     from clozekit.model.tasks.task import Task
     from clozekit.model.tasks.text_classifier import TextClassifier
-    from clozekit.model.tasks.replaced_token_detector import ReplacedTokenDetector
     from clozekit.model.tasks.text_embedder import TextEmbedder
     from clozekit.model.tasks.token_classifier import TokenClassifier
     from clozekit.tokenizers.tokenizer import Tokenizer

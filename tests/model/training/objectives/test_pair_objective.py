@@ -213,6 +213,6 @@ def test_what_can_not_be_trained_on_pairs_is_refused(
         Run(config_for(dataset[0], tmp_path / "run", 4))
     with pytest.raises(InputError, match="of the family bert or albert, got distil_bert"):
         Run(config_for(ordered, tmp_path / "run", 4, model=dataclasses.replace(TINY, family="distil_bert")))
-    rule = "objective must be pairs or module:function, got 'next'"
+    rule = "objective must be pairs, replaced or module:function, got 'next'"
     with pytest.raises(InputError, match=rule):
         RunSettings("data", "run", objective="next")

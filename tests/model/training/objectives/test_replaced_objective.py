@@ -204,7 +204,7 @@ def config_for(dataset: str, directory: Path, steps: int, **changes: Any) -> Run
         "model": TINY,
         "train": TrainSettings(steps=steps, global_batch_size=16, micro_batch_size=8, steps_per_loop=8, xla=False),
         "optimizer": OptimizerSettings(learning_rate=0.01),
-        "masking": MaskingSettings(train_rate=0.15, mask_token_rate=0.85, random_token_rate=0.0),
+        "masking": MaskingSettings(train_rate=0.15),
         "checkpoint": CheckpointSettings(every_steps=40, keep=99, background=False),
         "evaluate": EvaluateSettings(every_steps=40, max_rows=32),
     }
