@@ -83,8 +83,8 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
         sizes, run.task.count_params(), rows, row_length, 0 if generator is not None else num_slots
     )
     if generator is not None:
-        more = training_memory(Dimensions.of(generator), 0, rows, row_length, num_slots)
-        memory = dataclasses.replace(memory, activations=memory.activations + more.activations)
+        of_generator = training_memory(Dimensions.of(generator), 0, rows, row_length, num_slots)
+        memory = dataclasses.replace(memory, activations=memory.activations + of_generator.activations)
     if run.teacher is not None:
         task = run.teacher.task
         more = teacher_memory(Dimensions.of(task.backbone), task.count_params(), rows, row_length, num_slots)

@@ -96,7 +96,9 @@ class Evaluator:
 
     def _areas(self, ranked: list[np.ndarray]) -> dict[str, float]:
         second = self._objective.second
-        return {f"{second.name}_auc": area_under_curve(sum(ranked))} if second is not None and ranked else {}
+        if second is None or not ranked:
+            return {}
+        return {f"{second.name}_auc": area_under_curve(np.sum(ranked, axis=0))}
 
     def commonest_token_accuracy(self) -> tuple[int, float]:
         """The id that is most often right, and the accuracy of always guessing it."""
