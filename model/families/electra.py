@@ -220,12 +220,17 @@ class ElectraMaskedLM(MaskedLM):
 
     Without the sizes of a generator it is the masked LM of its backbone. With them, as `objective: replaced` trains it, its backbone
     is the discriminator, masked tokens are predicted by a generator that shares its embeddings, and `detection_logits` says of
-    each token whether it was replaced; `fit` trains the generator alone. Inputs, outputs, the other arguments and errors: see
-    `MaskedLM`.
+    each token whether it was replaced; `fit` trains the generator alone. Inputs and outputs: see `MaskedLM`.
 
     Args:
+        backbone, preprocessor: of the family; preprocessor None: for a model of ids.
+        head_activation, head_layer_norm_epsilon: of the masked-LM head, gelu and 1e-12 if not given.
         num_generator_layers, num_generator_heads, generator_hidden_dim, generator_intermediate_dim: sizes of the generator, all or
             none; None: there is none.
+
+    Raises:
+        InputError: for parts of another family, some sizes of a generator without the others, an unknown activation, a head of
+            pairs.
 
     Source: Clark et al. 2020 (arXiv 2003.10555), section 2; the layers are those of Hugging Face's class.
 
