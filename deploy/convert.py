@@ -8,7 +8,7 @@ from typing import Any
 from clozekit.deploy.preset_formats import PRESET_FORMATS
 from clozekit.model.families.family_table import TASK_KINDS, family_of, task_class
 from clozekit.model.presets.huggingface_heads import HEADS
-from clozekit.model.presets.huggingface_preset import save_huggingface, save_huggingface_backbone
+from clozekit.model.presets.huggingface_preset import GENERATOR, save_huggingface, save_huggingface_backbone
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.mean_of_presets import mean_of_presets
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
@@ -45,6 +45,12 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         task, backbone, preprocessor = _load(source, more)
+        has_generator = getattr(task, "generator", None) is not None
+        if has_generator and to in ("saved_model", "onnx", "litert"):
+            raise InputError(
+                f"a generator and its discriminator are two models, {to} holds one; `clozekit convert {source} FOLDER --to"
+                " huggingface` writes both: convert FOLDER, or FOLDER/generator"
+            )
         notes = keras_hub_differences(task, backbone) if to == "keras_hub" else []
         if to == "keras_hub" and task is not None and not task.is_of_keras_hub:
             notes.append(f"KerasHub loads the backbone and the tokenizer of this {type(task).__name__}, not its head")
@@ -56,7 +62,7 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
             else:
                 save_huggingface(task, target)
             keeps_pooler = has_pooler(backbone) if task is None else task.keeps_pooler
-            if hasattr(backbone, "pooled_dense") and not keeps_pooler:
+            if backbone.has_used_pooler and hasattr(backbone, "pooled_dense") and not keeps_pooler:
                 notes.append(
                     "its pooler was never trained and is left out: what is built on it begins with a fresh one"
                 )
@@ -93,7 +99,7 @@ def keras_hub_differences(task: Any, backbone: Any) -> list[str]:
             f"KerasHub must have the family, it has no {type(backbone).__name__}; convert to clozekit or huggingface"
         )
     pairs = [(name, backbone.settings()[name], value) for name, value in backbone.own_setting_defaults.items()]
-    if task is not None:
+    if task is not None and task.is_of_keras_hub:
         pairs += [
             (name, task.head_settings().get(name), value) for name, value in getattr(task, "head_defaults", {}).items()
         ]
@@ -159,6 +165,11 @@ def _load_with(part: Any, target: str, to: str) -> str:
             return f'transformers.AutoModel.from_pretrained("{target}")'
         if part.kind == "text_embedder":
             return f'sentence_transformers.SentenceTransformer("{target}")'
+        if getattr(part, "generator", None) is not None:
+            return (
+                f'transformers.AutoModelForPreTraining.from_pretrained("{target}"), and its generator by'
+                f' transformers.AutoModelForMaskedLM.from_pretrained("{target}", subfolder="{GENERATOR}")'
+            )
         return f'transformers.AutoModel{HEADS[part.kind].architectures[0]}.from_pretrained("{target}")'
     if to == "saved_model":
         return f'tensorflow.saved_model.load("{target}").signatures["serving_default"]'

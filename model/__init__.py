@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clozekit.model.families.albert import *
     from clozekit.model.families.bert import *
     from clozekit.model.families.distil_bert import *
+    from clozekit.model.families.electra import *
     from clozekit.model.families.modern_bert import *
     from clozekit.model.families.roberta import *
     from clozekit.model.families.xlm_roberta import *
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from clozekit.model.tasks.backbone import Backbone
     from clozekit.model.tasks.masked_lm import MaskedLM
     from clozekit.model.tasks.question_answerer import QuestionAnswerer
+    from clozekit.model.tasks.replaced_token_detector import ReplacedTokenDetector
     from clozekit.model.tasks.task import Task
     from clozekit.model.tasks.text_classifier import TextClassifier
     from clozekit.model.tasks.text_embedder import TextEmbedder
@@ -52,6 +54,7 @@ _MODULES = {
     "Task": "clozekit.model.tasks.task",
     "TextClassifier": "clozekit.model.tasks.text_classifier",
     "TextClassifierPreprocessor": "clozekit.model.preprocessing.text_classifier_preprocessor",
+    "ReplacedTokenDetector": "clozekit.model.tasks.replaced_token_detector",
     "TextEmbedder": "clozekit.model.tasks.text_embedder",
     "TokenClassifier": "clozekit.model.tasks.token_classifier",
     "Tokenizer": "clozekit.tokenizers.tokenizer",

@@ -73,6 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if metrics:
         of_pairs = f", of pairs {metrics['pair_accuracy']:.1%}" if "pair_accuracy" in metrics else ""
+        if "detection_auc" in metrics:
+            of_pairs = f", AUC of replaced tokens {metrics['detection_auc']:.3f}"
         print(
             f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f}, accuracy"
             f" {metrics['accuracy']:.1%}{of_pairs}"

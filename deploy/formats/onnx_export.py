@@ -34,7 +34,7 @@ def write_onnx(part: Task | Backbone, preprocessor: Any, directory: Path) -> lis
     """Writes an ONNX model into an existing directory; batch size and length of the rows are free.
 
     Args:
-        part: a masked LM (logits of every position), a text or token classifier (logits), a question answerer (start_logits,
+        part: a masked LM (logits of every position), a text or token classifier (logits), a discriminator (logits of every token), a question answerer (start_logits,
             end_logits), a text embedder (token_embeddings, sentence_embedding), or a backbone (last_hidden_state, and
             pooler_output where there is a trained pooler).
         preprocessor: whose tokenizer is written beside it; None: none is.
@@ -64,6 +64,12 @@ def write_onnx(part: Task | Backbone, preprocessor: Any, directory: Path) -> lis
         hidden = predicted(graph, part, hidden)
         graph.named(dense_of(graph, hidden, "classifier", part.output_dense), "logits")
         outputs = {"logits": (*_ROWS, part.num_classes)}
+    elif part.kind == "replaced_token_detector":
+        head, activation = part.detection_head, backbone.settings()["activation"]
+        inner = graph.activation(dense_of(graph, hidden, "detection_dense", head.dense), activation)
+        logits = dense_of(graph, inner, "detection_logits", head.output_dense)
+        graph.named(graph.node("Squeeze", logits, graph.constant([2])), "logits")
+        outputs = {"logits": _ROWS}
     elif part.kind == "question_answerer":
         both = dense_of(graph, predicted(graph, part, hidden), "answers", part.output_dense)
         names = ("start_logits", "end_logits")

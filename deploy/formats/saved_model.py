@@ -60,13 +60,17 @@ def ids_signature(task: Any) -> Any:
 def _outputs(task: Any, output: Any) -> dict[str, Any]:
     """logits (B, M, vocabulary_size) of a masked LM; logits and scores (B, num_classes), or of a token classifier
     (B, T, num_classes); values (B, num_classes) of a regression; start_logits and end_logits (B, T) of a question answerer;
-    sentence_embedding (B, hidden_dim) of a text embedder; what a backbone gives by name; float32."""
+    sentence_embedding (B, hidden_dim) of a text embedder; logits and scores (B, T) of a discriminator; what a backbone gives by name; float32."""
     if task.kind == "backbone":
         named = output if isinstance(output, dict) else {"sequence_output": output}
+        if not task.has_used_pooler:
+            named = {"sequence_output": named["sequence_output"]}
         return {name: tf.cast(value, tf.float32) for name, value in named.items()}
     output = tf.cast(output, tf.float32)
     if task.kind == "masked_lm":
         return {"logits": output}
+    if task.kind == "replaced_token_detector":
+        return {"logits": output, "scores": tf.sigmoid(output)}
     if task.kind == "question_answerer":
         return {"start_logits": output[..., 0], "end_logits": output[..., 1]}
     if task.kind == "text_embedder":

@@ -18,6 +18,7 @@ _TAGS = {
     "token_classifier": "token-classification",
     "question_answerer": "question-answering",
     "text_embedder": "sentence-similarity",
+    "replaced_token_detector": "feature-extraction",
     "backbone": "feature-extraction",
 }
 _LIBRARIES = {"huggingface": "transformers", "keras_hub": "keras-hub", "clozekit": "keras"}
@@ -27,6 +28,7 @@ _KINDS = {
     "token_classifier": "token classifier",
     "question_answerer": "question answerer",
     "text_embedder": "text embedder",
+    "replaced_token_detector": "replaced-token discriminator",
     "backbone": "text encoder",
 }
 # What a classifier is for -> what it can't say.
@@ -42,6 +44,11 @@ _CALLS = {
     "question_answerer": 'model.answer(["A question?"], ["A text that answers it."])',
     "text_embedder": 'model.encode(["A text."])',
 }
+# Kinds that transformers has no pipeline for, and their classes there.
+_CLASSES = {
+    "question_answerer": "AutoModelForQuestionAnswering",
+    "replaced_token_detector": "AutoModelForPreTraining",
+}
 # What the log calls a measure -> what it is.
 _MEASURES = {
     "loss": "validation loss, nats a masked token",
@@ -51,6 +58,11 @@ _MEASURES = {
     "pair_loss": "loss of sentence pairs, nats a pair",
     "pair_accuracy": "accuracy of sentence pairs",
     "num_pairs": "sentence pairs measured",
+    "detection_loss": "loss of the discriminator, nats a token",
+    "detection_accuracy": "accuracy of the discriminator",
+    "detection_auc": "area under the discriminator's ROC curve",
+    "replaced_share": "tokens that the generator replaced",
+    "num_detections": "tokens that the discriminator judged",
 }
 
 
@@ -58,7 +70,7 @@ _MEASURES = {
 class CardFacts:
     """Everything a card says. uri: where it goes; layout: of the files; kind: of the task; class_name, what: "BertMaskedLM" and
     "BertMaskedLM of 12,345 parameters"; dimensions: setting -> value; labels, problem: of a classifier; notes: what is computed
-    otherwise elsewhere; run: None where no run is at hand."""
+    otherwise elsewhere; run: None where no run is at hand; is_of_keras_hub: whether KerasHub has such tasks of the family."""
 
     uri: str
     layout: str
@@ -78,6 +90,7 @@ class CardFacts:
     datasets: Sequence[str] = ()
     hardware: str | None = None
     run: RunFacts | None = field(default=None)
+    is_of_keras_hub: bool = True
 
 
 def render_model_card(facts: CardFacts) -> str:
@@ -116,7 +129,8 @@ def _use(facts: CardFacts) -> Iterator[str]:
     if not place.startswith(("hf://", "kaggle://")):
         yield "Copy it to a folder `model` first, or let Clozekit read it where it is.\n"
     yield f"With Clozekit:\n\n```python\nimport clozekit.model as models\n\n{_example(facts, 'models', place)}\n```"
-    if facts.layout == "keras_hub" and facts.kind in ("token_classifier", "question_answerer", "text_embedder"):
+    of_any_family = ("token_classifier", "question_answerer", "text_embedder", "replaced_token_detector")
+    if facts.layout == "keras_hub" and (facts.kind in of_any_family or not facts.is_of_keras_hub):
         yield "\nKerasHub loads the backbone of this model, and its tokenizer."
     elif facts.layout == "keras_hub":
         local = place if place.startswith(("hf://", "kaggle://")) else "model"
@@ -127,11 +141,11 @@ def _use(facts: CardFacts) -> Iterator[str]:
             "\nWith sentence-transformers:\n\n```python\nfrom sentence_transformers import SentenceTransformer\n\n"
             f'print(SentenceTransformer("{local}").encode(["A text."]))\n```'
         )
-    elif facts.layout == "huggingface" and facts.kind == "question_answerer":
+    elif facts.layout == "huggingface" and facts.kind in _CLASSES:
         local = place.removeprefix("hf://") if place.startswith("hf://") else "model"
         yield (
             "\nWith transformers:\n\n```python\nimport transformers\n\n"
-            f'model = transformers.AutoModelForQuestionAnswering.from_pretrained("{local}")\n```'
+            f'model = transformers.{_CLASSES[facts.kind]}.from_pretrained("{local}")\n```'
         )
     elif facts.layout == "huggingface":
         local = place.removeprefix("hf://") if place.startswith("hf://") else "model"

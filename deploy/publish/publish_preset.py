@@ -111,6 +111,7 @@ def _facts(settings: PublishSettings, local: Path, what: str, notes: list[str]) 
         settings.datasets,
         settings.hardware,
         facts_of(settings.preset),
+        is_of_keras_hub=kind == "backbone" or task_class(source.family, kind).is_of_keras_hub,
     )
 
 

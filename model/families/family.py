@@ -78,7 +78,7 @@ class HuggingFaceNames:
             one below the other.
         tokens, norms: the table of tokens, and attribute of the backbone -> name, of its normalisations.
         dense_parts: attribute of the backbone -> name, of dense layers besides.
-        pooler: the dense layer on the first token.
+        pooler: the dense layer on the first token; None: there is none, whatever the backbone has.
         settings, defaults: as SETTINGS and DEFAULTS.
         more_settings: (config.json, settings so far, where it stands) -> settings that are no key there, or InputError for what
             the family can't be.
@@ -91,6 +91,7 @@ class HuggingFaceNames:
         classifier_dropout, default_classifier_dropout: the key of the classifier's rate, and what it is when left out.
         classifier_pooling: the key of what a classifier sees; None: the family has one way.
         pair_head, pair_dropout: the last layer of the head of sentence pairs, and the key of its rate; None: there is none.
+        detector: what the names of the discriminator's head begin with; None: there is none.
         answers, answer_dropout, default_answer_dropout: the last layer of question answering, and the key of its rate.
         written: keys of config.json that are always the same.
 
@@ -114,7 +115,7 @@ class HuggingFaceNames:
     tokens: str = "embeddings.word_embeddings"
     norms: Mapping[str, str] = field(default_factory=lambda: NORMS)
     dense_parts: Mapping[str, str] = field(default_factory=dict)
-    pooler: str = "pooler.dense"
+    pooler: str | None = "pooler.dense"
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
     defaults: Settings = field(default_factory=lambda: DEFAULTS)
     more_settings: Callable[[Settings, Settings, str], Settings] = lambda config, settings, source: {}
@@ -129,6 +130,7 @@ class HuggingFaceNames:
     classifier_pooling: str | None = None
     pair_head: str | None = None
     pair_dropout: str | None = None
+    detector: str | None = None
     answers: str = "qa_outputs"
     answer_dropout: str | None = None
     default_answer_dropout: float = 0.0

@@ -10,6 +10,7 @@ from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.any_family import AnyFamilyTask
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.question_answerer import QuestionAnswerer
+from clozekit.model.tasks.replaced_token_detector import ReplacedTokenDetector
 from clozekit.model.tasks.task import Task
 from clozekit.model.tasks.text_embedder import TextEmbedder
 from clozekit.model.tasks.token_classifier import TokenClassifier
@@ -31,7 +32,7 @@ for _family in FAMILIES:
 
 # The tasks that are one class for all families, by their kind; the others are attributes of a family.
 OF_ANY_FAMILY: dict[str, type[AnyFamilyTask]] = {
-    task.kind: task for task in (TokenClassifier, QuestionAnswerer, TextEmbedder)
+    task.kind: task for task in (TokenClassifier, QuestionAnswerer, TextEmbedder, ReplacedTokenDetector)
 }
 TASK_KINDS = ("masked_lm", "text_classifier", *OF_ANY_FAMILY)
 

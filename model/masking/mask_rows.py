@@ -17,7 +17,7 @@ from clozekit.model.masking.masking_rule import MaskingRule, num_predictions
 from clozekit.tokenizers.common.errors import InputError
 
 # Which decision a hash serves; two decisions about one position must not be correlated.
-_SELECT, _REPLACE, _RANDOM_TOKEN, _LENGTH = 1, 2, 3, 4
+_SELECT, _REPLACE, _RANDOM_TOKEN, _LENGTH, _SAMPLE = 1, 2, 3, 4, 5
 # Units that may fill the room that the last one left, and the rounds in which they do; real text is full after two.
 FILL_UNITS = 64
 MAX_PASSES = 5
@@ -94,7 +94,7 @@ def mask_rows(
     the original ids), mask_weights (float32, 1 or 0), the last three (B, M) with M = options.num_slots, and
     mask_overflow (int32, (B,)): how many positions more the rate asks for than there are slots. Of n selectable positions
     exactly round-up(rate * n) are selected, at most M, or as many as whole words or spans fill; random replacements are
-    never special.
+    never special. Where options.has_dice says so also mask_dice, float32 (B, M): numbers between 0 and 1.
     """
     length = token_ids.shape[1]
     slots = options.num_slots or num_predictions(length, options.mask_selection_rate)
@@ -148,7 +148,13 @@ def mask_rows(
     shown = tf.where(dice < options.mask_token_rate, options.mask_token_id, shown)
     # Differences are added, so that unused slots, which all name position 0, add nothing.
     change = add_at(positions, tf.where(used, shown - originals, 0), length)
+    dice_of_samples = {}
+    if options.has_dice:
+        # 23 bits and a half: float32 holds them, and neither 0 nor 1 is among them.
+        upper = tf.bitwise.right_shift(random_bits(_SAMPLE, positions), 8)
+        dice_of_samples = {"mask_dice": (tf.cast(upper, tf.float32) + 0.5) / 2.0**23}
     return {
+        **dice_of_samples,
         "token_ids": token_ids + change,
         "mask_positions": positions,
         "mask_ids": tf.where(used, originals, 0),

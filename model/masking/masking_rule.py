@@ -35,6 +35,9 @@ class MaskingRule:
     # A function of the user's own that selects, in place of `strategy`; see `RowsToMask` of mask_rows.py.
     select: Callable[[Any], Any] | None = dataclasses.field(default=None, compare=False)
 
+    # Whether each masked position gets a number by which a replacement for its token is drawn.
+    has_dice: bool = False
+
     def __post_init__(self) -> None:
         for name in ("mask_selection_rate", "mask_token_rate", "random_token_rate"):
             if not 0 <= getattr(self, name) <= 1:

@@ -182,6 +182,12 @@ def _token_classifier_differences(task: Task, names: HuggingFaceNames) -> list[D
     return [Difference("dropout", task.dropout, body)] if is_other else []
 
 
+def _detector_places(task: Task, names: HuggingFaceNames) -> list[Place]:
+    head = task.detection_head
+    places = dense_places(f"{names.detector}.dense", head.dense)
+    return [*places, *dense_places(f"{names.detector}.dense_prediction", head.output_dense)]
+
+
 def _output_places(task: Task, names: HuggingFaceNames, name: str) -> list[Place]:
     return [*_prediction_head_places(task, names), *dense_places(name, task.output_dense)]
 
@@ -234,6 +240,14 @@ HEADS: Mapping[str, Head] = {
         _answer_differences,
         lambda names: f"{names.answers}.weight",
     ),
+    "replaced_token_detector": Head(
+        ("ForPreTraining",),
+        lambda config, names, source: {},
+        lambda task, names: {},
+        _detector_places,
+        lambda task, names: [],
+        lambda names: None if names.detector is None else f"{names.detector}.dense.weight",
+    ),
     # Its pooling stands in sentence-transformers' files.
     "text_embedder": Head(
         ("Model",),
@@ -245,12 +259,16 @@ HEADS: Mapping[str, Head] = {
 }
 
 
-def kind_of(config: Settings) -> str | None:
-    """Which task a checkpoint holds by its `architectures`: a key of HEADS, "" (no head), None (unsaid)."""
+def kind_of(config: Settings, family: HuggingFaceNames) -> str | None:
+    """Which task a checkpoint of a family holds by its `architectures`: a key of HEADS, "" (no head), None (unsaid)."""
     names = config.get("architectures")
     if names is None or names == []:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"architectures in config.json must be a list of names, got {names!r:.80}; correct it")
-    heads = ((kind, head) for kind, head in HEADS.items() if kind != "text_embedder")
-    return next((kind for kind, head in heads if any(name.endswith(head.architectures) for name in names)), "")
+    # What was pretrained is a masked LM with a head of pairs, or ELECTRA's discriminator.
+    left_out = ("text_embedder", "replaced_token_detector" if family.detector is None else "masked_lm")
+    heads = [(kind, head.architectures) for kind, head in HEADS.items() if kind not in left_out]
+    if family.detector is not None:
+        heads.append(("masked_lm", ("ForMaskedLM",)))
+    return next((kind for kind, ends in heads if any(name.endswith(ends) for name in names)), "")

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from clozekit.model.common.tensors import DType, Settings
+from clozekit.model.families.electra import ElectraMaskedLM
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import OF_ANY_FAMILY, family_of, preprocessor_class, task_class
 from clozekit.model.preprocessing.preprocessor import Preprocessor
@@ -45,6 +46,7 @@ from clozekit.model.presets.sentence_transformers_files import (
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.pooler import has_pooler
+from clozekit.model.tasks.replaced_token_detector import ReplacedTokenDetector
 from clozekit.model.tasks.task import Task
 from clozekit.model.tasks.text_embedder import TextEmbedder
 from clozekit.tokenizers.common.errors import InputError
@@ -55,6 +57,8 @@ from clozekit.tokenizers.hub.open_preset import PresetFiles
 from clozekit.tokenizers.settings.constructor_arguments import check_arguments
 from clozekit.tokenizers.tokenizer import Tokenizer
 
+# The folder of a discriminator's generator.
+GENERATOR = "generator"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 _POSITIONS = "embeddings.position_embeddings.weight"
 _SEGMENTS = "embeddings.token_type_embeddings.weight"
@@ -105,7 +109,7 @@ class HuggingFacePreset:
         """Constructor arguments of the task, or None when the checkpoint has no such head."""
         if kind == TextEmbedder.kind:
             return text_embedder_settings(self._files, lambda: getattr(self.tokenizer(), "lowercase", False))
-        found = kind_of(self._config)
+        found = kind_of(self._config, self._names)
         if found is None:
             # Without `architectures` the tensors tell.
             named = ((name, head.tensor(self._names)) for name, head in HEADS.items())
@@ -223,7 +227,8 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
 
     `transformers.AutoModelForMaskedLM` (or `...ForSequenceClassification`, `...ForTokenClassification`,
     `...ForQuestionAnswering`) and `AutoTokenizer` load it. Weights are
-    float32, of the shapes (rows, columns) that transformers has. Warns when its class computes something otherwise. A model
+    float32, of the shapes (rows, columns) that transformers has. An `ElectraMaskedLM` with a generator is two models there: its
+    discriminator, and in the folder `generator` the generator. Warns when its class computes something otherwise. A model
     goes without its pooler where its head has no use for it, unless that came with a checkpoint or was trained.
 
     Args:
@@ -243,6 +248,10 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
         2
     """
     family = family_of(task)
+    if task.kind == ReplacedTokenDetector.kind and family.huggingface.detector is None:
+        raise InputError(
+            f"transformers has discriminators of ELECTRA alone, none of the family {family.name}; save in KerasHub's layout"
+        )
     if getattr(task, "hidden_dim", None) not in (None, task.backbone.hidden_dim):
         raise InputError(
             f"the classifier's hidden_dim must be the backbone's {task.backbone.hidden_dim} at Hugging Face, it is"
@@ -255,7 +264,17 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
         warnings.warn(
             f"transformers will compute this {type(task).__name__} a little otherwise: {listed}", stacklevel=2
         )
-    write_whole_preset(directory, lambda into: _write(task, family, into))
+    if not isinstance(task, ElectraMaskedLM) or task.generator is None:
+        write_whole_preset(directory, lambda into: _write(task, family, into))
+        return
+    generator, discriminator = task.generator_alone(), task.discriminator_alone()
+
+    def write(into: Path) -> None:
+        _write(discriminator, family, into, generator.preprocessor)
+        (into / GENERATOR).mkdir()
+        _write(generator, family, into / GENERATOR)
+
+    write_whole_preset(directory, write)
 
 
 def save_huggingface_backbone(
@@ -297,13 +316,14 @@ def _check_floats(part: Task | Backbone) -> None:
         )
 
 
-def _write(task: Task, family: Family, directory: Path) -> None:
-    preprocessor = task.preprocessor
+def _write(task: Task, family: Family, directory: Path, tokenizer_of: Preprocessor | None = None) -> None:
+    preprocessor = task.preprocessor or tokenizer_of
     head = HEADS[task.kind]
     config = write_huggingface_description(task, preprocessor, directory)
     write_arrays(_arrays(task, family.huggingface, config), directory / WEIGHTS_FILE)
     own: Settings = {"kind": task.kind}
-    if preprocessor is not None:
+    if task.preprocessor is not None:
+        preprocessor = task.preprocessor
         own["preprocessor"] = {**preprocessor.keras_hub_config(), **preprocessor.own_options()}
     if isinstance(task, TextEmbedder):
         write_sentence_transformers_files(task, directory)

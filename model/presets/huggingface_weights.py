@@ -114,15 +114,18 @@ def backbone_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
         segments = backbone.segment_embedding.embeddings
         places.append(Place("embeddings.token_type_embeddings.weight", segments, is_table=True))
     for part, name in {**names.norms, **names.dense_parts}.items():
-        places += layer_places(name, getattr(backbone, part))
+        # ELECTRA projects its embeddings where they are of another width.
+        if hasattr(backbone, part):
+            places += layer_places(name, getattr(backbone, part))
     for name, block in names.blocks(backbone):
         places += _block(name, block, names.block)
     return places
 
 
 def pooler_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
-    """The pooler's variables, or none where the family has no pooler."""
-    return dense_places(names.pooler, backbone.pooled_dense) if hasattr(backbone, "pooled_dense") else []
+    """The pooler's variables, or none where the family has no pooler there."""
+    has_one = names.pooler is not None and hasattr(backbone, "pooled_dense")
+    return dense_places(str(names.pooler), backbone.pooled_dense) if has_one else []
 
 
 class Checkpoint:

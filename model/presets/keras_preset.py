@@ -86,7 +86,9 @@ class KerasPreset:
     def backbone_settings(self) -> Settings:
         """Constructor arguments of the backbone. Raises InputError for what the class does not know."""
         cls = self.family.backbone
-        settings = {name: value for name, value in self._config["config"].items() if name not in _PASSED_OVER}
+        ours = {theirs: name for name, theirs in cls.keras_hub_names.items()}
+        described = {ours.get(name, name): value for name, value in self._config["config"].items()}
+        settings = {name: value for name, value in described.items() if name not in _PASSED_OVER}
         settings |= self._own_part("backbone")
         check_arguments(cls, settings, f"{self.source}: {CONFIG_FILE}")
         missing = sorted({"vocabulary_size", "num_layers", "num_heads", "hidden_dim"} - set(settings))
@@ -318,7 +320,9 @@ def write_description(
     described_backbone = described_preprocessor = None
     if backbone is not None:
         described_backbone = describe_backbone(backbone, task)
-        described_backbone["config"] |= changes or {}
+        described_backbone["config"] |= {
+            backbone.keras_hub_names.get(name, name): value for name, value in (changes or {}).items()
+        }
         defaults = backbone.own_setting_defaults
         own[_LOADED_POOLER] = backbone.has_loaded_pooler and not is_trained(backbone)
         own["backbone"] = {k: v for k, v in backbone.settings().items() if k in defaults and v != defaults[k]}
@@ -330,7 +334,8 @@ def write_description(
         own["preprocessor"] = preprocessor.own_options()
         _write_json(directory / PREPROCESSOR_FILE, described_preprocessor)
     if task is not None and not task.is_of_keras_hub:
-        own["task"] = {"kind": task.kind, **task.head_config(), **task.head_settings()}
+        config = task.head_config() if hasattr(task, "head_config") else {}
+        own["task"] = {"kind": task.kind, **config, **task.head_settings()}
     elif task is not None:
         config = {"backbone": described_backbone, "preprocessor": described_preprocessor, "name": task.name}
         config |= task.head_config() if hasattr(task, "head_config") else {}
@@ -360,7 +365,12 @@ def describe_backbone(backbone: Backbone, task: Task | None = None) -> Settings:
 
     The dtype tells of the task's quantized layers too: KerasHub makes the head with the backbone's policy.
     """
-    config = {name: value for name, value in backbone.get_config().items() if name not in backbone.own_setting_defaults}
+    theirs = backbone.keras_hub_names
+    config = {
+        theirs.get(name, name): value
+        for name, value in backbone.get_config().items()
+        if name not in backbone.own_setting_defaults
+    }
     if task is not None:
         config["dtype"] = task.described_policy()
     return _described(backbone, config, "keras_hub.src.models.backbone")

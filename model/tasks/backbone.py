@@ -120,6 +120,10 @@ class Backbone(FunctionalModel):
     own_setting_defaults: ClassVar[Settings] = {}
     # Whether KerasHub has the class.
     is_of_keras_hub: ClassVar[bool] = True
+    # Constructor argument -> its name in KerasHub's class, where that is another.
+    keras_hub_names: ClassVar[dict[str, str]] = {}
+    # Whether tasks read the pooler, where there is one.
+    has_used_pooler: ClassVar[bool] = True
     # Whether positions are rows of a table, of which there are max_sequence_length.
     has_position_table: ClassVar[bool] = True
     # Set where a checkpoint brought a pooler: it is handed on as it is (`has_pooler`).

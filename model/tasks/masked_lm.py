@@ -89,7 +89,7 @@ class MaskedLM(Task):
         activation = self._head_settings["head_activation"]
         if activation not in ACTIVATIONS:
             raise InputError(f"head_activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-        if pair_head and not hasattr(backbone, "pooled_dense"):
+        if pair_head and not (backbone.has_used_pooler and hasattr(backbone, "pooled_dense")):
             raise InputError(
                 f"a head of pairs reads a pooler, a {type(backbone).__name__} has none; leave pair_head out"
             )
@@ -103,12 +103,17 @@ class MaskedLM(Task):
             **self.head_biases(backbone),
         )
         inputs = {**backbone.input, "mask_positions": keras.Input(shape=(None,), dtype="int32", name="mask_positions")}
-        outputs = self.masked_lm_head(hidden_states(backbone(backbone.input)), inputs["mask_positions"])
+        read = self.masked_backbone(backbone)
+        outputs = self.masked_lm_head(hidden_states(read(backbone.input)), inputs["mask_positions"])
         super().__init__(backbone, preprocessor, inputs, outputs, **kwargs)
         self.pair_head = None
         if pair_head:
             self.pair_head = PairHead(pair_dropout, dtype=backbone.dtype_policy, name="pair_head")
             self.pair_head.build((None, None, backbone.hidden_dim))
+
+    def masked_backbone(self, backbone: Backbone) -> Backbone:
+        """Whose hidden states the masked tokens are predicted from: the backbone's of the task, unless it has a generator."""
+        return backbone
 
     @classmethod
     def head_biases(cls, backbone: Backbone) -> HeadBiases:
@@ -137,7 +142,8 @@ class MaskedLM(Task):
 
     def encode(self, batch: Rows, training: bool | None = False) -> Tensor:
         """Hidden states (B, T, hidden_dim) of a batch, packed or not."""
-        return self.backbone.encode(**self.backbone.known_inputs(batch), training=training)
+        read = self.masked_backbone(self.backbone)
+        return read.encode(**read.known_inputs(batch), training=training)
 
     def masked_logits(self, batch: Rows, training: bool | None = False) -> Tensor:
         """Logits (B, M, vocabulary_size) for a batch of the backbone's inputs and mask_positions."""

@@ -11,7 +11,8 @@ def has_pooler(backbone: Backbone) -> bool:
 
     A masked LM never trains its pooler. A fresh one has biases of exactly zero, which the first step of a classifier ends.
     """
-    return hasattr(backbone, "pooled_dense") and (backbone.has_loaded_pooler or is_trained(backbone))
+    has_one = backbone.has_used_pooler and hasattr(backbone, "pooled_dense")
+    return has_one and (backbone.has_loaded_pooler or is_trained(backbone))
 
 
 def is_trained(backbone: Backbone) -> bool:

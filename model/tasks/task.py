@@ -112,7 +112,8 @@ class Task(FunctionalModel):
     def _unused(self) -> list[keras.Variable]:
         """The pooler's variables where the head has no use for it: no loss reaches them, and Keras would warn of that in
         every `fit`."""
-        pooler = None if self.uses_pooler else getattr(self.backbone, "pooled_dense", None)
+        is_used = self.uses_pooler and self.backbone.has_used_pooler
+        pooler = None if is_used else getattr(self.backbone, "pooled_dense", None)
         return [] if pooler is None else pooler.trainable_weights
 
     @property

@@ -9,7 +9,7 @@ from clozekit.model.common.tensors import Activation, Outputs, Rows, Settings, T
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.transformer_layers import FirstToken, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
-from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.backbone import Backbone, hidden_states
 from clozekit.model.tasks.task import Task, TaskOptions
 from clozekit.tokenizers.common.errors import InputError
 
@@ -192,7 +192,7 @@ class FirstTokenClassifier(TextClassifier):
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
 
     def classify(self, output: Outputs, inputs: Rows, training: bool | None) -> Tensor:
-        first = self.first_token(output)
+        first = self.first_token(hidden_states(output))
         pooled = self.pooled_dense(self.pooled_dropout(first, training=training) if self.drops_first else first)
         return self.output_dense(self.output_dropout(pooled, training=training))
 

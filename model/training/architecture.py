@@ -11,7 +11,7 @@ from clozekit.model.presets.load_presets import DEFAULT_SEQUENCE_LENGTH, PresetS
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.run_directory.run_models import is_begun
-from clozekit.model.training.settings.run_settings import PAIRS, ModelSettings, RunSettings
+from clozekit.model.training.settings.run_settings import PAIRS, REPLACED, ModelSettings, RunSettings
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.preset_tokenizer import of_class
 from clozekit.tokenizers.settings.settings_files import check
@@ -64,7 +64,21 @@ def architecture_of(
         source = open_source(f"{directory}/{MODEL}" if is_begun(directory) else config.init_from)
         check_tokenizer(source, tokenizer, config.dataset)
         found = of_source(source, config.model, longest_row)
-    return dataclasses.replace(found, head=_with_pairs(found.head, config.objective == PAIRS))
+    head = _with_generator(found, config)
+    return dataclasses.replace(found, head=_with_pairs(head, config.objective == PAIRS))
+
+
+def _with_generator(found: Architecture, config: RunSettings) -> Settings:
+    """The head of a run, with the sizes of a generator where replaced tokens are detected and the family can have one."""
+    if config.objective != REPLACED and "num_generator_layers" in found.head:
+        named = "distill.teacher" if found.source is None else found.source.source
+        raise InputError(
+            f"{named} holds a generator and its discriminator, which objective=replaced trains; give that, or take one of the two:"
+            " `clozekit convert --to huggingface` writes the discriminator, and the generator into its folder generator"
+        )
+    if config.replaced is None or "num_generator_layers" in found.head:
+        return found.head
+    return {**found.head, **config.replaced.generator_sizes(found.backbone)}
 
 
 def _with_pairs(head: Settings, has_pairs: bool) -> Settings:

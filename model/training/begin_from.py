@@ -37,13 +37,19 @@ def begin_from(task: MaskedLM, init_from: str, source: PresetSource) -> None:
 
 
 def _shared_weights(task: MaskedLM, other: MaskedLM) -> list[keras.Variable]:
-    """The weights of a task, but for its head of pairs where another has none, and but for a pooler that it needs and nobody trained:
+    """The weights of a task, but for a generator and the heads where another has none, its head of pairs where another has none, and but for a pooler that it needs and nobody trained:
     the run's own is the same in every start."""
     left_out: list[keras.Variable] = []
+    if (getattr(task, "generator", None) is None) != (getattr(other, "generator", None) is None):
+        # What is there becomes the discriminator's body.
+        kept = {id(weight) for weight in task.backbone.weights}
+        left_out += [weight for weight in task.weights if id(weight) not in kept]
     if task.pair_head is not None and other.pair_head is None:
         left_out += task.pair_head.weights
     needed = any(one.pair_head is not None for one in (task, other))
     if needed and not (has_pooler(task.backbone) or has_pooler(other.backbone)):
         left_out += task.backbone.pooled_dense.weights
     without = {id(weight) for weight in left_out}
-    return [weight for weight in task.weights if id(weight) not in without]
+    # Of a task with a generator the backbone's stand in another order.
+    ordered = {id(weight): weight for weight in [*task.backbone.weights, *task.weights]}.values()
+    return [weight for weight in ordered if id(weight) not in without]

@@ -11,7 +11,7 @@ from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.architecture import Architecture
 from clozekit.model.training.own_functions import masking_function
-from clozekit.model.training.settings.run_settings import MaskingSettings, RunSettings
+from clozekit.model.training.settings.run_settings import REPLACED, MaskingSettings, RunSettings
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.dataset.manifest_schema import check_described
 from clozekit.tokenizers.common.errors import InputError
@@ -67,6 +67,7 @@ def masking_options(config: RunSettings, manifest: Manifest, tokenizer: Tokenize
     special = manifest.tokenizer.special_token_ids
     strategy = config.masking.strategy
     return MaskingRule(
+        has_dice=config.objective == REPLACED,
         mask_token_id=special["mask_token"],
         vocabulary_size=manifest.tokenizer.vocabulary_size,
         special_token_ids=tuple(sorted(set(special.values()))),

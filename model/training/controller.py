@@ -19,7 +19,14 @@ from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.datasets import MORE_DOCUMENTS, check_all_shards, check_family, check_pairs, read_datasets
+from clozekit.model.training.datasets import (
+    MORE_DOCUMENTS,
+    check_all_shards,
+    check_family,
+    check_pairs,
+    check_replaced,
+    read_datasets,
+)
 from clozekit.model.training.following.followed_stream import FollowedStream
 from clozekit.model.training.init_student import init_student
 from clozekit.model.training.load_teacher import load_teacher, open_teacher
@@ -27,6 +34,7 @@ from clozekit.model.training.memory_limits import check_run_fits
 from clozekit.model.training.objectives import masked_lm_objective, pair_objective
 from clozekit.model.training.objectives.distillation import Teacher
 from clozekit.model.training.objectives.objective import Batch, Objective
+from clozekit.model.training.objectives.replaced_objective import replaced_objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
 from clozekit.model.training.run_directory.checkpoints import Position
@@ -36,7 +44,7 @@ from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_length import describe_length, in_steps
 from clozekit.model.training.settings.follow_settings import FollowSettings
 from clozekit.model.training.settings.run_file import load_config
-from clozekit.model.training.settings.run_settings import PAIRS, RunSettings
+from clozekit.model.training.settings.run_settings import PAIRS, REPLACED, RunSettings
 from clozekit.model.training.stages import Stage, stages_of
 from clozekit.model.training.step import BatchSizes, TrainStep
 from clozekit.model.training.training_run import TrainingRun, callbacks_of
@@ -118,6 +126,8 @@ class Run(TrainingRun[dict[str, float]]):
         check_family(self.architecture.family, self.tokenizer)
         if config.objective == PAIRS:
             check_pairs(self.architecture.family, self.manifests)
+        if config.objective == REPLACED:
+            check_replaced(self.architecture.family)
         self.config = config = spelled_out(config, self.architecture)
         self.workers = start_workers(config.cluster) if workers is None else workers
         self.callbacks = callbacks_of(self, callbacks, config.log.trackers)
@@ -261,8 +271,9 @@ class Run(TrainingRun[dict[str, float]]):
             return self._evaluator_of(batches)
 
     def _evaluator_of(self, batches: Iterable[Batch]) -> masked_lm_objective.Evaluator:
-        """Of the masked tokens, and of the pairs where they are trained."""
-        measured = pair_objective.OBJECTIVE if self.config.objective == PAIRS else masked_lm_objective.OBJECTIVE
+        """Of the masked tokens, and of the pairs or replaced tokens where they are trained."""
+        own = self.config.objective in (PAIRS, REPLACED)
+        measured = self.objective if own else masked_lm_objective.OBJECTIVE
         return masked_lm_objective.Evaluator(self.task, batches, self.config.train.xla, objective=measured)
 
     def _longest_row(self) -> int:
@@ -364,6 +375,10 @@ class Run(TrainingRun[dict[str, float]]):
             f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
             f" accuracy {metrics['accuracy']:.1%}"
         )
+        if "detection_auc" in metrics:
+            said += (
+                f"; replaced tokens: accuracy {metrics['detection_accuracy']:.1%}, AUC {metrics['detection_auc']:.3f}"
+            )
         return f"{said}, of pairs {metrics['pair_accuracy']:.1%}" if "pair_accuracy" in metrics else said
 
     def finish(self, metrics: dict[str, float]) -> dict[str, float]:
@@ -394,5 +409,7 @@ def pretraining_objective(config: RunSettings, teacher: Teacher | None = None) -
     """What a run minimises."""
     if config.objective == PAIRS:
         return pair_objective.OBJECTIVE
+    if config.replaced is not None:
+        return replaced_objective(config.replaced.weight, config.replaced.temperature)
     objective = dataclasses.replace(masked_lm_objective.OBJECTIVE, teacher=teacher)
     return objective if config.objective is None else objective_of(config.objective, objective)

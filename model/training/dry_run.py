@@ -69,13 +69,22 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     if config.objective == PAIRS:
         kind = run.manifest.settings["prepare"]["pairs"]
         yield f"objective        masked tokens and sentence pairs (--pairs {kind}), the mean of each"
+    generator = getattr(run.task, "generator", None)
+    if config.replaced is not None and generator is not None:
+        sizes_of_it = f"{generator.num_layers} layers of {generator.hidden_dim}"
+        yield f"objective        masked tokens by a generator of {sizes_of_it}, and {config.replaced.weight:g} times the replaced tokens"
     yield f"masked           {describe_rates(run)}"
     yield f"prediction slots {num_slots} a row of {row_length}"
     yield f"FLOPs a token    {flops:,.0f} = {FLOPS_FORMULA}"
     if config.train.hours is None:
         places = config.train.last_step * config.train.global_batch_size * row_length
         yield f"FLOPs in all     {flops * places:.3g}"
-    memory = training_memory(sizes, run.task.count_params(), rows, row_length, num_slots)
+    memory = training_memory(
+        sizes, run.task.count_params(), rows, row_length, 0 if generator is not None else num_slots
+    )
+    if generator is not None:
+        of_generator = training_memory(Dimensions.of(generator), 0, rows, row_length, num_slots)
+        memory = dataclasses.replace(memory, activations=memory.activations + of_generator.activations)
     if run.teacher is not None:
         task = run.teacher.task
         more = teacher_memory(Dimensions.of(task.backbone), task.count_params(), rows, row_length, num_slots)

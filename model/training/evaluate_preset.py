@@ -1,5 +1,6 @@
 """Measuring the masked LM of a preset: on a dataset's validation split, and on texts with each token masked once."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +13,12 @@ from clozekit.model.reading.shard_files import shard_problems
 from clozekit.model.tasks.fill_mask import encode_texts, tokenizer_of
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.datasets import MORE_DOCUMENTS
-from clozekit.model.training.objectives import masked_lm_objective, pair_objective
+from clozekit.model.training.objectives import masked_lm_objective, pair_objective, replaced_objective
 from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
 from clozekit.pipelines.dataset.manifest import Manifest, read_manifest
 from clozekit.pipelines.dataset.manifest_schema import check_described
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.families.preset_tokenizer import under_name
 
 
 def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings) -> dict[str, Any]:
@@ -29,7 +31,8 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings)
 
     Returns:
         loss (nats a masked token), perplexity, accuracy (0 to 1), and what always guessing the commonest token would get; of a
-        model with a head of pairs, on a dataset of pairs, also pair_loss, pair_accuracy and num_pairs.
+        model with a head of pairs, on a dataset of pairs, also pair_loss, pair_accuracy and num_pairs; of a generator and its
+        discriminator also detection_loss, detection_accuracy, detection_auc, num_detections and replaced_share.
 
     Raises:
         InputError: for a dataset without a validation split, of another tokenizer, of longer rows, or damaged.
@@ -52,12 +55,14 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings)
         raise InputError(problem)
     task = load_masked_lm(preset)
     check_belongs(task, manifest, preset, dataset)
-    masking = fixed_masking(manifest, options.mask_rate)
+    has_generator = getattr(task, "generator", None) is not None
+    masking = dataclasses.replace(fixed_masking(manifest, options.mask_rate), has_dice=has_generator)
     rows = min(manifest.splits["validation"].rows, options.max_rows or manifest.splits["validation"].rows)
     batches = validation_batches(dataset, manifest, masking, min(options.batch_size, rows), options.max_rows)
     with damage_named(dataset, manifest):
         has_pairs = task.pair_head is not None and manifest.has_pairs
         objective = pair_objective.OBJECTIVE if has_pairs else masked_lm_objective.OBJECTIVE
+        objective = replaced_objective.OBJECTIVE if has_generator else objective
         evaluator = masked_lm_objective.Evaluator(task, batches, options.xla, in_memory=False, objective=objective)
         metrics = evaluator.run()
         token_id, baseline = evaluator.commonest_token_accuracy()
@@ -76,7 +81,7 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings)
 
 def check_belongs(task: MaskedLM, manifest: Manifest, preset: str, dataset: str) -> None:
     """Raises InputError when the dataset's ids or rows are not the model's."""
-    tokenizer = tokenizer_of(task)
+    tokenizer = under_name(manifest.tokenizer.class_name, tokenizer_of(task))
     if tokenizer.sha256() != manifest.tokenizer.sha256:
         raise InputError(
             f"the dataset must be prepared with the preset's tokenizer, {preset} has a {type(tokenizer).__name__} of"

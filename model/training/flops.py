@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     # `costs` asks for formulas alone.
     from clozekit.model.common.tensors import Settings
     from clozekit.model.tasks.backbone import Backbone
+    from clozekit.model.tasks.task import Task
 
 # Kaplan et al. 2020 (arXiv 2001.08361, section 2.1): a product of (m, k) and (k, n) is 2mkn FLOPs, backward is twice
 # forward. Chowdhery et al. 2022 (arXiv 2204.02311, appendix B): attention's own products count, recomputation does not.
@@ -16,7 +17,8 @@ FLOPS_FORMULA = (
     " size I, rows of T tokens, vocabulary V of embeddings E, m the share of positions that are predicted, the last term"
     " where E is not H; ModernBERT: 6 H I, and of its local layers the tokens of a window for T, if these are fewer; 2 FLOPs a"
     " multiplication and addition, 3 for forward and backward; a teacher adds the forward pass of"
-    " its own sizes, 1 for 3"
+    " its own sizes, 1 for 3; objective=replaced adds the generator's sizes, with V and E in it alone, and 3 x (2 H^2 + 2 H) of the"
+    " discriminator's head"
 )
 MFU_FORMULA = (
     "MFU = FLOPs a token x tokens a second, padding included / (devices x peak FLOPs a second of one). FLOPs a token = "
@@ -85,6 +87,16 @@ class Dimensions:
 def training_flops_per_token(sizes: Dimensions, row_length: int, predicted_share: float) -> float:
     """FLOPs of forward and backward for each position of a row, padding included; see FLOPS_FORMULA."""
     return 3.0 * forward_flops_per_token(sizes, row_length, predicted_share)
+
+
+def task_flops_per_token(task: "Task", row_length: int, predicted_share: float) -> float:
+    """FLOPs of a training step of a task for each position; a generator predicts, and its discriminator reads all again."""
+    sizes, generator = Dimensions.of(task.backbone), getattr(task, "generator", None)
+    if generator is None:
+        return training_flops_per_token(sizes, row_length, predicted_share)
+    both = training_flops_per_token(sizes, row_length, 0.0)
+    both += training_flops_per_token(Dimensions.of(generator), row_length, predicted_share)
+    return both + 3.0 * (2 * sizes.hidden_dim**2 + 2 * sizes.hidden_dim)
 
 
 def forward_flops_per_token(sizes: Dimensions, row_length: int, predicted_share: float) -> float:

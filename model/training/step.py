@@ -232,7 +232,7 @@ class TrainStep:
 
 def cut_to(batch: dict[str, tf.Tensor], width: int, slots: int) -> dict[str, tf.Tensor]:
     """A batch of rows without their last columns and slots, where both are known to be empty."""
-    widths = {"mask_positions": slots, "mask_ids": slots, "mask_weights": slots}
+    widths = dict.fromkeys(("mask_positions", "mask_ids", "mask_weights", "mask_dice"), slots)
     # A label is one value a row.
     return {
         name: value if len(value.shape) == 1 else value[:, : widths.get(name, width)] for name, value in batch.items()

@@ -313,5 +313,7 @@ def _described(entries: list[Entry]) -> str:
         shown.append(f"accuracy {last['accuracy']:.1%}")
     if last.get("pair_accuracy") is not None:
         shown.append(f"pairs {last['pair_accuracy']:.1%}")
+    if last.get("detection_accuracy") is not None:
+        shown.append(f"detection {last['detection_accuracy']:.1%}")
     shown += [f"{last['tokens_per_second']:,.0f} tokens/s", f"data wait {last['data_wait_share']:.1%}"]
     return ", ".join(shown)

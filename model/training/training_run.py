@@ -16,7 +16,7 @@ from clozekit.model.presets.load_presets import save_description
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.endings import StoppedError, WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
-from clozekit.model.training.flops import Dimensions, forward_flops_per_token, training_flops_per_token
+from clozekit.model.training.flops import Dimensions, forward_flops_per_token, task_flops_per_token
 from clozekit.model.training.objectives.distillation import Teacher
 from clozekit.model.training.objectives.objective import Objective
 from clozekit.model.training.optimizers.optimizer import Optimizer
@@ -320,7 +320,7 @@ class TrainingRun(ABC, Generic[Result]):
     def flops_per_token(self, stage: int) -> float:
         """Floating-point operations of a training step for each token of a stage's rows."""
         length, predicted = self.row_length(self.stages[stage])
-        flops = training_flops_per_token(Dimensions.of(self.task.backbone), length, predicted / length)
+        flops = task_flops_per_token(self.task, length, predicted / length)
         if self.teacher is None:
             return flops
         return flops + forward_flops_per_token(Dimensions.of(self.teacher.task.backbone), length, predicted / length)

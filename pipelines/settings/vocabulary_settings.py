@@ -20,7 +20,7 @@ class VocabularySettings:
     vocabulary_size: pieces to learn at most.
     lowercase: lower-case the text; if not given, as the first models of the family were: BERT, DistilBERT and ALBERT
         lower-cased.
-    alphabet_size: characters that are pieces at most, for WordPiece (bert, distil_bert); if not given 1,000, and more where
+    alphabet_size: characters that are pieces at most, for WordPiece (bert, distil_bert, electra); if not given 1,000, and more where
         the corpus has more and there is room.
     character_coverage: share of the text whose characters are pieces, for SentencePiece (albert, xlm_roberta); 0.9995 if
         not given.

@@ -31,7 +31,7 @@ STEPS, ROWS, LENGTH, SLOTS = 10, 8, 12, 6
 OVERFLOW = (3, 6, 0)
 
 
-def toy_batches(overflow: bool, pairs: bool = False) -> dict[str, np.ndarray]:
+def toy_batches(overflow: bool, objective: str | None = None) -> dict[str, np.ndarray]:
     """Global batches whose rows hold very different numbers of masks, real tokens and, if asked for, pairs, so that a mean of means
     shows."""
     dice = np.random.default_rng(0)
@@ -46,7 +46,8 @@ def toy_batches(overflow: bool, pairs: bool = False) -> dict[str, np.ndarray]:
         "mask_positions": dice.integers(0, SLOTS, (STEPS, ROWS, SLOTS)).astype(np.int32),
         "mask_ids": dice.integers(5, 40, (STEPS, ROWS, SLOTS)).astype(np.int32),
         "mask_weights": weights,
-        **(toy_pairs(token_ids) if pairs else {}),
+        **(toy_pairs(token_ids) if objective == "pairs" else {}),
+        **(toy_dice() if objective == "replaced" else {}),
     }
 
 
@@ -60,6 +61,17 @@ def toy_pairs(token_ids: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "segment_ids": dice.integers(0, 2, token_ids.shape).astype(np.int32),
         "pair_labels": labels.astype(np.int32),
+    }
+
+
+def toy_dice() -> dict[str, np.ndarray]:
+    """Numbers for samples, and one segment; no two slots of a row name one position, of which only one could be replaced."""
+    dice = np.random.default_rng(1)
+    places = np.argsort(dice.random((STEPS, ROWS, SLOTS)), axis=-1)
+    return {
+        "segment_ids": np.zeros((STEPS, ROWS, LENGTH), np.int32),
+        "mask_positions": np.sort(places, axis=-1).astype(np.int32),
+        "mask_dice": dice.uniform(0.01, 0.99, (STEPS, ROWS, SLOTS)).astype(np.float32),
     }
 
 
@@ -81,7 +93,12 @@ def toy_teacher(config: RunSettings) -> Teacher:
 def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     """What came of training on sound rows ("sound") and with the overflow ("overflow")."""
     model = ModelSettings(
-        num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=settings.get("dropout", 0.0)
+        settings.get("family"),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        dropout=settings.get("dropout", 0.0),
     )
     micro_batch_size, xla = settings.get("micro_batch_size"), settings.get("xla", False)
     # Of own_rules.py, beside this file.
@@ -109,7 +126,7 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
     for name in ("sound", "overflow"):
         for variable, value in zip(variables, initial, strict=True):
             variable.assign(value)
-        batches = toy_batches(name == "overflow", config.objective == "pairs")
+        batches = toy_batches(name == "overflow", config.objective)
 
         def batches_of(worker: int, num_workers: int, batches: dict[str, np.ndarray] = batches) -> tf.data.Dataset:
             share = ROWS // num_workers

@@ -14,9 +14,10 @@ from clozekit.tokenizers.families.load_tokenizer import tokenizer_class
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 NAMES = tuple(FAMILIES)
-# KerasHub 0.32 has no ModernBERT.
-IN_KERAS_HUB = tuple(name for name in NAMES if name != "modern_bert")
-WITH_SEGMENTS = ("bert", "albert")
+# KerasHub 0.32 has no ModernBERT, and of ELECTRA the backbone and the tokenizer alone.
+IN_KERAS_HUB = tuple(name for name in NAMES if name not in ("modern_bert", "electra"))
+WITH_SEGMENTS = ("bert", "albert", "electra")
+WITH_PAIRS = ("bert", "albert")
 TEXTS = [
     "the quick brown fox jumped over the lazy dog .",
     "i forgot my homework",
@@ -38,7 +39,7 @@ SIZES: dict[str, Any] = {
 @functools.cache
 def tokenizer(name: str) -> Tokenizer:
     """Some words of TEXTS are one piece, others are several."""
-    if name in ("bert", "distil_bert"):
+    if name in ("bert", "distil_bert", "electra"):
         whole = ["quick", "the", "dog", "home", "##work", "##ed", "##gs"]
         pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
         return tokenizer_class(name)([*pieces, *whole], lowercase=True)
@@ -91,6 +92,8 @@ def backbone(name: str, **changes: Any) -> Any:
     if name == "modern_bert":
         # Blocks of both kinds, and windows that are shorter than rows.
         settings |= {"num_layers": 2, "attention_window": 6}
+    if name == "electra":
+        settings |= {"embedding_dim": 8}
     if name == "albert":
         settings |= {"embedding_dim": 8, "num_layers": 4, "num_groups": 2, "num_inner_repetitions": 2}
     built = family(name).backbone(**{**settings, **changes})
@@ -104,6 +107,13 @@ def randomize(model: Any, seed: int = 0) -> None:
     for variable in model.weights:
         centre = 1.0 if variable.path.endswith("gamma") else 0.0
         variable.assign((centre + 0.3 * dice.standard_normal(tuple(variable.shape))).astype("float32"))
+
+
+def kept_weights(model: Any) -> list[np.ndarray]:
+    """The weights that Hugging Face has a place for: all but ELECTRA's pooler, which nothing reads."""
+    backbone = getattr(model, "backbone", model)
+    unread = [] if backbone.has_used_pooler else [id(weight) for weight in backbone.pooled_dense.weights]
+    return [np.asarray(weight) for weight in model.weights if id(weight) not in unread]
 
 
 def masked_lm_preprocessor(name: str, **options: Any) -> Any:

@@ -86,7 +86,7 @@ def test_a_checkpoint_of_transformers_goes_there_and_back(name: str, more: dict[
     assert again.config.hidden_dropout_prob == theirs.config.hidden_dropout_prob
 
 
-@pytest.mark.parametrize("name", families.WITH_SEGMENTS)
+@pytest.mark.parametrize("name", families.WITH_PAIRS)
 def test_a_head_of_ours_computes_the_same_there(name: str, tmp_path: Path) -> None:
     norms = {"head_activation": "gelu_approximate", "head_layer_norm_epsilon": 1e-12}
     ours = families.masked_lm(name, pair_head=True, **norms)
@@ -105,7 +105,7 @@ def test_a_head_of_ours_computes_the_same_there(name: str, tmp_path: Path) -> No
     assert MaskedLM.from_preset(str(tmp_path / "alone"), preprocessor=None).pair_head is None
 
 
-@pytest.mark.parametrize("name", families.WITH_SEGMENTS)
+@pytest.mark.parametrize("name", families.WITH_PAIRS)
 def test_the_loss_is_that_of_transformers(name: str, tmp_path: Path) -> None:
     norms = {"head_activation": "gelu_approximate", "head_layer_norm_epsilon": 1e-12}
     ours = families.masked_lm(name, pair_head=True, **norms)
@@ -136,7 +136,7 @@ def test_the_loss_is_that_of_transformers(name: str, tmp_path: Path) -> None:
     assert float(pair_objective.OBJECTIVE.minimised(sums) / sums.count) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", families.WITH_SEGMENTS)
+@pytest.mark.parametrize("name", families.WITH_PAIRS)
 def test_keras_hub_takes_the_masked_lm_of_such_a_preset(name: str, tmp_path: Path) -> None:
     ours = families.masked_lm(name, families.masked_lm_preprocessor(name), pair_head=True)
     ours.save_to_preset(str(tmp_path / "preset"))

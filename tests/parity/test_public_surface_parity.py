@@ -59,6 +59,8 @@ MISSING = {
 }
 # Method -> arguments that have another name or none: see the docs.
 ARGUMENTS = {
+    # Of ELECTRA alone, where all others say vocabulary_size; files have its name.
+    "Backbone.__init__": {"vocab_size"},
     "Preprocessor.from_preset": {"config_file"},
     "Tokenizer.from_preset": {"config_file"},
     "Tokenizer.id_to_token": {"id"},

@@ -23,7 +23,7 @@ def with_tokens(name: str, *tokens: AddedToken | dict[str, Any]) -> Tokenizer:
     """The small tokenizer of a family with added tokens."""
     own = small.tokenizer(name)
     arguments: dict[str, Any] = {"added_tokens": tokens}
-    if name in ("bert", "distil_bert"):
+    if name in ("bert", "distil_bert", "electra"):
         return type(own)(own.get_vocabulary(), lowercase=True, **arguments)
     if name in ("roberta", "modern_bert"):
         vocabulary = {piece: number for number, piece in enumerate(own.get_vocabulary())}

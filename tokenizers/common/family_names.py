@@ -14,7 +14,8 @@ class FamilyName:
         prefix: of the names of its classes (BertBackbone, BertTokenizer).
         learner: how a vocabulary is learned, a key of LEARNERS (pipelines/vocabulary.py).
         lowercase: whether text is lower-cased, unless it is said.
-        shares_layers: it repeats groups of layers and factorizes its embedding, as ALBERT does.
+        shares_layers: it repeats groups of layers, as ALBERT does.
+        factorizes_embedding: its embeddings have a width of their own, as ALBERT's and ELECTRA's.
         has_windows: most layers look no further than a window, and positions are rotary, as ModernBERT's.
 
     Example:
@@ -29,6 +30,7 @@ class FamilyName:
     learner: str
     lowercase: bool
     shares_layers: bool = False
+    factorizes_embedding: bool = False
     has_windows: bool = False
 
 
@@ -40,8 +42,11 @@ FAMILIES = MappingProxyType(
             FamilyName("bert", "Bert", "word_pieces", lowercase=True),
             FamilyName("distil_bert", "DistilBert", "word_pieces", lowercase=True),
             FamilyName("roberta", "Roberta", "byte_pairs", lowercase=False),
-            FamilyName("albert", "Albert", "albert_pieces", lowercase=True, shares_layers=True),
+            FamilyName(
+                "albert", "Albert", "albert_pieces", lowercase=True, shares_layers=True, factorizes_embedding=True
+            ),
             FamilyName("xlm_roberta", "XLMRoberta", "xlm_roberta_pieces", lowercase=False),
+            FamilyName("electra", "Electra", "word_pieces", lowercase=True, factorizes_embedding=True),
             FamilyName("modern_bert", "ModernBert", "modern_bert_pairs", lowercase=False, has_windows=True),
         )
     }

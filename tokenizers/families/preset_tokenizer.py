@@ -36,6 +36,13 @@ def of_class(cls: type[Tokenizer], tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer.renamed(cls) if renames else tokenizer
 
 
+def under_name(class_name: str, tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer as the class of that name, where its own is that one under another: a dataset of BERT's, a model of ELECTRA."""
+    base = type(tokenizer).__mro__[1]
+    is_its = base.__name__ == class_name and issubclass(base, Tokenizer)
+    return tokenizer.renamed(base) if is_its else tokenizer
+
+
 def fetch_tokenizer_files(files: PresetFiles) -> Path:
     """A directory for `load_tokenizer`, with the files of the tokenizer in it."""
     if isinstance(files, LocalFiles):

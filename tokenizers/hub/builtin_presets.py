@@ -42,6 +42,8 @@ _BASE = (12, 12, 768, 3072)
 _LARGE = (24, 16, 1024, 4096)
 _EXTRA_LARGE = (24, 16, 2048, 8192)
 _EXTRA_EXTRA_LARGE = (12, 64, 4096, 16384)
+_ELECTRA_SMALL = (12, 4, 256, 1024)
+_ELECTRA_LARGE_GENERATOR = (24, 4, 256, 1024)
 
 _WIKIPEDIA_AND_BOOKS = "English Wikipedia and BooksCorpus"
 
@@ -70,6 +72,13 @@ def _albert(name: str, version: int, parameters: int, size: tuple[int, int, int,
     config |= {"embedding_dim": 128, "num_groups": 1, "num_inner_repetitions": 1, "num_segments": 2}
     text = f"ALBERT, {size[0]} passes through one layer, lowercased; {_WIKIPEDIA_AND_BOOKS}."
     return BuiltinPreset(name, "albert", f"kaggle://keras/albert/keras/{name}/{version}", parameters, text, config)
+
+
+def _electra(name: str, parameters: int, size: tuple[int, int, int, int], embedding_dim: int) -> BuiltinPreset:
+    config = {**_encoder(30522, *size, dropout=0.1), "embedding_dim": embedding_dim, "num_segments": 2}
+    part = "generator" if "generator" in name else "discriminator"
+    text = f"ELECTRA's {part} with {size[0]} layers, lowercased; {_WIKIPEDIA_AND_BOOKS}."
+    return BuiltinPreset(name, "electra", f"kaggle://keras/electra/keras/{name}/2", parameters, text, config)
 
 
 def _uncased(layers: int) -> str:
@@ -102,6 +111,12 @@ _PRESETS = (
     _albert("albert_large_en_uncased", 3, 17683968, _LARGE),
     _albert("albert_extra_large_en_uncased", 3, 58724864, _EXTRA_LARGE),
     _albert("albert_extra_extra_large_en_uncased", 3, 222595584, _EXTRA_EXTRA_LARGE),
+    _electra("electra_small_discriminator_uncased_en", 13548800, _ELECTRA_SMALL, 128),
+    _electra("electra_small_generator_uncased_en", 13548800, _ELECTRA_SMALL, 128),
+    _electra("electra_base_discriminator_uncased_en", 109482240, _BASE, 768),
+    _electra("electra_base_generator_uncased_en", 33576960, _ELECTRA_SMALL, 768),
+    _electra("electra_large_discriminator_uncased_en", 335141888, _LARGE, 1024),
+    _electra("electra_large_generator_uncased_en", 51065344, _ELECTRA_LARGE_GENERATOR, 1024),
 )
 
 BUILTIN_PRESETS = MappingProxyType({preset.name: preset for preset in _PRESETS})

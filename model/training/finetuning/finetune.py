@@ -118,7 +118,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
                 )
                 self.teacher = load_teacher(config.distill, source, self.task, config.train.precision)
         backbone = self.task.backbone
-        uses_pooler = self.task.uses_pooler and hasattr(backbone, "pooled_dense")
+        uses_pooler = self.task.uses_pooler and backbone.has_used_pooler and hasattr(backbone, "pooled_dense")
         self._begins_fresh = uses_pooler and not has_pooler(backbone)
         encode = self.kind.encode
         self._encoded_train = encode(self.data.train.examples, self.data.train.labels, preprocessor)

@@ -14,6 +14,7 @@ from clozekit.model.layers.chunked_divergence import chunked_divergence
 from clozekit.model.tasks.masked_lm import MaskedLM, MaskedOutputs
 from clozekit.model.training.objectives.distillation import class_divergence
 from clozekit.model.training.objectives.objective import Batch, Objective, Sums
+from clozekit.model.training.objectives.ranks import area_under_curve
 
 
 def masked_outputs(task: MaskedLM, batch: Batch, training: bool) -> MaskedOutputs:
@@ -66,14 +67,17 @@ class Evaluator:
         self._batches = list(batches) if in_memory else batches
         self._sums = tf.function(self._batch_sums, jit_compile=xla, autograph=False)
 
-    def _batch_sums(self, batch: Batch) -> Sums:
-        return self._objective.sums(self._task, batch, False)
+    def _batch_sums(self, batch: Batch) -> tuple[Sums, tf.Tensor | None]:
+        outputs, second = self._objective.outputs(self._task, batch, False), self._objective.second
+        ranked = None if second is None or second.ranked is None else second.ranked(outputs, batch)
+        return self._objective.of_outputs(outputs, batch), ranked
 
     def run(self, batches: Iterable[Batch] | None = None) -> dict[str, float]:
         """loss (nats a masked token), perplexity, accuracy (0 to 1), num_predictions, and of a second prediction NAME_loss,
-        NAME_accuracy and num_NAMEs; sums over sums, never a mean of means. On other batches of the same shapes where they are
-        given."""
-        each = [self._sums(batch) for batch in (self._batches if batches is None else batches)]
+        NAME_accuracy and num_NAMEs, and NAME_auc where it is ranked; sums over sums, never a mean of means. On other batches of
+        the same shapes where they are given."""
+        both = [self._sums(batch) for batch in (self._batches if batches is None else batches)]
+        each = [sums for sums, _ in both]
         sums = Sums(*(sum(float(part) for part in parts) for parts in zip(*each, strict=True)))
         second = self._objective.second
         return {
@@ -87,7 +91,14 @@ class Evaluator:
                 for name, value in self._objective.measures(sums).items()
                 if name not in ("loss", "accuracy")
             },
+            **self._areas([ranked.numpy() for _, ranked in both if ranked is not None]),
         }
+
+    def _areas(self, ranked: list[np.ndarray]) -> dict[str, float]:
+        second = self._objective.second
+        if second is None or not ranked:
+            return {}
+        return {f"{second.name}_auc": area_under_curve(np.sum(ranked, axis=0))}
 
     def commonest_token_accuracy(self) -> tuple[int, float]:
         """The id that is most often right, and the accuracy of always guessing it."""

@@ -16,7 +16,8 @@ Batch: TypeAlias = Mapping[str, tf.Tensor]
 
 class Sums(NamedTuple):
     """What a batch adds: summed loss (nats, or squares), number of predictions, number of right ones, summed distance from the
-    teacher, and loss, number and right ones of a second prediction, 0 where there is none; float32 scalars.
+    teacher, and loss, number, right ones and those to be answered by yes of a second prediction, 0 where there is none; float32
+    scalars.
 
     They are divided once, after everything was summed: over micro-batches, replicas and steps.
     """
@@ -28,12 +29,13 @@ class Sums(NamedTuple):
     second_loss: tf.Tensor | float = 0.0
     second_count: tf.Tensor | float = 0.0
     second_correct: tf.Tensor | float = 0.0
+    second_positive: tf.Tensor | float = 0.0
 
 
 @dataclass(frozen=True)
 class Second:
-    """A second prediction, whose mean loss is added to the mean of the first: sum over count of the one, plus sum over count of the
-    other, each over the whole global batch.
+    """A second prediction, whose mean loss is added to the mean of the first: sum over count of the one, plus `weight` times sum over
+    count of the other, each over the whole global batch.
 
     A step has one division, by the count of the first. So the second sum is multiplied by the ratio of the counts before its gradient
     is taken, and the counts, which the batches themselves say, are added up over all replicas before that.
@@ -41,10 +43,16 @@ class Second:
     Args:
         name: what its measures are called in the log: NAME_loss, NAME_accuracy.
         counts: batch -> count and second_count of its `Sums`, float32 scalars.
+        weight: of its mean loss, that of the first being 1.
+        positive_share: what the log calls the share of predictions to be answered by yes; None: it doesn't say.
+        ranked: (outputs, batch) -> how the answers are ranked, as `area_under_curve` of `ranks.py` takes it; None: nothing is.
     """
 
     name: str
     counts: Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
+    weight: float = 1.0
+    positive_share: str | None = None
+    ranked: Callable[[Any, Batch], tf.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +112,10 @@ class Objective:
         return first + balance * sums.second_loss
 
     def balance(self, count: Any, second_count: Any) -> Any:
-        """What the second loss is multiplied by, so that the sum of both over `count` is the sum of their means."""
-        return _at_least_one(count) / _at_least_one(second_count)
+        """What the second loss is multiplied by, so that the sum of both over `count` is the sum of their means, the second by its
+        weight."""
+        weight = 1.0 if self.second is None else self.second.weight
+        return weight * _at_least_one(count) / _at_least_one(second_count)
 
     def _first(self, sums: Sums) -> Any:
         weight = 0.0 if self.teacher is None else self.teacher.weight
@@ -127,6 +137,8 @@ class Objective:
             second_count = sums.second_count or float("nan")
             values[f"{self.second.name}_loss"] = sums.second_loss / second_count
             values[f"{self.second.name}_accuracy"] = sums.second_correct / second_count
+            if self.second.positive_share is not None:
+                values[self.second.positive_share] = sums.second_positive / second_count
         return values
 
 

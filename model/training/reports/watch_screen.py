@@ -105,6 +105,7 @@ def described(entry: Entry) -> str:
     for name, label, form in (
         ("distillation_loss", "distillation", ".4f"),
         ("pair_accuracy", "pairs", ".1%"),
+        ("detection_accuracy", "detection", ".1%"),
         ("accuracy", "accuracy", ".1%"),
         ("learning_rate", "learning rate", ".3g"),
         ("tokens_per_second", "tokens/s", ",.0f"),
@@ -118,7 +119,7 @@ def described(entry: Entry) -> str:
 
 
 def _measures(entry: Entry, metric: str) -> str:
-    names = dict.fromkeys(("loss", "perplexity", "accuracy", "pair_accuracy", metric))
+    names = dict.fromkeys(("loss", "perplexity", "accuracy", "pair_accuracy", "detection_auc", metric))
     return ", ".join(f"{name} {_text(entry[name], '.4f')}" for name in names if name in entry)
 
 

@@ -26,14 +26,15 @@ from clozekit.model.training.settings.loop_settings import (
     check_objective,
     flattened,
 )
+from clozekit.model.training.settings.replaced_settings import ReplacedSettings
 from clozekit.tokenizers.common.family_names import FAMILIES
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.settings.settings_files import check, check_choice
 
 DEFAULT_STEPS = 1000
 # What a run may minimise besides the masked-LM loss alone.
-PAIRS = "pairs"
-OBJECTIVES = (PAIRS,)
+PAIRS, REPLACED = "pairs", "replaced"
+OBJECTIVES = (PAIRS, REPLACED)
 # Each is compiled anew.
 MAX_RAMP_SIZES = 256
 
@@ -49,8 +50,8 @@ class ModelSettings:
     vocabulary is filled up to a multiple of it inside the model (Geiping and Goldstein 2022, arXiv 2212.14034), and cut again when
     the preset is saved. num_layers, num_heads: blocks, and attention heads in each; from scratch 4 and 4. hidden_dim,
     intermediate_dim: values of a hidden state, and of the layer inside a feed-forward layer; from scratch 256 and 1024. dropout: a
-    rate; from scratch 0.1, and one for all where it is given. embedding_dim, num_groups, num_inner_repetitions: ALBERT's
-    alone; embedding_dim is 128 if not given. attention_window, global_rope_base, local_rope_base: ModernBERT's alone: tokens that
+    rate; from scratch 0.1, and one for all where it is given. embedding_dim: ALBERT's and ELECTRA's alone, 128 if not given.
+    num_groups, num_inner_repetitions: ALBERT's alone. attention_window, global_rope_base, local_rope_base: ModernBERT's alone: tokens that
     a local layer sees, half to each side, and bases of the rotary positions in the other layers and in the local ones; 128, 160,000
     and 10,000 if not given. activation: of the feed-forward layers, gelu, gelu_approximate, relu, silu or tanh.
     layer_norm_epsilon: of the normalisations; both are the family's own if not given. max_sequence_length: rows of the position
@@ -59,7 +60,7 @@ class ModelSettings:
 
     Raises:
         InputError: for an unknown family, preset or activation, a number below 1, a hidden_dim that num_heads does not divide,
-            ALBERT's or ModernBERT's settings for another family.
+            ALBERT's, ELECTRA's or ModernBERT's settings for another family.
 
     Source: BERT mini: Turc et al. 2019 (arXiv 1908.08962); windows and bases: Warner et al. 2024 (arXiv 2412.13663); extend_positions: Beltagy et al. 2020 (arXiv 2004.05150),
         section 5, "Position Embeddings".
@@ -94,10 +95,13 @@ class ModelSettings:
         family = self.family
         if family is not None:
             check_choice("model.family", family, tuple(FAMILIES))
-            alone = (self.embedding_dim, self.num_groups, self.num_inner_repetitions)
-            rule = "model.embedding_dim, num_groups and num_inner_repetitions belong to the family albert"
-            shares = FAMILIES[family].shares_layers or (alone[0] is None and set(alone[1:]) <= {None, 1})
-            check(rule, shares, alone, family)
+            groups = (self.num_groups, self.num_inner_repetitions)
+            rule = "model.num_groups and num_inner_repetitions belong to the family albert"
+            check(rule, FAMILIES[family].shares_layers or set(groups) <= {None, 1}, groups, family)
+            with_width = [name for name, known in FAMILIES.items() if known.factorizes_embedding]
+            width = self.embedding_dim
+            rule = f"model.embedding_dim belongs to the families {' and '.join(with_width)}"
+            check(rule, family in with_width or width is None, width, family)
             near = tuple(getattr(self, name) for name in _OF_WINDOWS)
             rule = f"model.{', '.join(_OF_WINDOWS[:-1])} and {_OF_WINDOWS[-1]} belong to the family modern_bert"
             check(rule, FAMILIES[family].has_windows or set(near) == {None}, near, family)
@@ -140,14 +144,12 @@ class ModelSettings:
             name for name in ("activation", "layer_norm_epsilon", *_OF_WINDOWS) if getattr(self, name) is not None
         ]
         shared = {name: getattr(model, name) for name in names}
-        if not FAMILIES[str(model.family)].shares_layers:
-            return shared
-        return {
-            **shared,
-            "embedding_dim": 128 if self.embedding_dim is None else self.embedding_dim,
-            "num_groups": model.num_groups,
-            "num_inner_repetitions": model.num_inner_repetitions,
-        }
+        known = FAMILIES[str(model.family)]
+        if known.factorizes_embedding:
+            shared["embedding_dim"] = 128 if self.embedding_dim is None else self.embedding_dim
+        if known.shares_layers:
+            shared |= {"num_groups": model.num_groups, "num_inner_repetitions": model.num_inner_repetitions}
+        return shared
 
 
 # Settings of the families whose layers have windows.
@@ -375,13 +377,14 @@ class RunSettings:
     its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
     from them and does not look at it. seed: of weights, order, masks and
     dropout. objective: pairs adds to the mean loss of the masked tokens the mean loss of sentence pairs, of next sentences or of their order as the
-    dataset has them; module:function is a loss of one's own; cross-entropy of the masked tokens alone if not given, which evaluations
-    measure always. distill: learns from a teacher too; nothing of it if not given. follow: dataset is a stream that
+    dataset has them; replaced trains a generator of masked tokens and a discriminator that tells its samples (ELECTRA);
+    module:function is a loss of one's own; cross-entropy of the masked tokens alone if not given, which evaluations
+    measure always. replaced: sizes and weights of objective=replaced, and of no other; its paper's if not given. distill: learns from a teacher too; nothing of it if not given. follow: dataset is a stream that
     `clozekit stream` makes, and the run takes its new windows as they come; nothing of it if not given. model, reader, masking, train, optimizer, checkpoint,
     evaluate, divergence, cluster, log: groups of settings.
 
     Raises:
-        InputError: for a seed that is not from 0 to 2**32 - 1, a loss of one's own beside a teacher, or a stream that is followed
+        InputError: for a seed that is not from 0 to 2**32 - 1, a loss of one's own beside a teacher, settings of another objective, or a stream that is followed
             with a length or a learning rate that goes by an end.
 
     Example:
@@ -400,6 +403,7 @@ class RunSettings:
     name: str | None = None
     seed: int = 0
     objective: str | None = None
+    replaced: ReplacedSettings | None = None
     distill: DistillSettings | None = None
     follow: FollowSettings | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -416,6 +420,10 @@ class RunSettings:
     def __post_init__(self) -> None:
         check("seed must be from 0 to 2**32 - 1", 0 <= self.seed < 2**32, self.seed)
         check_objective(self.objective, self.distill, OBJECTIVES)
+        if self.objective == REPLACED:
+            object.__setattr__(self, "replaced", self.replaced or ReplacedSettings())
+        rule = "replaced.* are settings of objective=replaced"
+        check(rule, self.replaced is None or self.objective == REPLACED, self.objective, advice="leave them out")
         if self.masking.final_rate is not None:
             self._check_final_rate()
         if self.follow is not None:

@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.convert import convert
-from clozekit.model import QuestionAnswerer, TextEmbedder, TokenClassifier
+from clozekit.model import QuestionAnswerer, ReplacedTokenDetector, TextEmbedder, TokenClassifier
 
 LABELS = ["O", "B-A", "I-A"]
 HEADS: dict[str, Any] = {
@@ -23,6 +23,7 @@ HEADS: dict[str, Any] = {
     "first token": lambda name, rows: TextEmbedder(small.backbone(name), rows, pooling="cls", normalize=False),
     "largest": lambda name, rows: TextEmbedder(small.backbone(name), rows, pooling="max"),
     "several labels": lambda name, rows: small.text_classifier(name, rows, labels=LABELS, problem="multi_label"),
+    "discriminator": lambda name, rows: ReplacedTokenDetector(small.backbone(name), rows),
     "numbers": lambda name, rows: small.text_classifier(name, rows, problem="regression"),
 }
 THEIRS = {"token_ids": "input_ids", "padding_mask": "attention_mask", "segment_ids": "token_type_ids"}
@@ -39,11 +40,12 @@ def expected_of(task: Any, rows: dict[str, np.ndarray], real: np.ndarray) -> dic
         return {"values": output}
     shares = (
         1 / (1 + np.exp(-output))
-        if task.kind == "text_classifier"
+        if task.kind in ("text_classifier", "replaced_token_detector")
         else np.exp(output) / np.exp(output).sum(-1, keepdims=True)
     )
     named = {"logits": output, "scores": shares}
-    return {name: value[real] if value.ndim == 3 else value for name, value in named.items()}
+    is_of_tokens = task.kind in ("token_classifier", "replaced_token_detector")
+    return {name: value[real] if is_of_tokens else value for name, value in named.items()}
 
 
 def assert_same(found: dict[str, Any], expected: dict[str, np.ndarray], real: np.ndarray) -> None:
@@ -54,13 +56,14 @@ def assert_same(found: dict[str, Any], expected: dict[str, np.ndarray], real: np
 
 
 # Its heads have layers of their own.
+ELECTRA = [("electra", "discriminator"), ("electra", "several labels")]
 MODERN = [("modern_bert", head) for head in ("token classifier", "question answerer")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head"),
-    [*(("bert", head) for head in HEADS), ("roberta", "mean"), ("distil_bert", "token classifier"), *MODERN],
+    [*(("bert", head) for head in HEADS), ("roberta", "mean"), ("distil_bert", "token classifier"), *ELECTRA, *MODERN],
 )
 def test_every_runtime_gives_what_keras_gives(name: str, head: str, tmp_path: Path) -> None:
     task = HEADS[head](name, small.text_classifier_preprocessor(name))

@@ -55,6 +55,12 @@ def pieces(name: str, ids: Any) -> str:
             None,
         ),
         (
+            "electra",
+            "[CLS] a dog [SEP] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD]",
+            "[CLS] a dog [SEP] the home ##work [SEP] [PAD] [PAD] [PAD] [PAD]",
+            [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0],
+        ),
+        (
             "modern_bert",
             "[CLS] a Ġdog [SEP] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD]",
             "[CLS] a Ġdog [SEP] the Ġ h o m e [SEP] [PAD]",

@@ -139,6 +139,7 @@ def test_properties_and_presets(name: str) -> None:
         "roberta": "roberta_large_en",
         "albert": "albert_extra_extra_large_en_uncased",
         "xlm_roberta": "xlm_roberta_base_multi",
+        "electra": "electra_small_generator_uncased_en",
     }.get(name)
     if expected is None:
         # KerasHub has no ModernBERT.

@@ -17,15 +17,15 @@ def test_flops_are_two_for_each_weight_that_multiplies_a_token(family: str) -> N
     """Without attention's own products: rows of length 0. ALBERT's one layer works three times."""
     kind = family_named(family)
     sizes = {"num_layers": 3, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 48, "vocabulary_size": 50}
-    more = {"embedding_dim": 8} if family == "albert" else {}
+    more = {"embedding_dim": 8} if FAMILIES[family].factorizes_embedding else {}
     with keras.StatelessScope(initialize_variables=False):
         task = kind.masked_lm(kind.backbone(max_sequence_length=8, dropout=0.0, **sizes, **more), compile=False)
         layers = [variable for layer in task.backbone.encoder_layers() for variable in layer.trainable_variables]
     kernels = [v.shape for v in layers if len(v.shape) > 1 and not v.path.endswith("bias")]
     weights = sum(math.prod(shape) for shape in kernels)
-    width = 8 if family == "albert" else 16
+    width = 8 if FAMILIES[family].factorizes_embedding else 16
     head = 16 * width + width * 50
-    projection = 16 * 8 if family == "albert" else 0
+    projection = 16 * 8 if FAMILIES[family].factorizes_embedding else 0
     flops = training_flops_per_token(Dimensions.of(task.backbone), 0, 0.5)
     assert flops == 3 * 2 * (weights + 0.5 * head + projection)
 

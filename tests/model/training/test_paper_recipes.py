@@ -17,7 +17,12 @@ from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSe
 
 STEPS = 200 if FULL else 4
 # Recipe -> family and the pairs that its dataset has.
-RECIPES = {"bert_base": ("bert", "next"), "albert_base": ("albert", "order"), "mmbert_base": ("modern_bert", "none")}
+RECIPES = {
+    "bert_base": ("bert", "next"),
+    "albert_base": ("albert", "order"),
+    "mmbert_base": ("modern_bert", "none"),
+    "electra_small": ("electra", "none"),
+}
 
 
 def small(config: RunSettings, dataset: str, directory: str) -> RunSettings:
@@ -56,6 +61,7 @@ def test_a_recipe_of_an_objective_trains(name: str, corpus: Path, tmp_path: Path
     metrics = Run(small(recipe, str(tmp_path / "data"), str(tmp_path / "run"))).train()
     assert metrics["loss"] > 0
     assert ("pair_accuracy" in metrics) == (pairs != "none")
+    assert ("detection_auc" in metrics) == (name == "electra_small")
     entries = [entry for entry in read_metrics(tmp_path / "run" / METRICS_FILE) if entry["kind"] == "train"]
     assert entries[-1]["step"] == STEPS
     if name == "mmbert_base":

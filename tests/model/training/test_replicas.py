@@ -14,15 +14,17 @@ from long_variants import FULL
 from processes import finished, free_ports, started
 
 SCRIPT = HELPERS / "replica_runs.py"
+ELECTRA = {"objective": "replaced", "family": "electra"}
 # Number of replicas -> what is trained on them.
 SETTINGS: dict[int, list[dict[str, Any]]] = {
-    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}, {"teacher": True}, {"objective": "pairs"}],
+    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}, {"teacher": True}, {"objective": "pairs"}, ELECTRA],
     2: [
         {},
         {"micro_batch_size": 2, "dropout": 0.2},
         {"own": True},
         {"teacher": True, "micro_batch_size": 2},
         {"objective": "pairs", "micro_batch_size": 2},
+        {**ELECTRA, "micro_batch_size": 2},
     ],
     4: [{}],
 }
@@ -51,7 +53,7 @@ def assert_same_training(result: Results, expected: Results) -> None:
     for kind in ("sound", "overflow"):
         got, wanted = result[kind], expected[kind]
         assert got.keys() == wanted.keys()
-        for name in ("tokens", "places", "skipped", "updates", "count", "correct"):
+        for name in ("tokens", "places", "skipped", "updates", "count", "correct", "second_count", "second_positive"):
             assert got[name] == wanted[name], name
         for name in wanted:
             np.testing.assert_allclose(got[name], wanted[name], rtol=2e-3, atol=2e-5, err_msg=name)
@@ -112,11 +114,18 @@ def test_masked_tokens_and_pairs_are_learned_on_replicas_and_micro_batches_as_on
     assert_same_training(trained[2][4], trained[1][4])
 
 
+def test_replaced_tokens_are_detected_on_replicas_and_micro_batches_as_on_one(
+    trained: dict[int, list[Results]],
+) -> None:
+    assert trained[1][5]["sound"]["second_positive"] > 20
+    assert_same_training(trained[2][5], trained[1][5])
+
+
 @pytest.mark.parametrize("optimizer", NEWER)
 def test_every_optimizer_trains_on_replicas_and_micro_batches_as_on_one(
     optimizer: str, trained: dict[int, list[Results]]
 ) -> None:
-    place = 5 + NEWER.index(optimizer)
+    place = 6 + NEWER.index(optimizer)
     weights = [name for name in trained[1][0]["sound"] if name.startswith("w")]
     moved = [np.abs(trained[1][place]["sound"][name] - trained[1][0]["sound"][name]).max() for name in weights]
     assert max(moved) > 1e-3

@@ -1,4 +1,4 @@
-"""The table of the built-in presets: every id of the seeds, and counts that follow from the configurations."""
+"""The table of the built-in presets: every id of the seeds and of KerasHub's ELECTRA, and counts that follow from the configurations."""
 
 from typing import Any
 
@@ -33,6 +33,16 @@ SEEDS = {
     "albert_extra_large_en_uncased": (3, "58.72M"),
     "albert_extra_extra_large_en_uncased": (3, "222.60M"),
 }
+# KerasHub's.
+ELECTRA = {
+    "electra_small_discriminator_uncased_en": (2, "13.55M"),
+    "electra_small_generator_uncased_en": (2, "13.55M"),
+    "electra_base_discriminator_uncased_en": (2, "109.48M"),
+    "electra_base_generator_uncased_en": (2, "33.58M"),
+    "electra_large_discriminator_uncased_en": (2, "335.14M"),
+    "electra_large_generator_uncased_en": (2, "51.07M"),
+}
+ALL = {**SEEDS, **ELECTRA}
 
 
 def dense(inputs: int, outputs: int) -> int:
@@ -52,17 +62,18 @@ def count(family: str, config: dict[str, Any]) -> int:
     if family == "albert":
         shared = layer * config["num_groups"] * config["num_inner_repetitions"]
         return embeddings + dense(width, hidden) + shared + dense(hidden, hidden)
-    pooler = dense(hidden, hidden) if family == "bert" else 0
+    pooler = dense(hidden, hidden) if family in ("bert", "electra") else 0
+    embeddings += dense(width, hidden) if width != hidden else 0
     return embeddings + config["num_layers"] * layer + pooler
 
 
 def test_the_ids_are_those_of_the_seeds() -> None:
-    assert list(BUILTIN_PRESETS) == list(SEEDS)
+    assert list(BUILTIN_PRESETS) == list(ALL)
 
 
 @pytest.mark.parametrize("preset", BUILTIN_PRESETS.values(), ids=lambda preset: preset.name)
 def test_the_parameters_follow_from_the_configuration(preset: BuiltinPreset) -> None:
-    version, rounded = SEEDS[preset.name]
+    version, rounded = ALL[preset.name]
     assert preset.parameters == count(preset.family, preset.config)
     assert f"{preset.parameters / 1e6:.2f}M" == rounded
     assert preset.handle == f"kaggle://keras/{preset.family}/keras/{preset.name}/{version}"
@@ -80,4 +91,4 @@ def test_presets_of_families_keep_the_order() -> None:
 def test_tokenizers_list_the_presets_of_their_family() -> None:
     assert list(XLMRobertaTokenizer.presets) == ["xlm_roberta_base_multi", "xlm_roberta_large_multi"]
     assert len(BertTokenizer.presets) == 10
-    assert list(Tokenizer.presets) == list(SEEDS)
+    assert list(Tokenizer.presets) == list(ALL)

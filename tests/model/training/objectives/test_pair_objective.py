@@ -39,7 +39,7 @@ TINY = ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=
 
 
 def one_batch() -> dict[str, tf.Tensor]:
-    return {name: tf.constant(values[0]) for name, values in toy_batches(False, pairs=True).items()}
+    return {name: tf.constant(values[0]) for name, values in toy_batches(False, "pairs").items()}
 
 
 def toy_task() -> Any:
@@ -171,7 +171,7 @@ def test_a_run_begins_from_a_model_with_or_without_a_head_of_pairs(
     assert both[0].evaluate()["loss"] == pytest.approx(trained[1]["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", families.WITH_SEGMENTS)
+@pytest.mark.parametrize("name", families.WITH_PAIRS)
 def test_presets_keep_the_head_in_both_layouts(name: str, tmp_path: Path) -> None:
     more = {"pair_dropout": 0.2} if name == "albert" else {}
     task = families.masked_lm(name, families.masked_lm_preprocessor(name), pair_head=True, **more)
@@ -198,7 +198,7 @@ def test_fit_leaves_the_head_of_pairs_as_it_is() -> None:
     assert all((old == new).all() for old, new in zip(before, map(np.array, task.pair_variables()), strict=True))
 
 
-@pytest.mark.parametrize("name", ["roberta", "distil_bert", "modern_bert"])
+@pytest.mark.parametrize("name", ["roberta", "distil_bert", "modern_bert", "electra"])
 def test_families_without_a_pooler_have_no_head_of_pairs(name: str) -> None:
     with pytest.raises(InputError, match="a head of pairs reads a pooler, a .*Backbone has none; leave pair_head out"):
         families.masked_lm(name, pair_head=True)
@@ -213,6 +213,6 @@ def test_what_can_not_be_trained_on_pairs_is_refused(
         Run(config_for(dataset[0], tmp_path / "run", 4))
     with pytest.raises(InputError, match="of the family bert or albert, got distil_bert"):
         Run(config_for(ordered, tmp_path / "run", 4, model=dataclasses.replace(TINY, family="distil_bert")))
-    rule = "objective must be pairs or module:function, got 'next'"
+    rule = "objective must be pairs, replaced or module:function, got 'next'"
     with pytest.raises(InputError, match=rule):
         RunSettings("data", "run", objective="next")
