@@ -1,4 +1,4 @@
-"""Stage A follows Kafka on Flink: whatever is killed, the fragments of the embedded driver, each message in exactly one."""
+"""Stage A follows Kafka on Flink and Prism: whatever is killed, the embedded driver's fragments, each message in exactly one."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -56,6 +56,25 @@ def followed(recipe: StreamRecipe, windows: int) -> list[Fragment]:
     """Those of so many windows, by the embedded driver."""
     follow(recipe, is_stopped=lambda: total_counts(recipe.output)["documents_in"] >= A_WINDOW * windows)
     return list(read_chain(recipe.output))[:windows]
+
+
+def test_prism_follows_what_does_not_end(
+    prism_program: Path, broker: KafkaBroker, tokenizer_directory: str, tmp_path: Path
+) -> None:
+    """Behind each wait the reader stands with nothing to read, which is when Prism would have it split."""
+    recipe = kafka_recipe(broker, "endless", tokenizer_directory, tmp_path / "engine")
+    send(broker, "endless", [0])
+    # A Prism of its own, which the fixture of job servers ends.
+    prism = [f"--prism_location={prism_program}", "--experiments=disable_prism_server_singleton"]
+    with running(recipe, "PrismRunner", prism) as job:
+        for window in range(1, 6):
+            send(broker, "endless", [window])
+            # Of the newest window more may come.
+            fragments = wait_for_documents(recipe, window * A_WINDOW)
+        job.cancel()
+    other = kafka_recipe(broker, "endless", tokenizer_directory, tmp_path / "followed")
+    assert told(fragments) == told(followed(other, 5))
+    assert verify_stream(recipe.output).problems == ()
 
 
 def test_flink_survives_the_death_of_each_of_its_parts(
