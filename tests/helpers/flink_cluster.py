@@ -65,11 +65,20 @@ class WorkerPools:
             else:
                 near.close()
 
+    def busiest(self) -> Service:
+        """The pool with the most workers that live."""
+        return max(self.pools, key=lambda pool: _workers_of(pool.pid))
+
     def close(self) -> None:
         self._front.shutdown(socket.SHUT_RDWR)
         self._front.close()
         for pool in self.pools:
             pool.kill()
+
+
+def _workers_of(pid: int) -> int:
+    children = [one for path in Path(f"/proc/{pid}/task").glob("*/children") for one in path.read_text().split()]
+    return sum(") Z " not in Path(f"/proc/{child}/stat").read_text() for child in children)
 
 
 def _forward(source: socket.socket, target: socket.socket) -> None:
@@ -180,6 +189,30 @@ class FlinkCluster:
 
     def states(self) -> list[str]:
         return [job["state"] for job in self.jobs()]
+
+    def failures(self) -> int:
+        """How often tasks of its jobs have failed since the JobManager began."""
+        histories = [self.asked(f"jobs/{job['jid']}/exceptions")["exceptionHistory"] for job in self.jobs()]
+        return sum(len(history["entries"]) for history in histories)
+
+    def stop_with_savepoint(self, job: str, folder: Path) -> str:
+        """Cancels a job once all that it has is in a savepoint, whose place it gives."""
+        wanted = {"target-directory": f"file://{folder}", "cancel-job": True}
+        request = urllib.request.Request(
+            f"http://{self.master}/jobs/{job}/savepoints",
+            json.dumps(wanted).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            trigger = json.load(answer)["request-id"]
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            found = self.asked(f"jobs/{job}/savepoints/{trigger}")
+            if found["status"]["id"] == "COMPLETED":
+                place: str = found["operation"]["location"]
+                return place
+            time.sleep(0.1)
+        raise TimeoutError(f"no savepoint of {job}")
 
     def wait_for_task_managers(self, number: int) -> None:
         deadline = time.monotonic() + START_SECONDS
