@@ -90,8 +90,8 @@ def test_flink_survives_the_death_of_each_of_its_parts(
     with running(recipe, "FlinkRunner", [*arguments, *checkpoints]):
         # Of the newest window more may come.
         wait_for_documents(recipe, 2 * A_WINDOW)
-        # A pool and all workers that it started; the other one starts those that are missing.
-        pools.busiest().kill()
+        # All workers, those of the one that reads and of the one that waits.
+        pools.restart()
         send(broker, "kills", range(3, 5))
         wait_for_documents(recipe, 4 * A_WINDOW)
         assert cluster.failures() > 0

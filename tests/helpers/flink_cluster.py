@@ -34,18 +34,20 @@ class WorkerPools:
     def __init__(self, folder: Path, count: int) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         modules = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(HELPERS)])
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": modules}
-        self._ports = free_ports(count)
-        self.pools = []
-        for number, port in enumerate(self._ports):
-            command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
-            self.pools.append(Service(command, folder / f"pool-{number}.log", environment))
+        self._environment = {**os.environ, "PATH": path, "PYTHONPATH": modules}
+        self._folder, self._ports = folder, free_ports(count)
+        self.pools = [self._start(number) for number in range(count)]
         self._turn = 0
         self._front = socket.create_server(("127.0.0.1", 0))
         self.address = f"localhost:{self._front.getsockname()[1]}"
         for port, pool in zip(self._ports, self.pools, strict=True):
             wait_for_port(port, pool)
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def _start(self, number: int) -> Service:
+        command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main"]
+        command.append(f"--service_port={self._ports[number]}")
+        return Service(command, self._folder / f"pool-{number}.log", self._environment)
 
     def _accept(self) -> None:
         while True:
@@ -65,20 +67,18 @@ class WorkerPools:
             else:
                 near.close()
 
-    def busiest(self) -> Service:
-        """The pool with the most workers that live."""
-        return max(self.pools, key=lambda pool: _workers_of(pool.pid))
+    def restart(self) -> None:
+        """Each dies with its workers, and another takes its place, one after the other."""
+        for number, pool in enumerate(self.pools):
+            pool.kill()
+            self.pools[number] = self._start(number)
+            wait_for_port(self._ports[number], self.pools[number])
 
     def close(self) -> None:
         self._front.shutdown(socket.SHUT_RDWR)
         self._front.close()
         for pool in self.pools:
             pool.kill()
-
-
-def _workers_of(pid: int) -> int:
-    children = [one for path in Path(f"/proc/{pid}/task").glob("*/children") for one in path.read_text().split()]
-    return sum(") Z " not in Path(f"/proc/{child}/stat").read_text() for child in children)
 
 
 def _forward(source: socket.socket, target: socket.socket) -> None:
