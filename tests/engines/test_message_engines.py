@@ -84,7 +84,12 @@ def test_flink_survives_the_death_of_each_of_its_parts(
     tmp_path: Path,
 ) -> None:
     cluster, pools, arguments = flink_that_keeps_jobs
-    checkpoints = ["--checkpointing_interval=1000", "--finish_bundle_before_checkpointing"]
+    # Kept for a minute, dead workers are all that the restarts find.
+    checkpoints = [
+        "--checkpointing_interval=1000",
+        "--finish_bundle_before_checkpointing",
+        "--environment_cache_millis=0",
+    ]
     recipe = kafka_recipe(broker, "kills", tokenizer_directory, tmp_path / "engine")
     send(broker, "kills", range(3))
     with running(recipe, "FlinkRunner", [*arguments, *checkpoints]):
