@@ -21,9 +21,10 @@ from clozekit.pipelines.storage.files import InputFile
 from clozekit.pipelines.text_files.open_input import is_compressed
 
 # Side files and the parts of joins are planned for this much input each: a compressed file is taken for four times its
-# size, as text is. More parts than the highest cost more than they spread.
+# size, as text is. At the highest, what one part sends to each other one is 17 million elements; four times as many parts would
+# send sixteen times as many.
 PART_BYTES = 64_000_000
-MAX_PARTS = 1024
+MAX_PARTS = 4096
 # Blocks travel with the elements.
 _NOWHERE = BlockStore()
 

@@ -304,9 +304,22 @@ class Job:
                 raise InputError(f"a job for {backend} needs the key {name}, {self.name} does not have it; add it")
 
     def fingerprint(self, command: Sequence[str], config: str | None) -> str:
-        """What tells this job with this command from any other: two submissions of one fingerprint are one job."""
-        decides = json.dumps([dataclasses.asdict(self), list(command), config], sort_keys=True)
+        """What tells this job with this command from any other: two submissions of one fingerprint are one job.
+
+        Only keys that are not at their defaults count, so that a key that is new to Clozekit leaves it as it was."""
+        decides = json.dumps([changed_fields(self), list(command), config], sort_keys=True)
         return hashlib.sha256(decides.encode()).hexdigest()[:16]
+
+
+def changed_fields(settings: Any) -> dict[str, Any]:
+    """The fields of a dataclass, and of those in it, that are not at their defaults."""
+    changed = {}
+    for one in dataclasses.fields(settings):
+        value = getattr(settings, one.name)
+        default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+        if value != default:
+            changed[one.name] = changed_fields(value) if dataclasses.is_dataclass(value) else value
+    return changed
 
 
 def load_job(path: str | Path, changes: Sequence[str] = ()) -> Job:

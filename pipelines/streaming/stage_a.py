@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.unbounded_source import UnboundedSource
+from apache_beam.options.pipeline_options import DebugOptions
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, IntervalWindow
 from apache_beam.utils.timestamp import Duration, Timestamp
@@ -84,9 +85,11 @@ def freeze_source(root: beam.Pipeline, recipe: StreamRecipe, source: UnboundedSo
     """Begins the stream of a recipe, and adds to a pipeline what freezes the panes of a source; gives their names.
 
     Raises:
-        InputError: for settings that break a rule, a stream of other settings, and options with which Flink loses documents.
+        InputError: for settings that break a rule, a stream of other settings, and engines or options that lose documents.
     """
     _check_flink(root)
+    _check_acknowledged(root, recipe)
+    _settle_prism(root)
     tokenizer = load_tokenizer(recipe.tokenizer)
     # What it refuses is refused here, not on a worker.
     DeliverySteps(recipe.corpus, recipe.rows, tokenizer)
@@ -104,6 +107,24 @@ def _check_flink(root: beam.Pipeline) -> None:
             "a stream on Flink with --checkpointing_interval needs --finish_bundle_before_checkpointing too, got it without;"
             " add it, otherwise documents arrive behind the watermark, and those at the end of a source are lost"
         )
+
+
+def _check_acknowledged(root: beam.Pipeline, recipe: StreamRecipe) -> None:
+    """Engines acknowledge what they have read before its window is frozen. Dataflow holds it safely from then on; Prism has it in
+    memory alone, and Flink in a checkpoint that is still to come."""
+    kinds = [kind.__name__ for kind in type(root.runner).__mro__]
+    if recipe.source.kind == "pubsub" and "DataflowRunner" not in kinds:
+        raise InputError(
+            f"a stream of Pub/Sub on an engine runs on Dataflow alone, got {kinds[0]}, which loses messages when it dies; follow it"
+            " with `clozekit stream` on one machine"
+        )
+
+
+def _settle_prism(root: beam.Pipeline) -> None:
+    """Prism asks a bundle that stands for a tenth of a second to split, which no source of ours can; Beam's Python worker counts
+    how far it is in bytes that it may not have sampled in this bundle, NaN, and the whole job fails (2.77.0)."""
+    if type(root.runner).__name__ == "PrismRunner":
+        root.options.view_as(DebugOptions).add_experiment("prism_disable_sdf_split")
 
 
 @dataclass

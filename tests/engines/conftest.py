@@ -84,13 +84,15 @@ def flink_arguments(
 
 
 @pytest.fixture
-def flink_that_keeps_jobs(flink_job_server: Path, tmp_path: Path) -> Iterator[tuple[FlinkCluster, list[str]]]:
+def flink_that_keeps_jobs(
+    flink_job_server: Path, tmp_path: Path
+) -> Iterator[tuple[FlinkCluster, WorkerPools, list[str]]]:
     jars = part(engine_parts.flink)
     with ExitStack() as stack:
         more = stack.enter_context(keeps_jobs(jars, tmp_path))
         cluster, pools = stack.enter_context(flink_cluster(jars, flink_job_server, tmp_path, more=more))
         endpoint = stack.enter_context(job_server(flink_job_server, tmp_path, cluster.master))
-        yield cluster, options_of(cluster, pools, endpoint)
+        yield cluster, pools, options_of(cluster, pools, endpoint)
 
 
 @pytest.fixture(scope="module")

@@ -34,18 +34,20 @@ class WorkerPools:
     def __init__(self, folder: Path, count: int) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         modules = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(HELPERS)])
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": modules}
-        self._ports = free_ports(count)
-        self.pools = []
-        for number, port in enumerate(self._ports):
-            command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
-            self.pools.append(Service(command, folder / f"pool-{number}.log", environment))
+        self._environment = {**os.environ, "PATH": path, "PYTHONPATH": modules}
+        self._folder, self._ports = folder, free_ports(count)
+        self.pools = [self._start(number) for number in range(count)]
         self._turn = 0
         self._front = socket.create_server(("127.0.0.1", 0))
         self.address = f"localhost:{self._front.getsockname()[1]}"
         for port, pool in zip(self._ports, self.pools, strict=True):
             wait_for_port(port, pool)
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def _start(self, number: int) -> Service:
+        command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main"]
+        command.append(f"--service_port={self._ports[number]}")
+        return Service(command, self._folder / f"pool-{number}.log", self._environment)
 
     def _accept(self) -> None:
         while True:
@@ -64,6 +66,13 @@ class WorkerPools:
                 break
             else:
                 near.close()
+
+    def restart(self) -> None:
+        """Each dies with its workers, and another takes its place, one after the other."""
+        for number, pool in enumerate(self.pools):
+            pool.kill()
+            self.pools[number] = self._start(number)
+            wait_for_port(self._ports[number], self.pools[number])
 
     def close(self) -> None:
         self._front.shutdown(socket.SHUT_RDWR)
@@ -180,6 +189,30 @@ class FlinkCluster:
 
     def states(self) -> list[str]:
         return [job["state"] for job in self.jobs()]
+
+    def failures(self) -> int:
+        """How often tasks of its jobs have failed since the JobManager began."""
+        histories = [self.asked(f"jobs/{job['jid']}/exceptions")["exceptionHistory"] for job in self.jobs()]
+        return sum(len(history["entries"]) for history in histories)
+
+    def stop_with_savepoint(self, job: str, folder: Path) -> str:
+        """Cancels a job once all that it has is in a savepoint, whose place it gives."""
+        wanted = {"target-directory": f"file://{folder}", "cancel-job": True}
+        request = urllib.request.Request(
+            f"http://{self.master}/jobs/{job}/savepoints",
+            json.dumps(wanted).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            trigger = json.load(answer)["request-id"]
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            found = self.asked(f"jobs/{job}/savepoints/{trigger}")
+            if found["status"]["id"] == "COMPLETED":
+                place: str = found["operation"]["location"]
+                return place
+            time.sleep(0.1)
+        raise TimeoutError(f"no savepoint of {job}")
 
     def wait_for_task_managers(self, number: int) -> None:
         deadline = time.monotonic() + START_SECONDS

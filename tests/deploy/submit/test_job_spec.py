@@ -1,10 +1,11 @@
 """The job spec: what is refused, and with which hint; what two submissions have in common."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from clozekit.deploy.submit.job_spec import Accelerators, Budget, Job, load_job
+from clozekit.deploy.submit.job_spec import Accelerators, Budget, FlinkSettings, Job, changed_fields, load_job
 from clozekit.tokenizers.common.errors import InputError
 
 GOLDEN = Path(__file__).parent / "golden" / "job.yaml"
@@ -83,6 +84,19 @@ def test_the_fingerprint_is_of_spec_command_and_configuration() -> None:
         job.fingerprint(["train"], "a: 2"),
     ]
     assert len({base, *others}) == 4
+
+
+def test_keys_at_their_defaults_are_not_in_the_fingerprint() -> None:
+    """A key that comes to be later does not make other jobs of those that are there."""
+    job = Job("a", environment={"A": "1"}, flink=FlinkSettings(slots=2), budget=Budget(hours=2))
+    assert changed_fields(job) == {
+        "name": "a",
+        "environment": {"A": "1"},
+        "flink": {"slots": 2},
+        "budget": {"hours": 2},
+    }
+    assert dataclasses.replace(job, num_workers=1, labels={}).fingerprint([], None) == job.fingerprint([], None)
+    assert dataclasses.replace(job, flink=FlinkSettings(slots=3)).fingerprint([], None) != job.fingerprint([], None)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.transforms.window import IntervalWindow
 from apache_beam.utils.windowed_value import PANE_INFO_UNKNOWN
@@ -154,6 +154,29 @@ def test_checkpoints_need_finished_bundles(more: list[str], tmp_path: Path, toke
     with pytest.raises(InputError, match="needs --finish_bundle_before_checkpointing too"):
         freeze_source(root, recipe, ScriptedSource([]))
     assert not (tmp_path / "stream").exists()
+
+
+@pytest.mark.parametrize("runner", ["FlinkRunner", "PrismRunner", "PortableRunner"])
+def test_pubsub_is_refused_by_engines_that_lose_what_they_acknowledged(
+    runner: str, tmp_path: Path, tokenizer_directory: str
+) -> None:
+    source = {"kind": "pubsub", "subscription": "projects/p/subscriptions/s"}
+    fields = {"tokenizer": tokenizer_directory, "output": str(tmp_path / "stream"), "source": source}
+    recipe = make_stream_recipe({**fields, "rows": {"sequence_length": 32}}, "the recipe")
+    root = beam.Pipeline(options=PipelineOptions([f"--runner={runner}"]))
+    with pytest.raises(InputError, match=f"runs on Dataflow alone, got {runner}, .* `clozekit stream` on one machine"):
+        freeze_source(root, recipe, ScriptedSource([]))
+    assert not (tmp_path / "stream").exists()
+
+
+@pytest.mark.parametrize("runner", ["FlinkRunner", "PrismRunner"])
+def test_prism_is_told_not_to_split_sources(runner: str, tmp_path: Path, tokenizer_directory: str) -> None:
+    fields = {"tokenizer": tokenizer_directory, "output": str(tmp_path / "stream"), "read": {"inputs": [str(tmp_path)]}}
+    recipe = make_stream_recipe({**fields, "rows": {"sequence_length": 32}}, "the recipe")
+    root = beam.Pipeline(options=PipelineOptions([f"--runner={runner}"]))
+    freeze_source(root, recipe, ScriptedSource([]))
+    is_told = root.options.view_as(DebugOptions).lookup_experiment("prism_disable_sdf_split", default=False)
+    assert is_told == (runner == "PrismRunner")
 
 
 def test_a_firing_without_documents_freezes_nothing(tmp_path: Path, tokenizer: BertTokenizer) -> None:

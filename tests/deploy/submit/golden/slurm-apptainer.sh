@@ -1,6 +1,6 @@
 #!/bin/bash
 #SBATCH --job-name=bert-small
-#SBATCH --comment=clozekit-fingerprint=33a509096bdbaf34
+#SBATCH --comment=clozekit-fingerprint=f6f4d6b777fcc332
 #SBATCH --nodes=3
 #SBATCH --ntasks-per-node=1
 #SBATCH --signal=TERM@60

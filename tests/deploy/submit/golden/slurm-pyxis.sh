@@ -1,6 +1,6 @@
 #!/bin/bash
 #SBATCH --job-name=bert-small
-#SBATCH --comment=clozekit-fingerprint=b755a00caddf5a29
+#SBATCH --comment=clozekit-fingerprint=528375314509ddb8
 #SBATCH --nodes=3
 #SBATCH --ntasks-per-node=1
 #SBATCH --signal=TERM@60

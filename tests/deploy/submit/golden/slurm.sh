@@ -1,6 +1,6 @@
 #!/bin/bash
 #SBATCH --job-name=bert-small
-#SBATCH --comment=clozekit-fingerprint=57e23581421cc0db
+#SBATCH --comment=clozekit-fingerprint=e8454343d92fe8ad
 #SBATCH --nodes=3
 #SBATCH --ntasks-per-node=1
 #SBATCH --signal=TERM@60

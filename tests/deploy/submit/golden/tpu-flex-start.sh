@@ -28,4 +28,4 @@ while kill -0 "$child" 2>/dev/null; do wait "$child"; status=$?; done
 [ "$status" -ne 75 ] || exit 0
 echo "$status" | gcloud storage cp - gs://bucket/runs/bert-small/tpu-exit-status
 STARTUP_SCRIPT_ENDS_HERE
-gcloud alpha compute tpus queued-resources create bert-small --project=my-project --zone=europe-west4-b --node-id=bert-small --accelerator-type=v5litepod-16 --runtime-version=v2-alpha-tpuv5-lite --labels=team=lm,clozekit-fingerprint=89bd228a12d8f74b --service-account=trainer@my-project.iam.gserviceaccount.com --scopes=cloud-platform --metadata-from-file=startup-script="$script" --valid-until-duration=14400s --provisioning-model=flex-start --max-run-duration=86400s --async --quiet
+gcloud alpha compute tpus queued-resources create bert-small --project=my-project --zone=europe-west4-b --node-id=bert-small --accelerator-type=v5litepod-16 --runtime-version=v2-alpha-tpuv5-lite --labels=team=lm,clozekit-fingerprint=62923eef6ccfc878 --service-account=trainer@my-project.iam.gserviceaccount.com --scopes=cloud-platform --metadata-from-file=startup-script="$script" --valid-until-duration=14400s --provisioning-model=flex-start --max-run-duration=86400s --async --quiet

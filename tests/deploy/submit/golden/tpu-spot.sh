@@ -30,4 +30,4 @@ echo "$status" | gcloud storage cp - gs://bucket/runs/bert-small/tpu-exit-status
 # A TPU costs as much when it has nothing to do.
 gcloud compute tpus queued-resources delete bert-small --project=my-project --zone=europe-west4-b --force --async --quiet
 STARTUP_SCRIPT_ENDS_HERE
-gcloud compute tpus queued-resources create bert-small --project=my-project --zone=europe-west4-b --node-id=bert-small --accelerator-type=v5litepod-8 --runtime-version=v2-alpha-tpuv5-lite --labels=team=lm,clozekit-fingerprint=2ce800b7d44bddf1 --service-account=trainer@my-project.iam.gserviceaccount.com --scopes=cloud-platform --metadata-from-file=startup-script="$script" --spot --async --quiet
+gcloud compute tpus queued-resources create bert-small --project=my-project --zone=europe-west4-b --node-id=bert-small --accelerator-type=v5litepod-8 --runtime-version=v2-alpha-tpuv5-lite --labels=team=lm,clozekit-fingerprint=c5f94642bfd0213f --service-account=trainer@my-project.iam.gserviceaccount.com --scopes=cloud-platform --metadata-from-file=startup-script="$script" --spot --async --quiet
