@@ -21,6 +21,7 @@ from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
 from clozekit.model.tasks.backbone import Backbone, ModelOptions, hidden_states
 from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.tasks.recomputed_blocks import through_block
 from clozekit.model.tasks.task import TaskOptions
 from clozekit.model.tasks.text_classifier import ClassifierOptions, TextClassifier
 from clozekit.model.tasks.text_embedder import PooledTokens
@@ -235,7 +236,7 @@ class ModernBertBackbone(Backbone):
         if SLIDING in self._types:
             rotations[SLIDING] = self.local_positions(token_ids, positions=positions)
         for kind, layer in zip(self._types, self.transformer_layers, strict=True):
-            hidden = layer(hidden, attention_mask=mask, rotation=rotations[kind], training=training)
+            hidden = through_block(layer, hidden, attention_mask=mask, rotation=rotations[kind], training=training)
         return self.final_layer_norm(hidden)
 
     def prediction_head(self) -> PredictionHead:

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from clozekit.model.common.tensors import Tensor
+from clozekit.model.common.long_rows import CHUNK_QUERIES
 from clozekit.model.common.one_at_a_time import one_at_a_time
+from clozekit.model.common.tensors import Tensor
 
-# Queries of a chunk: the scores that are held at once grow with the length of the rows and not with its square.
-CHUNK_QUERIES = 128
 # What is added to the score of a key that a query may not look at.
 FORBIDDEN = -1e9
 Gradients = Callable[..., tuple[Tensor, Tensor, Tensor]]
@@ -88,7 +87,9 @@ def chunked_attention(
         if half_window is not None:
             # Place of a key minus place of its query.
             away = ops.arange(width)[None, :] - ops.arange(chunk)[:, None] - half_window
-            near, own = (ops.expand_dims(ops.expand_dims(one, 0), 0) for one in (ops.abs(away) <= half_window, away == 0))
+            near, own = (
+                ops.expand_dims(ops.expand_dims(one, 0), 0) for one in (ops.abs(away) <= half_window, away == 0)
+            )
             allowed = ops.logical_or(ops.logical_and(allowed, near), own)
         return ops.cast(ops.where(allowed, 0.0, FORBIDDEN), precise)
 

@@ -11,12 +11,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from clozekit.model.common.long_rows import LONGEST_IN_FULL
 from clozekit.model.common.tensors import Activation, DType, Settings, Shape, Tensor
 from clozekit.model.layers.chunked_attention import Dropped, chunked_attention
 from clozekit.model.layers.dropout import Dropout
-
-# Rows up to here hold the scores of all tokens with all: they are few, and one product is faster than many.
-LONGEST_IN_FULL = 512
 
 
 class LayerOptions(TypedDict, total=False):

@@ -75,7 +75,8 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     if config.train.hours is None:
         places = config.train.last_step * config.train.global_batch_size * row_length
         yield f"FLOPs in all     {flops * places:.3g}"
-    memory = training_memory(sizes, run.task.count_params(), rows, row_length, num_slots)
+    counted = run.task.count_params()
+    memory = training_memory(sizes, counted, rows, row_length, num_slots, is_recomputed=config.train.recompute)
     if run.teacher is not None:
         task = run.teacher.task
         more = teacher_memory(Dimensions.of(task.backbone), task.count_params(), rows, row_length, num_slots)

@@ -28,7 +28,14 @@ MASKS = {
 
 
 def layer_for(half_window: int | None, dropout: float, dtype: str = "float32") -> SelfAttention:
-    layer = SelfAttention(2, dropout, tf.keras.initializers.GlorotUniform(seed=1), tf.keras.initializers.Zeros(), half_window=half_window, dtype=dtype)
+    layer = SelfAttention(
+        2,
+        dropout,
+        tf.keras.initializers.GlorotUniform(seed=1),
+        tf.keras.initializers.Zeros(),
+        half_window=half_window,
+        dtype=dtype,
+    )
     layer.build((None, None, 8))
     return layer
 
