@@ -100,7 +100,7 @@ def chunked_attention(
         rows, heads = ops.shape(like)[:2]
         of_rows = ops.arange(rows * heads, dtype="int32")[:, None, None] * length
         queries = start + ops.arange(chunk, dtype="int32")[None, :, None]
-        keys = begin_of_keys(start) - front + ops.arange(width, dtype="int32")[None, None, :]
+        keys = ops.arange(-front, width - front, dtype="int32")[None, None, :] + begin_of_keys(start)
         places = (of_rows + queries) * length + keys
         bits = hash_numbers(dropped.seed, places)  # type: ignore[union-attr]
         return ops.reshape(bits >= round(dropped.rate * 2**31), (rows, heads, chunk, width))  # type: ignore[union-attr]
@@ -156,9 +156,9 @@ def chunked_attention(
 
             # Summed over the chunks in full precision, as one product of all would be.
             sums = ops.zeros_like(keys, dtype=precise), ops.zeros_like(values, dtype=precise)
-            of_queries, *sums = one_at_a_time(num_chunks, backward, (ops.zeros_like(queries), *sums))
+            of_queries, *found = one_at_a_time(num_chunks, backward, (ops.zeros_like(queries), *sums))
             room = slice(front, front + length)
-            return of_queries[:, :, :length], *(ops.cast(one[:, :, room], query.dtype) for one in sums)
+            return of_queries[:, :, :length], *(ops.cast(one[:, :, room], query.dtype) for one in found)
 
         return result[:, :, :length], gradients
 

@@ -100,8 +100,8 @@ def document_positions(document_ids: Tensor) -> Tensor:
     """int32 (B, T): the position of each token within its packed document, from document_ids (B, T): whole runs of one number."""
     shape = ops.shape(document_ids)
     size = shape[0] * shape[1]
-    before = ops.concatenate([document_ids[:, :1] - 1, document_ids[:, :-1]], axis=1)
-    begins = ops.cast(ops.reshape(ops.not_equal(document_ids, before), (-1,)), "int32")
+    same = ops.equal(document_ids[:, 1:], document_ids[:, :-1])
+    begins = 1 - ops.cast(ops.reshape(ops.pad(same, [[0, 0], [1, 0]]), (-1,)), "int32")
     # Which run of all rows together a token is in, and where that begins.
     runs, places = ops.cumsum(begins) - 1, ops.arange(size, dtype="int32")
     first = ops.segment_sum(begins * places, runs, num_segments=size)
@@ -372,9 +372,10 @@ class SelfAttention(keras.layers.Layer):
         dropped = None
         if training and self.dropout > 0:
             dropped = Dropped(self.dropout, self.attention_dropout.seed_generator.next())
-        by_heads = (ops.swapaxes(one, 1, 2) for one in (query * self._scale, key, value))
+        query, key, value = (ops.swapaxes(one, 1, 2) for one in (query * self._scale, key, value))
         documents = attention_mask if is_of_documents else None
-        return ops.swapaxes(chunked_attention(*by_heads, real, documents, self.half_window, dropped), 1, 2)
+        attended = chunked_attention(query, key, value, real, documents, self.half_window, dropped)
+        return ops.swapaxes(attended, 1, 2)
 
     def _in_full(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, training: bool | None
@@ -399,9 +400,9 @@ def _merged(padding_mask: Tensor | None, attention_mask: Tensor | None) -> Tenso
     if padding_mask is None and attention_mask is not None and len(attention_mask.shape) == 2:
         return attention_mask
     if attention_mask is not None:
-        attention_mask = pair_mask(attention_mask, None, 0) if len(attention_mask.shape) == 2 else attention_mask
-        four_axes = len(attention_mask.shape) == 4
-        masks.append(attention_mask if four_axes else ops.cast(attention_mask, "bool")[:, None, :, :])
+        pairs = pair_mask(attention_mask, None, 0) if len(attention_mask.shape) == 2 else attention_mask
+        four_axes = pairs is not None and len(pairs.shape) == 4
+        masks.append(pairs if four_axes else ops.cast(attention_mask, "bool")[:, None, :, :])
     if not masks:
         return None
     return masks[0] if len(masks) == 1 else ops.logical_and(*masks)

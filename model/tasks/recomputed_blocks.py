@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from clozekit.model.common.tensors import Tensor
-from clozekit.model.layers.dropout import dropout_states
+from clozekit.model.tasks.dropout_states import dropout_states
 
 _IS_ON = ContextVar("blocks are recomputed", default=False)
 

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from clozekit.model.common.without_autograph import without_autograph
-from clozekit.model.layers.dropout import dropout_states
+from clozekit.model.tasks.dropout_states import dropout_states
 from clozekit.model.tasks.recomputed_blocks import recomputed_blocks
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.workers import first_of

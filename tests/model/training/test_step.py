@@ -37,7 +37,11 @@ def batches(count: int) -> tf.data.Dataset:
 
 
 def trained(
-    steps: int, micro_batch_size: int | None = None, xla: bool = False, model: ModelSettings = MODEL, recompute: bool = False
+    steps: int,
+    micro_batch_size: int | None = None,
+    xla: bool = False,
+    model: ModelSettings = MODEL,
+    recompute: bool = False,
 ) -> tuple[Any, Any]:
     config = RunSettings(
         "data",
