@@ -46,14 +46,19 @@ def hash_positions(keys: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
 
 
 def hash_places(seed: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """31 random bits (int32, 0 or more) for each of the places 0 to size - 1 of a tensor; seed: two integers.
+    """`hash_numbers` of the places 0 to size - 1 of a tensor."""
+    return hash_numbers(seed, tf.range(size))
+
+
+def hash_numbers(seed: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """31 random bits (int32, 0 or more) for each of the places, int32 of any shape; seed: two integers.
 
     One round, with half of the key before and half inside it: enough to drop units by, and cheap where XLA fuses it.
     """
     numbers = tf.cast(seed, tf.uint32)
     first = fmix32(numbers[0] + fmix32(numbers[1] + tf.constant(_GOLDEN, tf.uint32)))
     second = fmix32(first + numbers[1])
-    x = tf.cast(tf.range(size), tf.uint32) * tf.constant(_GOLDEN, tf.uint32) + first
+    x = tf.cast(places, tf.uint32) * tf.constant(_GOLDEN, tf.uint32) + first
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
     x = tf.bitwise.bitwise_xor(x * tf.constant(0x85EBCA6B, tf.uint32), second)
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(13, tf.uint32)))

@@ -16,12 +16,12 @@ from clozekit.model.layers.masked_lm_head import HeadBiases
 from clozekit.model.layers.prediction_head import PredictionHead, layers_of, predicted_from
 from clozekit.model.layers.rotary_positions import RotaryPositions
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, document_positions, truncated_normal
-from clozekit.model.layers.window_mask import WindowMask
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
 from clozekit.model.tasks.backbone import Backbone, ModelOptions, hidden_states
 from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.tasks.recomputed_blocks import through_block
 from clozekit.model.tasks.task import TaskOptions
 from clozekit.model.tasks.text_classifier import ClassifierOptions, TextClassifier
 from clozekit.model.tasks.text_embedder import PooledTokens
@@ -153,8 +153,7 @@ class ModernBertBackbone(Backbone):
             self.global_positions = RotaryPositions(size, global_rope_base, name="global_positions")
         if SLIDING in self._types:
             self.local_positions = RotaryPositions(size, local_rope_base, name="local_positions")
-            self.window_mask = WindowMask(attention_window, dtype=dtype, name="window_mask")
-        self.transformer_layers = [self._block(index, settings, dtype) for index in range(num_layers)]
+        self.transformer_layers = [self._block(index, kind, settings, dtype) for index, kind in enumerate(self._types)]
         self.final_layer_norm = self._norm("final_layer_norm", settings, dtype)
         super().__init__(settings, dtype, **kwargs)
 
@@ -165,7 +164,7 @@ class ModernBertBackbone(Backbone):
         )
 
     @staticmethod
-    def _block(index: int, settings: Settings, dtype: DType) -> GatedEncoder:
+    def _block(index: int, kind: str, settings: Settings, dtype: DType) -> GatedEncoder:
         dropout, attention_dropout = settings["dropout"], settings["attention_dropout"]
         return GatedEncoder(
             settings["intermediate_dim"],
@@ -182,6 +181,7 @@ class ModernBertBackbone(Backbone):
             kernel_initializer=truncated_normal(),
             # Of each block's two sums (Warner et al. 2024, section 2.2.2; Megatron's).
             output_initializer=keras.initializers.TruncatedNormal(stddev=0.02 / math.sqrt(2 * settings["num_layers"])),
+            attention_window=settings["attention_window"] if kind == SLIDING else None,
             dtype=dtype,
             name=f"transformer_layer_{index}",
         )
@@ -230,15 +230,13 @@ class ModernBertBackbone(Backbone):
         if document_ids is not None and positions is None:
             positions = document_positions(document_ids)
         hidden = self.embed(token_ids, segment_ids, positions, training)
-        whole = self.attention_mask(padding_mask, document_ids)
-        masks, rotations = {FULL: whole}, {}
+        mask, rotations = self.attention_mask(padding_mask, document_ids), {}
         if FULL in self._types:
             rotations[FULL] = self.global_positions(token_ids, positions=positions)
         if SLIDING in self._types:
-            masks[SLIDING] = self.window_mask(whole)
             rotations[SLIDING] = self.local_positions(token_ids, positions=positions)
         for kind, layer in zip(self._types, self.transformer_layers, strict=True):
-            hidden = layer(hidden, attention_mask=masks[kind], rotation=rotations[kind], training=training)
+            hidden = through_block(layer, hidden, attention_mask=mask, rotation=rotations[kind], training=training)
         return self.final_layer_norm(hidden)
 
     def prediction_head(self) -> PredictionHead:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         TokenAndPositionEmbedding,
         TransformerEncoder,
     )
-    from clozekit.model.layers.window_mask import WindowMask
 
 _FILES = {
     "GatedEncoder": "gated_encoder",
@@ -25,7 +24,6 @@ _FILES = {
     "RotaryPositions": "rotary_positions",
     "TokenAndPositionEmbedding": "transformer_layers",
     "TransformerEncoder": "transformer_layers",
-    "WindowMask": "window_mask",
 }
 __all__ = [
     "GatedEncoder",
@@ -36,7 +34,6 @@ __all__ = [
     "RotaryPositions",
     "TokenAndPositionEmbedding",
     "TransformerEncoder",
-    "WindowMask",
 ]
 
 

@@ -4,8 +4,9 @@ import math
 
 from keras import ops
 
+from clozekit.model.common.one_at_a_time import one_at_a_time
 from clozekit.model.common.tensors import Tensor
-from clozekit.model.layers.masked_lm_head import CHUNK_LOGITS, Gradients, one_at_a_time
+from clozekit.model.layers.masked_lm_head import CHUNK_LOGITS, Gradients
 
 # Hidden states (N, E), embedding of the vocabulary (V, E) and bias (V,), as `MaskedLMHead.factors` gives them.
 Factors = tuple[Tensor, Tensor, Tensor]

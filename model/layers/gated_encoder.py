@@ -8,6 +8,7 @@ from clozekit.model.common.tensors import Activation, Settings, Shape, Tensor
 from clozekit.model.layers.dropout import Dropout
 from clozekit.model.layers.rotary_positions import Rotation, rotated
 from clozekit.model.layers.transformer_layers import LayerOptions, SelfAttention, fresh, project
+from clozekit.tokenizers.common.errors import InputError
 
 
 class RotaryAttention(SelfAttention):
@@ -52,6 +53,12 @@ class GatedEncoder(keras.layers.Layer):
         normalizes_inputs: False leaves the first normalisation out, where the inputs are normalised already.
         attention_bias, feedforward_bias, norm_bias: whether these have biases.
         kernel_initializer, output_initializer: of the kernels, and of those whose products are added to x.
+        attention_window: a token looks at those near it, half of the window, rounded down, to each side, as transformers counts
+            it; None: at the whole row. Documents of a packed row are whole runs of tokens, so distances in the row are those
+            in the document.
+
+    Raises:
+        InputError: for a window below 1.
 
     Source: Shazeer 2020 (arXiv 2002.05202), section 2; Warner et al. 2024 (arXiv 2412.13663), section 2.1.
 
@@ -78,6 +85,7 @@ class GatedEncoder(keras.layers.Layer):
         norm_bias: bool = False,
         kernel_initializer: keras.Initializer | str = "glorot_uniform",
         output_initializer: keras.Initializer | str = "glorot_uniform",
+        attention_window: int | None = None,
         **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
@@ -93,6 +101,9 @@ class GatedEncoder(keras.layers.Layer):
         self.norm_bias = norm_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.output_initializer = keras.initializers.get(output_initializer)
+        if attention_window is not None and attention_window < 1:
+            raise InputError(f"the window of local attention must be at least 1, got {attention_window}; raise it")
+        self.attention_window = attention_window
 
     def build(self, input_shape: Shape) -> None:
         """Makes the weights; Keras calls it."""
@@ -107,6 +118,7 @@ class GatedEncoder(keras.layers.Layer):
             keras.initializers.Zeros(),
             use_bias=self.attention_bias,
             output_initializer=self.output_initializer,
+            half_window=None if self.attention_window is None else self.attention_window // 2,
             dtype=policy,
             name="self_attention_layer",
         )
@@ -163,8 +175,8 @@ class GatedEncoder(keras.layers.Layer):
         rotation: Rotation | None = None,
         training: bool | None = None,
     ) -> Tensor:
-        """inputs: (B, T, H); attention_mask: bool (B, 1, 1, T) or (B, 1, T, T), True where a query may look; rotation: of
-        `RotaryPositions`."""
+        """inputs: (B, T, H); attention_mask: bool (B, 1, 1, T) or (B, 1, T, T), True where a query may look, or int32 (B, T), the
+        document of each token; rotation: of `RotaryPositions`."""
         first = self._self_attention_layer_norm(inputs) if self.normalizes_inputs else inputs
         attended = self._self_attention_layer(first, attention_mask, rotation=rotation, training=training)
         hidden = inputs + self._self_attention_dropout(attended, training=training)
@@ -187,6 +199,7 @@ class GatedEncoder(keras.layers.Layer):
             "norm_bias": self.norm_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "output_initializer": keras.initializers.serialize(self.output_initializer),
+            "attention_window": self.attention_window,
         }
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -11,7 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from clozekit.model.common.long_rows import LONGEST_IN_FULL
 from clozekit.model.common.tensors import Activation, DType, Settings, Shape, Tensor
+from clozekit.model.layers.chunked_attention import Dropped, chunked_attention
 from clozekit.model.layers.dropout import Dropout
 
 
@@ -55,23 +57,36 @@ ACTIVATIONS = {
 }
 
 
-def attention_mask(padding_mask: Tensor, document_ids: Tensor | None = None) -> Tensor:
-    """bool mask, True where a query may look: (B, 1, 1, T) by padding, or (B, 1, T, T) within each packed document.
-
-    padding_mask: (B, T), 1 = real. document_ids: (B, T) integers, 1.. per packed document and 0 for padding, which
-    looks at itself alone: a query that may look nowhere gives NaN on some backends.
-    """
-    if document_ids is None:
-        # Not `[:, None, None, :]`: LiteRT has no such slices of rows of any length.
-        return ops.expand_dims(ops.expand_dims(ops.cast(padding_mask, "bool"), 1), 1)
-    return ops.equal(document_ids[:, None, :, None], document_ids[:, None, None, :])
-
-
 class AttentionMask(keras.layers.Layer):
-    """`attention_mask` as a layer, so that the summary of a model shows it by its name."""
+    """What a query may look at, as the blocks take it; of all of them, so that it grows with the length of the rows alone.
+
+    By padding a bool mask (B, 1, 1, T), True for the keys that are real. In packed rows the document_ids themselves, int32
+    (B, T): 1.. per document, and 0 for padding, which looks at itself alone: a query that may look nowhere gives NaN on some
+    backends.
+    """
 
     def call(self, padding_mask: Tensor, document_ids: Tensor | None = None) -> Tensor:
-        return attention_mask(padding_mask, document_ids)
+        if document_ids is not None:
+            return ops.cast(document_ids, "int32")
+        # Not `[:, None, None, :]`: LiteRT has no such slices of rows of any length.
+        return ops.expand_dims(ops.expand_dims(ops.cast(padding_mask, "bool"), 1), 1)
+
+
+def pair_mask(attention_mask: Tensor | None, half_window: int | None, length: int | Tensor) -> Tensor | None:
+    """bool (B or 1, 1, T or 1, T), True where a query may look, of a mask of `AttentionMask` or of such a one; None: everywhere.
+
+    half_window: how far a query looks to each side, at itself in any case; None: to the ends of the row.
+    """
+    if attention_mask is not None and len(attention_mask.shape) == 2:
+        # Not by indexing: LiteRT has no such slices of rows of any length.
+        marks = ops.expand_dims(attention_mask, 1)
+        attention_mask = ops.equal(ops.expand_dims(marks, -1), ops.expand_dims(marks, 2))
+    if half_window is None:
+        return attention_mask
+    places = ops.arange(length, dtype="int32")
+    distances = ops.abs(ops.expand_dims(places, 1) - ops.expand_dims(places, 0))
+    near, own = (ops.expand_dims(ops.expand_dims(mask, 0), 0) for mask in (distances <= half_window, distances == 0))
+    return near if attention_mask is None else ops.logical_or(ops.logical_and(attention_mask, near), own)
 
 
 class FirstToken(keras.layers.Layer):
@@ -82,12 +97,15 @@ class FirstToken(keras.layers.Layer):
 
 
 def document_positions(document_ids: Tensor) -> Tensor:
-    """int32 (B, T): the position of each token within its packed document, from document_ids (B, T)."""
-    length = ops.shape(document_ids)[1]
-    order = ops.arange(length)
-    same = ops.equal(document_ids[:, :, None], document_ids[:, None, :])
-    earlier = ops.logical_and(same, ops.greater(order[:, None], order[None, :]))
-    return ops.sum(ops.cast(earlier, "int32"), axis=-1)
+    """int32 (B, T): the position of each token within its packed document, from document_ids (B, T): whole runs of one number."""
+    shape = ops.shape(document_ids)
+    size = shape[0] * shape[1]
+    same = ops.equal(document_ids[:, 1:], document_ids[:, :-1])
+    begins = 1 - ops.cast(ops.reshape(ops.pad(same, [[0, 0], [1, 0]]), (-1,)), "int32")
+    # Which run of all rows together a token is in, and where that begins.
+    runs, places = ops.cumsum(begins) - 1, ops.arange(size, dtype="int32")
+    first = ops.segment_sum(begins * places, runs, num_segments=size)
+    return ops.reshape(places - ops.take(first, runs), shape)
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -258,10 +276,13 @@ class SelfAttention(keras.layers.Layer):
         bias_initializer: keras.Initializer,
         use_bias: bool = True,
         output_initializer: keras.Initializer | None = None,
+        half_window: int | None = None,
         **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
+        # How far a query looks to each side; None: to the ends of the row.
+        self.half_window = half_window
         self.dropout = dropout
         self.kernel_initializer = kernel_initializer
         self.bias_initializer = bias_initializer
@@ -324,6 +345,9 @@ class SelfAttention(keras.layers.Layer):
         return_attention_scores: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """`call` behind the first projections; query, key, value: (B, T, num_heads, size)."""
+        if self._goes_in_chunks(query, attention_mask) and not return_attention_scores:
+            return project(self.output_dense, self._in_chunks(query, key, value, attention_mask, training))
+        attention_mask = pair_mask(attention_mask, self.half_window, ops.shape(query)[1])
         if return_attention_scores or (training and self.dropout > 0) or keras.backend.backend() == "tensorflow":
             # TensorFlow has no fused kernel, and Keras's formula passes over the scores three times more.
             attended, probabilities = self._in_full(query, key, value, attention_mask, training)
@@ -332,6 +356,26 @@ class SelfAttention(keras.layers.Layer):
         else:
             attended = ops.dot_product_attention(query, key, value, mask=attention_mask, scale=self._scale)
         return project(self.output_dense, attended)
+
+    def _goes_in_chunks(self, query: Tensor, attention_mask: Tensor | None) -> bool:
+        """Whether the rows are long and what may be looked at is known without a mask of T x T values."""
+        is_short_mask = attention_mask is None or len(attention_mask.shape) == 2 or attention_mask.shape[2] == 1
+        is_long = query.shape[1] is not None and query.shape[1] > LONGEST_IN_FULL
+        return keras.backend.backend() == "tensorflow" and is_long and is_short_mask
+
+    def _in_chunks(
+        self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, training: bool | None
+    ) -> Tensor:
+        """`_in_full` in memory that grows with the length of the rows and not with its square."""
+        is_of_documents = attention_mask is not None and len(attention_mask.shape) == 2
+        real = None if attention_mask is None or is_of_documents else attention_mask[:, 0, 0, :]
+        dropped = None
+        if training and self.dropout > 0:
+            dropped = Dropped(self.dropout, self.attention_dropout.seed_generator.next())
+        query, key, value = (ops.swapaxes(one, 1, 2) for one in (query * self._scale, key, value))
+        documents = attention_mask if is_of_documents else None
+        attended = chunked_attention(query, key, value, real, documents, self.half_window, dropped)
+        return ops.swapaxes(attended, 1, 2)
 
     def _in_full(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, training: bool | None
@@ -353,9 +397,12 @@ class SelfAttention(keras.layers.Layer):
 def _merged(padding_mask: Tensor | None, attention_mask: Tensor | None) -> Tensor | None:
     """One bool mask of four axes for both, or None for neither."""
     masks = [] if padding_mask is None else [ops.cast(padding_mask, "bool")[:, None, None, :]]
+    if padding_mask is None and attention_mask is not None and len(attention_mask.shape) == 2:
+        return attention_mask
     if attention_mask is not None:
-        four_axes = len(attention_mask.shape) == 4
-        masks.append(attention_mask if four_axes else ops.cast(attention_mask, "bool")[:, None, :, :])
+        pairs = pair_mask(attention_mask, None, 0) if len(attention_mask.shape) == 2 else attention_mask
+        four_axes = pairs is not None and len(pairs.shape) == 4
+        masks.append(pairs if four_axes else ops.cast(attention_mask, "bool")[:, None, :, :])
     if not masks:
         return None
     return masks[0] if len(masks) == 1 else ops.logical_and(*masks)
@@ -481,7 +528,7 @@ class TransformerEncoder(keras.layers.Layer):
         """inputs: (B, T, H); the same out, and, asked for, the attention's probabilities (B, num_heads, T, T).
 
         padding_mask: (B, T), 1 = real. attention_mask: (B, T, T), or bool (B, 1, 1, T) or (B, 1, T, T), True where a query
-        may look.
+        may look; or int32 (B, T), the document of each token, which looks at its own alone.
         """
         mask = _merged(getattr(inputs, "_keras_mask", None) if padding_mask is None else padding_mask, attention_mask)
         first = self._self_attention_layer_norm(inputs) if self.normalize_first else inputs

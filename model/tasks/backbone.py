@@ -21,6 +21,7 @@ from clozekit.model.layers.transformer_layers import (
     truncated_normal,
 )
 from clozekit.model.tasks.lora import enable_lora, load_lora_weights, save_lora_weights
+from clozekit.model.tasks.recomputed_blocks import through_block
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 from clozekit.tokenizers.settings.constructor_arguments import check_arguments
@@ -201,7 +202,7 @@ class Backbone(FunctionalModel):
         hidden = self.embed(token_ids, segment_ids, positions, training)
         mask = self.attention_mask(padding_mask, document_ids)
         for layer in self.encoder_layers():
-            hidden = layer(hidden, attention_mask=mask, training=training)
+            hidden = through_block(layer, hidden, attention_mask=mask, training=training)
         return hidden
 
     def call(self, inputs: Rows, training: bool | None = None, mask: Tensor | None = None) -> Outputs:

@@ -79,11 +79,12 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     if config.train.hours is None:
         places = config.train.last_step * config.train.global_batch_size * row_length
         yield f"FLOPs in all     {flops * places:.3g}"
-    memory = training_memory(
-        sizes, run.task.count_params(), rows, row_length, 0 if generator is not None else num_slots
-    )
+    counted, recompute = run.task.count_params(), config.train.recompute
+    slots = 0 if generator is not None else num_slots
+    memory = training_memory(sizes, counted, rows, row_length, slots, is_recomputed=recompute)
     if generator is not None:
-        of_generator = training_memory(Dimensions.of(generator), 0, rows, row_length, num_slots)
+        sizes_there = Dimensions.of(generator)
+        of_generator = training_memory(sizes_there, 0, rows, row_length, num_slots, is_recomputed=recompute)
         memory = dataclasses.replace(memory, activations=memory.activations + of_generator.activations)
     if run.teacher is not None:
         task = run.teacher.task

@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clozekit.model.common.long_rows import CHUNK_QUERIES, LONGEST_IN_FULL
+
 if TYPE_CHECKING:
     # `costs` asks for formulas alone.
     from clozekit.model.common.tensors import Settings
@@ -31,7 +33,8 @@ MFU_FORMULA = (
 MEMORY_FORMULA = (
     "weights, gradients and two moments as AdamW has them (other optimizers keep less) 4 bytes each a parameter; kept for the backward pass: B x T x ((L + 1) x"
     " ((8 H + 2 I) x w + 2 a T x w + (2 H + a T) x d) + 3 E x w) + 3 B S V x 4 bytes: B rows, w bytes a value, a heads, d bytes a"
-    " value for dropout's masks, 4 I with ModernBERT's gates, S prediction slots a row. A teacher adds its weights, one layer at work and its logits: 4 bytes a"
+    " value for dropout's masks, 4 I with ModernBERT's gates, S prediction slots a row. Rows above 512 tokens go in chunks of 128"
+    " queries: 12 a x 128 in place of what has a T. With train.recompute 2 layers for L + 1, and L H x w. A teacher adds its weights, one layer at work and its logits: 4 bytes a"
     " parameter + B x T x (8 H + 2 I + 2 a T) x w + B S V x 4"
 )
 
@@ -127,18 +130,26 @@ class Memory:
 
 
 def training_memory(
-    sizes: Dimensions, num_parameters: int, rows: int, row_length: int, num_slots: int, value_bytes: int = 4
+    sizes: Dimensions,
+    num_parameters: int,
+    rows: int,
+    row_length: int,
+    num_slots: int,
+    value_bytes: int = 4,
+    is_recomputed: bool = False,
 ) -> Memory:
     """What one device holds in a step of `rows` rows (of one micro-batch); see MEMORY_FORMULA. An estimate: compilers
     keep less by fusing and more by padding.
 
-    num_slots: positions of a row that are predicted; value_bytes: 4 for float32, 2 for bfloat16.
+    num_slots: positions of a row that are predicted; value_bytes: 4 for float32, 2 for bfloat16; is_recomputed: `train.recompute`.
     """
     h, a = sizes.hidden_dim, sizes.num_heads
     # Keras keeps dropout's masks as values of the layer's own type.
     mask_bytes = value_bytes if sizes.dropout else 0
-    layer = (8 * h + _inner_values(sizes) + 2 * a * row_length) * value_bytes + (2 * h + a * row_length) * mask_bytes
-    body = rows * row_length * ((sizes.num_layers + 1) * layer + 3 * sizes.embedding_dim * value_bytes)
+    kept, at_work = (row_length, 0) if row_length <= LONGEST_IN_FULL else (0, 3 * a * CHUNK_QUERIES * 4)
+    layer = (8 * h + _inner_values(sizes) + 2 * a * kept) * value_bytes + (2 * h + a * kept) * mask_bytes
+    layers = sizes.num_layers * h * value_bytes + 2 * layer if is_recomputed else (sizes.num_layers + 1) * layer
+    body = rows * row_length * (layers + at_work + 3 * sizes.embedding_dim * value_bytes)
     # Logits, their softmax and its gradient, in float32.
     head = 3 * rows * num_slots * sizes.vocabulary_size * 4
     return Memory(4 * num_parameters, 4 * num_parameters, 8 * num_parameters, body + head)
@@ -153,5 +164,6 @@ def teacher_memory(
     sizes: Dimensions, num_parameters: int, rows: int, row_length: int, num_slots: int, value_bytes: int = 4
 ) -> int:
     """Bytes that a teacher takes on one device, which keeps nothing for a backward pass; see MEMORY_FORMULA."""
-    layer = (8 * sizes.hidden_dim + _inner_values(sizes) + 2 * sizes.num_heads * row_length) * value_bytes
+    seen = row_length if row_length <= LONGEST_IN_FULL else CHUNK_QUERIES
+    layer = (8 * sizes.hidden_dim + _inner_values(sizes) + 2 * sizes.num_heads * seen) * value_bytes
     return 4 * num_parameters + rows * row_length * layer + rows * num_slots * sizes.vocabulary_size * 4

@@ -78,8 +78,8 @@ def check_run_fits(
     )
     rows = max((stage.micro_batch_size or stage.global_batch_size // num_replicas) for stage in stages)
     value_bytes = 4 if config.train.precision == "float32" else 2
-    advice = "lower train.micro_batch_size or train.global_batch_size"
-    check_step_fits(sizes, rows, row_length, slots, value_bytes, advice, taught)
+    advice = "lower train.micro_batch_size or train.global_batch_size, or set train.recompute=true"
+    check_step_fits(sizes, rows, row_length, slots, value_bytes, advice, taught, config.train.recompute)
 
 
 def _distinct_layers(backbone: Settings) -> int:
@@ -105,9 +105,10 @@ def check_step_fits(
     value_bytes: int,
     advice: str,
     teacher: Dimensions | None = None,
+    is_recomputed: bool = False,
 ) -> None:
     """Raises InputError when the rows that a device computes at once can't fit into twice its memory."""
-    needed = training_memory(sizes, 0, rows, row_length, num_slots, value_bytes).activations
+    needed = training_memory(sizes, 0, rows, row_length, num_slots, value_bytes, is_recomputed).activations
     if teacher is not None:
         needed += teacher_memory(teacher, 0, rows, row_length, num_slots, value_bytes)
     # Compilers keep less than the formula says by fusing: what is refused is far above.

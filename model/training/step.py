@@ -9,6 +9,8 @@ import keras
 import tensorflow as tf
 
 from clozekit.model.common.without_autograph import without_autograph
+from clozekit.model.tasks.dropout_states import dropout_states
+from clozekit.model.tasks.recomputed_blocks import recomputed_blocks
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.workers import first_of
 from clozekit.model.training.objectives.objective import Objective, Sums
@@ -39,15 +41,6 @@ class LoopResult(NamedTuple):
     gradient_norm: tf.Tensor
     learning_rate: tf.Tensor
     wait_seconds: tf.Tensor
-
-
-def dropout_states(task: Task) -> list[tf.Variable]:
-    """The random state of every layer of the task that has one, in a fixed order."""
-    # Keras has no public way to all layers inside a model.
-    layers = task._flatten_layers(include_self=False, recursive=True)
-    generators = [layer.seed_generator for layer in layers if getattr(layer, "seed_generator", None) is not None]
-    # A layer that is reachable twice is listed twice.
-    return list({id(generator): generator.state for generator in generators}.values())
 
 
 def dropout_seeds(seed: int, num_layers: int, step: tf.Tensor, micro_batch: tf.Tensor) -> list[tf.Tensor]:
@@ -106,7 +99,8 @@ class TrainStep:
         `Objective.minimised`."""
         states = [(state, tf.cast(seed, state.dtype)) for state, seed in zip(self._dropout_states, seeds, strict=True)]
         # The random states are inputs here: what assigns to variables can neither be compiled nor run on replicas.
-        with keras.StatelessScope(states), tf.GradientTape() as tape:
+        recomputed = recomputed_blocks(self._settings.recompute)
+        with keras.StatelessScope(states), recomputed, tf.GradientTape() as tape:
             sums = self.objective.sums(self._task, batch, True)
             loss = self.objective.minimised(sums, balance)
         gradients = tape.gradient(loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)

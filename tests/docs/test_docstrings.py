@@ -53,7 +53,6 @@ TRAINER = {
     "layers.masked_lm_mask_generator": "MaskedLMMaskGenerator",
     "layers.prediction_head": "PredictionHead",
     "layers.rotary_positions": "RotaryPositions",
-    "layers.window_mask": "WindowMask",
     "layers.transformer_layers": "PositionEmbedding TokenAndPositionEmbedding TransformerEncoder",
     "preprocessing.multi_segment_packer": "MultiSegmentPacker",
     "reading.dataset_reader": "training_batches validation_batches",

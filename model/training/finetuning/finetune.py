@@ -142,8 +142,9 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
             preprocessor.sequence_length,
             1,
             4 if config.train.precision == "float32" else 2,
-            "lower train.micro_batch_size, train.global_batch_size or sequence_length",
+            "lower train.micro_batch_size, train.global_batch_size or sequence_length, or set train.recompute=true",
             None if self.teacher is None else Dimensions.of(self.teacher.task.backbone),
+            config.train.recompute,
         )
         self.objective = dataclasses.replace(self.kind.objective(config), teacher=self.teacher)
         if config.objective is not None:

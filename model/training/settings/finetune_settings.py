@@ -150,7 +150,8 @@ class FinetuneTrainSettings:
     together. steps_per_loop: steps between two looks of the controller at the device. xla: compile the steps; on GPUs alone if not given (on
     two busy cores a step of 4 layers x 256 took 0.70 s compiled and 0.43 s not). micro_batch_size: rows that a replica
     computes at once. precision:
-    float32, mixed_bfloat16 (weights stay float32) or bfloat16.
+    float32, mixed_bfloat16 (weights stay float32) or bfloat16. recompute: keep of each block its inputs alone for the backward pass
+    and make the rest anew.
 
     Raises:
         InputError: for a number below 1, two lengths, micro-batches that don't divide the batch, another precision.
@@ -170,6 +171,7 @@ class FinetuneTrainSettings:
     steps_per_loop: int = 20
     xla: bool | None = None
     precision: str = "float32"
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.steps is None and self.hours is None:
@@ -406,6 +408,7 @@ class FinetuneSettings:
             steps=train.last_step(num_rows),
             seed=self.seed,
             xla=xla if train.xla is None else train.xla,
+            recompute=train.recompute,
             steps_per_loop=train.steps_per_loop,
             evaluate_every_steps=self.evaluate.every_steps or math.ceil(num_rows / train.global_batch_size),
             optimizer=self.optimizer,

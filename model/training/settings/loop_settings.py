@@ -312,7 +312,7 @@ class LoopSettings:
 
     steps: the last one; hours: what the run may take if not None, counted over all its starts. steps_per_loop: steps
     between two looks of the controller at the device; evaluate_every_steps: between two evaluations. is_endless: the learning
-    rate has no end to go by, it rises and stays.
+    rate has no end to go by, it rises and stays. recompute: blocks keep their inputs alone for the backward pass.
     """
 
     steps: int
@@ -326,6 +326,7 @@ class LoopSettings:
     log: LogSettings
     hours: float | None = None
     is_endless: bool = False
+    recompute: bool = False
 
 
 def check_batches(global_batch_size: int, micro_batch_size: int | None, steps_per_loop: int) -> None:

@@ -289,6 +289,8 @@ class TrainSettings:
     xla: compile forward, backward and update. On the CPU too: 2.4 s of CPU time a step where the plain graph took 2.9 (the
     default model, 32 rows of 128, no dropout, 2 cores).
     precision: float32 or mixed_bfloat16 (weights and the optimizer's state stay float32).
+    recompute: keep of each block its inputs alone for the backward pass and make the rest anew: the memory of long rows for a third
+    more time.
     batch_ramp: small batches first. phases: their steps add up to `steps`, which they decide where it is not given.
 
     Raises:
@@ -313,6 +315,7 @@ class TrainSettings:
     steps_per_loop: int = 20
     xla: bool = True
     precision: str = "float32"
+    recompute: bool = False
     batch_ramp: BatchRampSettings | None = None
     phases: tuple[PhaseSettings, ...] = ()
 
@@ -474,6 +477,7 @@ class RunSettings:
             steps=self.train.last_step,
             seed=self.seed,
             xla=self.train.xla,
+            recompute=self.train.recompute,
             steps_per_loop=self.train.steps_per_loop,
             evaluate_every_steps=self.evaluate.every_steps,
             optimizer=self.optimizer,

@@ -9,8 +9,9 @@ import pytest
 import small_families as small
 
 from clozekit.model import Backbone, MaskedLM, ModernBertBackbone, TextClassifier, save_huggingface
-from clozekit.model.layers import RotaryPositions, WindowMask
+from clozekit.model.layers import RotaryPositions
 from clozekit.model.layers.rotary_positions import rotated
+from clozekit.model.layers.transformer_layers import pair_mask
 from clozekit.model.training.flops import Dimensions, training_flops_per_token
 from clozekit.tokenizers.common.errors import InputError
 
@@ -40,7 +41,7 @@ def test_a_window_is_within_half_of_it_to_each_side_and_within_the_mask(window: 
     for row, query, key in np.ndindex(2, 9, 9):
         near = abs(query - key) <= window // 2
         expected[row, 0, query, key] = (mask[row, 0, query, key] and near) or query == key
-    np.testing.assert_array_equal(WindowMask(window)(mask), expected)
+    np.testing.assert_array_equal(pair_mask(mask, window // 2, 9), expected)
 
 
 @pytest.mark.parametrize("types", [None, [SLIDING, FULL], [SLIDING, SLIDING], [FULL, FULL]])

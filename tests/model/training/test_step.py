@@ -1,5 +1,6 @@
 """The step: micro-batches equal one batch, AdamW as in its paper, the schedule, a bad gradient changes nothing."""
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -35,12 +36,20 @@ def batches(count: int) -> tf.data.Dataset:
     )
 
 
-def trained(steps: int, micro_batch_size: int | None = None, xla: bool = False) -> tuple[Any, Any]:
+def trained(
+    steps: int,
+    micro_batch_size: int | None = None,
+    xla: bool = False,
+    model: ModelSettings = MODEL,
+    recompute: bool = False,
+) -> tuple[Any, Any]:
     config = RunSettings(
         "data",
         "run",
-        model=MODEL,
-        train=TrainSettings(steps=steps, global_batch_size=8, micro_batch_size=micro_batch_size, xla=xla),
+        model=model,
+        train=TrainSettings(
+            steps=steps, global_batch_size=8, micro_batch_size=micro_batch_size, xla=xla, recompute=recompute
+        ),
     )
     task = build_task(config, from_scratch(config.model, 40, 12))
     optimizer = Optimizer(task.trainable_variables, config.optimizer, xla)
@@ -61,6 +70,20 @@ def test_micro_batches_and_xla_give_the_same_update(micro_batch_size: int | None
     np.testing.assert_allclose(result.sums.loss, reference_result.sums.loss, rtol=1e-4)
     assert float(result.sums.count) == float(reference_result.sums.count)
     assert int(result.counts.tokens) == 10 * 8 * 12
+
+
+# ALBERT's blocks are used again and again.
+@pytest.mark.parametrize(
+    ("family", "xla"), [("bert", False), ("albert", False), ("modern_bert", True), *([("bert", True)] if FULL else [])]
+)
+def test_blocks_whose_values_are_made_anew_give_the_same_update(family: str, xla: bool) -> None:
+    """With dropout, which drops the same values in both passes."""
+    model = dataclasses.replace(MODEL, family=family, num_layers=2, dropout=0.3)
+    reference, reference_result = trained(4, 4, xla, model)
+    task, result = trained(4, 4, xla, model, recompute=True)
+    for a, b in zip(task.trainable_variables, reference.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(result.sums.loss, reference_result.sums.loss, rtol=1e-5)
 
 
 def adamw_by_hand(
