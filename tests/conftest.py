@@ -37,11 +37,15 @@ from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
+# By default Python searches for garbage after every 700 new objects; a traced graph has hundreds of thousands, all alive.
+gc.set_threshold(20_000)
+
 # What tests share; processes that they start get this folder too.
 HELPERS = Path(__file__).parent / "helpers"
 sys.path.append(str(HELPERS))
 
 from grammar import sentences  # noqa: E402
+from long_variants import FULL  # noqa: E402
 
 # `make test-fast`: the quick tests alone, with few of their cases.
 FAST = os.environ.get("CLOZEKIT_FAST") == "1"
@@ -230,6 +234,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if item.name.startswith("test_fuzz")]
         processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
         os.environ["CLOZEKIT_FUZZ_EACH_SECONDS"] = str(FUZZ_SECONDS * processes / max(1, len(items)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Here TensorFlow runs graphs as they are traced: to optimize one takes longer than what a test runs of it. Processes that
+    tests start optimize theirs, as users' do, and so do the long variants and the tests of parity."""
+    if "tensorflow" in sys.modules and not FULL and not any("parity" in item.path.parts for item in session.items):
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.hookimpl(tryfirst=True)
