@@ -237,9 +237,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Here TensorFlow runs graphs as they are traced: to optimize one takes longer than what a test runs of it. Processes that
-    tests start optimize theirs, as users' do, and so do the long variants and the tests of parity."""
-    if "tensorflow" in sys.modules and not FULL and not any("parity" in item.path.parts for item in session.items):
+    """On a developer's machine TensorFlow runs the graphs of this process as they are traced: to optimize one takes longer than
+    what a test runs of it. CI optimizes them as users' processes do (CLOZEKIT_OPTIMIZED=1), and so do the processes that tests
+    start, the long variants and the tests of parity."""
+    is_as_users_have_it = FULL or os.environ.get("CLOZEKIT_OPTIMIZED") == "1"
+    is_of_parity = any("parity" in item.path.parts for item in session.items)
+    if "tensorflow" in sys.modules and not is_as_users_have_it and not is_of_parity:
         import tensorflow as tf
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
