@@ -17,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1
 # Else pytest rewrites every test, and Python compiles every file of ours, in each process anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-heads bench-tokenizers bench-models bench-training bench-pipeline bench-stream
+.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-heads bench-long-rows bench-tokenizers bench-models bench-training bench-pipeline bench-stream
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about three and a half minutes on a quiet machine with two cores)"
@@ -31,6 +31,7 @@ help:
 	@echo "make bench-doors       what the command takes to answer where no model is needed"
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
 	@echo "make bench-heads       scores of fine-tuned heads beside transformers', into BENCHMARKS.md"
+	@echo "make bench-long-rows   memory and CPU time of a step by the length of its rows, into BENCHMARKS.md"
 	@echo "make bench-adapt       continued pretraining beside transformers' run_mlm.py, into BENCHMARKS.md"
 	@echo "make bench-training    a training step, whole training and the reader beside their peers, into BENCHMARKS.md"
 	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth (half an hour), into BENCHMARKS.md"
@@ -120,6 +121,9 @@ bench-heads: $(VENV)/.parity
 bench-adapt: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-adapt CORPORA=docs.jsonl.gz" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/adapt_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md
+
+bench-long-rows: setup
+	$(BIN)/python tests/benchmarks/long_rows_benchmark.py
 
 bench-engines: setup
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-engines CORPORA=docs.jsonl.gz BERT_VOCABULARY=vocab.txt" >&2; exit 2; }

@@ -18,7 +18,8 @@ from clozekit.model.masking.masking_rule import MaskingRule
 from clozekit.model.training import Run
 from clozekit.model.training.cluster.endings import StoppedError
 from clozekit.model.training.finetuning import FinetuneRun
-from clozekit.model.training.own_functions import check_optimizer, masking_function
+from clozekit.model.training.objectives.objective import objective_named
+from clozekit.model.training.own_functions import check_optimizer, masking_function, objective_of
 from clozekit.model.training.run_directory.run_state import read_run
 from clozekit.model.training.settings.loop_settings import OptimizerSettings
 from clozekit.model.training.settings.run_settings import MaskingSettings, RunSettings
@@ -164,6 +165,15 @@ def test_what_can_not_be_an_optimizer_is_refused(
     with pytest.raises(InputError, match=message) as caught:
         check_optimizer(OptimizerSettings(name))
     assert "optimizer.name" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["loss_alone", "loss_and_count", "losses_of_rows"])
+def test_an_objective_must_return_its_sums(name: str) -> None:
+    objective = objective_of(f"own_rules:{name}", objective_named("masked_lm"))
+    with pytest.raises(
+        InputError, match=rf"objective=own_rules:{name} must return Sums\(loss, count, correct\), three scalars"
+    ):
+        objective.sums(None, {}, True)
 
 
 def test_what_can_not_be_a_schedule_a_masking_or_a_name_is_refused() -> None:
