@@ -100,9 +100,18 @@ def freeze_source(root: beam.Pipeline, recipe: StreamRecipe, source: UnboundedSo
 
 def _check_flink(root: beam.Pipeline) -> None:
     """With checkpoints, Flink's operators finish a bundle while they are saved: they then send the watermark on before what the
-    bundle gave (`DoFnOperator.snapshotState` buffers it), and behind the last watermark everything is dropped."""
+    bundle gave (`DoFnOperator.snapshotState` buffers it), and behind the last watermark everything is dropped. Workers that are kept
+    from stage to stage are all that its restarts find, dead ones too."""
     given = root.options.get_all_options(retain_unknown_options=True)
-    if given.get("checkpointing_interval") and not given.get("finish_bundle_before_checkpointing"):
+    if not given.get("checkpointing_interval"):
+        return
+    kept = given.get("environment_cache_millis")
+    if kept:
+        raise InputError(
+            f"a stream on Flink with --checkpointing_interval keeps no workers, got --environment_cache_millis={kept}; leave it out,"
+            " otherwise a restart meets the dead ones of a lost pool and the job fails"
+        )
+    if not given.get("finish_bundle_before_checkpointing"):
         raise InputError(
             "a stream on Flink with --checkpointing_interval needs --finish_bundle_before_checkpointing too, got it without;"
             " add it, otherwise documents arrive behind the watermark, and those at the end of a source are lost"

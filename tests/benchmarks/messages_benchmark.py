@@ -34,7 +34,7 @@ from clozekit.pipelines.streaming.follow_recipe import follow
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 WINDOW, WORDS = 5, "the old cat sat on the mat and the dog ran under a tree near my house"
-CHECKPOINTS = ["--checkpointing_interval=2000", "--finish_bundle_before_checkpointing"]
+CHECKPOINTS = ["--checkpointing_interval=2000", "--finish_bundle_before_checkpointing", "--environment_cache_millis=0"]
 
 
 def tokenizer_in(folder: Path) -> str:

@@ -16,6 +16,12 @@ from clozekit.pipelines.streaming.follow_recipe import follow
 from clozekit.pipelines.streaming.verify_stream import verify_stream
 
 PARTITIONS, A_WINDOW = 3, 120
+CHECKPOINTS = [
+    "--checkpointing_interval=1000",
+    "--finish_bundle_before_checkpointing",
+    # The options of the cluster keep workers for a minute.
+    "--environment_cache_millis=0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +90,9 @@ def test_flink_survives_the_death_of_each_of_its_parts(
     tmp_path: Path,
 ) -> None:
     cluster, pools, arguments = flink_that_keeps_jobs
-    # Kept for a minute, dead workers are all that the restarts find.
-    checkpoints = [
-        "--checkpointing_interval=1000",
-        "--finish_bundle_before_checkpointing",
-        "--environment_cache_millis=0",
-    ]
     recipe = kafka_recipe(broker, "kills", tokenizer_directory, tmp_path / "engine")
     send(broker, "kills", range(3))
-    with running(recipe, "FlinkRunner", [*arguments, *checkpoints]):
+    with running(recipe, "FlinkRunner", [*arguments, *CHECKPOINTS]):
         # Of the newest window more may come.
         wait_for_documents(recipe, 2 * A_WINDOW)
         # All workers, those of the one that reads and of the one that waits.
@@ -122,7 +122,7 @@ def test_a_stream_on_flink_goes_on_from_a_savepoint(
     tmp_path: Path,
 ) -> None:
     cluster, _ = flink
-    arguments = [*flink_arguments, "--checkpointing_interval=1000", "--finish_bundle_before_checkpointing"]
+    arguments = [*flink_arguments, *CHECKPOINTS]
     recipe = kafka_recipe(broker, "savepoint", tokenizer_directory, tmp_path / "engine")
     send(broker, "savepoint", range(3))
     with running(recipe, "FlinkRunner", arguments):

@@ -153,6 +153,9 @@ def test_checkpoints_need_finished_bundles(more: list[str], tmp_path: Path, toke
         return
     with pytest.raises(InputError, match="needs --finish_bundle_before_checkpointing too"):
         freeze_source(root, recipe, ScriptedSource([]))
+    kept = ["--checkpointing_interval=1000", "--finish_bundle_before_checkpointing", "--environment_cache_millis=60000"]
+    with pytest.raises(InputError, match="keeps no workers, got --environment_cache_millis=60000; leave it out"):
+        freeze_source(beam.Pipeline(options=PipelineOptions(kept)), recipe, ScriptedSource([]))
     assert not (tmp_path / "stream").exists()
 
 
