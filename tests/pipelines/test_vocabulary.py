@@ -37,7 +37,10 @@ def test_every_family_learns_the_same_on_one_worker_and_on_two(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("gpt",), "family must be one of bert, distil_bert, roberta, albert, xlm_roberta, modern_bert, got 'gpt'"),
+        (
+            ("gpt",),
+            "family must be one of bert, distil_bert, roberta, albert, xlm_roberta, electra, modern_bert, got 'gpt'",
+        ),
         (("bert", 0), "vocabulary_size must be at least 1, got 0"),
         (("roberta", 300, True), "byte-level BPE keeps every byte"),
     ],

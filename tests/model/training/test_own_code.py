@@ -189,7 +189,7 @@ def test_what_can_not_be_a_schedule_a_masking_or_a_name_is_refused() -> None:
             OptimizerSettings(name)
     with pytest.raises(InputError, match="masking.strategy must be token, whole_word, span, ngram or module:function"):
         MaskingSettings(strategy="words")
-    with pytest.raises(InputError, match="objective must be pairs or module:function, got 'mine'"):
+    with pytest.raises(InputError, match="objective must be pairs, replaced or module:function, got 'mine'"):
         RunSettings("data", "run", objective="mine")
 
 
