@@ -105,8 +105,9 @@ def _check_flink(root: beam.Pipeline) -> None:
     given = root.options.get_all_options(retain_unknown_options=True)
     if not given.get("checkpointing_interval"):
         return
-    kept = given.get("environment_cache_millis")
-    if kept:
+    # A text where it was given: Beam leaves it to the job server.
+    kept = str(given.get("environment_cache_millis") or 0)
+    if kept != "0":
         raise InputError(
             f"a stream on Flink with --checkpointing_interval keeps no workers, got --environment_cache_millis={kept}; leave it out,"
             " otherwise a restart meets the dead ones of a lost pool and the job fails"

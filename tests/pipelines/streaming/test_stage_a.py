@@ -143,7 +143,9 @@ def test_a_job_service_freezes_the_same_panes(
     check_same_panes(["--runner=PortableRunner", *portable_arguments], tmp_path, tokenizer)
 
 
-@pytest.mark.parametrize("more", [[], ["--finish_bundle_before_checkpointing"]], ids=["refused", "taken"])
+@pytest.mark.parametrize(
+    "more", [[], ["--finish_bundle_before_checkpointing", "--environment_cache_millis=0"]], ids=["refused", "taken"]
+)
 def test_checkpoints_need_finished_bundles(more: list[str], tmp_path: Path, tokenizer_directory: str) -> None:
     fields = {"tokenizer": tokenizer_directory, "output": str(tmp_path / "stream"), "read": {"inputs": [str(tmp_path)]}}
     recipe = make_stream_recipe({**fields, "rows": {"sequence_length": 32}}, "the recipe")
