@@ -13,7 +13,7 @@ from keras import ops
 
 from clozekit.model.common.long_rows import LONGEST_IN_FULL
 from clozekit.model.common.tensors import Activation, DType, Settings, Shape, Tensor
-from clozekit.model.layers.chunked_attention import Dropped, chunked_attention
+from clozekit.model.layers.chunked_attention import FORBIDDEN, Dropped, chunked_attention
 from clozekit.model.layers.dropout import Dropout
 
 
@@ -384,7 +384,7 @@ class SelfAttention(keras.layers.Layer):
         precise = keras.backend.result_type(self.compute_dtype, "float32")
         scores = ops.cast(ops.einsum("btnd,bsnd->bnts", query * self._scale, key), precise)
         if mask is not None:
-            scores = scores + ops.cast(ops.where(mask, 0.0, -1e9), precise)
+            scores = scores + ops.cast(ops.where(mask, 0.0, FORBIDDEN), precise)
         probabilities = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
         dropped = self.attention_dropout(probabilities, training=training)
         return ops.einsum("bnts,bsnd->btnd", dropped, value), probabilities

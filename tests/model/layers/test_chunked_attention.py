@@ -1,7 +1,8 @@
 """Attention of long rows, a chunk of queries at a time: the numbers, gradients and dropped places of the formula in full."""
 
-from collections.abc import Callable
+import re
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -99,18 +100,35 @@ def test_a_compiled_step_and_half_precision(mask: str, monkeypatch: pytest.Monke
     assert lengths == [30, 30]
 
 
-def held_values(function: Callable[[], object]) -> int:
-    """The largest tensor of a graph, in values."""
-    graph = tf.function(function).get_concrete_function().graph
-    graphs = [graph, *(other.graph for other in graph._functions.values())] if hasattr(graph, "_functions") else [graph]
-    shapes = [
-        tensor.shape
-        for one in graphs
-        for operation in one.get_operations()
-        for tensor in operation.outputs
-        if tensor.shape.is_fully_defined()
-    ]
-    return max(int(np.prod(shape)) for shape in shapes)
+@pytest.mark.parametrize("mask", MASKS)
+def test_nothing_of_all_tokens_with_all_is_held(mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at, half_window = MASKS[mask]
+    layer = layer_for(half_window, 0.3)
+    sizes = [largest_values(layer, looked_at)]
+    in_chunks(monkeypatch, 2)
+    sizes.append(largest_values(layer, looked_at))
+    assert sizes[0] >= 2 * 2 * LENGTH * LENGTH
+    assert sizes[1] < 2 * 2 * LENGTH * LENGTH
+
+
+LENGTH = 30
+
+
+def largest_values(layer: SelfAttention, mask: np.ndarray | None) -> int:
+    """The most values of a tensor in the compiled program of a step, forward and backward."""
+    inputs = tf.constant(np.random.default_rng(2).normal(size=(2, LENGTH, 8)), tf.float32)
+    looked_at = None if mask is None else tf.constant(mask)
+    state = (layer.attention_dropout.seed_generator.state, tf.constant([7, 11], tf.uint32))
+
+    def computed(inputs: tf.Tensor) -> tf.Tensor:
+        with keras.StatelessScope([state]), tf.GradientTape() as tape:
+            tape.watch(inputs)
+            loss = tf.reduce_sum(layer(inputs, looked_at, training=True) ** 2)
+        return tape.gradient(loss, inputs)
+
+    program = tf.function(computed, jit_compile=True).experimental_get_compiler_ir(inputs)(stage="hlo")
+    shapes = re.findall(r"= (?:f32|s32|u32|pred)\[([\d,]+)\]", program)
+    return max(int(np.prod([int(size) for size in shape.split(",")])) for shape in shapes)
 
 
 def test_positions_are_counted_within_each_document() -> None:
