@@ -63,7 +63,7 @@ def step_of(family: str, length: int, way: str) -> dict[str, float]:
     batches = iter(tf.data.Dataset.from_tensor_slices(row))
     step.run_loop(batches, tf.constant(0), tf.constant(1))
     begin, wall = time.process_time(), time.perf_counter()
-    step.run_loop(batches, tf.constant(1), tf.constant(3))
+    step.run_loop(batches, tf.constant(1), tf.constant(2))
     sizes, recompute = Dimensions.of(task.backbone), bool(WAYS[way])
     formula = training_memory(sizes, 0, 1, length, slots, is_recomputed=recompute).activations
     return {
