@@ -21,7 +21,7 @@ from clozekit.model.layers.transformer_layers import (
     truncated_normal,
 )
 from clozekit.model.tasks.lora import enable_lora, load_lora_weights, save_lora_weights
-from clozekit.model.tasks.recomputed_blocks import through_block
+from clozekit.model.tasks.recomputed_blocks import are_recomputed, through_block
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 from clozekit.tokenizers.settings.constructor_arguments import check_arguments
@@ -207,7 +207,8 @@ class Backbone(FunctionalModel):
 
     def call(self, inputs: Rows, training: bool | None = None, mask: Tensor | None = None) -> Outputs:
         """The outputs of a dict of int32 (B, T) tensors, packed or not; as Keras calls it."""
-        if is_packed(inputs):
+        # The functional model would call its blocks by itself.
+        if is_packed(inputs) or are_recomputed():
             return self.outputs_of(self.encode(**self.known_inputs(inputs), training=training))
         return super().call(inputs, training=training, mask=mask)
 

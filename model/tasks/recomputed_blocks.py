@@ -29,6 +29,11 @@ def recomputed_blocks(is_on: bool = True) -> Iterator[None]:
         _IS_ON.reset(token)
 
 
+def are_recomputed() -> bool:
+    """Whether `recomputed_blocks` is on."""
+    return _IS_ON.get()
+
+
 def through_block(block: keras.layers.Layer, hidden: Tensor, **others: Any) -> Tensor:
     """`block(hidden, **others)`, whose values are kept or not; hidden: (B, T, H)."""
     if not _IS_ON.get():

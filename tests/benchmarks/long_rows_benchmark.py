@@ -45,7 +45,7 @@ def step_of(family: str, length: int, way: str) -> dict[str, float]:
     if way == "in full":
         transformer_layers.LONGEST_IN_FULL = 2**31
     model = ModelSettings(family=family, **SIZES)
-    config = RunSettings("data", "run", model, TrainSettings(steps=3, global_batch_size=1, **WAYS[way]))
+    config = RunSettings("data", "run", model=model, train=TrainSettings(steps=3, global_batch_size=1, **WAYS[way]))
     task = build_task(config, from_scratch(config.model, VOCABULARY, length))
     step = pretraining_step(
         task, Optimizer(task.trainable_variables, config.optimizer, True), config, tf.distribute.get_strategy()

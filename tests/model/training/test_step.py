@@ -6,10 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import small_families as small
 import tensorflow as tf
 from long_variants import FULL
 
+from clozekit.model.families.family_table import family_of
 from clozekit.model.reading.reader_settings import ReaderSettings
+from clozekit.model.tasks.dropout_states import dropout_states
+from clozekit.model.tasks.recomputed_blocks import recomputed_blocks
 from clozekit.model.training.architecture import from_scratch
 from clozekit.model.training.build_task import build_task
 from clozekit.model.training.controller import pretraining_step
@@ -84,6 +88,34 @@ def test_blocks_whose_values_are_made_anew_give_the_same_update(family: str, xla
     for a, b in zip(task.trainable_variables, reference.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(result.sums.loss, reference_result.sums.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "modern_bert"])
+@pytest.mark.parametrize("kind", ["backbone", "text_classifier"])
+def test_a_backward_pass_calls_blocks_again_in_every_task(
+    family: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = small.backbone(family)
+    task = backbone
+    inputs = {name: np.ones((2, 6), np.int32) for name in backbone.input_names()}
+    if kind == "text_classifier":
+        task = family_of(backbone).text_classifier(backbone, num_classes=2, compile=False)
+    block = type(backbone.transformer_layers[0])
+    calls, call = [], block.call
+    monkeypatch.setattr(block, "call", lambda self, *given, **named: calls.append(self) or call(self, *given, **named))
+    states = [(state, tf.constant([1, 2], tf.as_dtype(state.dtype))) for state in dropout_states(task)]
+
+    def gradients() -> list[tf.Tensor]:
+        with keras.StatelessScope(states), recomputed_blocks(), tf.GradientTape() as tape:
+            loss = tf.reduce_sum(hidden_of(task(inputs, training=True)))
+        return tape.gradient(loss, [backbone.token_embedding.embeddings.value])
+
+    tf.function(gradients)()
+    assert len(calls) == 2 * len(backbone.transformer_layers)
+
+
+def hidden_of(outputs: Any) -> tf.Tensor:
+    return outputs["sequence_output"] if isinstance(outputs, dict) else outputs
 
 
 def adamw_by_hand(
