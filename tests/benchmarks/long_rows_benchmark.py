@@ -123,7 +123,7 @@ def main() -> None:
         "## Long rows",
         "",
         "`make bench-long-rows`. One packed row a step, 6 layers of 256, compiled; memory of the values of a step",
-        "as XLA lays them out, and by the formula of `--dry-run`.",
+        "as XLA lays them out, and by the formula of `--dry-run`, which counts chunks above 512 tokens.",
         "",
     ]
     for family in FAMILIES:

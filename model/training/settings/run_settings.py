@@ -289,8 +289,8 @@ class TrainSettings:
     xla: compile forward, backward and update. On the CPU too: 2.4 s of CPU time a step where the plain graph took 2.9 (the
     default model, 32 rows of 128, no dropout, 2 cores).
     precision: float32 or mixed_bfloat16 (weights and the optimizer's state stay float32).
-    recompute: keep of each block its inputs alone for the backward pass and make the rest anew: the memory of long rows for a third
-    more time.
+    recompute: keep of each block its inputs alone for the backward pass and make the rest anew: a third of the memory for a fifth
+    to two fifths more time.
     batch_ramp: small batches first. phases: their steps add up to `steps`, which they decide where it is not given.
 
     Raises:
