@@ -45,12 +45,20 @@ def test_a_model_goes_to_hugging_face_and_comes_back_from_there(preset: str, tmp
         status, out, err = command(hub, tmp_path, *words)
         assert (status, err) == (0, "")
         assert out.splitlines()[-1].endswith("published at hf://ours/preset as huggingface")
+        assert not hub.is_private
         assert "license: mit" in hub.files["README.md"].decode()
         mask = small.tokenizer("roberta").mask_token
         status, out, _ = command(hub, tmp_path, "fill", "hf://ours/preset", f"the {mask} dog", "--json")
     assert status == 0
     expected = MaskedLM.from_preset(preset).fill_mask(f"the {mask} dog")
     assert [guess["piece"] for guess in json.loads(out)["masks"][0]] == [guess.piece for guess in expected[0]]
+
+
+def test_a_private_model_is_published_in_private(preset: str, tmp_path: Path) -> None:
+    with serve(Hub({}, is_new=True)) as hub:
+        status, _, err = command(hub, tmp_path, "publish", preset, "hf://ours/preset", "--private")
+    assert (status, err) == (0, "")
+    assert hub.is_private and "model.safetensors" in hub.files
 
 
 def test_without_a_login_one_line_says_so_and_nothing_is_loaded(preset: str, tmp_path: Path) -> None:
