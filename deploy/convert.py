@@ -9,8 +9,10 @@ from clozekit.deploy.preset_formats import PRESET_FORMATS
 from clozekit.model.families.family_table import TASK_KINDS, family_of, task_class
 from clozekit.model.presets.huggingface_heads import HEADS
 from clozekit.model.presets.huggingface_preset import GENERATOR, save_huggingface, save_huggingface_backbone
+from clozekit.model.presets.lineage_file import Origin
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.mean_of_presets import mean_of_presets
+from clozekit.model.presets.named_lineage import lineage_of
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
 from clozekit.model.tasks.pooler import has_pooler
 from clozekit.tokenizers.common.errors import InputError
@@ -45,6 +47,8 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         task, backbone, preprocessor = _load(source, more)
+        sources = tuple(lineage_of(preset) for preset in (source, *more))
+        origin = Origin("convert", {"source": sources}, to, preprocessor.tokenizer)
         has_generator = getattr(task, "generator", None) is not None
         if has_generator and to in ("saved_model", "onnx", "litert"):
             raise InputError(
@@ -58,20 +62,20 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
             check_keras_hub_tokenizer(preprocessor.tokenizer)
         if to == "huggingface":
             if task is None:
-                save_huggingface_backbone(backbone, target, preprocessor)
+                save_huggingface_backbone(backbone, target, preprocessor, origin)
             else:
-                save_huggingface(task, target)
+                save_huggingface(task, target, origin)
             keeps_pooler = has_pooler(backbone) if task is None else task.keeps_pooler
             if backbone.has_used_pooler and hasattr(backbone, "pooled_dense") and not keeps_pooler:
                 notes.append(
                     "its pooler was never trained and is left out: what is built on it begins with a fresh one"
                 )
         elif to == "saved_model":
-            notes += _write_saved_model(task or backbone, preprocessor, target)
+            notes += _write_saved_model(task or backbone, preprocessor, target, origin)
         elif to in ("onnx", "litert"):
-            notes += _write_for_runtime(task or backbone, preprocessor, target, to)
+            notes += _write_for_runtime(task or backbone, preprocessor, target, to, origin)
         else:
-            save_preset(target, task=task, backbone=backbone, preprocessor=preprocessor)
+            save_preset(target, task=task, backbone=backbone, preprocessor=preprocessor, origin=origin)
     notes += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     part = backbone if task is None else task
     what = f"{type(part).__name__} of {part.count_params():,} parameters"
@@ -134,11 +138,13 @@ def _is_close(name: str, ours: Any, theirs: Any) -> bool:
     return name == "attention_dropout" or max(ours, theirs) <= _SMALL_EPSILON
 
 
-def _write_saved_model(part: Any, preprocessor: Any, target: str) -> list[str]:
+def _write_saved_model(part: Any, preprocessor: Any, target: str, origin: Origin) -> list[str]:
     from clozekit.deploy.formats.saved_model import TEXTS_SIGNATURE, write_saved_model
 
     signatures: list[str] = []
-    write_whole_preset(target, lambda directory: signatures.extend(write_saved_model(part, preprocessor, directory)))
+    write_whole_preset(
+        target, lambda directory: signatures.extend(write_saved_model(part, preprocessor, directory)), origin
+    )
     if TEXTS_SIGNATURE in signatures:
         return ["takes ids (serving_default) and strings (texts); import tensorflow_text before it is loaded"]
     added = " with added tokens" if "added_tokens" in preprocessor.tokenizer.added_config() else ""
@@ -148,13 +154,13 @@ def _write_saved_model(part: Any, preprocessor: Any, target: str) -> list[str]:
     ]
 
 
-def _write_for_runtime(part: Any, preprocessor: Any, target: str, to: str) -> list[str]:
+def _write_for_runtime(part: Any, preprocessor: Any, target: str, to: str, origin: Origin) -> list[str]:
     if to == "onnx":
         from clozekit.deploy.formats.onnx_export import write_onnx as write
     else:
         from clozekit.deploy.formats.litert_export import write_litert as write
     notes: list[str] = []
-    write_whole_preset(target, lambda directory: notes.extend(write(part, preprocessor, directory)))
+    write_whole_preset(target, lambda directory: notes.extend(write(part, preprocessor, directory)), origin)
     return notes
 
 

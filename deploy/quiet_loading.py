@@ -1,9 +1,15 @@
 """Loading TensorFlow in a command: what it says when it looks for its devices is kept back too."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+from clozekit.tokenizers.common.hidden_packages import hidden_packages
 from clozekit.tokenizers.common.quiet_libraries import is_debugging, quiet_stderr
+
+# Keras and TensorFlow load each of these when they find it, up to half of their 4 CPU-seconds, for what no verb uses:
+# wrappers, galleries, tables as inputs, converting JAX's programs.
+_NOT_NEEDED = ("IPython", "jax", "matplotlib", "pandas", "sklearn")
 
 
 def load_tensorflow(first: Callable[[], Any] | None = None) -> Any:
@@ -12,9 +18,11 @@ def load_tensorflow(first: Callable[[], Any] | None = None) -> Any:
     from clozekit.model.common.freed_memory import keep_freed_memory
 
     keep_freed_memory()
+    is_ours = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
     with quiet_stderr():
-        import keras  # noqa: F401
-        import tensorflow as tf
+        with hidden_packages(_NOT_NEEDED if is_ours else ()):
+            import keras  # noqa: F401
+            import tensorflow as tf
 
         result = None if first is None else first()
         tf.constant(0)  # the first operation looks for devices, and says so

@@ -6,12 +6,13 @@ from pathlib import Path
 from clozekit.tokenizers.settings.ready_files import find_ready_file, ready_files
 
 _ROOT = Path(__file__).parents[1]
-PREPARE, TRAIN, FINETUNE = "prepare", "train", "finetune"
+PREPARE, TRAIN, FINETUNE, RUN = "prepare", "train", "finetune", "run"
 # Verb -> where its recipes are, and what stands before their names.
 FOLDERS = {
     PREPARE: (_ROOT / "pipelines" / "recipes", ""),
     TRAIN: (_ROOT / "model" / "training" / "recipes", ""),
     FINETUNE: (_ROOT / "model" / "training" / "recipes" / "glue", "glue/"),
+    RUN: (_ROOT / "deploy" / "workflow" / "recipes", ""),
 }
 
 

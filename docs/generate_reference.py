@@ -18,6 +18,7 @@ from typing import Any
 from clozekit.deploy.cli.field_descriptions import descriptions_of, paragraphs_of
 from clozekit.deploy.cli.parser import build_parser
 from clozekit.deploy.submit.job_spec import Job
+from clozekit.deploy.workflow.sweeps.rules.sweep_settings import Span, SweepSettings
 from clozekit.model.training.settings.finetune_settings import FinetuneSettings
 from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.pipelines.cleaning.tags import TAGS
@@ -223,6 +224,17 @@ def configuration_reference() -> str:
         "The file of `clozekit submit WHERE JOB.YAML`.",
         "",
         *_settings(Job, "", level=3),
+        "",
+        "## The sweep of run",
+        "",
+        "The group `sweep` of the recipe of `clozekit run RECIPE.YAML`, beside the settings that it tries: names with a dot, each with a",
+        "list of values or a range; `seeds` has lists alone.",
+        "",
+        *_settings(SweepSettings, "sweep.", level=3),
+        "",
+        "### A range",
+        "",
+        *_one_class(Span, ""),
     ]
     return "\n".join(lines) + "\n"
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     # For type checkers and editors.
     from clozekit.model.families.albert import *
     from clozekit.model.families.bert import *
+    from clozekit.model.families.deberta_v3 import *
     from clozekit.model.families.distil_bert import *
     from clozekit.model.families.electra import *
     from clozekit.model.families.modern_bert import *
@@ -78,14 +79,15 @@ def __dir__() -> list[str]:
 
 def _register_classes() -> None:
     """Keras loads a file of ours (`keras.saving.load_model`) when the classes in it were imported."""
-    if "keras" in sys.modules and not any(map(_is_being_imported, list(sys.modules))):
+    ours = [name for name in list(sys.modules) if name.startswith("clozekit.model.")]
+    if "keras" in sys.modules and not any(map(_is_being_imported, ours)):
         importlib.import_module("clozekit.model.families.family_table")
 
 
 def _is_being_imported(name: str) -> bool:
     spec = getattr(sys.modules.get(name), "__spec__", None)
-    # One of ours that imports Keras is not ready to be imported by the others.
-    return name.startswith("clozekit.model.") and bool(getattr(spec, "_initializing", False))
+    # One that imports Keras is not ready to be imported by the others.
+    return bool(getattr(spec, "_initializing", False))
 
 
 def _with_classes(load: Callable[[], None]) -> None:

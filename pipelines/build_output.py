@@ -9,7 +9,7 @@ from clozekit.pipelines.dataset.build_report import REPORT_FILE
 from clozekit.pipelines.dataset.data_card import DATA_CARD_FILE
 from clozekit.pipelines.dataset.manifest import MANIFEST_FILE, has_manifest, read_manifest
 from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER, tokenizer_contents
-from clozekit.pipelines.output_files import BLOCKS_FOLDER, check_output, claim, id_of, our_files, parts_of, release
+from clozekit.pipelines.output_files import BLOCKS_FOLDER, check_output, claim, id_of, parts_of, release
 from clozekit.pipelines.rows.commit import is_lost
 from clozekit.pipelines.rows.make_dataset import Target
 from clozekit.pipelines.running.block_store import BlockStore
@@ -18,7 +18,7 @@ from clozekit.pipelines.storage.files import file_size, is_local, join, try_writ
 from clozekit.pipelines.storage.locks import scratch_folder
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import open_file_system
-from clozekit.tokenizers.storage.owned_files import new_id, read_owned, remove_files
+from clozekit.tokenizers.storage.owned_files import list_files, new_id, read_owned, remove_files
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 
@@ -103,7 +103,9 @@ class BuildOutput:
         for folder, left in self.before.items():
             wanted, own = self._wanted(folder), self._ids(folder) - {self.side_id}
             # What came later with another id is of another build, of another machine, which sees to it itself.
-            gone = {*left, *(name for name in our_files(folder) if id_of(name) in own)} - wanted
+            gone = {*left, *(name for name in list_files(folder) if id_of(name) in own)} - wanted
+            # Part files tell whose the shards are, and go too: killed in between, the list itself must know them.
+            claim(folder, {*wanted, *gone}, ())
             remove_files(folder, [name for name in gone if id_of(name) != self.side_id])
             old = {identifier for name in left if (identifier := id_of(name)) is not None}
             ids = {self.side_id} if folder == self.side_directory else set[str]()
@@ -126,9 +128,11 @@ class BuildOutput:
             for target in lost:
                 parts = parts_of(target.directory, target.build.build_id[:16])
                 shards = {shard for shard in parts.values() if shard is not None} - self._wanted(target.directory)
-                remove_files(target.directory, [*shards, *parts])
+                remove_files(target.directory, shards)
+                # They say whose the shards are, and so go last.
+                remove_files(target.directory, parts)
             if len(lost) == len(self.targets):
-                there = our_files(self.side_directory)
+                there = list_files(self.side_directory)
                 remove_files(self.side_directory, [name for name in there if id_of(name) == self.side_id])
             raise
 

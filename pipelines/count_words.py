@@ -12,6 +12,9 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 
 from clozekit.pipelines.cleaning.clean_documents import check_corpus
 from clozekit.pipelines.reading.input_files import Skipped
@@ -25,29 +28,47 @@ from clozekit.pipelines.settings.corpus_settings import AS_READ, CorpusSettings
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.pipelines.storage.files import join, list_names, read_bytes
 from clozekit.pipelines.text_files.file_states import check_unchanged, states_of
+from clozekit.tokenizers.common.text_batch import Texts
 from clozekit.tokenizers.storage.file_systems import write_bytes_whole
 
 NUM_PARTITIONS = 64
 READ_COUNTS_FILE = "read-counts.json"
 
 
-class CountWords(beam.DoFn):
-    """Batch of documents -> (partition of the word, counts of its words)."""
+# A word that stands in many batches is then counted, sent and summed once for all of them.
+_COUNTED_BYTES = 32_000_000
 
-    def __init__(self, count: Callable[[Sequence[str]], Counter[str]], progress: Progress | None) -> None:
+
+class CountWords(beam.DoFn):
+    """Batches of documents -> (partition of the word, counts of its words), for so many bytes of batches at once."""
+
+    def __init__(self, count: Callable[[Texts], Counter[str]], progress: Progress | None) -> None:
         self._count = count
         self._progress = progress
 
     def setup(self) -> None:
         self._reporter = ProgressReporter(self._progress, "counted")
 
+    def start_bundle(self) -> None:
+        self._waiting: list[pa.Array] = []
+
     def process(self, documents: pa.RecordBatch) -> Iterable[tuple[int, dict[str, int]]]:
+        self._waiting.append(documents.column("text"))
+        if sum(texts.nbytes for texts in self._waiting) >= _COUNTED_BYTES:
+            yield from self._counts()
+
+    def finish_bundle(self) -> Iterable[WindowedValue]:
+        for element in self._counts():
+            yield WindowedValue(element, MIN_TIMESTAMP, [GlobalWindow()])
+
+    def _counts(self) -> Iterable[tuple[int, dict[str, int]]]:
         parts: dict[int, dict[str, int]] = {}
-        counts = self._count(documents.column("text").to_pylist())
+        counts = self._count(pa.chunked_array(self._waiting)) if self._waiting else Counter[str]()
+        self._waiting = []
         for word, count in counts.items():
             parts.setdefault(zlib.crc32(word.encode("utf-8", "surrogatepass")) % NUM_PARTITIONS, {})[word] = count
         self._reporter.add(counts.total())
-        yield from parts.items()
+        return parts.items()
 
 
 def is_count(name: str) -> bool:
@@ -68,7 +89,7 @@ def note_counts(counts: dict[str, int], examples: Sequence[DeadLetter], max_bad_
 
 def count_corpus_words(
     reading: ReadSettings,
-    count: Callable[[Sequence[str]], Counter[str]],
+    count: Callable[[Texts], Counter[str]],
     folder: str,
     runner: str = LOCAL_RUNNER,
     num_workers: int = 1,
@@ -80,7 +101,7 @@ def count_corpus_words(
 
     Args:
         reading: which files, and how documents are found in them.
-        count: texts -> counts of their words; a function of a module, which workers import.
+        count: texts, an Arrow array (num_texts,) of string -> counts of their words; a function of a module, which workers import.
         folder: a new one for the counts of the parts, which holds files that `is_count` tells then.
         runner, num_workers, beam_arguments, show_progress, corpus: see `prepare`.
 

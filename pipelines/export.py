@@ -174,7 +174,9 @@ def _written_whole(target: str, names: frozenset[str]) -> Iterator[str]:
     before = read_owned(target) or Owned(_MADE_BY)
     write_owned(target, Owned(_MADE_BY, before.names | names))
     # What describes an export goes first: whoever reads meanwhile finds none.
-    remove_files(target, sorted(before.names, key=lambda name: not name.endswith(".json")))
+    describing = {name for name in before.names if name.endswith(".json")}
+    for gone in (describing, before.names - describing):
+        remove_files(target, gone)
     try:
         yield target
     except BaseException:

@@ -68,12 +68,6 @@ def _shard_of_part(content: bytes) -> str | None:
     return name if isinstance(name, str) and SHARD_NAME.fullmatch(name) else None
 
 
-def our_files(directory: str) -> list[str]:
-    """The paths in `directory` of all that builds have written there and not removed."""
-    ours = is_ours(directory)
-    return [name for name in list_files(directory) if ours(name)]
-
-
 def check_output(directory: str, planned: Collection[str], parent: str | None = None) -> list[str]:
     """The paths of what earlier builds have left in `directory`. Raises InputError where anything else is in the way.
 

@@ -13,6 +13,7 @@ from clozekit.pipelines.settings.vocabulary_settings import VocabularySettings
 from clozekit.pipelines.storage.locks import lock_directories
 from clozekit.pipelines.vocabulary_output import has_tokenizer, vocabulary_output
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.text_batch import Texts
 from clozekit.tokenizers.families.load_tokenizer import tokenizer_class
 from clozekit.tokenizers.learning.learn_byte_pairs import (
     MODERN_BERT,
@@ -24,6 +25,7 @@ from clozekit.tokenizers.learning.learn_sentence_pieces import (
     CHARACTER_COVERAGE,
     count_spaced_words,
     learn_albert,
+    learn_deberta_v3,
     learn_xlm_roberta,
 )
 from clozekit.tokenizers.learning.learn_word_pieces import count_cased_words, count_lowercased_words, learn_wordpiece
@@ -49,7 +51,7 @@ class Learner:
         Counter({'dog': 2, 'the': 1, '.': 1, 'a': 1})
     """
 
-    count: Callable[[VocabularySettings], Callable[[Sequence[str]], Counter[str]]]
+    count: Callable[[VocabularySettings], Callable[[Texts], Counter[str]]]
     learn: Callable[[VocabularySettings, Mapping[str, int]], dict[str, Any]]
 
 
@@ -80,6 +82,10 @@ def _xlm_roberta_pieces(options: VocabularySettings, counts: Mapping[str, int]) 
     return {"proto": learn_xlm_roberta(counts, options.vocabulary_size, options.is_lowercase, _coverage(options))}
 
 
+def _deberta_v3_pieces(options: VocabularySettings, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {"proto": learn_deberta_v3(counts, options.vocabulary_size, options.is_lowercase, _coverage(options))}
+
+
 # By the name that a family's line in tokenizers/common/family_names.py gives.
 LEARNERS = {
     "word_pieces": Learner(
@@ -89,10 +95,11 @@ LEARNERS = {
     "modern_bert_pairs": Learner(lambda _: count_composed_byte_words, _modern_bert_pairs),
     "albert_pieces": Learner(lambda _: count_spaced_words, _albert_pieces),
     "xlm_roberta_pieces": Learner(lambda _: count_spaced_words, _xlm_roberta_pieces),
+    "deberta_v3_pieces": Learner(lambda _: count_spaced_words, _deberta_v3_pieces),
 }
 
 
-def word_counter(options: VocabularySettings) -> Callable[[Sequence[str]], Counter[str]]:
+def word_counter(options: VocabularySettings) -> Callable[[Texts], Counter[str]]:
     """The function that counts a family's words in texts."""
     return LEARNERS[options.learner].count(options)
 

@@ -49,6 +49,8 @@ from long_variants import FULL  # noqa: E402
 
 # `make test-fast`: the quick tests alone, with few of their cases.
 FAST = os.environ.get("CLOZEKIT_FAST") == "1"
+# Graphs are optimized in the tests' own process too.
+OPTIMIZED = FULL or os.environ.get("CLOZEKIT_OPTIMIZED") == "1"
 
 # No time limits: a first call compiles. The same examples in every run.
 hypothesis.settings.register_profile(
@@ -239,13 +241,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """On a developer's machine TensorFlow runs the graphs of this process as they are traced: to optimize one takes longer than
     what a test runs of it. CI optimizes them as users' processes do (CLOZEKIT_OPTIMIZED=1), and so do the processes that tests
-    start, the long variants and the tests of parity."""
-    is_as_users_have_it = FULL or os.environ.get("CLOZEKIT_OPTIMIZED") == "1"
+    start, the long variants and the tests of parity. A test that is compared with such a process takes `optimized_graphs`."""
     is_of_parity = any("parity" in item.path.parts for item in session.items)
-    if "tensorflow" in sys.modules and not is_as_users_have_it and not is_of_parity:
-        import tensorflow as tf
+    if "tensorflow" in sys.modules and not OPTIMIZED and not is_of_parity:
+        set_graph_optimizer(False)
 
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+def set_graph_optimizer(is_on: bool) -> None:
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not is_on})
+
+
+@pytest.fixture(scope="module")
+def optimized_graphs() -> Iterator[None]:
+    """TensorFlow optimizes the graphs of this process, as in users' processes: losses are the same to the last bit."""
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    set_graph_optimizer(True)
+    yield
+    set_graph_optimizer(not before)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -256,6 +272,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         item.config.stash[FROZEN_FOR] = item.path
         gc.collect()
         gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A file of tests that leaves the process in another folder is red itself, not one of those behind it."""
+    if nextitem is not None and nextitem.path == item.path:
+        return
+    begun = item.config.invocation_params.dir
+    with contextlib.suppress(FileNotFoundError):
+        if Path.cwd() == begun:
+            return
+    os.chdir(begun)
+    pytest.fail(f"the tests of a file must leave the working directory {begun} as it was")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

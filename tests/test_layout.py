@@ -21,7 +21,7 @@ ARROWS = {
     "tokenizers/hub": "tokenizers/settings tokenizers/storage",
     "tokenizers": "tokenizers/formats tokenizers/hub tokenizers/kernels tokenizers/settings tokenizers/storage",
     "tokenizers/families": "tokenizers tokenizers/formats tokenizers/hub tokenizers/settings tokenizers/storage",
-    "tokenizers/learning": "tokenizers tokenizers/families tokenizers/formats",
+    "tokenizers/learning": "tokenizers tokenizers/families tokenizers/formats tokenizers/kernels",
     "pipelines/storage": "tokenizers/storage",
     "pipelines/text_files": "tokenizers/storage",
     "pipelines/dataset": "pipelines/storage pipelines/text_files tokenizers tokenizers/families tokenizers/formats"
@@ -81,8 +81,8 @@ ARROWS = {
     " model/training/settings"
     " pipelines/dataset",
     "deploy/formats": "model/preprocessing model/presets model/tasks tokenizers",
-    "deploy": "deploy/formats model/common model/families model/presets model/tasks model/training tokenizers"
-    " tokenizers/hub tokenizers/settings tokenizers/storage",
+    "deploy": "deploy/formats model/common model/families model/presets model/tasks model/training"
+    " model/training/run_directory pipelines/dataset tokenizers tokenizers/hub tokenizers/settings tokenizers/storage",
     "deploy/doctor": "deploy model model/reading model/training/cluster model/training/settings pipelines/dataset"
     " tokenizers/families tokenizers/storage",
     "deploy/adapt": "model/families model/presets model/tasks model/training model/training/reports"
@@ -95,11 +95,21 @@ ARROWS = {
     " tokenizers/settings tokenizers/storage",
     "deploy/submit": "deploy model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
     " pipelines/storage pipelines/streaming tokenizers/settings tokenizers/storage",
+    # What a sweep tries and when it stops a run: a recipe holds that, so it knows nothing of workflows.
+    "deploy/workflow/sweeps/rules": "tokenizers/settings",
+    "deploy/workflow": "deploy deploy/adapt deploy/submit deploy/workflow/sweeps/rules"
+    " model/training/finetuning/examples model/training/reports model/training/settings pipelines/dataset pipelines/settings"
+    " tokenizers/hub tokenizers/settings tokenizers/storage",
+    "deploy/workflow/sweeps": "deploy/workflow deploy/workflow/sweeps/rules model/training/run_directory tokenizers/settings"
+    " tokenizers/storage",
     # Nothing imports the command but the template that runs it.
-    "deploy/cli": "deploy deploy/adapt deploy/demo deploy/doctor deploy/publish deploy/submit model/presets model/tasks model/training"
+    "deploy/bench": "deploy model/masking model/reading model/training/watching pipelines pipelines/cleaning pipelines/dataset"
+    " pipelines/duplicates pipelines/settings pipelines/storage tokenizers/families",
+    "deploy/cli": "deploy deploy/adapt deploy/bench deploy/demo deploy/doctor deploy/publish deploy/submit deploy/workflow deploy/workflow/sweeps"
+    " deploy/workflow/sweeps/rules model/presets model/tasks model/training"
     " model/training/cluster model/training/finetuning model/training/finetuning/examples model/training/reports model/training/run_directory"
     " model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings pipelines/storage"
-    " pipelines/streaming pipelines/text_files tokenizers/families tokenizers/storage",
+    " pipelines/streaming pipelines/text_files tokenizers/families tokenizers/settings tokenizers/storage",
     "deploy/flex_template": "deploy/cli deploy/submit",
     "model/training/watching": "model/common model/training/run_directory",
     "model/training/optimizers": "model/common model/training/cluster model/training/settings",

@@ -39,13 +39,27 @@ def byte_characters() -> tuple[str, ...]:
 
 
 @functools.cache
-def _kinds() -> np.ndarray:
+def byte_of_character() -> dict[str, int]:
+    """`byte_characters` backwards."""
+    return {character: byte for byte, character in enumerate(byte_characters())}
+
+
+@functools.cache
+def code_point_kinds() -> np.ndarray:
     """uint8 (0x110000,): LETTER, NUMBER, SPACE or 0 (OTHER) for each code point."""
     properties = unicode_tables.unicode_tables().properties
     kinds = np.zeros(len(properties), dtype=np.uint8)
     kinds[properties & unicode_tables.LETTER != 0] = LETTER
     kinds[properties & unicode_tables.NUMBER != 0] = NUMBER
     kinds[properties & unicode_tables.SPACE != 0] = SPACE
+    return kinds
+
+
+@functools.cache
+def byte_kinds() -> np.ndarray:
+    """uint8 (256,): the kind of each byte of ASCII; MULTIBYTE for the others, which do not say alone."""
+    kinds = np.full(256, MULTIBYTE, dtype=np.uint8)
+    kinds[:128] = code_point_kinds()[:128]
     return kinds
 
 
@@ -182,10 +196,8 @@ class BytePairTokenizer(Tokenizer):
         unknown = -1 if self.drops_unknown else self._ids.get(self.unknown_token, -1)
         final_ids = np.full(len(symbols), unknown, dtype=np.int32)
         final_ids[: len(self._own_ids)] = np.arange(len(self._own_ids))
-        byte_kind = np.full(256, MULTIBYTE, dtype=np.uint8)
-        byte_kind[:128] = _kinds()[:128]
         byte_symbols = np.array([symbols[character] for character in byte_characters()], dtype=np.int32)
-        return _Compiled(byte_kind, byte_symbols, merges, self._merges_are_ordered(), final_ids, new_word_cache())
+        return _Compiled(byte_kinds(), byte_symbols, merges, self._merges_are_ordered(), final_ids, new_word_cache())
 
     def _merges_are_ordered(self) -> bool:
         """Whether each merge stands after those that make its parts, and once."""
@@ -207,7 +219,7 @@ class BytePairTokenizer(Tokenizer):
             batch.data,
             batch.offsets,
             compiled.byte_kind,
-            _kinds(),
+            code_point_kinds(),
             compiled.byte_symbols,
             compiled.merges,
             compiled.ordered,
@@ -220,7 +232,7 @@ class BytePairTokenizer(Tokenizer):
 
     def _decode(self, token_ids: list[int]) -> str:
         pieces = self._check_vocabulary()
-        bytes_of = _character_bytes()
+        byte_of = byte_of_character()
         special = {*self.special_tokens, *self.unsplittable_tokens, *(token.content for token in self.added_tokens)}
         data = bytearray()
         for token_id in token_ids:
@@ -229,7 +241,9 @@ class BytePairTokenizer(Tokenizer):
                 data += piece.encode()
             else:
                 # A piece may hold a character that stands for no byte only if no text can give it.
-                data += b"".join(bytes_of.get(character, character.encode()) for character in piece)
+                data += b"".join(
+                    bytes([byte_of[character]]) if character in byte_of else character.encode() for character in piece
+                )
         return decode_text(bytes(data))
 
 
@@ -243,8 +257,3 @@ def _with_spaces(batch: TextBatch) -> TextBatch:
     offsets = np.zeros(len(batch.offsets), dtype=np.int64)
     np.cumsum(lengths + lacking, out=offsets[1:])
     return TextBatch(data, offsets)
-
-
-@functools.cache
-def _character_bytes() -> dict[str, bytes]:
-    return {character: bytes([byte]) for byte, character in enumerate(byte_characters())}

@@ -99,6 +99,11 @@ def load_adapt_recipe(path: str | None, changes: Sequence[str], given: Mapping[s
     fields |= {name: value for name, value in given.items() if value is not None and name != "inputs"}
     if inputs is not None:
         fields["read"] = {**_section(fields, "read", source), "inputs": inputs}
+    return make_adapt_recipe(fields, source)
+
+
+def make_adapt_recipe(fields: dict[str, Any], source: str) -> AdaptRecipe:
+    """The recipe that the keys of its file make; source: whose they are, in an error. See `load_adapt_recipe`."""
     for name in fields:
         known = (*OWN, *OF_PREPARE, *OF_TRAIN)
         if name not in known:

@@ -1,6 +1,7 @@
 """The steps of `clozekit adapt`: dataset, measure, train, measure again; what is done already is not done again."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 from clozekit.deploy.adapt.adapt_recipe import AdaptRecipe
 from clozekit.deploy.adapt.choose_documents import choose_documents
 from clozekit.model.families.grow_vocabulary import with_added_tokens
+from clozekit.model.presets.lineage_file import Origin
 from clozekit.model.presets.load_presets import PresetSource, open_source, save_preset
+from clozekit.model.presets.named_lineage import lineage_of
 from clozekit.model.presets.preset_targets import check_preset_target, write_whole_preset
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.controller import Run
@@ -22,14 +25,7 @@ from clozekit.pipelines.output_files import check_output
 from clozekit.pipelines.prepare import prepare
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import read_text, write_text
-from clozekit.tokenizers.storage.owned_files import (
-    Owned,
-    check_outside,
-    in_the_way,
-    read_owned,
-    refuse_foreign,
-    write_owned,
-)
+from clozekit.tokenizers.storage.owned_files import Owned, check_free, write_owned
 
 RECIPE_FILE, EVALUATION_FILE = "adapt.yaml", "evaluation.json"
 _CHOOSE = "pass another --output"
@@ -91,8 +87,7 @@ def _claim(recipe: AdaptRecipe) -> None:
     """Notes what of the output is the command's own; its folders note it themselves. Raises InputError where something else
     is in the way of any of them."""
     output, names = recipe.output, (RECIPE_FILE, EVALUATION_FILE)
-    check_outside("adapt", output, _CHOOSE)
-    refuse_foreign("adapt", output, in_the_way(output, names, read_owned(output)), _CHOOSE)
+    check_free("adapt", output, names, _CHOOSE)
     check_output(f"{output}/dataset", ())
     check_run_directory(f"{output}/run", TRAIN)
     for name in ("preset", "start", "tokenizer"):
@@ -111,8 +106,10 @@ def _begin(recipe: AdaptRecipe, source: PresetSource, say: Callable[[str], None]
     before = source.tokenizer().vocabulary_size()
     task = with_added_tokens(MaskedLM.from_preset(recipe.init_from, compile=False), tokens)
     start = f"{recipe.output}/start"
-    save_preset(start, task)
     assert task.preprocessor is not None
+    added = {"num_tokens": len(tokens), "tokens_sha256": hashlib.sha256("\n".join(tokens).encode()).hexdigest()}
+    sources = {"init_from": (lineage_of(recipe.init_from),)}
+    save_preset(start, task, origin=Origin("adapt", sources, tokenizer=task.preprocessor.tokenizer, fields=added))
     say(f"tokens: {task.preprocessor.tokenizer.vocabulary_size() - before} of {len(tokens)} are new")
     return start, start
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from clozekit.deploy.cli.command import PRESET_HELP, command
 from clozekit.deploy.cli.json_answer import JsonAnswer, kept_free
+from clozekit.deploy.cli.running_options import load_beam_for_here
 from clozekit.deploy.quiet_loading import load_tensorflow
 
 ANSWER = JsonAnswer(("before", "after", "preset", "report"))
@@ -39,6 +40,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from clozekit.deploy.adapt.adapt_recipe import load_adapt_recipe
+    from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
 
     is_recipe = arguments.preset.endswith((".yaml", ".yml")) and not Path(arguments.preset).is_dir()
     given = {"output": arguments.output, "add_tokens": arguments.add_tokens, "inputs": arguments.input}
@@ -47,6 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.print_recipe:
         print(recipe.to_yaml(), end="")
         return
+    check_reachable(urls_in(recipe))
+    load_beam_for_here(arguments)
     load_tensorflow()
     from clozekit.deploy.adapt.run_adapt import run_adapt
 

@@ -40,16 +40,24 @@ def add(commands: Any) -> None:
     REPLACE.add_to(parser.add_argument_group("of --replace"))
     ANSWER.add_to(parser)
     add_running_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, settings_of=settings_of)
+
+
+def settings_of(arguments: argparse.Namespace) -> CompactSettings | ReplaceSettings:
+    """Which windows, and how."""
+    if arguments.replace:
+        return _settings_of_replace(arguments)
+    if REPLACE.given(arguments)["max_tokens"] is not None:
+        raise InputError("--max-tokens is for --replace, got it without; leave it out")
+    settings: CompactSettings = COMPACT.settings_from(arguments)
+    return settings
 
 
 def run(arguments: argparse.Namespace) -> None:
-    if arguments.replace:
-        _replace(arguments)
+    settings, how = settings_of(arguments), running_settings(arguments)
+    if isinstance(settings, ReplaceSettings):
+        _replace(arguments.stream, settings)
         return
-    if REPLACE.given(arguments)["max_tokens"] is not None:
-        raise InputError("--max-tokens is for --replace, got it without; leave it out")
-    settings, how = COMPACT.settings_from(arguments), running_settings(arguments)
     # Beam is loaded when all that can be wrong with the options is said.
     from clozekit.pipelines.streaming.compact import compact
 
@@ -57,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     show_datasets(results, arguments.json, "already compacted from these windows with these settings; nothing to do")
 
 
-def _replace(arguments: argparse.Namespace) -> None:
+def _settings_of_replace(arguments: argparse.Namespace) -> ReplaceSettings:
     given = {**COMPACT.given(arguments), **RUNNING.given(arguments), "json": arguments.json}
     others = [name for name, value in given.items() if value and name != "until"]
     if others:
@@ -65,11 +73,15 @@ def _replace(arguments: argparse.Namespace) -> None:
             f"--replace keeps the stream's settings and documents, got --{others[0].replace('_', '-')}; leave it out, or pass"
             " --output"
         )
-    settings = REPLACE.settings_from(arguments, until=arguments.until)
+    settings: ReplaceSettings = REPLACE.settings_from(arguments, until=arguments.until)
+    return settings
+
+
+def _replace(stream: str, settings: ReplaceSettings) -> None:
     from clozekit.pipelines.streaming.compact_windows import compact_windows
     from clozekit.pipelines.streaming.stream_metrics import describe_fragment
 
-    fragment = compact_windows(arguments.stream, settings)
+    fragment = compact_windows(stream, settings)
     print(
         "fewer than two windows that were not compacted yet; nothing to do"
         if fragment is None

@@ -3,13 +3,11 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.quiet_loading import load_tensorflow
-from clozekit.tokenizers.common.errors import InputError
 
 ANSWER = JsonAnswer(("runs", "settings", "page"))
 
@@ -35,8 +33,9 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     load_tensorflow()
+    from clozekit.deploy.cli.result_file import check_own_file
     from clozekit.model.training.reports.compare_runs import compared, differences, rows_of
-    from clozekit.model.training.reports.comparison_report import render_comparison
+    from clozekit.model.training.reports.comparison_report import TITLE, render_comparison
     from clozekit.model.training.run_directory.run_state import read_run
     from clozekit.tokenizers.storage.file_systems import write_text
 
@@ -44,7 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
     numbers = compared(runs, arguments.loss)
     settings = differences(runs)
     if arguments.page is not None:
-        check_page_target(arguments.page)
+        check_own_file(
+            "--page", "a page", arguments.page, "compare", lambda text: f"<title>{TITLE}</title>" in text[:1000]
+        )
         write_text(arguments.page, render_comparison(runs, numbers, arguments.loss))
     if arguments.json:
         values = {key: dict(zip([one.name for one in numbers], row, strict=True)) for key, row in settings.items()}
@@ -70,26 +71,3 @@ def in_columns(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
         ).rstrip()
         for what, values in rows
     ]
-
-
-def check_page_target(path: str) -> None:
-    """Raises InputError where something is that `compare` did not write."""
-    from clozekit.model.training.reports.comparison_report import TITLE
-    from clozekit.tokenizers.storage.file_systems import is_local, open_file_system, read_text
-    from clozekit.tokenizers.storage.owned_files import check_writable
-
-    filesystem, name = open_file_system(path)
-    if not filesystem.exists(name):
-        if is_local(filesystem):
-            check_writable("a page", Path(name).absolute().parent, "name another --page")
-        return
-    mine = False
-    if filesystem.isfile(name):
-        try:
-            mine = f"<title>{TITLE}</title>" in read_text(path)[:1000]
-        except (OSError, UnicodeDecodeError):
-            mine = False
-    if not mine:
-        raise InputError(
-            f"--page is a new file, or one that `clozekit compare` wrote, {path} is something else; name another"
-        )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.running_options import load_beam_for_here
 from clozekit.tokenizers.common.errors import InputError
 
 
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.minutes is not None:
         raise InputError("--minutes is for the demo with --stream, got it alone; pass --steps")
+    load_beam_for_here(arguments)
     from clozekit.deploy.demo.run_demo import run_demo
 
     run_demo(Path(directory), arguments.steps)

@@ -1,12 +1,15 @@
 """`clozekit evaluate`: measures a masked LM on a dataset or on texts, a fine-tuned model on examples."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clozekit.deploy.cli.command import PRESET_HELP, command
 from clozekit.deploy.cli.json_answer import json_text
 from clozekit.deploy.quiet_loading import load_tensorflow
 from clozekit.tokenizers.common.errors import InputError
+
+if TYPE_CHECKING:
+    from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
 
 # Option -> key of the settings of a fine-tuning's data.
 EXAMPLE_KEYS = {"text": "text", "text-pair": "text_pair", "label": "label"}
@@ -51,10 +54,23 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--output", default=None, metavar="FILE", help="write the JSON there too")
     parser.add_argument("--json", action="store_true", help="as it answers anyway: one JSON object on standard output")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, settings_of=settings_of)
+
+
+def settings_of(arguments: argparse.Namespace) -> "tuple[EvaluatePresetSettings, dict[str, Any]]":
+    """How it is measured, and the columns of the examples."""
+    from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
+
+    options = EvaluatePresetSettings(arguments.batch_size, arguments.max_rows, arguments.mask_rate)
+    columns = {key: getattr(arguments, key) for key in EXAMPLE_KEYS.values()}
+    if arguments.examples is None and any(value is not None for value in columns.values()):
+        given = next(key for key, value in columns.items() if value is not None)
+        raise InputError(f"--{given.replace('_', '-')} tells a column of --examples, got it without one; leave it out")
+    return options, columns
 
 
 def run(arguments: argparse.Namespace) -> None:
+    options, columns = settings_of(arguments)
     from clozekit.deploy.cli.texts_of_files import fill_texts
 
     texts = None if arguments.texts is None else fill_texts([], arguments.texts, "--texts", arguments.text_key)
@@ -64,13 +80,6 @@ def run(arguments: argparse.Namespace) -> None:
         check_result_target(arguments.output)
     # The measure is one for all texts: an empty line adds nothing to it.
     texts = None if texts is None else [text for text in texts if text.strip()]
-    from clozekit.model.training.settings.evaluate_settings import EvaluatePresetSettings
-
-    options = EvaluatePresetSettings(arguments.batch_size, arguments.max_rows, arguments.mask_rate)
-    columns = {key: getattr(arguments, key) for key in EXAMPLE_KEYS.values()}
-    if arguments.examples is None and any(value is not None for value in columns.values()):
-        given = next(key for key, value in columns.items() if value is not None)
-        raise InputError(f"--{given.replace('_', '-')} tells a column of --examples, got it without one; leave it out")
     load_tensorflow()
     from clozekit.model.training.evaluate_preset import evaluate_dataset, evaluate_texts
 

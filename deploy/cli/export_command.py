@@ -34,11 +34,11 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    settings = running_settings(arguments)
     from clozekit.pipelines.export import export_dataset
     from clozekit.pipelines.export_formats import reading_line
 
-    how = running(running_settings(arguments))
-    manifest = export_dataset(arguments.dataset, arguments.output, arguments.to, **how)
+    manifest = export_dataset(arguments.dataset, arguments.output, arguments.to, **running(settings))
     rows = {name: split.rows for name, split in manifest.splits.items()}
     line = reading_line(arguments.to, arguments.output, manifest)
     if arguments.json:

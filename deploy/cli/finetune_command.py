@@ -65,8 +65,10 @@ def run(arguments: argparse.Namespace) -> None:
         # No file was named: the first change stands in its place.
         name, changes = None, [name, *changes]
     from clozekit.model.training.settings.finetune_settings import load_finetune_config
+    from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
 
     config = load_finetune_config(name, changes, options_as_keys(arguments))
+    check_reachable(urls_in(config))
 
     def join_workers() -> Any:
         from clozekit.model.training.cluster.workers import start_workers

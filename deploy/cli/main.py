@@ -1,5 +1,7 @@
 """The `clozekit` command: runs a verb; one line for what went wrong, exit codes."""
 
+import argparse
+import logging
 import os
 import signal
 import sys
@@ -12,6 +14,8 @@ from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.extras import MissingExtraError, extra_of, missing_extras, require_extras
 from clozekit.tokenizers.common.quiet_libraries import DEBUG
 
+# `doctor` says of each place how it is; what `submit` names may be within reach of the workers alone.
+_ASK_THEMSELVES = ("run", "submit", "doctor")
 EXIT_OK, EXIT_FAILURE, EXIT_INPUT, EXIT_MISSING_EXTRA, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -42,18 +46,24 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
         return f"clozekit {name}: {error}".replace(" :", ":"), EXIT_INPUT
     name = interruption.command = f"clozekit {arguments.command}"
     interruption.debug = arguments.debug
+    # What is loaded with half of its parts must serve nobody else in a process that only calls this.
+    arguments.own_process = argv is None
     interruption.has_workers = getattr(arguments, "num_workers", None) not in (None, 1)
     if arguments.command in ("train", "finetune", "adapt"):
         interruption.handle(signal.SIGUSR1)
     if not arguments.debug:
         # Before gRPC is loaded, by Beam too.
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+        # What it says with a traceback is raised too, and told in one line.
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     before = os.environ.get(DEBUG)
     if arguments.debug:
         os.environ[DEBUG] = "1"
     try:
         require_extras("the command", *arguments.needs)
+        if arguments.command not in _ASK_THEMSELVES:
+            _ask_stores(arguments)
         arguments.run(arguments)
     except KeyboardInterrupt:
         return f"{name}: interrupted; run it again to resume", EXIT_INTERRUPTED
@@ -68,6 +78,14 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
         if before is None:
             os.environ.pop(DEBUG, None)
     return "", EXIT_OK
+
+
+def _ask_stores(arguments: argparse.Namespace) -> None:
+    urls = [value for value in vars(arguments).values() if isinstance(value, str | list) and "://" in str(value)]
+    if urls:
+        from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
+
+        check_reachable(urls_in(urls))
 
 
 def _line_of(error: Exception) -> tuple[str | None, int]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from clozekit.deploy.cli import (
     adapt_command,
+    bench_command,
     compact_command,
     compare_command,
     convert_command,
@@ -17,10 +18,12 @@ from clozekit.deploy.cli import (
     fill_command,
     finetune_command,
     inspect_command,
+    lineage_command,
     predict_command,
     prepare_command,
     publish_command,
     recipes_command,
+    run_command,
     stream_command,
     submit_command,
     train_command,
@@ -46,13 +49,16 @@ VERBS = (
     compare_command,
     adapt_command,
     convert_command,
+    lineage_command,
     publish_command,
     fill_command,
     evaluate_command,
     finetune_command,
     predict_command,
     recipes_command,
+    run_command,
     doctor_command,
+    bench_command,
     costs_command,
     submit_command,
 )
@@ -74,8 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="From raw text to a pretrained masked language model.",
         epilog="Exit status: 0 done; 2 the input or an option breaks a rule (one line says which);"
         " 3 an extra of Clozekit is not installed; 130 interrupted by"
-        " Ctrl-C, 143 stopped by SIGTERM; 75 `train`, `finetune`, `adapt` or `stream` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
-        " lost another worker: in all these cases the same command goes on; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
+        " Ctrl-C, 143 stopped by SIGTERM; 75 `train`, `finetune`, `adapt`, `stream` or `run` was stopped by SIGTERM or SIGUSR1 and has saved everything, 76 it has"
+        " lost another worker: in all these cases the same command goes on; 69 a store is out of reach; `submit`: 65 refused, 66 bucket, 69 out of reach, 73 name taken, 77 credentials, 78 project, region or zone;"
         " 1 any other failure.",
     )
     parser.add_argument(
@@ -91,15 +97,15 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for verb in VERBS:
         verb.add(commands)
-    # What `submit` sends is a command too.
-    parser.set_defaults(parse=parse)
+    # What `submit` sends is a command too, and a step of `run`.
+    parser.set_defaults(parse=parse, parser=parser, own_process=False)
     return parser
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses.
+def parse(argv: Sequence[str] | None, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+    """The options, by a parser that was built before, where many lines are parsed; what a command takes any number of may also stand behind an option, which argparse alone refuses.
     `rest` of a command names them, `last` what comes after them."""
-    parser = build_parser()
+    parser = build_parser() if parser is None else parser
     given = sys.argv[1:] if argv is None else argv
     check_words(given)
     words, behind = split_at_dashes(given)

@@ -64,7 +64,10 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
+
     recipe, how = prepare_order(arguments)
+    check_reachable(urls_in(recipe))
     prepare(recipe, how, as_json=arguments.json)
 
 

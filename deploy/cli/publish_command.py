@@ -57,11 +57,12 @@ def add(commands: Any) -> None:
         "--replace", action="store_true", help="at hf://: replace what Clozekit did not publish there, the card too"
     )
     ANSWER.add_to(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, settings_of=settings_of)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    settings = PublishSettings(
+def settings_of(arguments: argparse.Namespace) -> PublishSettings:
+    """What is published, where and how."""
+    return PublishSettings(
         arguments.preset,
         arguments.target,
         arguments.format,
@@ -75,6 +76,10 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.replace,
         arguments.keep_card,
     )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    settings = settings_of(arguments)
     load_tensorflow()
     from clozekit.deploy.publish.publish_preset import publish
 

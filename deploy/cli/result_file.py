@@ -1,6 +1,7 @@
-"""The file that `evaluate --output` writes: a new one, or one that it wrote before."""
+"""Files that a command writes where an option says: new ones, or ones that it wrote before."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from clozekit.tokenizers.common.errors import InputError
@@ -32,4 +33,24 @@ def check_result_target(path: str) -> None:
     ):
         raise InputError(
             f"--output is a new file, or one that `clozekit evaluate` wrote, {path} is something else; name another"
+        )
+
+
+def check_own_file(option: str, what: str, path: str, command: str, is_ours: Callable[[str], bool]) -> None:
+    """Raises InputError where something is that the command did not write.
+
+    option, what: in the words of the line ("--page", "a page"); is_ours: of the text of the file that is there.
+    """
+    filesystem, name = open_file_system(path)
+    if not filesystem.exists(name):
+        if is_local(filesystem):
+            check_writable(what, Path(name).absolute().parent, f"name another {option}")
+        return
+    try:
+        mine = filesystem.isfile(name) and is_ours(read_text(path))
+    except (OSError, UnicodeDecodeError):
+        mine = False
+    if not mine:
+        raise InputError(
+            f"{option} is a new file, or one that `clozekit {command}` wrote, {path} is something else; name another"
         )

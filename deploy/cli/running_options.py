@@ -16,8 +16,19 @@ def add_running_options(parser: argparse.ArgumentParser) -> None:
 
 
 def running_settings(arguments: argparse.Namespace) -> RunningSettings:
+    """To be asked for before anything of Beam is imported."""
     settings: RunningSettings = RUNNING.settings_from(arguments, beam_arguments=tuple(arguments.behind))
+    if settings.runner is None:
+        load_beam_for_here(arguments)
     return settings
+
+
+def load_beam_for_here(arguments: argparse.Namespace) -> None:
+    """Where this is the command's own process, Beam will be loaded with what a local run needs."""
+    if arguments.own_process:
+        from clozekit.pipelines.running.light_beam import load_beam_lightly
+
+        load_beam_lightly()
 
 
 def running(settings: RunningSettings) -> dict[str, Any]:

@@ -122,8 +122,10 @@ def _check_options(arguments: argparse.Namespace, word: str) -> None:
 
 def _follow(arguments: argparse.Namespace, path: str, changes: list[str]) -> None:
     from clozekit.pipelines.settings.stream_recipe import load_stream_recipe
+    from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
 
     recipe = load_stream_recipe(path, changes)
+    check_reachable(urls_in(recipe))
     # Beam is loaded when all that can be wrong with the recipe is said.
     from clozekit.pipelines.streaming.follow_recipe import follow
     from clozekit.pipelines.streaming.stream_metrics import StreamMeasures, describe_fragment

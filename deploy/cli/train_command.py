@@ -44,8 +44,10 @@ def train_order(arguments: argparse.Namespace) -> "TrainOrder":
 
 def run(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.settings.run_file import load_config
+    from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
 
     config = load_config(find_recipe(arguments.config, TRAIN), arguments.changes)
+    check_reachable(urls_in(config))
 
     def join_workers() -> Any:
         from clozekit.model.training.cluster.workers import start_workers

@@ -28,12 +28,20 @@ def add(commands: Any) -> None:
     add_corpus_options(parser)
     ANSWER.add_to(parser)
     add_running_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, settings_of=settings_of)
+
+
+def settings_of(arguments: argparse.Namespace) -> tuple[VocabularySettings, Any, Any]:
+    """Which vocabulary, what is read, what is selected of it."""
+    return VOCABULARY.settings_from(arguments), *selection(arguments)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    options = VOCABULARY.settings_from(arguments)
-    reading, corpus = selection(arguments)
+    from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
+
+    options, reading, corpus = settings_of(arguments)
+    how = running_settings(arguments)
+    check_reachable(urls_in([reading, corpus, arguments.output]))
     # Beam is loaded when all that can be wrong with the options is said.
     from clozekit.pipelines.vocabulary import describe_report, make_vocabulary
 
@@ -42,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output,
         options,
         corpus=corpus,
-        **running(running_settings(arguments)),
+        **running(how),
     )
     if arguments.json:
         ANSWER.show(tokenizer=arguments.output, num_bad_records=num_bad, report=report._asdict())

@@ -23,15 +23,7 @@ from clozekit.pipelines.streaming.look_at_stream import list_lines
 from clozekit.pipelines.streaming.verify_stream import verify_stream
 from clozekit.tokenizers.settings.settings_files import check
 from clozekit.tokenizers.storage.file_systems import write_text
-from clozekit.tokenizers.storage.owned_files import (
-    Owned,
-    check_outside,
-    check_own_folder,
-    in_the_way,
-    read_owned,
-    refuse_foreign,
-    write_owned,
-)
+from clozekit.tokenizers.storage.owned_files import Owned, check_free, check_own_folder, write_owned
 
 MINUTES = 4.0
 # A file a second with so many documents, which is what two cores train on meanwhile.
@@ -91,8 +83,7 @@ def _claim(directory: Path) -> None:
     from clozekit.model.training.run_directory.run_files import TRAIN, check_run_directory
 
     names, choose = (RECIPE_FILE, CONFIG_FILE, CORPUS_FILE), "pass another --directory"
-    check_outside("the demo", directory, choose)
-    refuse_foreign("the demo", directory, in_the_way(directory, names, read_owned(directory)), choose)
+    check_free("the demo", directory, names, choose)
     check_own_folder("the demo's folder", directory / INCOMING, _is_ours, choose, directory)
     check_run_directory(str(directory / "run"), TRAIN)
     write_owned(directory, Owned("demo", frozenset(names)))

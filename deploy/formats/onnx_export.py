@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from clozekit.deploy.formats.onnx_deberta_v3 import encode_deberta_v3
 from clozekit.deploy.formats.onnx_graph import OnnxGraph
 from clozekit.deploy.formats.onnx_layers import (
     array_of,
@@ -105,6 +106,8 @@ def check_plain_floats(part: Task | Backbone, what: str) -> None:
 
 def _encode(graph: OnnxGraph, backbone: Backbone) -> str:
     """The hidden states (B, T, hidden_dim)."""
+    if hasattr(backbone, "relative_embeddings"):
+        return encode_deberta_v3(graph, backbone)
     if not backbone.has_position_table:
         return encode_modern_bert(graph, backbone)
     tokens = graph.node(
@@ -149,7 +152,7 @@ def _block(graph: OnnxGraph, x: str, bias: str, name: str, layer: Any, settings:
 def _pooled(graph: OnnxGraph, part: Any, hidden: str) -> str:
     """Of the first token, by the dense layer of a backbone or of a classifier."""
     dense = dense_of(graph, graph.first(hidden), "pooled", part.pooled_dense)
-    return graph.activation(dense, part.pooled_dense.activation.__name__)
+    return graph.activation(dense, part.pooled_dense.activation.__name__.removesuffix("_exact"))
 
 
 def _masked_lm_logits(graph: OnnxGraph, task: Any, hidden: str) -> str:
@@ -178,7 +181,7 @@ def _embedding(graph: OnnxGraph, task: Any, hidden: str) -> str:
 
 
 def _class_logits(graph: OnnxGraph, task: Any, hidden: str) -> str:
-    if not task.backbone.has_position_table:
+    if hasattr(task, "pooling"):
         pooled = graph.first(hidden) if task.pooling == "cls" else mean_of_tokens(graph, hidden)
         return dense_of(graph, predicted(graph, task, pooled), "classifier", task.output_dense)
     # A pooler of the classifier's own, where the backbone has none.

@@ -32,7 +32,8 @@ def attended(graph: OnnxGraph, name: str, attention: Any, query: str, key: str, 
     scores = graph.node("Add", graph.node("MatMul", query, key), bias)
     taken = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), value)
     joined = graph.node("Reshape", graph.node("Transpose", taken, perm=[0, 2, 1, 3]), graph.constant([0, 0, -1]))
-    return dense_of(graph, joined, f"{name}.attention_output", attention.output_dense, input_axes=2)
+    output = attention.projections()["output"]
+    return dense_of(graph, joined, f"{name}.attention_output", output, input_axes=len(output.kernel.shape) - 1)
 
 
 def looked_at(graph: OnnxGraph) -> str:

@@ -70,7 +70,7 @@ _MEASURES = {
 class CardFacts:
     """Everything a card says. uri: where it goes; layout: of the files; kind: of the task; class_name, what: "BertMaskedLM" and
     "BertMaskedLM of 12,345 parameters"; dimensions: setting -> value; labels, problem: of a classifier; notes: what is computed
-    otherwise elsewhere; run: None where no run is at hand; is_of_keras_hub: whether KerasHub has such tasks of the family."""
+    otherwise elsewhere; run: None where no run is at hand; lineage: (what, hash, the rest) of each link; is_of_keras_hub: whether KerasHub has such tasks of the family."""
 
     uri: str
     layout: str
@@ -90,12 +90,14 @@ class CardFacts:
     datasets: Sequence[str] = ()
     hardware: str | None = None
     run: RunFacts | None = field(default=None)
+    lineage: Sequence[tuple[str, str, str]] = ()
     is_of_keras_hub: bool = True
 
 
 def render_model_card(facts: CardFacts) -> str:
     """The card, with the front matter that Hugging Face reads."""
-    parts = [_front_matter(facts), *_what(facts), *_use(facts), *_training(facts), *_measures(facts), *_limits(facts)]
+    parts = [_front_matter(facts), *_what(facts), *_use(facts), *_training(facts), *_measures(facts)]
+    parts += [*_lineage(facts), *_limits(facts)]
     return "\n".join([*parts, "", "Published with `clozekit publish`.", ""])
 
 
@@ -241,6 +243,17 @@ def _measures(facts: CardFacts) -> Iterator[str]:
     if not run.measures and of_step is not None and of_step != run.step:
         yield f"Of step {of_step:,}, the last one before step {run.step:,} that was measured.\n"
     yield from _table(("", ""), rows)
+
+
+def _lineage(facts: CardFacts) -> Iterator[str]:
+    if not facts.lineage:
+        return
+    yield "\n## Lineage\n"
+    yield (
+        "What it came from, the nearest first, each by the first digits of its sha256. `lineage.json` beside this card has the whole"
+        " hashes, and says what came from what; `clozekit lineage` prints and checks it.\n"
+    )
+    yield from _table(("", "sha256", ""), facts.lineage)
 
 
 def _limits(facts: CardFacts) -> Iterator[str]:

@@ -8,11 +8,13 @@ from typing import Any
 import yaml
 
 from clozekit.deploy.convert import convert
+from clozekit.deploy.describe_lineage import card_rows
 from clozekit.deploy.publish.model_card import CardFacts, render_model_card
 from clozekit.deploy.publish.publish_settings import PublishSettings
 from clozekit.deploy.publish.run_facts import facts_of
 from clozekit.model.families.family_table import TASK_KINDS, preprocessor_class, task_class
 from clozekit.model.presets.load_presets import open_source
+from clozekit.model.presets.named_lineage import lineage_of
 from clozekit.model.tasks.text_classifier import TextClassifier, usual_problem
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.preset_files import relative_names
@@ -111,6 +113,7 @@ def _facts(settings: PublishSettings, local: Path, what: str, notes: list[str]) 
         settings.datasets,
         settings.hardware,
         facts_of(settings.preset),
+        card_rows(lineage_of(local)),
         is_of_keras_hub=kind == "backbone" or task_class(source.family, kind).is_of_keras_hub,
     )
 

@@ -19,7 +19,13 @@ from clozekit.deploy.submit.remote_prepare import (
     prepare_command,
 )
 from clozekit.deploy.submit.remote_prepare import finish as finish_prepare
-from clozekit.deploy.submit.remote_stream import StreamCommand, hand_over_stream, is_stream, stream_command
+from clozekit.deploy.submit.remote_stream import (
+    StreamCommand,
+    check_stream_places,
+    hand_over_stream,
+    is_stream,
+    stream_command,
+)
 from clozekit.deploy.submit.submit_errors import BucketError, NameTakenError, UnavailableError, google_errors, one_line
 from clozekit.tokenizers.common.errors import InputError
 
@@ -54,7 +60,14 @@ def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand | S
             f"Dataflow sets no variables on its workers, got environment {dict(job.environment)}; put them into the image"
         )
     if is_stream(words):
-        return stream_command(job, words, line)
+        # What many workers can read at once, and be told that it was read.
+        stream = stream_command(job, words, line, "Dataflow", ("pubsub", "kafka"))
+        check_stream_places(stream, "Dataflow's")
+        if job.provisioning != "standard":
+            raise InputError(
+                f"a stream runs on standard machines, Dataflow has no others for it, got provisioning {job.provisioning}"
+            )
+        return stream
     if job.dataflow.update:
         raise InputError("dataflow.update is for a stream, a `prepare` is run again when it has ended; leave it out")
     found = prepare_command(job, words, line, "dataflow", RUNNER)

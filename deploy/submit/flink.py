@@ -1,4 +1,4 @@
-"""Flink: `prepare` on a session cluster, by Beam's job server and Flink's REST address; or as a cluster of an operator."""
+"""Flink: `prepare`, or half of a stream, on a session cluster, by its REST address; or as a cluster of an operator."""
 
 import re
 import time
@@ -14,10 +14,11 @@ from clozekit.deploy.submit.portable_jobs import check_no_environment, job_name,
 from clozekit.deploy.submit.remote_prepare import (
     PrepareCommand,
     dataset_is_there,
-    finish,
     hand_over,
     prepare_command,
 )
+from clozekit.deploy.submit.remote_prepare import finish as finish_prepare
+from clozekit.deploy.submit.remote_stream import StreamCommand, hand_over_stream, is_stream, stream_command
 from clozekit.deploy.submit.submit_errors import PlaceError, RefusedError, one_line
 from clozekit.tokenizers.common.errors import InputError
 
@@ -35,20 +36,29 @@ PHASES = {
 _POLL_SECONDS = 0.5
 
 
-def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand:
+def command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand | StreamCommand:
     settings = job.flink
     if settings.rest_address is None:
-        return check_deployment(job, prepare_command(job, words, line, "flink", RUNNER))
+        return check_deployment(job, _command(job, words, line))
     if settings.job_endpoint is None and settings.job_server_jar is None:
         raise InputError(
             "a job for flink needs Beam's job server: the key flink.job_endpoint where one runs, or flink.job_server_jar, whose"
             f" jar is started for the command; {job.name} has neither"
         )
     check_no_environment(job, "a session cluster")
+    return _command(job, words, line)
+
+
+def _command(job: Job, words: list[str], line: CommandLine) -> PrepareCommand | StreamCommand:
+    if is_stream(words):
+        # Flink acknowledges messages of Pub/Sub that are in no checkpoint yet.
+        return stream_command(job, words, line, "Flink", ("files", "kafka"))
+    if job.flink.savepoint is not None:
+        raise InputError("flink.savepoint is for a stream, a `prepare` is run again when it has ended; leave it out")
     return prepare_command(job, words, line, "flink", RUNNER)
 
 
-def session_options(job: Job, fingerprint: str) -> list[str]:
+def session_options(job: Job, fingerprint: str, streams: bool) -> list[str]:
     """The options of Beam's FlinkRunner for a session cluster."""
     settings = job.flink
     server = (
@@ -56,15 +66,17 @@ def session_options(job: Job, fingerprint: str) -> list[str]:
         if settings.job_endpoint is None
         else f"--job_endpoint={settings.job_endpoint}"
     )
-    return [server, *flink_options(job, fingerprint, str(settings.rest_address))]
+    return [server, *flink_options(job, fingerprint, str(settings.rest_address), streams)]
 
 
-def render(job: Job, command: PrepareCommand) -> str:
+def render(job: Job, command: PrepareCommand | StreamCommand) -> str:
     """The manifests for the operator; for a session cluster the options that Beam's job server gets, one a line."""
     fingerprint = job.fingerprint(command.words, command.config)
     if job.flink.rest_address is None:
         return render_deployment(job, command, fingerprint)
-    return "\n".join([f"--runner={RUNNER}", *session_options(job, fingerprint), *command.running.beam_arguments]) + "\n"
+    streams = isinstance(command, StreamCommand)
+    more = ["--streaming"] if isinstance(command, StreamCommand) else command.running.beam_arguments
+    return "\n".join([f"--runner={RUNNER}", *session_options(job, fingerprint, streams), *more]) + "\n"
 
 
 def _address(job: Job) -> str:
@@ -118,13 +130,16 @@ def refresh(job: Job, state: JobState) -> JobState:
     )
 
 
-def start(job: Job, command: PrepareCommand) -> JobState:
+def start(job: Job, command: PrepareCommand | StreamCommand) -> JobState:
     """Gives the job to the job server and waits until Flink has it; it runs on whether or not it is waited for."""
     before = {entry["jid"] for entry in _jobs(job)}
     fingerprint = job.fingerprint(command.words, command.config)
-    words, settings = session_options(job, fingerprint), job.flink
+    words, settings = session_options(job, fingerprint, isinstance(command, StreamCommand)), job.flink
     with job_server_errors("flink.job_endpoint", str(settings.job_endpoint or settings.job_server_jar)):
-        result = hand_over(command.recipe, command.running, RUNNER, "flink_runner", words)
+        if isinstance(command, StreamCommand):
+            result = hand_over_stream(command.recipe, RUNNER, "flink_runner", words)
+        else:
+            result = hand_over(command.recipe, command.running, RUNNER, "flink_runner", words)
         if result is None:
             return dataset_is_there(job, fingerprint)
         while True:
@@ -141,6 +156,12 @@ def start(job: Job, command: PrepareCommand) -> JobState:
 
 def cancel(job: Job, state: JobState) -> None:
     ask_flink(_address(job), f"jobs/{state.identifier}?mode=cancel", "PATCH")
+
+
+def finish(job: Job, command: PrepareCommand | StreamCommand) -> None:
+    # Who commits the panes of a stream is another command.
+    if isinstance(command, PrepareCommand):
+        finish_prepare(job, command)
 
 
 def log_reader(job: Job, state: JobState) -> Callable[[], list[str]]:

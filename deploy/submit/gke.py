@@ -4,6 +4,7 @@ import datetime
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -31,6 +32,7 @@ PORT = 2222
 BAD_INPUT, STOPPED, WORKER_LOST = 2, 75, 76
 # GKE takes a Spot node away 30 seconds after it has said so, and the kubelet needs some of them.
 SPOT_GRACE_SECONDS, GRACE_SECONDS = 25, 60
+CONTAINER_RIGHTS = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def command(job: Job, words: list[str], line: CommandLine) -> RemoteCommand:
@@ -110,7 +112,19 @@ def _job_spec(job: Job, command: RemoteCommand, backoff_limit: int) -> dict[str,
     }
 
 
-def _pod_spec(job: Job, command: RemoteCommand) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Placement:
+    """Where a pod runs and what it gets there: parts of its specification, as Kubernetes calls them."""
+
+    selector: dict[str, str]
+    tolerations: list[dict[str, str]]
+    resources: dict[str, Any]
+    volumes: list[dict[str, Any]]
+    mounts: list[dict[str, Any]]
+
+
+def placement(job: Job) -> Placement:
+    """The nodes, resources and volumes of each worker of a job."""
     settings, accelerators = job.kubernetes, job.accelerators
     selector = dict(settings.node_selector)
     if job.machine is not None:
@@ -145,15 +159,20 @@ def _pod_spec(job: Job, command: RemoteCommand) -> dict[str, Any]:
         # NCCL hands data between the GPUs of a machine through shared memory; a container has 64 MB of it.
         volumes.append({"name": "shared-memory", "emptyDir": {"medium": "Memory"}})
         mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})
+    return Placement(selector, tolerations, resources, volumes, mounts)
+
+
+def _pod_spec(job: Job, command: RemoteCommand) -> dict[str, Any]:
+    settings, placed = job.kubernetes, placement(job)
     container = {
         "name": "trainer",
         "image": job.image,
         "command": ["/bin/sh", "-c", command.once()],
         "env": _environment(job, command),
         "ports": [{"containerPort": PORT}],
-        "resources": resources,
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        **({"volumeMounts": mounts} if mounts else {}),
+        "resources": placed.resources,
+        "securityContext": CONTAINER_RIGHTS,
+        **({"volumeMounts": placed.mounts} if placed.mounts else {}),
     }
     account = settings.service_account
     return {
@@ -161,10 +180,10 @@ def _pod_spec(job: Job, command: RemoteCommand) -> dict[str, Any]:
         "terminationGracePeriodSeconds": SPOT_GRACE_SECONDS if job.provisioning == "spot" else GRACE_SECONDS,
         **({} if account is None else {"serviceAccountName": account}),
         **({"subdomain": job.name} if settings.kind == "job" and job.num_workers > 1 else {}),
-        **({"nodeSelector": selector} if selector else {}),
-        **({"tolerations": tolerations} if tolerations else {}),
+        **({"nodeSelector": placed.selector} if placed.selector else {}),
+        **({"tolerations": placed.tolerations} if placed.tolerations else {}),
         "containers": [container],
-        **({"volumes": volumes} if volumes else {}),
+        **({"volumes": placed.volumes} if placed.volumes else {}),
     }
 
 

@@ -156,7 +156,8 @@ class FlinkSettings:
     job is a cluster of its own, for the Flink Kubernetes Operator. job_endpoint: Beam's job server (localhost:8099);
     job_server_jar: its jar, started for the command: here where there is a rest_address, else a path in `image`. slots: of each
     TaskManager; a job takes num_workers times so many. image: Flink's, of `version`, with Beam's job server in its lib folder.
-    network_memory: of a TaskManager. configuration: of Flink, over what the manifest has."""
+    network_memory: of a TaskManager. checkpoint_seconds: how often a stream saves where it is; savepoint: of a stream, that
+    this one goes on from. configuration: of Flink, over what the manifest has."""
 
     rest_address: str | None = None
     job_endpoint: str | None = None
@@ -166,12 +167,16 @@ class FlinkSettings:
     image: str | None = None
     version: str = "1.19"
     network_memory: str = "512m"
+    checkpoint_seconds: int = 10
+    savepoint: str | None = None
     configuration: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("rest_address", "job_endpoint", "environment"):
             _check_address(f"flink.{name}", getattr(self, name))
         check("flink.slots must be at least 1", self.slots >= 1, self.slots)
+        rule = "flink.checkpoint_seconds must be at least 1"
+        check(rule, self.checkpoint_seconds >= 1, self.checkpoint_seconds)
         check("flink.version must look like 1.19", re.fullmatch(r"\d+\.\d+", self.version) is not None, self.version)
         both = self.job_endpoint is not None and self.job_server_jar is not None
         rule = "a job server runs (flink.job_endpoint) or is started (flink.job_server_jar)"

@@ -30,7 +30,7 @@ PLATFORMS = {
     ),
     "flink": Platform(
         "flink",
-        "Prepare on a Flink cluster that runs, or as one of the Flink Kubernetes Operator",
+        "Prepare, or freeze a stream, on a Flink cluster that runs, or as one of the Flink Kubernetes Operator",
         "--wait -- prepare --input 'gs://bucket/docs/*' --tokenizer gs://bucket/tokenizer --output gs://bucket/dataset",
         ("pipelines",),
     ),

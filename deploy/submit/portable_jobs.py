@@ -28,15 +28,15 @@ def check_no_environment(job: Job, cluster: str) -> None:
         )
 
 
-def worker_options(job: Job, fingerprint: str, environment: str) -> list[str]:
-    """environment: host:port where Beam's worker pools answer, as the engine's machines see it."""
+def worker_options(job: Job, fingerprint: str, environment: str, keeps_workers: bool = True) -> list[str]:
+    """environment: host:port where Beam's worker pools answer, as the engine's machines see it. keeps_workers: from stage to stage,
+    else each stage starts its own."""
     return [
         f"--job_server_timeout={SERVER_SECONDS}",
         f"--job_name={job_name(job, fingerprint)}",
         "--environment_type=EXTERNAL",
         f"--environment_config={environment}",
-        # Else every stage starts workers of its own.
-        f"--environment_cache_millis={WORKER_CACHE_MILLIS}",
+        *([f"--environment_cache_millis={WORKER_CACHE_MILLIS}"] if keeps_workers else []),
         # The only file that would be staged, and so would need a folder that the job server and the engine share.
         "--experiments=disable_logging_submission_environment",
     ]

@@ -1,4 +1,4 @@
-"""A stream that an engine in a cloud reads and freezes: its recipe, read once; its graph, handed to a runner that leaves."""
+"""A stream that an engine elsewhere reads and freezes: its recipe, read once; its graph, handed to a runner that leaves."""
 
 import shlex
 from collections.abc import Sequence
@@ -11,9 +11,6 @@ from clozekit.pipelines.settings.stream_recipe import StreamRecipe
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import read_text
 
-# What many workers can read at once, and be told that it was read.
-_KINDS = ("pubsub", "kafka")
-
 
 @dataclass(frozen=True)
 class StreamCommand:
@@ -24,24 +21,31 @@ class StreamCommand:
     config: str
 
 
-def stream_command(job: Job, words: Sequence[str], line: CommandLine) -> StreamCommand:
-    """The command. Raises InputError for what `stream` would refuse, and for what no worker of a cloud could read or write."""
+def stream_command(
+    job: Job, words: Sequence[str], line: CommandLine, engine: str, kinds: Sequence[str]
+) -> StreamCommand:
+    """The command. Raises InputError for what `stream` would refuse, and for sources of other kinds than the engine reads."""
     changes = [] if job.output is None else [f"output={job.output}"]
     recipe = line.stream_order([*words, *changes])
-    if recipe.source.kind not in _KINDS:
+    if recipe.source.kind not in kinds:
         raise InputError(
-            f"a stream on Dataflow reads messages (source.kind {' or '.join(_KINDS)}), got"
-            f" {recipe.source.kind}; follow folders and standard input with `clozekit stream` on one machine"
-        )
-    if "://" not in recipe.output:
-        raise InputError(
-            f"output must be where Dataflow's workers reach it (gs://bucket/...), got {recipe.output!r}; name a bucket"
-        )
-    if job.provisioning != "standard":
-        raise InputError(
-            f"a stream runs on standard machines, Dataflow has no others for it, got provisioning {job.provisioning}"
+            f"a stream on {engine} reads from a source.kind of {' or '.join(kinds)}, got {recipe.source.kind}; follow it with"
+            " `clozekit stream` on one machine"
         )
     return StreamCommand((*words, *changes), recipe, read_text(words[1]))
+
+
+def check_stream_places(command: StreamCommand, workers: str, mounted: Sequence[str] = ()) -> None:
+    """Raises InputError unless the workers reach what is read and written. workers: whose they are, for the message; mounted: folders
+    of a volume. (The tokenizer is copied into the stream by who sends it.)"""
+    recipe = command.recipe
+    # Those of messages are no places.
+    inputs = recipe.reading.inputs if recipe.source.kind == "files" else ()
+    for option, place in [("output", recipe.output), *(("inputs", place) for place in inputs)]:
+        if "://" not in place and not any(place.startswith(f"{path.rstrip('/')}/") for path in mounted):
+            raise InputError(
+                f"{option} must be where {workers} workers reach it (gs://bucket/...), got {place!r}; name a bucket"
+            )
 
 
 def is_stream(words: Sequence[str]) -> bool:

@@ -12,14 +12,7 @@ from clozekit.deploy.submit.platform_tools import require_tool, run_tool
 from clozekit.deploy.submit.remote_command import RemoteCommand, train_command
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import write_text
-from clozekit.tokenizers.storage.owned_files import (
-    Owned,
-    check_outside,
-    in_the_way,
-    read_owned,
-    refuse_foreign,
-    write_owned,
-)
+from clozekit.tokenizers.storage.owned_files import Owned, check_free, write_owned
 
 PHASES = {
     "PENDING": WAITING,
@@ -149,8 +142,7 @@ def start(job: Job, command: RemoteCommand) -> JobState:
     folder = Path(_folder(job))
     # The batch script writes the configuration there when it runs.
     names, choose = ("job.sh", "config.yaml"), "choose another slurm.folder, or another name for the job"
-    check_outside("a job", folder, choose)
-    refuse_foreign("a job", folder, in_the_way(folder, names, read_owned(folder)), choose)
+    check_free("a job", folder, names, choose)
     write_owned(folder, Owned("submit", frozenset(names)))
     script = folder / "job.sh"
     write_text(script, render(job, command))

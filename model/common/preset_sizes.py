@@ -24,8 +24,9 @@ def least_parameters(settings: Settings, num_classes: int = 0) -> int:
     """
     hidden = settings["hidden_dim"]
     width = settings.get("embedding_dim", hidden)
-    # Rotary positions have no table.
-    positions = 0 if "global_rope_base" in settings else settings.get("max_sequence_length", 0)
+    # Rotary positions have no table, and relative ones another.
+    without = "global_rope_base" in settings or "bucket_size" in settings
+    positions = 0 if without else settings.get("max_sequence_length", 0)
     rows = settings["vocabulary_size"] + positions + settings.get("num_segments", 0)
     blocks = settings["num_layers"]
     if "embedding_dim" in settings:

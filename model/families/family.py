@@ -71,12 +71,15 @@ class HuggingFaceNames:
 
     Args:
         model_type: of config.json.
+        class_prefix: of the names of its classes there; None: as here.
         body: what the names of the body's tensors begin with in a model with a head.
         head_dense, head_norm, head_bias, decoder: tensors of the masked-LM head.
+        head_elsewhere: how names of its tensors begin -> how they begin in other checkpoints, of the same layers.
         classifier: attribute of the text classifier -> name.
         blocks, block: names of the blocks of a backbone, and of a block's parts; parts of one name are equal parts of one tensor,
             one below the other.
         tokens, norms: the table of tokens, and attribute of the backbone -> name, of its normalisations.
+        tables: attribute of the backbone -> name, of layers with another table of embeddings.
         dense_parts: attribute of the backbone -> name, of dense layers besides.
         pooler: the dense layer on the first token; None: there is none, whatever the backbone has.
         settings, defaults: as SETTINGS and DEFAULTS.
@@ -89,6 +92,7 @@ class HuggingFaceNames:
         head_activation: of the masked-LM head; None: the body's, or that of its setting of this name.
         decoder_bias: the key that says whether the masked-LM head has its bias; None: it always has.
         classifier_dropout, default_classifier_dropout: the key of the classifier's rate, and what it is when left out.
+        output_dropout: the key of the rate before the classifier's last layer, where that has one of its own.
         classifier_pooling: the key of what a classifier sees; None: the family has one way.
         pair_head, pair_dropout: the last layer of the head of sentence pairs, and the key of its rate; None: there is none.
         detector: what the names of the discriminator's head begin with; None: there is none.
@@ -110,10 +114,13 @@ class HuggingFaceNames:
     head_bias: str
     decoder: str
     classifier: Mapping[str, str]
+    class_prefix: str | None = None
+    head_elsewhere: Mapping[str, str] = field(default_factory=dict)
     blocks: Callable[[Backbone], list[tuple[str, Block]]] = numbered("encoder.layer")
     block: Mapping[str, str] = field(default_factory=lambda: BLOCK)
     tokens: str = "embeddings.word_embeddings"
     norms: Mapping[str, str] = field(default_factory=lambda: NORMS)
+    tables: Mapping[str, str] = field(default_factory=dict)
     dense_parts: Mapping[str, str] = field(default_factory=dict)
     pooler: str | None = "pooler.dense"
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
@@ -127,6 +134,7 @@ class HuggingFaceNames:
     decoder_bias: str | None = None
     classifier_dropout: str = "classifier_dropout"
     default_classifier_dropout: float | None = None
+    output_dropout: str | None = None
     classifier_pooling: str | None = None
     pair_head: str | None = None
     pair_dropout: str | None = None

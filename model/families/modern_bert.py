@@ -7,6 +7,7 @@ from typing import ClassVar, Unpack
 import keras
 
 from clozekit.model.common.dtype_policies import policy_of_layers
+from clozekit.model.common.initializer_range import initializer_range
 from clozekit.model.common.tensors import Activation, DType, Outputs, Rows, Settings, Tensor
 from clozekit.model.families.family import Family
 from clozekit.model.families.modern_bert_names import FULL, LAYER_TYPES, MODERN_BERT_NAMES, SLIDING
@@ -180,7 +181,9 @@ class ModernBertBackbone(Backbone):
             norm_bias=settings["norm_bias"],
             kernel_initializer=truncated_normal(),
             # Of each block's two sums (Warner et al. 2024, section 2.2.2; Megatron's).
-            output_initializer=keras.initializers.TruncatedNormal(stddev=0.02 / math.sqrt(2 * settings["num_layers"])),
+            output_initializer=keras.initializers.TruncatedNormal(
+                stddev=initializer_range() / math.sqrt(2 * settings["num_layers"])
+            ),
             attention_window=settings["attention_window"] if kind == SLIDING else None,
             dtype=dtype,
             name=f"transformer_layer_{index}",

@@ -11,10 +11,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from clozekit.model.common.initializer_range import initializer_range
 from clozekit.model.common.long_rows import LONGEST_IN_FULL
 from clozekit.model.common.tensors import Activation, DType, Settings, Shape, Tensor
 from clozekit.model.layers.chunked_attention import FORBIDDEN, Dropped, chunked_attention
 from clozekit.model.layers.dropout import Dropout
+from clozekit.model.layers.relative_scores import RelativeScores
 
 
 class LayerOptions(TypedDict, total=False):
@@ -31,8 +33,8 @@ def fresh(initializer: keras.Initializer) -> keras.Initializer:
 
 
 def truncated_normal() -> keras.Initializer:
-    """Initial kernels and embeddings of all families (Devlin et al. 2018; Lan et al. 2019): stddev 0.02."""
-    return keras.initializers.TruncatedNormal(stddev=0.02)
+    """Initial kernels and embeddings of all families (Devlin et al. 2018; Lan et al. 2019): stddev 0.02, or what a run says."""
+    return keras.initializers.TruncatedNormal(stddev=initializer_range())
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
@@ -343,19 +345,29 @@ class SelfAttention(keras.layers.Layer):
         attention_mask: Tensor | None,
         training: bool | None,
         return_attention_scores: bool = False,
+        relative: RelativeScores | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """`call` behind the first projections; query, key, value: (B, T, num_heads, size)."""
         if self._goes_in_chunks(query, attention_mask) and not return_attention_scores:
-            return project(self.output_dense, self._in_chunks(query, key, value, attention_mask, training))
+            return self.attended_output(self._in_chunks(query, key, value, attention_mask, training, relative))
         attention_mask = pair_mask(attention_mask, self.half_window, ops.shape(query)[1])
-        if return_attention_scores or (training and self.dropout > 0) or keras.backend.backend() == "tensorflow":
-            # TensorFlow has no fused kernel, and Keras's formula passes over the scores three times more.
-            attended, probabilities = self._in_full(query, key, value, attention_mask, training)
-            if return_attention_scores:
-                return project(self.output_dense, attended), probabilities
-        else:
+        is_plain = not return_attention_scores and not (training and self.dropout > 0) and relative is None
+        if is_plain and keras.backend.backend() != "tensorflow":
             attended = ops.dot_product_attention(query, key, value, mask=attention_mask, scale=self._scale)
+        else:
+            # TensorFlow has no fused kernel, and Keras's formula passes over the scores three times more.
+            attended, probabilities = self._in_full(query, key, value, attention_mask, training, relative)
+            if return_attention_scores:
+                return self.attended_output(attended), probabilities
+        return self.attended_output(attended)
+
+    def attended_output(self, attended: Tensor) -> Tensor:
+        """(B, T, num_heads, size) -> (B, T, hidden_dim), by the last projection."""
         return project(self.output_dense, attended)
+
+    def projections(self) -> dict[str, keras.layers.EinsumDense]:
+        """The layers with weights by their part. A method: Keras would save the weights under the name of a property."""
+        return {part: getattr(self, f"{part}_dense") for part in ("query", "key", "value", "output")}
 
     def _goes_in_chunks(self, query: Tensor, attention_mask: Tensor | None) -> bool:
         """Whether the rows are long and what may be looked at is known without a mask of T x T values."""
@@ -364,7 +376,13 @@ class SelfAttention(keras.layers.Layer):
         return keras.backend.backend() == "tensorflow" and is_long and is_short_mask
 
     def _in_chunks(
-        self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, training: bool | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        training: bool | None,
+        relative: RelativeScores | None,
     ) -> Tensor:
         """`_in_full` in memory that grows with the length of the rows and not with its square."""
         is_of_documents = attention_mask is not None and len(attention_mask.shape) == 2
@@ -374,15 +392,24 @@ class SelfAttention(keras.layers.Layer):
             dropped = Dropped(self.dropout, self.attention_dropout.seed_generator.next())
         query, key, value = (ops.swapaxes(one, 1, 2) for one in (query * self._scale, key, value))
         documents = attention_mask if is_of_documents else None
-        attended = chunked_attention(query, key, value, real, documents, self.half_window, dropped)
+        attended = chunked_attention(query, key, value, real, documents, self.half_window, dropped, relative=relative)
         return ops.swapaxes(attended, 1, 2)
 
     def _in_full(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, training: bool | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        training: bool | None,
+        relative: RelativeScores | None,
     ) -> tuple[Tensor, Tensor]:
         """The formula in full, with softmax in float32 at least: no fused kernel drops probabilities the same way."""
         precise = keras.backend.result_type(self.compute_dtype, "float32")
         scores = ops.cast(ops.einsum("btnd,bsnd->bnts", query * self._scale, key), precise)
+        if relative is not None:
+            of_heads = (ops.swapaxes(one, 1, 2) for one in (query * self._scale, key))
+            scores = scores + ops.cast(relative.of(*of_heads), precise)
         if mask is not None:
             scores = scores + ops.cast(ops.where(mask, 0.0, FORBIDDEN), precise)
         probabilities = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
@@ -472,14 +499,7 @@ class TransformerEncoder(keras.layers.Layer):
         """Makes the weights; Keras calls it."""
         hidden_dim = int(input_shape[-1] or 0)
         policy = self.dtype_policy
-        self._self_attention_layer = SelfAttention(
-            self.num_heads,
-            self.attention_dropout,
-            self.kernel_initializer,
-            self.bias_initializer,
-            dtype=policy,
-            name="self_attention_layer",
-        )
+        self._self_attention_layer = self._attention()
         self._self_attention_layer.build(input_shape)
         self._feedforward_intermediate_dense = keras.layers.Dense(
             self.intermediate_dim,
@@ -506,6 +526,16 @@ class TransformerEncoder(keras.layers.Layer):
             setattr(self, f"_{part}_layer_norm", norm)
             setattr(self, f"_{part}_dropout", Dropout(self.dropout, dtype=policy, name=f"{part}_dropout"))
         self.built = True
+
+    def _attention(self) -> SelfAttention:
+        return SelfAttention(
+            self.num_heads,
+            self.attention_dropout,
+            self.kernel_initializer,
+            self.bias_initializer,
+            dtype=self.dtype_policy,
+            name="self_attention_layer",
+        )
 
     def parts(self) -> EncoderParts:
         """The layers with weights. A method: Keras would save the weights under the name of a property."""
@@ -537,13 +567,17 @@ class TransformerEncoder(keras.layers.Layer):
             attended, *scores = self._self_attention_layer(first, mask, training=training, return_attention_scores=True)
         else:
             attended = self._self_attention_layer(first, mask, training=training)
+        hidden = self.behind_attention(inputs, attended, training)
+        return (hidden, scores[0]) if return_attention_scores else hidden
+
+    def behind_attention(self, inputs: Tensor, attended: Tensor, training: bool | None) -> Tensor:
+        """`call` behind the attention."""
         hidden = inputs + self._self_attention_dropout(attended, training=training)
         hidden = hidden if self.normalize_first else self._self_attention_layer_norm(hidden)
         first = self._feedforward_layer_norm(hidden) if self.normalize_first else hidden
         inner = self._feedforward_output_dense(self._feedforward_intermediate_dense(first))
         hidden = hidden + self._feedforward_dropout(inner, training=training)
-        hidden = hidden if self.normalize_first else self._feedforward_layer_norm(hidden)
-        return (hidden, scores[0]) if return_attention_scores else hidden
+        return hidden if self.normalize_first else self._feedforward_layer_norm(hidden)
 
     def get_config(self) -> Settings:
         return {

@@ -20,7 +20,7 @@ class CheckpointPreset(KerasPreset):
     def __init__(self, files: PresetFiles, config: Settings, saved: Saved) -> None:
         super().__init__(files, config)
         self.source = saved.path
-        self._saved = saved
+        self.saved = saved
 
     def weight_files(self) -> list[Path]:
         """None: a checkpoint's may lie at a URL, and its shapes are held against the model's before they are taken."""
@@ -39,7 +39,7 @@ class CheckpointPreset(KerasPreset):
     def _assign(self, variables: Sequence[keras.Variable], of_vocabulary: keras.Variable | None) -> None:
         shapes = {variable.path: tuple(variable.shape) for variable in variables}
         try:
-            values = read_weights(self._saved, shapes, () if of_vocabulary is None else (of_vocabulary.path,))
+            values = read_weights(self.saved, shapes, () if of_vocabulary is None else (of_vocabulary.path,))
         except DamagedCheckpointError as error:
             raise InputError(
                 f"a checkpoint must be whole and of the model that its run describes, {self.source} is not"

@@ -117,6 +117,9 @@ def _text_classifier_settings(config: Settings, names: HuggingFaceNames, source:
     settings = {**_classes(config, source), "dropout": _dropout(config, names, source)}
     if names.classifier_pooling is not None:
         settings["pooling"] = config.get(names.classifier_pooling, "cls")
+    rate = None if names.output_dropout is None else config.get(names.output_dropout)
+    if rate is not None:
+        settings["output_dropout"] = number_of(config, str(names.output_dropout), rate, float, source)
     theirs = config.get("problem_type")
     problem = next((ours for ours, name in PROBLEM_TYPES.items() if name == theirs), None)
     usual = usual_problem(settings["num_classes"])
@@ -135,9 +138,11 @@ def check_problem_type(config: Settings, source: str) -> None:
 
 def _text_classifier_described(task: Task, names: HuggingFaceNames) -> Settings:
     pooling = {} if names.classifier_pooling is None else {names.classifier_pooling: task.pooling}
+    rate = None if names.output_dropout is None else task.output_rate
     return {
         **_described_classes(task),
         **pooling,
+        **({} if rate is None else {str(names.output_dropout): rate}),
         names.classifier_dropout: task.dropout,
         "problem_type": PROBLEM_TYPES[task.problem],
     }
@@ -161,8 +166,8 @@ def _text_classifier_differences(task: Task, names: HuggingFaceNames) -> list[Di
 
 
 def _has_own_dropout(names: HuggingFaceNames) -> bool:
-    """Whether the class of token classification reads the classifier's rate; DistilBERT's takes the body's."""
-    return not names.classifier_dropout.startswith("seq_")
+    """Whether the class of token classification reads the classifier's rate; DistilBERT's and DeBERTa's take the body's."""
+    return names.classifier_dropout.startswith("classifier_")
 
 
 def _token_classifier_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:

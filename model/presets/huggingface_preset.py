@@ -37,6 +37,7 @@ from clozekit.model.presets.huggingface_weights import (
     write_arrays,
 )
 from clozekit.model.presets.keras_preset import CONFIG_FILE, OWN_FILE, read_json
+from clozekit.model.presets.lineage_file import Origin, write_lineage
 from clozekit.model.presets.preset_targets import write_whole_preset
 from clozekit.model.presets.sentence_transformers_files import (
     max_tokens,
@@ -68,7 +69,7 @@ class HuggingFacePreset:
     """A directory in Hugging Face's layout, to be read."""
 
     def __init__(self, files: PresetFiles, config: Settings) -> None:
-        self._files = files
+        self.files = files
         self._config = config
         self.source = files.source
         self._config_named = f"{self.source}: {CONFIG_FILE}"
@@ -83,7 +84,7 @@ class HuggingFacePreset:
 
     @cached_property
     def _checkpoint(self) -> Checkpoint:
-        return Checkpoint(self._files)
+        return Checkpoint(self.files, self._names.head_elsewhere)
 
     @cached_property
     def _prefix(self) -> str:
@@ -108,7 +109,7 @@ class HuggingFacePreset:
     def head_settings(self, kind: str) -> Settings | None:
         """Constructor arguments of the task, or None when the checkpoint has no such head."""
         if kind == TextEmbedder.kind:
-            return text_embedder_settings(self._files, lambda: getattr(self.tokenizer(), "lowercase", False))
+            return text_embedder_settings(self.files, lambda: getattr(self.tokenizer(), "lowercase", False))
         found = kind_of(self._config, self._names)
         if found is None:
             # Without `architectures` the tensors tell.
@@ -146,19 +147,19 @@ class HuggingFacePreset:
             settings = dict(self._own_part("preprocessor"))
             check_arguments(preprocessor_class(self.family, kind), settings, f"{self.source}: {OWN_FILE}")
             return settings
-        path = self._files.path(TOKENIZER_CONFIG_FILE, required=False)
+        path = self.files.path(TOKENIZER_CONFIG_FILE, required=False)
         length = None
         if path is not None:
             named = f"{self.source}: {TOKENIZER_CONFIG_FILE}"
             length = read_json(path, named, described=False).get("model_max_length")
-        length = max_tokens(self._files) or length
+        length = max_tokens(self.files) or length
         # transformers writes 1e30 for "unknown".
         if not isinstance(length, int | float) or isinstance(length, bool) or not 1 <= length <= 1e9:
             return {}
         return {"sequence_length": min(int(length), self.backbone_settings()["max_sequence_length"])}
 
     def tokenizer(self) -> Tokenizer:
-        return tokenizer_of_preset(self.family.tokenizer, self._files, {})
+        return tokenizer_of_preset(self.family.tokenizer, self.files, {})
 
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
@@ -222,7 +223,7 @@ class HuggingFacePreset:
             )
 
 
-def save_huggingface(task: Task, directory: str | Path) -> None:
+def save_huggingface(task: Task, directory: str | Path, origin: Origin | None = None) -> None:
     """Writes a task in Hugging Face's layout, whole or not at all: config.json, model.safetensors, the tokenizer's files.
 
     `transformers.AutoModelForMaskedLM` (or `...ForSequenceClassification`, `...ForTokenClassification`,
@@ -234,6 +235,7 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
     Args:
         task: with or without a preprocessor. A TextEmbedder is written so that sentence-transformers loads it.
         directory: a directory, or a URL such as `gs://`; one that Clozekit wrote is replaced.
+        origin: what it came from, for its `lineage.json`; without it there is none.
 
     Raises:
         InputError: for what transformers can't load, quantized weights too, or when files are there that Clozekit did not write.
@@ -265,7 +267,7 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
             f"transformers will compute this {type(task).__name__} a little otherwise: {listed}", stacklevel=2
         )
     if not isinstance(task, ElectraMaskedLM) or task.generator is None:
-        write_whole_preset(directory, lambda into: _write(task, family, into))
+        write_whole_preset(directory, lambda into: _write(task, family, into), origin)
         return
     generator, discriminator = task.generator_alone(), task.discriminator_alone()
 
@@ -273,12 +275,17 @@ def save_huggingface(task: Task, directory: str | Path) -> None:
         _write(discriminator, family, into, generator.preprocessor)
         (into / GENERATOR).mkdir()
         _write(generator, family, into / GENERATOR)
+        # It is a preset too.
+        write_lineage(into / GENERATOR, origin)
 
-    write_whole_preset(directory, write)
+    write_whole_preset(directory, write, origin)
 
 
 def save_huggingface_backbone(
-    backbone: Backbone, directory: str | Path, preprocessor: Preprocessor | None = None
+    backbone: Backbone,
+    directory: str | Path,
+    preprocessor: Preprocessor | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """Writes a bare backbone in Hugging Face's layout, whole or not at all; `transformers.AutoModel` loads it.
 
@@ -286,6 +293,7 @@ def save_huggingface_backbone(
         backbone: its pooler goes along where one came with a checkpoint or was trained.
         directory: a directory, or a URL such as `gs://`; one that Clozekit wrote is replaced.
         preprocessor: whose tokenizer is written too; any of the family's.
+        origin: what it came from, for its `lineage.json`; without it there is none.
 
     Raises:
         InputError: for what transformers can't load, quantized weights too, or when files are there that Clozekit did not write.
@@ -305,7 +313,7 @@ def save_huggingface_backbone(
         write_arrays(_backbone_arrays(backbone, names, config, "", has_pooler(backbone)), into / WEIGHTS_FILE)
         (into / OWN_FILE).write_text(json.dumps({"kind": backbone.kind}, indent=2) + "\n", encoding="utf-8")
 
-    write_whole_preset(directory, write)
+    write_whole_preset(directory, write, origin)
 
 
 def _check_floats(part: Task | Backbone) -> None:
@@ -344,7 +352,7 @@ def write_huggingface_description(
     head = HEADS[part.kind if isinstance(part, Task) else TextEmbedder.kind]
     described = head.described(part, family.huggingface) if isinstance(part, Task) else {}
     architecture = head.architectures[head.written(part) if isinstance(part, Task) else 0]
-    architecture = NAMES[family.name].prefix + architecture
+    architecture = (family.huggingface.class_prefix or NAMES[family.name].prefix) + architecture
     pad_token_id = ids.get("pad_token_id", default_pad)
     config = {**describe(backbone, family, pad_token_id, architecture, described), **ids}
     if preprocessor is not None:

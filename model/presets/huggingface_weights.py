@@ -93,17 +93,13 @@ def layer_places(name: str, layer: keras.layers.Layer) -> list[Place]:
 
 def _block(name: str, block: Block, names: Mapping[str, str]) -> Iterator[Place]:
     parts = block.parts()
-    attention = parts.attention
-    layers: dict[str, keras.layers.Layer | None] = {
-        **parts._asdict(),
-        **{part: getattr(attention, f"{part}_dense") for part in ("query", "key", "value", "output")},
-    }
+    layers: dict[str, keras.layers.Layer | None] = {**parts._asdict(), **parts.attention.projections()}
     for part, theirs in names.items():
-        layer, alike = layers[part], [other for other in names if names[other] == theirs]
+        layer, alike = layers.get(part), [other for other in names if names[other] == theirs]
         if isinstance(layer, keras.layers.LayerNormalization):
             yield from norm_places(f"{name}.{theirs}", layer)
         elif layer is not None:
-            input_axes = 2 if part == "output" else 1
+            input_axes = 2 if part == "output" and len(layer.kernel.shape) == 3 else 1
             yield from dense_places(f"{name}.{theirs}", layer, input_axes, alike.index(part), len(alike))
 
 
@@ -113,6 +109,8 @@ def backbone_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
     if names.segments == "own":
         segments = backbone.segment_embedding.embeddings
         places.append(Place("embeddings.token_type_embeddings.weight", segments, is_table=True))
+    for part, name in names.tables.items():
+        places.append(Place(f"{name}.weight", getattr(backbone, part).embeddings, is_table=True))
     for part, name in {**names.norms, **names.dense_parts}.items():
         # ELECTRA projects its embeddings where they are of another width.
         if hasattr(backbone, part):
@@ -131,8 +129,10 @@ def pooler_places(backbone: Backbone, names: HuggingFaceNames) -> list[Place]:
 class Checkpoint:
     """The tensors of a preset, whole or in shards. Nothing but their arrays is ever read."""
 
-    def __init__(self, files: PresetFiles) -> None:
+    def __init__(self, files: PresetFiles, elsewhere: Mapping[str, str] | None = None) -> None:
+        """elsewhere: how names begin -> how they begin in some files."""
         self._source = files.source
+        self._elsewhere = elsewhere or {}
         self._files = files
         self._opened = {name: self._open(name) for name in self._names_of_files()}
         self._file_of = {tensor: name for name, opened in self._opened.items() for tensor in opened.keys()}  # noqa: SIM118
@@ -203,6 +203,9 @@ class Checkpoint:
         part, _, last = name.rpartition(".")
         legacy = {"weight": "gamma", "bias": "beta"}.get(last)
         candidates = [name, f"{part}.{legacy}"] if legacy is not None and part.endswith("LayerNorm") else [name]
+        for begin, other in self._elsewhere.items():
+            if name.startswith(begin):
+                candidates.append(other + name.removeprefix(begin))
         return next((candidate for candidate in candidates if candidate in self._file_of), None)
 
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:

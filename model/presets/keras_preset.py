@@ -69,7 +69,7 @@ class KerasPreset:
     """A preset directory in KerasHub's layout, to be read."""
 
     def __init__(self, files: PresetFiles, config: Settings) -> None:
-        self._files = files
+        self.files = files
         self.source = files.source
         self._config = config
         self.family: Family = family_of_backbone(class_name(config), f"{self.source}: {CONFIG_FILE}")
@@ -103,7 +103,7 @@ class KerasPreset:
 
     def weight_files(self) -> list[Path]:
         """The files with the weights of the backbone."""
-        path = self._files.path(WEIGHTS_FILE, required=False)
+        path = self.files.path(WEIGHTS_FILE, required=False)
         return [path] if path is not None else self._shards(self._sharded_weights())
 
     def head_settings(self, kind: str) -> Settings | None:
@@ -154,12 +154,12 @@ class KerasPreset:
         described = self._json(TOKENIZER_FILE)
         if described is None:
             raise InputError(f"{self.source} must hold {TOKENIZER_FILE} to take raw text; or pass preprocessor=None")
-        return tokenizer_of_preset(self.family.tokenizer, self._files, {})
+        return tokenizer_of_preset(self.family.tokenizer, self.files, {})
 
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
         backbone.has_loaded_pooler = self.has_loaded_pooler()
-        path = self._files.path(WEIGHTS_FILE, required=False)
+        path = self.files.path(WEIGHTS_FILE, required=False)
         largest = max(int(np.prod(variable.shape)) for variable in backbone.variables)
         if path is None:
             path = self._sharded_weights()
@@ -179,7 +179,7 @@ class KerasPreset:
         return self._own.get(_LOADED_POOLER) is True
 
     def _sharded_weights(self) -> Path:
-        index = self._files.path(SHARDED_WEIGHTS_FILE, required=False)
+        index = self.files.path(SHARDED_WEIGHTS_FILE, required=False)
         if index is None:
             raise InputError(
                 f"{self.source} must hold {WEIGHTS_FILE} (or {SHARDED_WEIGHTS_FILE}), it does not; copy it again, or"
@@ -197,13 +197,13 @@ class KerasPreset:
         files = [name for name in names if isinstance(name, str)]
         if not names or len(files) < len(names):
             raise InputError(f"{named} must name the file of each weight (weight_map), it does not; copy it again")
-        return [self._files.required_path(name) for name in dict.fromkeys(files)]
+        return [self.files.required_path(name) for name in dict.fromkeys(files)]
 
     def load_head_weights(self, task: Task) -> None:
         """Raises InputError naming the file that is missing or damaged or does not fit."""
         if not task.head_layers():
             return
-        path = self._files.path(TASK_WEIGHTS_FILE, required=False)
+        path = self.files.path(TASK_WEIGHTS_FILE, required=False)
         told = TASK_FILE if task.is_of_keras_hub else OWN_FILE
         if path is None:
             raise InputError(
@@ -223,7 +223,7 @@ class KerasPreset:
             ) from error
 
     def _json(self, name: str, described: bool = True) -> Settings | None:
-        path = self._files.path(name, required=False)
+        path = self.files.path(name, required=False)
         return None if path is None else read_json(path, f"{self.source}: {name}", described)
 
 

@@ -21,12 +21,14 @@ from clozekit.model.presets.keras_preset import (
     write_description,
     write_preset,
 )
+from clozekit.model.presets.lineage import LINEAGE_FILE, Lineage, lineage_to_json
+from clozekit.model.presets.lineage_file import Origin
 from clozekit.model.presets.preset_targets import add_to_preset, write_whole_preset
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.task import Task
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset, presets_of
-from clozekit.tokenizers.hub.open_preset import open_preset
+from clozekit.tokenizers.hub.open_preset import PresetFiles, open_preset
 from clozekit.tokenizers.tokenizer import Tokenizer
 
 DEFAULT_SEQUENCE_LENGTH = 512
@@ -36,6 +38,7 @@ class PresetSource(Protocol):
     """What a layout of presets tells of one preset."""
 
     source: str
+    files: PresetFiles
     family: Family
 
     def backbone_settings(self) -> Settings: ...
@@ -216,15 +219,18 @@ def _check_arguments(cls: type, arguments: Settings, taken: set[str], more: Iter
         )
 
 
-def save_description(preset_dir: str | Path, task: Task, vocabulary_size: int) -> None:
+def save_description(preset_dir: str | Path, task: Task, vocabulary_size: int, lineage: Lineage) -> None:
     """Writes a preset without its weights, whole or not at all: what a checkpoint lacks to be a model.
 
-    vocabulary_size: of the model as it will be saved, where the task's is filled up.
+    vocabulary_size: of the model as it will be saved, where the task's is filled up. lineage: of the run.
     """
     changes = {"vocabulary_size": vocabulary_size}
-    write_whole_preset(
-        preset_dir, lambda into: write_description(into, task.backbone, task.preprocessor, task, changes)
-    )
+
+    def write(directory: Path) -> None:
+        write_description(directory, task.backbone, task.preprocessor, task, changes)
+        (directory / LINEAGE_FILE).write_text(lineage_to_json(lineage), encoding="utf-8", newline="\n")
+
+    write_whole_preset(preset_dir, write)
 
 
 def save_preset(
@@ -233,11 +239,13 @@ def save_preset(
     backbone: Backbone | None = None,
     preprocessor: Preprocessor | None = None,
     max_shard_size: float | None = 10,
+    origin: Origin | None = None,
 ) -> None:
     """Writes a preset whole or not at all, into a directory or to a URL (`gs://...`).
 
-    A preset that Clozekit wrote there is replaced when the new one is whole; a preprocessor alone is added to it. Raises
-    InputError, before anything is written, when a file is there that Clozekit did not write.
+    A preset that Clozekit wrote there is replaced when the new one is whole; a preprocessor alone is added to it. origin: what
+    its lineage says, where that is known. Raises InputError, before anything is written, when a file is there that Clozekit did
+    not write.
     """
     backbone, preprocessor = parts_of(task, backbone, preprocessor)
 
@@ -249,4 +257,4 @@ def save_preset(
     if backbone is None:
         add_to_preset(preset_dir, write)
     else:
-        write_whole_preset(preset_dir, write)
+        write_whole_preset(preset_dir, write, origin)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from clozekit.model.presets.lineage_file import Origin, write_lineage
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.preset_upload import MARKER_FILE, is_of_preset, upload_directory
 from clozekit.tokenizers.storage.file_systems import is_url, write_bytes_whole
@@ -27,19 +28,22 @@ _WHAT, _CHOOSE = "a preset", "choose another place for it"
 _OF_RUNTIMES = re.compile(r"saved_model\.pb|fingerprint\.pb|(variables|assets)/[^/]+|model\.(onnx|onnx_data|tflite)")
 
 
-def write_whole_preset(preset_dir: str | Path, write: Callable[[Path], None]) -> None:
+def write_whole_preset(preset_dir: str | Path, write: Callable[[Path], None], origin: Origin | None = None) -> None:
     """Has `write` fill a directory and puts that in the place of `preset_dir`, which may be a URL; or leaves nothing.
 
+    origin: what its `lineage.json` says; without one it has none.
     Raises InputError, before anything is written, when a file is there that Clozekit did not write.
     """
     if is_url(preset_dir):
         check_replaceable(MADE_BY, _WHAT, preset_dir, _CHOOSE)
         with tempfile.TemporaryDirectory() as temporary:
             write(Path(temporary))
+            write_lineage(Path(temporary), origin)
             upload_directory(Path(temporary), str(preset_dir), marker=_marker(Path(temporary)))
         return
     with replaced_folder(Path(preset_dir), MADE_BY, _WHAT, _CHOOSE, _may_hold) as directory:
         write(directory)
+        write_lineage(directory, origin)
 
 
 def _marker(directory: Path) -> str:

@@ -34,24 +34,24 @@ def are_recomputed() -> bool:
     return _IS_ON.get()
 
 
-def through_block(block: keras.layers.Layer, hidden: Tensor, **others: Any) -> Tensor:
-    """`block(hidden, **others)`, whose values are kept or not; hidden: (B, T, H)."""
+def through_block(block: keras.layers.Layer, hidden: Tensor, *shared: Tensor, **others: Any) -> Tensor:
+    """`block(hidden, *shared, **others)`, whose values are kept or not; hidden: (B, T, H). Of others no gradient is made."""
     if not _IS_ON.get():
-        return block(hidden, **others)
+        return block(hidden, *shared, **others)
     import tensorflow as tf
 
     states = dropout_states(block)
     begins = [(state, state.value) for state in states]
     ends: list[Tensor] = []
 
-    def computed(values: Tensor) -> Tensor:
+    def computed(*values: Tensor) -> Tensor:
         # The backward pass calls it again, when the scope of the forward pass is left.
         with keras.StatelessScope(begins) as scope:
-            found = block(values, **others)
+            found = block(*values, **others)
         ends[:] = ends or [scope.get_current_value(state) for state in states]
         return found
 
-    result = tf.recompute_grad(computed)(hidden)
+    result = tf.recompute_grad(computed)(hidden, *shared)
     for state, end in zip(states, ends, strict=True):
         state.assign(end)
     return result

@@ -7,7 +7,7 @@ import keras
 
 from clozekit.model.common.tensors import Activation, Outputs, Rows, Settings, Tensor
 from clozekit.model.layers.dropout import Dropout
-from clozekit.model.layers.transformer_layers import FirstToken, truncated_normal
+from clozekit.model.layers.transformer_layers import ACTIVATIONS, FirstToken, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone, hidden_states
 from clozekit.model.tasks.task import Task, TaskOptions
@@ -84,7 +84,7 @@ class TextClassifier(Task):
         self.activation = keras.activations.get(activation)
         self.dropout = dropout
         policy = backbone.dtype_policy
-        self.output_dropout = Dropout(dropout, dtype=policy, name="classifier_dropout")
+        self.output_dropout = Dropout(self.rate_before_output(backbone), dtype=policy, name="classifier_dropout")
         self.output_dense = keras.layers.Dense(
             num_classes,
             kernel_initializer=truncated_normal(),
@@ -94,6 +94,10 @@ class TextClassifier(Task):
         )
         logits = self.classify(backbone(backbone.input), backbone.input, None)
         super().__init__(backbone, preprocessor, backbone.input, logits, **kwargs)
+
+    def rate_before_output(self, backbone: Backbone) -> float:
+        """Of the dropout before the last layer."""
+        return self.dropout
 
     def classify(self, output: Outputs, inputs: Rows, training: bool | None) -> Tensor:
         """Logits from what the backbone gives for its inputs."""
@@ -158,7 +162,7 @@ class TextClassifier(Task):
 class FirstTokenClassifier(TextClassifier):
     """The head of families without a pooler: dropout, dense with tanh, dropout, dense, on the first token."""
 
-    pooled_activation: ClassVar[str] = "tanh"
+    pooled_activation: str = "tanh"
     # Whether there is dropout before the first dense layer too.
     drops_first: ClassVar[bool] = True
 
@@ -184,7 +188,7 @@ class FirstTokenClassifier(TextClassifier):
         self.pooled_dropout = Dropout(dropout, dtype=policy, name="pooled_dropout")
         self.pooled_dense = keras.layers.Dense(
             self.hidden_dim,
-            activation=self.pooled_activation,
+            activation=ACTIVATIONS[self.pooled_activation],
             kernel_initializer=self.pooled_initializer(),
             dtype=policy,
             name="pooled_dense",

@@ -32,6 +32,8 @@ _SAID = (
     "attention_window",
     "global_rope_base",
     "local_rope_base",
+    "bucket_size",
+    "max_relative_positions",
 )
 
 
@@ -130,6 +132,7 @@ def of_source(source: PresetSource, said: ModelSettings, longest_row: int) -> Ar
         backbone |= {"dropout": said.dropout, "attention_dropout": None}
     before = backbone["max_sequence_length"]
     backbone["max_sequence_length"] = _positions(source.source, before, said, longest_row)
+    _keep_scale(backbone, before)
     settings = source.preprocessor_settings(MaskedLM.kind)
     length = min(settings.get("sequence_length", DEFAULT_SEQUENCE_LENGTH), before)
     length = max(length, longest_row) if backbone["max_sequence_length"] > before else length
@@ -157,6 +160,7 @@ def of_teacher(teacher: PresetSource, said: ModelSettings, vocabulary_size: int,
     rule = f"model.max_sequence_length must be from the {longest_row} tokens of a row to the {most} positions of {teacher.source}"
     check(rule, longest_row <= positions <= most, positions)
     there |= {"vocabulary_size": vocabulary_size, "max_sequence_length": positions}
+    _keep_scale(there, most)
     if said.dropout is not None and said.dropout != there["dropout"]:
         there |= {"dropout": said.dropout, "attention_dropout": None}
     names = (*family.backbone.setting_names, *family.backbone.own_setting_defaults)
@@ -179,6 +183,12 @@ def _positions(source: str, there: int, said: ModelSettings, longest_row: int) -
             " leave model.max_sequence_length out, or extend them with model.extend_positions=repeat"
         )
     return there
+
+
+def _keep_scale(backbone: Settings, before: int) -> None:
+    """What relative positions mean stays as it was with `before` positions, where their scale ends there."""
+    if backbone.get("max_relative_positions", before) is None and backbone["max_sequence_length"] != before:
+        backbone["max_relative_positions"] = before
 
 
 def _defaults(backbone: type[Backbone]) -> Settings:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 
+from clozekit.model.common.initializer_range import with_initializer_range
 from clozekit.model.common.own_code import is_own
 from clozekit.model.common.weights_seed import weights_seed
 from clozekit.model.families.vocabulary_padding import close_padding, padded_size
@@ -36,11 +37,11 @@ def load_run_tokenizer(config: RunSettings, manifest: Manifest) -> Tokenizer:
 
 
 def build_task(config: RunSettings, architecture: Architecture) -> MaskedLM:
-    """A task with fresh weights that config.seed decides, its vocabulary filled up."""
+    """A task with fresh weights that config.seed and model.initializer_range decide, its vocabulary filled up."""
     vocabulary_size = architecture.backbone["vocabulary_size"]
     filled_up = padded_size(vocabulary_size, config.model.vocabulary_multiple)
     make_backbone: Callable[..., Backbone] = architecture.family.backbone
-    with weights_seed(config.seed):
+    with weights_seed(config.seed), with_initializer_range(config.model.initializer_range):
         backbone = make_backbone(
             **{**architecture.backbone, "vocabulary_size": filled_up}, dtype=config.train.precision
         )

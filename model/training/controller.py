@@ -11,6 +11,7 @@ import tensorflow as tf
 from clozekit.model.families.vocabulary_padding import with_vocabulary
 from clozekit.model.masking.mask_rates import MaskRates
 from clozekit.model.masking.masking_rule import num_predictions
+from clozekit.model.presets.lineage import Lineage
 from clozekit.model.presets.load_presets import save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
 from clozekit.model.reading.dataset_reader import damage_named, mixed_batches, training_batches, validation_batches
@@ -19,6 +20,7 @@ from clozekit.model.training.architecture import architecture_of, spelled_out
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.cluster.workers import Workers, start_workers
+from clozekit.model.training.data_lineage import dataset_lineage, stream_lineage
 from clozekit.model.training.datasets import (
     MORE_DOCUMENTS,
     check_all_shards,
@@ -84,6 +86,7 @@ class Run(TrainingRun[dict[str, float]]):
         ('tiny/run/preset', 16)
     """
 
+    config: RunSettings
     made_by = TRAIN
     task: MaskedLM
 
@@ -199,7 +202,7 @@ class Run(TrainingRun[dict[str, float]]):
         self.say(f"fragments up to {number}: {rows:,} new rows{old}, loss {metrics['loss']:.3f} before them")
         if segment.index and segment.index % self._follow.publish_every == 0 and self.workers.is_chief:
             with self.averaged():
-                save_preset(self.preset_directory, self.finished_task())
+                save_preset(self.preset_directory, self.finished_task(), origin=self.origin(position))
         return dataclasses.replace(position, heads=(*position.heads, segment.head))
 
     @property
@@ -370,7 +373,7 @@ class Run(TrainingRun[dict[str, float]]):
         where there is no such split."""
         return self.evaluator.run() if self.evaluator is not None and self.measures else {}
 
-    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:
+    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog, position: Position) -> str:
         said = (
             f"validation loss {metrics['loss']:.3f}, perplexity {metrics['perplexity']:.1f},"
             f" accuracy {metrics['accuracy']:.1%}"
@@ -381,10 +384,15 @@ class Run(TrainingRun[dict[str, float]]):
             )
         return f"{said}, of pairs {metrics['pair_accuracy']:.1%}" if "pair_accuracy" in metrics else said
 
-    def finish(self, metrics: dict[str, float]) -> dict[str, float]:
+    def finish(self, metrics: dict[str, float], position: Position) -> dict[str, float]:
         if self.workers.is_chief:
-            save_preset(self.preset_directory, self.finished_task())
+            save_preset(self.preset_directory, self.finished_task(), origin=self.origin(position))
         return metrics
+
+    def data_lineages(self) -> Mapping[str, Sequence[Lineage]]:
+        if self.followed is not None:
+            return {"stream": [stream_lineage(self.followed.genesis)]}
+        return {"dataset": [dataset_lineage(one, directory) for directory, one in self.manifests.items()]}
 
     def finished_task(self) -> MaskedLM:
         """The task as it is saved: its vocabulary no longer filled up, its weights and arithmetic in float32."""

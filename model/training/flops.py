@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 FLOPS_FORMULA = (
     "3 x (L x (8 H^2 + 4 H I + 4 H T) + 2 E V m + 2 H E m [+ 2 E H]) a token: L layers of hidden size H, intermediate"
     " size I, rows of T tokens, vocabulary V of embeddings E, m the share of positions that are predicted, the last term"
-    " where E is not H; ModernBERT: 6 H I, and of its local layers the tokens of a window for T, if these are fewer; 2 FLOPs a"
+    " where E is not H; ModernBERT: 6 H I, and of its local layers the tokens of a window for T, if these are fewer; DeBERTa V3 adds 4 H"
+    " x the smaller of T and its buckets for each of its two scores by position; 2 FLOPs a"
     " multiplication and addition, 3 for forward and backward; a teacher adds the forward pass of"
     " its own sizes, 1 for 3; objective=replaced adds the generator's sizes, with V and E in it alone, and 3 x (2 H^2 + 2 H) of the"
     " discriminator's head"
@@ -34,7 +35,8 @@ MEMORY_FORMULA = (
     "weights, gradients and two moments as AdamW has them (other optimizers keep less) 4 bytes each a parameter; kept for the backward pass: B x T x ((L + 1) x"
     " ((8 H + 2 I) x w + 2 a T x w + (2 H + a T) x d) + 3 E x w) + 3 B S V x 4 bytes: B rows, w bytes a value, a heads, d bytes a"
     " value for dropout's masks, 4 I with ModernBERT's gates, S prediction slots a row. Rows above 512 tokens go in chunks of 128"
-    " queries: 12 a x 128 in place of what has a T. With train.recompute 2 layers for L + 1, and L H x w. A teacher adds its weights, one layer at work and its logits: 4 bytes a"
+    " queries: 12 a x 128 in place of what has a T. DeBERTa V3 has 4 a T x w more at work for each of its two scores by position, in chunks 3 a x 128 x 4."
+    " With train.recompute 2 layers for L + 1, and L H x w. A teacher adds its weights, one layer at work and its logits: 4 bytes a"
     " parameter + B x T x (8 H + 2 I + 2 a T) x w + B S V x 4"
 )
 
@@ -54,6 +56,9 @@ class Dimensions:
     is_gated: bool = False
     num_local_layers: int = 0
     window: int = 0
+    # DeBERTa V3's: scores by relative position besides those by content, and the positions to each side.
+    num_position_scores: int = 0
+    span: int = 0
 
     @classmethod
     def of(cls, backbone: "Backbone") -> "Dimensions":
@@ -73,6 +78,10 @@ class Dimensions:
             settings["vocabulary_size"],
             settings["dropout"],
         )
+        if "bucket_size" in settings:
+            span = settings["bucket_size"] or settings.get("max_relative_positions") or settings["max_sequence_length"]
+            scores = len(settings.get("position_attention", "c2p|p2c").split("|"))
+            return dataclasses.replace(sizes, num_position_scores=scores, span=span)
         window = settings.get("attention_window")
         if window is None:
             return sizes
@@ -109,6 +118,7 @@ def forward_flops_per_token(sizes: Dimensions, row_length: int, predicted_share:
         row_length, sizes.window
     )
     body = sizes.num_layers * (8 * h * h + 2 * sizes.feedforward_matrices * h * i) + 4 * h * seen
+    body += sizes.num_layers * sizes.num_position_scores * 4 * h * min(row_length, sizes.span)
     head = predicted_share * (2 * e * sizes.vocabulary_size + 2 * h * e)
     projection = 0 if e == h else 2 * e * h
     return body + head + projection
@@ -149,6 +159,8 @@ def training_memory(
     kept, at_work = (row_length, 0) if row_length <= LONGEST_IN_FULL else (0, 3 * a * CHUNK_QUERIES * 4)
     layer = (8 * h + _inner_values(sizes) + 2 * a * kept) * value_bytes + (2 * h + a * kept) * mask_bytes
     layers = sizes.num_layers * h * value_bytes + 2 * layer if is_recomputed else (sizes.num_layers + 1) * layer
+    by_position = 4 * a * row_length * value_bytes if kept else 3 * a * CHUNK_QUERIES * 4
+    at_work += sizes.num_position_scores * by_position
     body = rows * row_length * (layers + at_work + 3 * sizes.embedding_dim * value_bytes)
     # Logits, their softmax and its gradient, in float32.
     head = 3 * rows * num_slots * sizes.vocabulary_size * 4

@@ -94,6 +94,8 @@ def _weights_bytes(sizes: Dimensions, backbone: Settings) -> int:
 
 def _num_positions(backbone: Settings) -> int:
     """Rows of the table of positions."""
+    if "bucket_size" in backbone:
+        return 2 * Dimensions.of_settings(backbone).span
     return 0 if "global_rope_base" in backbone else int(backbone["max_sequence_length"])
 
 

@@ -56,7 +56,7 @@ class Trained(Protocol):
     ) -> LoopResult: ...
     def averaged(self) -> AbstractContextManager[None]: ...
     def evaluate(self) -> dict[str, float]: ...
-    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str: ...
+    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog, position: Position) -> str: ...
     def restore(self, at_most_step: int | None = None) -> Saved | None: ...
     def agree_to_stop(self) -> None: ...
     def say(self, text: str) -> None: ...
@@ -79,6 +79,11 @@ class TrainingLoop:
         spent = [entry["cost"] for entry in log.entries if "cost" in entry]
         self._cost = spent[-1] if spent else 0.0
         self._logged = time.monotonic()
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return self._position
 
     def train(self) -> dict[str, float]:
         """Returns the last validation metrics. Raises StoppedError on a signal, when everything is saved."""
@@ -229,7 +234,7 @@ class TrainingLoop:
             reason = f"the validation loss must be a number, it is {metrics['loss']}"
             return metrics, Trouble(reason, self._position.watch.num_bad_steps)
         self._metrics = metrics
-        self._run.say(f"step {step}: {self._run.take_evaluation(metrics, self._log)}")
+        self._run.say(f"step {step}: {self._run.take_evaluation(metrics, self._log, self._position)}")
         self._run.callbacks.evaluate(step, metrics)
         self._run.agree_to_stop()
         return metrics, None
@@ -248,6 +253,7 @@ class TrainingLoop:
                 checkpoints.save(self._position, loss)
         if stop and not self._is_over():
             checkpoints.wait()
+            self._run.workers.part()
             raise StoppedError(
                 f"stopped by {'another worker' if signal is None else signal.name}, saved at step"
                 f" {self._position.global_step} of {self._run.length.partition(' = ')[0]}; run it again to resume"
@@ -269,6 +275,7 @@ class TrainingLoop:
             before = [saved for saved in run.checkpoints.found() if saved.step <= good_until]
             known = f"the last good checkpoint is {before[-1].path}" if before else "there is no checkpoint from before"
             returned = f", after going back {position.num_returns} times" if position.num_returns else ""
+            run.workers.part()
             raise InputError(
                 f"{trouble.reason} (step {position.global_step}{returned}); {known}; begin a run in another `directory`"
                 " from it (init_from) with a lower optimizer.learning_rate, or go on with divergence.action=go_back,"
@@ -276,6 +283,7 @@ class TrainingLoop:
             )
         saved = run.restore(good_until)
         if saved is None:
+            run.workers.part()
             raise InputError(
                 f"{trouble.reason} (step {position.global_step}), and there is no checkpoint from before to go back to;"
                 " lower optimizer.learning_rate or checkpoint.every_steps"

@@ -12,6 +12,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from clozekit.model.common.freed_memory import keep_freed_memory
+from clozekit.model.presets.checkpoint_lineage import checkpoint_lineage
+from clozekit.model.presets.lineage import Lineage
+from clozekit.model.presets.lineage_file import Origin, lineage_in
 from clozekit.model.presets.load_presets import save_description
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.endings import StoppedError, WorkerLostError
@@ -26,7 +29,10 @@ from clozekit.model.training.run_directory.run_files import CONFIG_FILE, claim_r
 from clozekit.model.training.run_directory.run_lock import RunLock, lock_run
 from clozekit.model.training.run_directory.run_log import MetricsLog, NoLog
 from clozekit.model.training.run_directory.small_files import write_text
+from clozekit.model.training.run_lineage import run_lineage
+from clozekit.model.training.settings.finetune_settings import FinetuneSettings
 from clozekit.model.training.settings.loop_settings import LoopSettings
+from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.model.training.stages import Stage
 from clozekit.model.training.step import LoopResult, TrainStep
 from clozekit.model.training.training_loop import TrainingLoop
@@ -48,6 +54,7 @@ class TrainingRun(ABC, Generic[Result]):
     callback has ended the run. teacher: what is learned from beside the labels, if anything.
     """
 
+    config: RunSettings | FinetuneSettings
     made_by: str
     more_files: tuple[str, ...] = ()
     directory: str
@@ -63,9 +70,12 @@ class TrainingRun(ABC, Generic[Result]):
     has_stopped: bool = False
     measures: bool = True
     is_told_to_stop: bool = False
+    _goes_on: bool = False
     own_functions: dict[str, str]
     callbacks: Callbacks
     _stop_reason: str | None = None
+    _identity: Mapping[str, object]
+    _lineage: Lineage
     _lock: RunLock
     _optimizer: Optimizer
 
@@ -124,12 +134,22 @@ class TrainingRun(ABC, Generic[Result]):
         """Measures on the validation data; "loss" is one of them."""
 
     @abstractmethod
-    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:
-        """Does what an evaluation that was logged is for; returns what is said of it. All workers come here alike."""
+    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog, position: Position) -> str:
+        """Does what an evaluation at `position` that was logged is for; returns what is said of it. All workers come here
+        alike."""
 
     @abstractmethod
-    def finish(self, metrics: dict[str, float]) -> Result:
-        """What is done behind the last step; metrics: of the last evaluation."""
+    def finish(self, metrics: dict[str, float], position: Position) -> Result:
+        """What is done behind the last step, at `position`; metrics: of the last evaluation."""
+
+    @abstractmethod
+    def data_lineages(self) -> Mapping[str, Sequence[Lineage]]:
+        """What is read -> its lineages."""
+
+    def starts(self) -> Mapping[str, str | None]:
+        """What of the run began elsewhere ("init_from", "teacher") -> the preset that was named; None: nothing was."""
+        distill = self.config.distill
+        return {"init_from": self.config.init_from, "teacher": None if distill is None else distill.teacher}
 
     def batches_left(self, position: Position) -> int | None:
         """Batches until more has to be adopted of a stream that is followed; None where nothing is."""
@@ -151,6 +171,7 @@ class TrainingRun(ABC, Generic[Result]):
     def open_checkpoints(self, optimizer: Optimizer, identity: Mapping[str, object]) -> Checkpoints:
         """Those of this run. identity: what has to be the same for it to go on."""
         settings = self.settings.checkpoint
+        self._identity = identity
         return Checkpoints(
             f"{self.directory}/{CHECKPOINTS}",
             training_variables(self.task, optimizer, optimizer.averages_by_path()),
@@ -180,6 +201,7 @@ class TrainingRun(ABC, Generic[Result]):
             except InputError as error:
                 refused = error
         if self.workers.any(refused is not None):
+            self.workers.part()
             raise refused or InputError("a run needs its directory for itself, the chief says why it has not got it")
         return lock
 
@@ -189,6 +211,7 @@ class TrainingRun(ABC, Generic[Result]):
                 result = self._train(signals)
             # Nobody leaves while another worker may still need it.
             self.workers.any(False)
+            self.workers.part()
             return result
         except tf.errors.OpError as error:
             if self.workers.spec.num_workers == 1 or not is_lost_worker(error):
@@ -218,8 +241,17 @@ class TrainingRun(ABC, Generic[Result]):
             tf.io.gfile.makedirs(self.directory)
             claim_run_directory(self.directory, self.made_by, self.more_files)
             write_text(f"{self.directory}/{CONFIG_FILE}", self.to_yaml())
+            self._lineage = run_lineage(
+                self.made_by,
+                self._identity,
+                self.own_functions,
+                self.data_lineages(),
+                self.starts(),
+                lineage_in(f"{self.directory}/{MODEL}", "run") if self._goes_on else None,
+                self._goes_on,
+            )
             # With it a checkpoint is a model, whenever the run ends.
-            save_description(f"{self.directory}/{MODEL}", self.task, self.vocabulary_size)
+            save_description(f"{self.directory}/{MODEL}", self.task, self.vocabulary_size, self._lineage)
         log = MetricsLog(self.directory, position.global_step) if chief else NoLog()
         ending = "failed"
         try:
@@ -229,11 +261,12 @@ class TrainingRun(ABC, Generic[Result]):
                 self.go_on(log)
                 self.callbacks.begin(position.global_step)
                 self.agree_to_stop()
-                metrics = TrainingLoop(self, position, log, signals).train()
+                loop = TrainingLoop(self, position, log, signals)
+                metrics = loop.train()
             finally:
                 log.close()
             self._optimizer.use_averages()
-            result = self.finish(metrics)
+            result = self.finish(metrics, loop.position)
             ending = "finished"
             return result
         except StoppedError:
@@ -271,9 +304,12 @@ class TrainingRun(ABC, Generic[Result]):
             )
 
     def _is_everywhere(self, text: str) -> bool:
-        """Whether all workers have the same text; all come here alike."""
+        """Whether all workers have the same text, else they end; all come here alike."""
         number = int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
-        return not self.workers.any(self.workers.chiefs(number) != number)
+        if self.workers.any(self.workers.chiefs(number) != number):
+            self.workers.part()
+            return False
+        return True
 
     def _begin(self) -> Position:
         """Where the run goes on: at its newest whole checkpoint, else at the start."""
@@ -284,6 +320,7 @@ class TrainingRun(ABC, Generic[Result]):
                 " `directory`, or leave checkpoint.resume out to go on from the newest"
             )
         saved = self.restore()
+        self._goes_on = saved is not None
         if saved is not None:
             return saved.position
         if resume == "required":
@@ -312,6 +349,14 @@ class TrainingRun(ABC, Generic[Result]):
             saved, values = self.checkpoints.at(step)
         self.checkpoints.assign(values)
         return saved
+
+    def origin(self, position: Position) -> Origin:
+        """What a preset of the weights that the task has now, at `position`, came from."""
+        weights = {weight.path: weight.value.numpy() for weight in self.task.weights}
+        checkpoint = checkpoint_lineage(self._lineage, position, weights)
+        preprocessor = self.task.preprocessor
+        tokenizer = None if preprocessor is None else preprocessor.tokenizer
+        return Origin(self.made_by, {"checkpoint": (checkpoint,)}, tokenizer=tokenizer)
 
     def averaged(self) -> AbstractContextManager[None]:
         """While entered, the task has the running averages of its weights, where they are kept: what is measured and saved."""

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clozekit.pipelines.duplicates import duplicate_groups as duplicates
-from clozekit.pipelines.duplicates.duplicate_groups import Verdict, cut_parts, spread
-from clozekit.pipelines.duplicates.near_duplicates import FindNearDuplicates
-from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks
-from clozekit.pipelines.running.blocks import concatenate, from_bytes, to_bytes
+from clozekit.pipelines.duplicates.duplicate_groups import Verdict, spread
+from clozekit.pipelines.duplicates.near_duplicates import FindNearDuplicates, verdicts_kind
+from clozekit.pipelines.running.block_store import BlockStore
+from clozekit.pipelines.running.blocks import cut_parts, from_bytes, to_bytes
 from clozekit.pipelines.running.documents import replace_column
-from clozekit.pipelines.running.stage import DUPLICATES, GuardedDoFn, counts_output, run_stage, side_output
+from clozekit.pipelines.running.gathered_blocks import GathersBlocks, rows_kind, take_lists, take_rows
+from clozekit.pipelines.running.stage import DUPLICATES, GuardedDoFn, StoreLines, counts_output, run_stage, side_output
 from clozekit.pipelines.settings.corpus_settings import DeduplicateSettings
 
 SIGNATURES, SHINGLES = "signatures", "shingles"
@@ -22,12 +23,12 @@ SIGNATURES, SHINGLES = "signatures", "shingles"
 _NOWHERE = BlockStore()
 
 
-class _Sign(GuardedDoFn, PutsBlocks):
+class _Sign(GuardedDoFn, GathersBlocks):
     """Batch of documents -> the documents by their batch; (part, signatures) and (part, shingles) on the side."""
 
     def __init__(self, options: DeduplicateSettings, num_parts: int, paths: Sequence[str], store: BlockStore) -> None:
         GuardedDoFn.__init__(self, "deduplicate", paths)
-        PutsBlocks.__init__(self, store)
+        GathersBlocks.__init__(self, store, [rows_kind(SIGNATURES), rows_kind(SHINGLES)])
         self._options = options
         self._num_parts = num_parts
 
@@ -45,14 +46,21 @@ class _Sign(GuardedDoFn, PutsBlocks):
             shingles = signatures.select(["number", "shingles"])
             signatures = signatures.drop_columns(["shingles"])
             for part, rows in cut_parts(shingles, spread(shingles.column("number").to_numpy(), self._num_parts)):
-                yield beam.pvalue.TaggedOutput(SHINGLES, (part, self._blocks.put(to_bytes(rows))))
+                yield from self._gather(part, rows, SHINGLES)
         for part, rows in cut_parts(signatures, spread(signatures.column("exact_0").to_numpy(), self._num_parts)):
-            yield beam.pvalue.TaggedOutput(SIGNATURES, (part, to_bytes(rows)))
+            yield from self._gather(part, rows, SIGNATURES)
 
 
-class _FindExact(beam.DoFn):
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[tuple[int, list[Verdict]]]:
-        yield from duplicates.exact_verdicts(concatenate(list(element[1]))).items()
+class _FindExact(GathersBlocks):
+    """(part, signatures) -> (batch, verdicts on its documents)."""
+
+    def __init__(self, store: BlockStore) -> None:
+        super().__init__(store, [verdicts_kind()])
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[Any]:
+        signatures = take_rows(self._store, element[1])
+        for batch, verdicts in duplicates.exact_verdicts(signatures).items():
+            yield from self._gather(batch, verdicts)
 
 
 class _Apply(beam.DoFn):
@@ -66,7 +74,7 @@ class _Apply(beam.DoFn):
     def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[Any]:
         (block,) = element[1]["documents"]
         documents = from_bytes(self._store.take(block))
-        verdicts = {verdict.number: verdict for part in element[1]["verdicts"] for verdict in part}
+        verdicts: dict[int, Verdict] = {one.number: one for one in take_lists(self._store, element[1]["verdicts"])}
         found = [verdicts.get(number) for number in documents.column("number").to_pylist()]
         is_kept = np.array([verdict is None or verdict.kept is None for verdict in found], bool)
         dropped = [verdict for verdict in found if verdict is not None and verdict.kept is not None]
@@ -91,7 +99,7 @@ class Deduplicate(beam.PTransform):
 
     The one with the smallest (source, id) is kept, and it is validation only when its whole cluster is. Texts cross the
     workers once, by batch, and so do the shingles that near ones are compared by (4 bytes a word); everything else works
-    on numbers of 200 bytes a document.
+    on numbers, 600 bytes a document. All of it waits in `store`: of a local run only places pass through the process that leads.
     """
 
     def __init__(
@@ -117,7 +125,11 @@ class Deduplicate(beam.PTransform):
             find = FindNearDuplicates(self._options, self._num_parts, self._store)
             verdicts = (signatures, signed.extra[SHINGLES]) | "FindNear" >> find
         else:
-            verdicts = signatures | "FindExact" >> beam.ParDo(_FindExact())
+            verdicts = signatures | "FindExact" >> beam.ParDo(_FindExact(self._store))
         joined = {"documents": signed.documents, "verdicts": verdicts} | "JoinVerdicts" >> beam.CoGroupByKey()
         applied = run_stage(joined, _Apply(self._sources, self._paths, self._store), "Apply")
+        if self._store.folder is not None:
+            # Here, where the lines are made: before two stages are joined a local runner keeps what they give.
+            lines = applied.side_lines | "StoreLines" >> beam.ParDo(StoreLines(self._store))
+            applied = applied._replace(side_lines=lines)
         return applied.joined_with(signed)

@@ -1,6 +1,5 @@
 """Which documents are duplicates: signatures of a batch, groups of equal ones, the survivor of each. No Beam."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,11 +63,6 @@ def spread(values: np.ndarray, num_parts: int) -> np.ndarray:
     """The part of each uint64 value, 0 to num_parts - 1."""
     mixed = values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
     return (mixed * np.uint64(num_parts) >> np.uint64(32)).astype(np.int64)
-
-
-def cut_parts(batch: pa.RecordBatch, parts: np.ndarray) -> Iterator[tuple[int, pa.RecordBatch]]:
-    for part in np.unique(parts).tolist():
-        yield part, batch.filter(pa.array(parts == part))
 
 
 class Groups(NamedTuple):

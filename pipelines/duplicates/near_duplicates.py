@@ -10,35 +10,55 @@ import pyarrow as pa
 from clozekit.pipelines.duplicates import duplicate_groups as duplicates
 from clozekit.pipelines.duplicates import near_pairs
 from clozekit.pipelines.duplicates.components import CombineComponents, Edges
-from clozekit.pipelines.duplicates.duplicate_groups import Found, Verdict, cut_parts, spread
+from clozekit.pipelines.duplicates.duplicate_groups import Found, spread
 from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks
-from clozekit.pipelines.running.blocks import concatenate, from_bytes, join_batches, to_bytes
+from clozekit.pipelines.running.blocks import cut_parts, from_bytes, join_batches
+from clozekit.pipelines.running.gathered_blocks import (
+    GathersBlocks,
+    Kind,
+    arrays_kind,
+    join_arrays,
+    lists_kind,
+    rows_kind,
+    take_arrays,
+    take_rows,
+)
 from clozekit.pipelines.settings.corpus_settings import DeduplicateSettings
 
 _MEMBERS, _BANDS = "members", "bands"
 _PAIRS, _WANTED, _CROWDED, _SIMILAR = "pairs", "wanted", "crowded", "similar"
+# What one takes in memory, about: five values of Python.
+_VERDICT_BYTES = 300
 
 
-class _FindMembers(beam.DoFn):
+def verdicts_kind() -> Kind:
+    return lists_kind(_VERDICT_BYTES)
+
+
+class _FindMembers(GathersBlocks):
     """(part, signatures) -> edges between equal documents; (part, members) and (part, bands) on the side."""
 
-    def __init__(self, num_parts: int) -> None:
+    def __init__(self, num_parts: int, store: BlockStore) -> None:
+        super().__init__(store, [rows_kind(_MEMBERS), rows_kind(_BANDS)])
         self._num_parts = num_parts
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[Any]:
-        members, edges, bands = duplicates.exact_members(concatenate(list(element[1])))
+        members, edges, bands = duplicates.exact_members(take_rows(self._store, element[1]))
         if len(edges[0]):
             yield edges
         for tag, rows, key in ((_MEMBERS, members, "number"), (_BANDS, bands, "band")):
             for part, chosen in cut_parts(rows, spread(rows.column(key).to_numpy(), self._num_parts)):
-                yield beam.pvalue.TaggedOutput(tag, (part, to_bytes(chosen)))
+                yield from self._gather(part, chosen, tag)
 
 
 class _JoinBands(beam.DoFn):
     """(part, bands) -> edges: every document of a band is a duplicate of the others."""
 
+    def __init__(self, store: BlockStore) -> None:
+        self._store = store
+
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[Edges]:
-        edges = near_pairs.star_edges(concatenate(list(element[1])))
+        edges = near_pairs.star_edges(take_rows(self._store, element[1]))
         if len(edges[0]):
             yield edges
 
@@ -50,22 +70,16 @@ def _cut(by: np.ndarray, num_parts: int, *arrays: np.ndarray) -> Iterable[tuple[
         yield part, tuple(array[parts == part] for array in arrays)
 
 
-def _gathered(arrays: Iterable[tuple[np.ndarray, ...]], *kinds: type) -> tuple[np.ndarray, ...]:
-    """All first arrays as one, all second ones, ..."""
-    return tuple(
-        np.concatenate(column) for column in zip(*arrays, tuple(np.zeros(0, kind) for kind in kinds), strict=True)
-    )
-
-
-class _FindPairs(beam.DoFn):
+class _FindPairs(GathersBlocks):
     """(part, bands) -> pairs to compare by the part of their first document; whose shingles go where, by the part of the
     document; and the documents of crowded bands."""
 
-    def __init__(self, num_parts: int) -> None:
+    def __init__(self, num_parts: int, store: BlockStore) -> None:
+        super().__init__(store, map(arrays_kind, (_PAIRS, _WANTED, _CROWDED)))
         self._num_parts = num_parts
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[Any]:
-        (first, second), crowded = near_pairs.candidate_pairs(concatenate(list(element[1])))
+        (first, second), crowded = near_pairs.candidate_pairs(take_rows(self._store, element[1]))
         numbers = np.concatenate([first, second])
         targets = np.tile(spread(first, self._num_parts), 2)
         numbers, targets = near_pairs.unique_pairs(numbers, targets)
@@ -74,15 +88,18 @@ class _FindPairs(beam.DoFn):
             (_WANTED, numbers, (numbers, targets)),
             (_CROWDED, crowded, (crowded,)),
         ):
-            for cut in _cut(by, self._num_parts, *arrays):
-                yield beam.pvalue.TaggedOutput(tag, cut)
+            for part, cut in _cut(by, self._num_parts, *arrays):
+                yield from self._gather(part, cut, tag)
 
 
-class _SendSets(PutsBlocks):
+class _SendSets(GathersBlocks):
     """(part, shingles of its documents and where they are wanted) -> (part that wants them, sets of shingles)."""
 
-    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[tuple[int, bytes]]:
-        numbers, targets = near_pairs.unique_pairs(*_gathered(element[1]["wanted"], np.uint64, np.int64))
+    def __init__(self, store: BlockStore) -> None:
+        super().__init__(store, [rows_kind()])
+
+    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[Any]:
+        numbers, targets = near_pairs.unique_pairs(*take_arrays(self._store, element[1]["wanted"], np.uint64, np.int64))
         if not len(numbers):
             return
         wanted = np.unique(numbers)
@@ -91,23 +108,23 @@ class _SendSets(PutsBlocks):
         sets = join_batches([near_pairs.make_sets(block, wanted) for block in blocks])
         for target in np.unique(targets).tolist():
             rows = np.isin(sets.column("number").to_numpy(), numbers[targets == target])
-            yield target, self._blocks.put(to_bytes(sets.filter(pa.array(rows))))
+            yield from self._gather(target, sets.filter(pa.array(rows)))
 
 
-class _Compare(beam.DoFn):
+class _Compare(GathersBlocks):
     """(part, pairs and the sets of their documents) -> edges between those alike; (part, (numbers, the highest similarity
     of each)) on the side."""
 
     def __init__(self, min_similarity: float, num_parts: int, store: BlockStore) -> None:
+        super().__init__(store, [arrays_kind(_SIMILAR)])
         self._min_similarity = min_similarity
         self._num_parts = num_parts
-        self._store = store
 
     def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[Any]:
-        first, second = near_pairs.unique_pairs(*_gathered(element[1]["pairs"], np.uint64, np.uint64))
+        first, second = near_pairs.unique_pairs(*take_arrays(self._store, element[1]["pairs"], np.uint64, np.uint64))
         if not len(first):
             return
-        sets = concatenate([self._store.take(block) for block in element[1]["sets"]])
+        sets = take_rows(self._store, element[1]["sets"])
         similarity = near_pairs.similarities((first, second), sets)
         is_near = similarity >= self._min_similarity
         first, second, similarity = first[is_near], second[is_near], similarity[is_near]
@@ -115,44 +132,55 @@ class _Compare(beam.DoFn):
             return
         yield first, second
         numbers, best = near_pairs.highest(np.concatenate([first, second]), np.tile(similarity, 2))
-        for cut in _cut(numbers, self._num_parts, numbers, best):
-            yield beam.pvalue.TaggedOutput(_SIMILAR, cut)
+        for part, cut in _cut(numbers, self._num_parts, numbers, best):
+            yield from self._gather(part, cut, _SIMILAR)
 
 
-class _CutLabels(beam.DoFn):
-    def __init__(self, num_parts: int) -> None:
+class _CutLabels(PutsBlocks):
+    """The nodes of all components and their labels -> (part, those of its documents)."""
+
+    def __init__(self, num_parts: int, store: BlockStore) -> None:
+        super().__init__(store)
         self._num_parts = num_parts
 
-    def process(self, components: Edges) -> Iterable[tuple[int, Any]]:
+    def process(self, components: Edges) -> Iterable[tuple[int, bytes]]:
         nodes, labels = components
-        yield from _cut(nodes, self._num_parts, nodes, labels)
+        for part, cut in _cut(nodes, self._num_parts, nodes, labels):
+            yield part, self._blocks.put(join_arrays([cut]))
 
 
-class _Label(beam.DoFn):
+class _Label(GathersBlocks):
     """(part, members and what was found of the same numbers) -> (part, labelled members of the same clusters)."""
 
-    def __init__(self, num_parts: int) -> None:
+    def __init__(self, num_parts: int, store: BlockStore) -> None:
+        super().__init__(store, [rows_kind()])
         self._num_parts = num_parts
 
-    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[tuple[int, bytes]]:
-        joined = element[1]
-        nodes, labels = _gathered(joined["labels"], np.uint64, np.uint64)
+    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[Any]:
+        joined, store = element[1], self._store
+        nodes, labels = take_arrays(store, joined["labels"], np.uint64, np.uint64)
         found = Found(
             (nodes, labels),
-            near_pairs.highest(*_gathered(joined.get("similar", ()), np.uint64, np.float64)),
-            np.unique(_gathered(joined.get("crowded", ()), np.uint64)[0]),
+            near_pairs.highest(*take_arrays(store, joined.get("similar", ()), np.uint64, np.float64)),
+            np.unique(take_arrays(store, joined.get("crowded", ()), np.uint64)[0]),
         )
         members = list(joined["members"])
         if not members or not (len(nodes) or len(found.crowded)):
             return
-        labelled = duplicates.label_members(concatenate(members), found)
+        labelled = duplicates.label_members(take_rows(store, members), found)
         for part, rows in cut_parts(labelled, spread(labelled.column("label").to_numpy(), self._num_parts)):
-            yield part, to_bytes(rows)
+            yield from self._gather(part, rows)
 
 
-class _Decide(beam.DoFn):
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[tuple[int, list[Verdict]]]:
-        yield from duplicates.cluster_verdicts(concatenate(list(element[1]))).items()
+class _Decide(GathersBlocks):
+    """(part, members of clusters) -> (batch, verdicts on its documents)."""
+
+    def __init__(self, store: BlockStore) -> None:
+        super().__init__(store, [verdicts_kind()])
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[Any]:
+        for batch, verdicts in duplicates.cluster_verdicts(take_rows(self._store, element[1])).items():
+            yield from self._gather(batch, verdicts)
 
 
 class FindNearDuplicates(beam.PTransform):
@@ -171,13 +199,15 @@ class FindNearDuplicates(beam.PTransform):
     def expand(self, inputs: Any) -> Any:
         parts, store = self._num_parts, self._store
         signatures, shingles = inputs
-        found = signatures | "FindMembers" >> beam.ParDo(_FindMembers(parts)).with_outputs(
+        found = signatures | "FindMembers" >> beam.ParDo(_FindMembers(parts, store)).with_outputs(
             _MEMBERS, _BANDS, main="edges"
         )
         bands = found[_BANDS] | "GroupBands" >> beam.GroupByKey()
         about = {"members": found[_MEMBERS]}
         if self._options.min_similarity:
-            candidates = bands | "FindPairs" >> beam.ParDo(_FindPairs(parts)).with_outputs(_PAIRS, _WANTED, _CROWDED)
+            candidates = bands | "FindPairs" >> beam.ParDo(_FindPairs(parts, store)).with_outputs(
+                _PAIRS, _WANTED, _CROWDED
+            )
             sets = (
                 {"shingles": shingles, "wanted": candidates[_WANTED]}
                 | "JoinShingles" >> beam.CoGroupByKey()
@@ -192,17 +222,17 @@ class FindNearDuplicates(beam.PTransform):
             near = compared.edges
             about |= {"similar": compared[_SIMILAR], "crowded": candidates[_CROWDED]}
         else:
-            near = bands | "JoinBands" >> beam.ParDo(_JoinBands())
+            near = bands | "JoinBands" >> beam.ParDo(_JoinBands(store))
         about["labels"] = (
             (found.edges, near)
             | "AllEdges" >> beam.Flatten()
             | "Components" >> beam.CombineGlobally(CombineComponents())
-            | "CutLabels" >> beam.ParDo(_CutLabels(parts))
+            | "CutLabels" >> beam.ParDo(_CutLabels(parts, store))
         )
         return (
             about
             | "JoinLabels" >> beam.CoGroupByKey()
-            | "Label" >> beam.ParDo(_Label(parts))
+            | "Label" >> beam.ParDo(_Label(parts, store))
             | "GroupClusters" >> beam.GroupByKey()
-            | "Decide" >> beam.ParDo(_Decide())
+            | "Decide" >> beam.ParDo(_Decide(store))
         )

@@ -16,7 +16,7 @@ _BESIDE = {*SIDE_FOLDERS, *_WORKING, "report.html"}
 _DATASET = {*_BESIDE, MANIFEST_FILE, DATA_CARD_FILE, "tokenizer"}
 _PRESET = {
     "assets", "tokenizer.json", "clozekit_options.json", "clozekit.json", "config.json", "metadata.json", "task.json",
-    "preprocessor.json", "model.weights.json",
+    "preprocessor.json", "model.weights.json", "lineage.json",
 }  # fmt: skip
 _RUN = {"metrics.jsonl", "checkpoints", "preset", "result.json", "report.html"}
 

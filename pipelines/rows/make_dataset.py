@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
 from clozekit.pipelines.dataset.list_columns import list_parts
@@ -15,11 +14,14 @@ from clozekit.pipelines.rows.pack import pack_group
 from clozekit.pipelines.rows.plan import GroupRows, ShardPlan, cut_rows, group_of_keys, num_groups, plan_shards
 from clozekit.pipelines.rows.write_shards import WriteShard
 from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks
-from clozekit.pipelines.running.blocks import concatenate, from_bytes, to_bytes
+from clozekit.pipelines.running.blocks import concatenate, cut_parts, from_bytes, to_bytes
+from clozekit.pipelines.running.gathered_blocks import GathersBlocks, rows_kind
 from clozekit.pipelines.running.progress import Progress, ProgressReporter
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings
 
 GROUP_ROWS = "group_rows"
+# About 8 million tokens, 32 MB of text: so many bytes are sent in a block for each group.
+_GATHERED_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,19 @@ class Target:
     seen: Mapping[str, str | None] = field(default_factory=dict)
 
 
-class AssignGroups(PutsBlocks):
+class AssignGroups(GathersBlocks):
     """(split, block of pieces) -> ((split, group), block), once the counts tell how many groups there are."""
 
     def __init__(self, group_size: int, store: BlockStore) -> None:
-        super().__init__(store)
+        super().__init__(store, [rows_kind()], _GATHERED_BYTES)
         self._group_size = group_size
 
-    def process(self, element: tuple[str, bytes], counts: Mapping[str, int]) -> Iterable[tuple[tuple[str, int], bytes]]:
+    def process(self, element: tuple[str, bytes], counts: Mapping[str, int]) -> Iterable[Any]:
         split, block = element
         pieces = from_bytes(self._store.take(block))
         groups = group_of_keys(pieces.column("key").to_numpy(), num_groups(counts, split, self._group_size))
-        for group in sorted(set(groups.tolist())):
-            yield (split, group), self._blocks.put(to_bytes(pieces.filter(pa.array(groups == group))))
+        for group, rows in cut_parts(pieces, groups):
+            yield from self._gather((split, group), rows)
 
 
 class PackGroup(PutsBlocks):

@@ -32,6 +32,11 @@ class BlockStore:
             return stream.read(int(length))
 
 
+def is_put(element: bytes) -> bool:
+    """Whether `element`, a line of text or what a writer gave for it, is the latter."""
+    return element[:1] in (_INLINE, _STORED)
+
+
 class BlockWriter:
     """Puts the blocks of one worker into one file; what it gives is an element of the same kind either way."""
 

@@ -1,5 +1,8 @@
 """Blocks: many rows or pieces as one bytes element between stages, as Arrow IPC."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import pyarrow as pa
 
 
@@ -23,3 +26,17 @@ def join_batches(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     """One batch of at least one."""
     table = pa.Table.from_batches(batches).combine_chunks()
     return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+
+def cut_parts(batch: pa.RecordBatch, parts: np.ndarray) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of each part that has some, in their order: slices of one sorted copy."""
+    if not len(parts):
+        return
+    if (parts == parts[0]).all():
+        yield int(parts[0]), batch
+        return
+    order = np.argsort(parts, kind="stable")
+    ordered = batch.take(pa.array(order))
+    found, starts = np.unique(parts[order], return_index=True)
+    for part, start, end in zip(found.tolist(), starts.tolist(), [*starts[1:].tolist(), len(parts)], strict=True):
+        yield part, ordered.slice(start, end - start)

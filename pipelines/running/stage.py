@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks
+from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks, is_put
 from clozekit.pipelines.running.dead_letters import DEAD_LETTERS, DeadLetter, batch_or_rows, dead_letter
 from clozekit.pipelines.running.documents import item_of
 from clozekit.pipelines.storage.files import join
@@ -129,10 +129,10 @@ class GuardedDoFn(beam.DoFn):
 
 
 class StoreLines(PutsBlocks):
-    """SideLines -> the same with their lines in the store: rejected texts would fill the memory of a local runner."""
+    """SideLines -> the same with their lines in the store, once: rejected texts would fill the memory of a local runner."""
 
     def process(self, lines: SideLines) -> Iterable[SideLines]:
-        yield lines._replace(lines=self._blocks.put(lines.lines))
+        yield lines if is_put(lines.lines) else lines._replace(lines=self._blocks.put(lines.lines))
 
 
 def _part(lines: SideLines, num_parts: int) -> tuple[tuple[str, int], SideLines]:

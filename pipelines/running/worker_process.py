@@ -13,6 +13,8 @@ import threading
 import time
 from types import FrameType
 
+from clozekit.pipelines.running.light_beam import load_beam_lightly
+
 _SET_PARENT_DEATH_SIGNAL = 1
 _LOOK_EVERY_SECONDS = 0.5
 
@@ -42,6 +44,7 @@ def main() -> None:
     # Ctrl-C goes to every process of a terminal: the command says the line, the workers go without one.
     signal.signal(signal.SIGINT, _leave)
     end_with_parent(int(sys.argv[1]))
+    load_beam_lightly()
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main(sys.argv)

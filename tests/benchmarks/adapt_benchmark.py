@@ -25,9 +25,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cpu_marks import FILE
 from tables import header, put_into
 
+from clozekit.deploy.bench.cpu_tracker import FILE_VARIABLE
 from clozekit.pipelines.rows.split import is_validation
 
 HERE = Path(__file__).parent
@@ -154,9 +154,10 @@ def ours(folder: Path, seed: int, steps: int) -> Run:
     told += ["optimizer.beta_2=0.999", "optimizer.epsilon=1e-8", "optimizer.weight_decay=0"]
     clozekit = [sys.executable, "-m", "clozekit.deploy.cli.main"]
     words = ["adapt", str(folder / "start"), "--input", str(folder / "texts.jsonl"), "--output", str(output), "--json"]
-    paths = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-    environment = {FILE: str(marks), "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    seconds, _ = cpu_seconds_of([*clozekit, *words, *told, "log.trackers=[cpu_marks:make]"], environment)
+    environment = {FILE_VARIABLE: str(marks), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    seconds, _ = cpu_seconds_of(
+        [*clozekit, *words, *told, "log.trackers=[clozekit.deploy.bench.cpu_tracker:make]"], environment
+    )
     converted = folder / f"ours-{seed}-{steps}-converted"
     cpu_seconds_of([*clozekit, "convert", str(output / "preset"), str(converted), "--to", "huggingface"], environment)
     return run_of(steps, converted, seconds, json.loads(marks.read_text(encoding="utf-8")))

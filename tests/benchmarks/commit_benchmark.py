@@ -1,17 +1,22 @@
-"""What ends a build of many shards asks of a bucket: requests and seconds, against fake-gcs-server on this machine.
+"""What ends a build of many shards asks of a bucket: requests and seconds, against a bucket server on this machine.
 
     python tests/benchmarks/commit_benchmark.py --shards 100000
+    python tests/benchmarks/commit_benchmark.py --shards 2000 --server fake-gcs-server
 
-The shards hold nothing: what is counted is what the commit does with their names and with their part files.
+The shards hold nothing: what is counted is what the commit does with their names and with their part files. The server is our
+own one by default: fake-gcs-server looks at all objects for each request, so that it cannot hold a hundred thousand.
 """
 
 import argparse
 import collections
+import json
 import os
+import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 import gcsfs
+from object_server import object_server
 from stand_in import StandIn, service_account
 from storage_server import storage_server
 
@@ -61,15 +67,29 @@ def manifest_of(shards: list[ShardInfo], build: BuildInfo) -> Manifest:
     )
 
 
-def write_build(folder: Path, shards: list[ShardInfo]) -> None:
-    """What a build has left that was killed just before its commit."""
+def objects_of(shards: list[ShardInfo]) -> dict[str, bytes]:
+    """bucket/name -> content of what a build has left that was killed just before its commit."""
     paths = {part_path(DIRECTORY, BUILD, "train", index): part_to_json(info) for index, info in enumerate(shards)}
     owned = owned_to_json(Owned(MADE_BY, frozenset(["manifest.json"]), frozenset([BUILD[:16]])))
     paths |= {f"{DIRECTORY}/{info.name}": b"x" for info in shards} | {f"{DIRECTORY}/{OWNED_FILE}": owned}
-    for path, content in paths.items():
-        place = folder / path.removeprefix("gs://")
+    return {path.removeprefix("gs://"): content for path, content in paths.items()}
+
+
+@contextmanager
+def server_of(name: str, folder: Path, objects: Mapping[str, bytes]) -> Iterator[int]:
+    """The port of a server that holds the objects."""
+    if name == "ours":
+        path = folder / "objects.json"
+        path.write_text(json.dumps({key: content.decode() for key, content in objects.items()}), encoding="utf-8")
+        with object_server(path) as port:
+            yield port
+        return
+    for key, content in objects.items():
+        place = folder / "data" / key
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
+    with storage_server(data=folder / "data") as port:
+        yield port
 
 
 def measure(shards: list[ShardInfo]) -> None:
@@ -84,16 +104,17 @@ def measure(shards: list[ShardInfo]) -> None:
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         requests.clear()
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         result = work()
-        seconds = time.perf_counter() - began
+        seconds, spent = time.perf_counter() - began, time.process_time() - spent
         said = ", ".join(f"{count:,} {method}" for method, count in sorted(requests.items()))
-        print(f"| {name} | {said or 'none'} | {seconds:.1f} s |", flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"| {name} | {said or 'none'} | {spent:.1f} | {seconds:.1f} | {peak:,} |", flush=True)
         return result
 
     build = BuildInfo(BUILD, 8, {}, TokenizerInfo("T", "0" * 64, 10, SPECIAL), (), "FlinkRunner")
     target = Target(DIRECTORY, PrepareSettings(sequence_length=8), build, files_seen(DIRECTORY))
-    print(f"{len(shards):,} shards\n\n| step | requests | time |\n|---|---|---|")
+    print(f"{len(shards):,} shards\n\n| step | requests | CPU-s | s | peak, MB |\n|---|---|---:|---:|---:|")
 
     def begin() -> BuildOutput:
         return BuildOutput.begin(DIRECTORY, "0" * 8, [target], frozenset(["manifest.json"]))
@@ -106,13 +127,13 @@ def measure(shards: list[ShardInfo]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, default=100_000)
+    parser.add_argument("--server", choices=["ours", "fake-gcs-server"], default="ours")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, StandIn(lambda request: (404, {})) as tokens:
         key = service_account(Path(folder) / "key.json", f"{tokens.url}/token")
         os.environ |= {"GOOGLE_APPLICATION_CREDENTIALS": str(key), "GOOGLE_CLOUD_PROJECT": "my-project"}
         shards = shards_of(arguments.shards)
-        write_build(Path(folder) / "data", shards)
-        with storage_server(data=Path(folder) / "data") as port:
+        with server_of(arguments.server, Path(folder), objects_of(shards)) as port:
             os.environ["STORAGE_EMULATOR_HOST"] = f"http://127.0.0.1:{port}"
             measure(shards)
 

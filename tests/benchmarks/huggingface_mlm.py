@@ -9,11 +9,18 @@ https://github.com/huggingface/transformers/blob/main/examples/pytorch/language-
     python tests/benchmarks/huggingface_mlm.py adapt TEXTS.jsonl VALIDATION.jsonl DIRECTORY SETTINGS.json
     python tests/benchmarks/huggingface_mlm.py score TEXTS.jsonl CHECKPOINT ... SETTINGS.json
 
+and, for the benchmark of the time to a loss, from random weights on rows that were made once:
+
+    python tests/benchmarks/huggingface_mlm.py vocabulary TEXTS.jsonl DIRECTORY SETTINGS.json
+    python tests/benchmarks/huggingface_mlm.py rows TEXTS.jsonl ROWS SETTINGS.json
+    python tests/benchmarks/huggingface_mlm.py pretrain TEXTS.jsonl ROWS DIRECTORY SETTINGS.json
+
 Each prints one line of JSON at last.
 """
 
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +30,7 @@ from typing import Any
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import BertWordPieceTokenizer
@@ -31,6 +39,8 @@ GROUP = 1000
 # run_mlm.py keeps so much to measure on where it is given one file.
 VALIDATION_RATE = 0.05
 SCORE_SEED = 12345
+# Rows that the share of right answers is measured on.
+MOST_ROWS = 400
 
 
 def texts_of(path: str) -> list[str]:
@@ -111,14 +121,19 @@ def trained(
     return trainer, marks.seconds
 
 
-def start(texts: Sequence[str], directory: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """A vocabulary and a BERT of its own, pretrained a little."""
+def learned_vocabulary(texts: Sequence[str], directory: str, settings: dict[str, Any]) -> Any:
+    """The tokenizer, whose files are in the directory."""
     pieces = BertWordPieceTokenizer(lowercase=True)
     pieces.train_from_iterator(texts, vocab_size=settings["vocabulary_size"], show_progress=False)
     Path(directory).mkdir(parents=True)
-    [vocabulary] = pieces.save_model(directory)
-    tokenizer = transformers.BertTokenizerFast(vocabulary, model_max_length=settings["length"])
-    torch.manual_seed(settings["seed"])
+    [file] = pieces.save_model(directory)
+    tokenizer = transformers.BertTokenizerFast(file, model_max_length=settings["length"])
+    tokenizer.save_pretrained(directory)
+    return tokenizer
+
+
+def from_scratch(tokenizer: Any, settings: dict[str, Any]) -> Any:
+    """A BERT with random weights."""
     sizes = {name: settings[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
     config = transformers.BertConfig(
         vocab_size=len(tokenizer),
@@ -127,7 +142,14 @@ def start(texts: Sequence[str], directory: str, settings: dict[str, Any]) -> dic
         max_position_embeddings=settings["length"],
         **sizes,
     )
-    model = transformers.BertForMaskedLM(config)
+    return transformers.BertForMaskedLM(config)
+
+
+def start(texts: Sequence[str], directory: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """A vocabulary and a BERT of its own, pretrained a little."""
+    tokenizer = learned_vocabulary(texts, directory, settings)
+    torch.manual_seed(settings["seed"])
+    model = from_scratch(tokenizer, settings)
     rows = grouped(tokenizer, texts, settings["length"])
     cut = round(len(rows) * VALIDATION_RATE)
     trainer, _ = trained(model, tokenizer, rows[cut:], rows[:cut], directory, settings)
@@ -143,30 +165,69 @@ def adapt(texts: Sequence[str], validation: str, directory: str, settings: dict[
     return {"marks": marks, "rows": len(rows), **trainer.evaluate()}
 
 
+def vocabulary(texts: Sequence[str], directory: str, settings: dict[str, Any]) -> dict[str, Any]:
+    return {"pieces": len(learned_vocabulary(texts, directory, settings))}
+
+
+def rows(texts: Sequence[str], file: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Grouped rows in an array: what `datasets` keeps on disk between two runs."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(settings["start"])
+    found = grouped(tokenizer, texts, settings["length"])
+    ids, special = (np.array([row[name] for row in found]) for name in ("input_ids", "special_tokens_mask"))
+    np.savez(f"{file}.npz", input_ids=ids, special_tokens_mask=special)
+    return {"rows": len(found)}
+
+
+def pretrain(texts: Sequence[str], file: str, directory: str, settings: dict[str, Any]) -> dict[str, Any]:
+    del texts
+    transformers.set_seed(settings["seed"])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(settings["start"])
+    whole = np.load(f"{file}.npz")
+    ids, special = whole["input_ids"].tolist(), whole["special_tokens_mask"].tolist()
+    made = [
+        {"input_ids": a, "special_tokens_mask": b, "attention_mask": [1] * len(a), "token_type_ids": [0] * len(a)}
+        for a, b in zip(ids, special, strict=True)
+    ]
+    _, marks = trained(from_scratch(tokenizer, settings), tokenizer, made, [], directory, settings)
+    tokenizer.save_pretrained(directory)
+    return {"marks": marks}
+
+
 def score(texts: Sequence[str], checkpoints: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
-    """Checkpoint -> kind of rows -> mean loss of the masked tokens; rows and masks are the same for all."""
+    """Checkpoint -> kind of rows -> mean loss of the masked tokens, and with `accuracy` the share that is right too; rows and
+    masks are the same for all."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(settings["start"])
     collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=settings["mask_rate"])
     batches = {}
     for kind, make in (("grouped", grouped), ("alone", alone)):
         rows = make(tokenizer, texts, settings["length"])
+        if settings.get("accuracy"):
+            rows = random.Random(SCORE_SEED).sample(rows, min(MOST_ROWS, len(rows)))
         torch.manual_seed(SCORE_SEED)
         batches[kind] = [collator(rows[place : place + 32]) for place in range(0, len(rows), 32)]
     found: dict[str, Any] = {}
     for checkpoint in checkpoints:
         model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoint).eval()
-        found[checkpoint] = {kind: _loss(model, of_kind) for kind, of_kind in batches.items()}
+        both = {kind: _loss(model, of_kind) for kind, of_kind in batches.items()}
+        names = ("loss", "accuracy")
+        found[checkpoint] = {
+            kind: dict(zip(names, of_kind, strict=True)) if settings.get("accuracy") else of_kind[0]
+            for kind, of_kind in both.items()
+        }
     return found
 
 
 @torch.no_grad()
-def _loss(model: Any, batches: Sequence[Any]) -> float:
-    total = count = 0.0
+def _loss(model: Any, batches: Sequence[Any]) -> tuple[float, float]:
+    """Mean loss of the masked tokens, and the share of them that is right."""
+    total = count = right = 0.0
     for batch in batches:
-        masked = int((batch["labels"] != -100).sum())
-        total += float(model(**batch).loss) * masked
+        is_masked = batch["labels"] != -100
+        masked, found = int(is_masked.sum()), model(**batch)
+        total += float(found.loss) * masked
+        right += int((found.logits.argmax(-1) == batch["labels"])[is_masked].sum())
         count += masked
-    return total / count
+    return total / count, right / count
 
 
 def main() -> None:
@@ -175,7 +236,8 @@ def main() -> None:
     if action == "score":
         result = score(texts_of(texts), places, settings)
     else:
-        result = {"start": start, "adapt": adapt}[action](texts_of(texts), *places, settings)
+        actions = {"start": start, "adapt": adapt, "vocabulary": vocabulary, "rows": rows, "pretrain": pretrain}
+        result = actions[action](texts_of(texts), *places, settings)
     print(json.dumps(result))
 
 

@@ -111,7 +111,11 @@ def curve(text: str) -> list[dict[str, Any]]:
 
 
 def test_a_run_in_a_bucket_that_is_stopped_and_killed_is_as_if_never_stopped(
-    prepared: str, dataset: tuple[str, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prepared: str,
+    dataset: tuple[str, Manifest],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    optimized_graphs: None,
 ) -> None:
     files().pipe_file("ours/config.yaml", CONFIG.format(steps=STEPS).encode())
     arguments = ["-m", "clozekit.deploy.cli", "train", "gs://ours/config.yaml"]
@@ -140,6 +144,9 @@ def test_a_run_in_a_bucket_that_is_stopped_and_killed_is_as_if_never_stopped(
     ours, expected = (MaskedLM.from_preset(path) for path in ("gs://ours/run/preset", str(tmp_path / "run" / "preset")))
     pairs = zip(ours.get_weights(), expected.get_weights(), strict=True)
     assert all((a == b).all() for a, b in pairs)
+    # Nor does its lineage say where it was.
+    lineage = files().cat_file("ours/run/preset/lineage.json")
+    assert lineage == (tmp_path / "run" / "preset" / "lineage.json").read_bytes()
 
 
 def filled(place: str) -> tuple[int, str]:

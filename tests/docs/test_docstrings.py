@@ -85,13 +85,16 @@ SETTINGS = {
 }
 # What docs/extending.md asks for.
 SEAMS = {
+    "deploy.check_lineage": "check_lineage",
     "deploy.publish.publish_preset": "publish",
     "deploy.publish.publish_settings": "PublishSettings",
     "deploy.submit.backend": "Backend",
     "model.families.family": "Family HuggingFaceNames",
     "model.families.grow_vocabulary": "with_added_tokens",
     "model.presets.huggingface_preset": "save_huggingface_backbone",
+    "model.presets.lineage": "Lineage",
     "model.presets.mean_of_presets": "mean_of_presets",
+    "model.presets.named_lineage": "lineage_of",
     "model.training.objectives.objective": "Objective objective_named",
     "model.training.optimizers.adafactor": "change",
     "model.training.optimizers.adamw": "change",

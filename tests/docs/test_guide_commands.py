@@ -9,10 +9,13 @@ from documents import GUIDES, Block, blocks, commands, guide_commands
 from guide_desk import QUICKER
 from long_variants import FULL
 from run_commands import run_command
+from workflows import words_of, write_inputs
 
 from clozekit.deploy.cli.parser import parse
 from clozekit.deploy.submit.job_spec import load_job
 from clozekit.deploy.submit.platforms import PLATFORMS
+from clozekit.deploy.workflow.run_workflow import look
+from clozekit.deploy.workflow.workflow_file import load_workflow
 from clozekit.model.training.settings.finetune_settings import load_finetune_config
 from clozekit.model.training.settings.run_file import load_config
 from clozekit.pipelines.settings.recipe import load_recipe
@@ -27,7 +30,7 @@ def test_the_guides_show_every_verb() -> None:
     shown = {words[0] for _, words in COMMANDS}
     assert shown >= {
         *("vocab", "prepare", "inspect", "verify", "export", "train", "evaluate", "finetune", "predict", "fill"),
-        *("convert", "publish", "submit", "doctor", "costs", "recipes", "stream", "compact"),
+        *("convert", "publish", "submit", "doctor", "costs", "bench", "recipes", "stream", "compact", "run"),
     }
 
 
@@ -44,7 +47,7 @@ def test_every_command_parses(place: str, words: list[str], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("block", SETTINGS, ids=str)
-def test_every_block_of_settings_is_accepted(block: Block, tmp_path: Path) -> None:
+def test_every_block_of_settings_is_accepted(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first line says which file it is."""
     kind = block.text.splitlines()[0]
     path = tmp_path / "file.yaml"
@@ -55,6 +58,13 @@ def test_every_block_of_settings_is_accepted(block: Block, tmp_path: Path) -> No
         load_job(path)
     elif kind == "# stream.yaml":
         load_stream_recipe(str(path), [])
+    elif kind == "# workflow.yaml":
+        workflow = load_workflow(str(path))
+        # Of a bucket it would ask what is there.
+        if "gs://" not in block.text:
+            monkeypatch.chdir(tmp_path)
+            write_inputs(workflow, tmp_path)
+            assert look(workflow, None, words_of)
     else:
         assert kind == "# recipe.yaml"
         load_recipe(str(path), [], {})

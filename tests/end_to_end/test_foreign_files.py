@@ -275,7 +275,7 @@ def test_the_demo_replaces_only_its_own(
 ) -> None:
     monkeypatch.setattr(demo_corpus, "gather_documents", few_documents)
     # A smaller model, not compiled; test_text_to_preset.py runs the demo's own.
-    smaller = run_demo.CONFIG.replace("num_layers: 2, num_heads: 4, hidden_dim: 128, intermediate_dim: 512", SMALL)
+    smaller = run_demo.CONFIG.replace("num_layers: 2, num_heads: 2, hidden_dim: 128, intermediate_dim: 512", SMALL)
     monkeypatch.setattr(run_demo, "CONFIG", smaller.replace("steps_per_loop: 50", "steps_per_loop: 50, xla: false"))
     out = tmp_path / "demo"
     planted = plant(tmp_path, ["demo/report.html", "demo/notes.txt"])

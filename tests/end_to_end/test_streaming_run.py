@@ -85,7 +85,9 @@ def wait_for_time(incoming: Path, share: float, feeder: threading.Thread) -> Non
         time.sleep(0.05)
 
 
-def test_a_stream_and_a_run_that_are_killed_lose_and_double_nothing(tokenizer_directory: str, tmp_path: Path) -> None:
+def test_a_stream_and_a_run_that_are_killed_lose_and_double_nothing(
+    tokenizer_directory: str, tmp_path: Path, optimized_graphs: None
+) -> None:
     if FULL:
         # It is longer than a test that hangs may take.
         faulthandler.cancel_dump_traceback_later()

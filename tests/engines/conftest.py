@@ -59,6 +59,11 @@ def spark_jars() -> Path:
 
 
 @pytest.fixture(scope="session")
+def kfp_folder() -> Path:
+    return part(engine_parts.kfp)
+
+
+@pytest.fixture(scope="session")
 def kafka_jars() -> Path:
     return part(engine_parts.kafka)
 

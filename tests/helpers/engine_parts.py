@@ -19,6 +19,8 @@ _FETCH_SECONDS = 900
 # No job server of Beam's newest versions is served everywhere; this is the newest whose parts all are. Flink's version is the
 # one that it was built for, with its last fixes.
 RUNNER_VERSION, FLINK_VERSION, KAFKA_VERSION = "2.62.0", "1.19.3", "4.1.0"
+# Needs an older client of Kubernetes than the one that is pinned.
+KFP_VERSION = "2.17.3"
 # Of Spark 3 the last line; with the logging that it was built with, which Maven would let Beam's older one replace.
 SPARK_VERSION, _SPARK_SLF4J = "3.5.5", "2.0.7"
 _MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
@@ -100,6 +102,16 @@ def spark() -> Path:
         f"org.apache.beam:beam-runners-spark-3:{RUNNER_VERSION}",
         f"org.apache.spark:spark-streaming_2.12:{SPARK_VERSION}",
     )
+
+
+def kfp() -> Path:
+    """Kubeflow's library, its part for Kubernetes and what they need, which do not install beside ours: a folder to import from."""
+
+    def fetch(folder: Path) -> None:
+        wanted = (f"kfp=={KFP_VERSION}", f"kfp-kubernetes=={KFP_VERSION}")
+        _ran("kfp", sys.executable, "-m", "pip", "install", "-qq", "--target", str(folder), *wanted)
+
+    return _cached(f"kfp-{KFP_VERSION}", fetch)
 
 
 def _job_server(engine: str, artifact: str) -> Path:

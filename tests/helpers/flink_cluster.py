@@ -37,7 +37,7 @@ class WorkerPools:
         self._environment = {**os.environ, "PATH": path, "PYTHONPATH": modules}
         self._folder, self._ports = folder, free_ports(count)
         self.pools = [self._start(number) for number in range(count)]
-        self._turn = 0
+        self._turn, self._restarts = 0, threading.Lock()
         self._front = socket.create_server(("127.0.0.1", 0))
         self.address = f"localhost:{self._front.getsockname()[1]}"
         for port, pool in zip(self._ports, self.pools, strict=True):
@@ -55,6 +55,9 @@ class WorkerPools:
                 near, _ = self._front.accept()
             except OSError:
                 return
+            # It waits until the pools are there.
+            with self._restarts:
+                pass
             for _ in self._ports:
                 self._turn += 1
                 try:
@@ -68,11 +71,14 @@ class WorkerPools:
                 near.close()
 
     def restart(self) -> None:
-        """Each dies with its workers, and another takes its place, one after the other."""
-        for number, pool in enumerate(self.pools):
-            pool.kill()
-            self.pools[number] = self._start(number)
-            wait_for_port(self._ports[number], self.pools[number])
+        """All die with their workers, and others take their places. None gets an order in between: a job of Beam 2.62 waits for
+        ever for a worker whose pool died with the order."""
+        with self._restarts:
+            for pool in self.pools:
+                pool.kill()
+            self.pools = [self._start(number) for number in range(len(self._ports))]
+            for port, pool in zip(self._ports, self.pools, strict=True):
+                wait_for_port(port, pool)
 
     def close(self) -> None:
         self._front.shutdown(socket.SHUT_RDWR)

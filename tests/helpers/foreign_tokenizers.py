@@ -120,6 +120,25 @@ def _albert() -> dict[str, Any]:
 
 
 @functools.cache
+def _deberta_v3() -> dict[str, Any]:
+    """As transformers 4 writes it: with the rules of its model, and the mask behind its pieces."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    tokenizer = Tokenizer(models.Unigram([*((piece, 0.0) for piece in special), *_rows()], 3))
+    rules = [normalizers.Strip(), normalizers.Precompiled(_charsmap()), normalizers.Replace(Regex(" {2,}"), " ")]
+    tokenizer.normalizer = normalizers.Sequence(rules)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens([AddedToken(piece, normalized=False) for piece in (*special, "[MASK]")])
+    ends = [("[CLS]", 1), ("[SEP]", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+    roles = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "cls", "sep", "pad", "mask")}
+    roles |= {"bos_token": "[CLS]", "eos_token": "[SEP]"}
+    return _saved(transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles), "deberta-v2")
+
+
+@functools.cache
 def _xlm_roberta() -> dict[str, Any]:
     special = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
     rows = [*special, *_rows(), ("<mask>", 0.0)]
@@ -141,6 +160,7 @@ FAMILIES = {
         ("modern_bert", _modern_bert),
         ("albert", _albert),
         ("xlm_roberta", _xlm_roberta),
+        ("deberta_v3", _deberta_v3),
         ("xlm_roberta_trained", _xlm_roberta_trained),
     )
 }

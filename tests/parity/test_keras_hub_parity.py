@@ -96,15 +96,18 @@ def assert_same_gradients(pair: Pair, loss_of: Callable[[Any], Any]) -> None:
     assert set(ours) == set(theirs) == set(exact["ours"]) == set(exact["theirs"])
     largest = {path: np.abs(gradient).max() for path, gradient in exact["theirs"].items()}
     for path in largest:
-        if path.endswith("key/bias"):
+        # Not DeBERTa V3's: its keys are multiplied with relative positions too.
+        if path.endswith("key/bias") and pair.name != "deberta_v3":
             # It moves every score of a query alike, so its gradient is zero: what there is, is rounding.
             exact["theirs"][path] = np.zeros_like(exact["theirs"][path])
             largest[path] = largest[path.removesuffix("bias") + "kernel"]
         assert largest[path] > 1e-5, path
 
     whole = max(largest.values())
+    # KerasHub's softmax of DeBERTa V3 is one of float32 always.
+    rounding = 1e-6 if pair.name == "deberta_v3" else 1e-12
     for path, expected in exact["theirs"].items():
-        assert np.abs(exact["ours"][path] - expected).max() <= 1e-12 * largest[path], path
+        assert np.abs(exact["ours"][path] - expected).max() <= rounding * largest[path], path
         scale = whole if pair.name == "albert" else largest[path]
         assert np.abs(ours[path] - theirs[path]).max() <= TOLERANCE * scale, path
 

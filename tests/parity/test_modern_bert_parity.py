@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from side_by_side import assert_close, logits_of, rows_of, theirs_of, with_random_weights
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -66,38 +66,11 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 
 def their_model(kind: str, **changes: Any) -> Any:
     config = transformers.ModernBertConfig(**{**SMALL, **changes})
-    model = getattr(transformers, f"ModernBert{kind}")(config).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            spread = torch.randn(parameter.shape, generator=generator) * 0.2
-            parameter.copy_(1 + spread if "norm" in name and name.endswith("weight") else spread)
-    return model
+    return with_random_weights(getattr(transformers, f"ModernBert{kind}")(config))
 
 
 def batch() -> dict[str, np.ndarray]:
-    dice = np.random.default_rng(7)
-    mask = (np.arange(LENGTH) < np.array([LENGTH, 23, 3])[:, None]).astype(np.int32)
-    ids = np.where(mask, dice.integers(2, VOCABULARY_SIZE, (3, LENGTH)), 0).astype(np.int32)
-    return {"token_ids": ids, "padding_mask": mask}
-
-
-def theirs_of(model: Any) -> Any:
-    rows = batch()
-    return model(
-        input_ids=torch.tensor(rows["token_ids"].astype(np.int64)),
-        attention_mask=torch.tensor(rows["padding_mask"].astype(np.int64)),
-    )
-
-
-def assert_close(ours: Any, theirs: Any, where: Any = ...) -> None:
-    a, b = np.asarray(keras.ops.convert_to_numpy(ours))[where], theirs.detach().numpy()[where]
-    assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
-
-
-def logits_of(task: Any) -> Any:
-    everywhere = np.tile(np.arange(LENGTH, dtype=np.int32), (3, 1))
-    return task.masked_logits({**batch(), "mask_positions": everywhere})
+    return rows_of(LENGTH, VOCABULARY_SIZE)
 
 
 @pytest.mark.filterwarnings("error:transformers will compute")
@@ -107,13 +80,13 @@ def test_a_masked_lm_computes_the_same_both_ways(changes: dict[str, Any], tmp_pa
     theirs.save_pretrained(tmp_path / "theirs")
     ours = MaskedLM.from_preset(str(tmp_path / "theirs"), preprocessor=None)
     real = batch()["padding_mask"] > 0
-    expected = theirs_of(theirs).logits
-    assert_close(logits_of(ours), expected, real)
+    expected = theirs_of(theirs, batch()).logits
+    assert_close(logits_of(ours, batch()), expected, real)
     save_huggingface(ours, tmp_path / "ours")
     back, report = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     # Equal weights, and by another name at most another formula of GELU by tanh.
-    assert_close(theirs_of(back.eval()).logits.detach().numpy(), expected)
+    assert_close(theirs_of(back.eval(), batch()).logits.detach().numpy(), expected)
     for name in (
         "layer_types",
         "rope_parameters",
@@ -146,7 +119,7 @@ def test_a_config_json_of_transformers_4_is_read_as_it_was_meant(every: int, tmp
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     ours = MaskedLM.from_preset(str(tmp_path), preprocessor=None)
-    assert_close(logits_of(ours), theirs_of(theirs).logits, batch()["padding_mask"] > 0)
+    assert_close(logits_of(ours, batch()), theirs_of(theirs, batch()).logits, batch()["padding_mask"] > 0)
 
 
 @pytest.mark.parametrize(
@@ -160,14 +133,14 @@ def test_a_classifier_computes_the_same_both_ways(pooling: str, changes: dict[st
     theirs.save_pretrained(tmp_path / "theirs")
     ours = TextClassifier.from_preset(str(tmp_path / "theirs"), preprocessor=None)
     assert (ours.pooling, ours.dropout, ours.num_classes) == (pooling, 0.2, 3)
-    expected = theirs_of(theirs).logits
+    expected = theirs_of(theirs, batch()).logits
     assert_close(ours(batch()), expected)
     save_huggingface(ours, tmp_path / "ours")
     back, report = transformers.AutoModelForSequenceClassification.from_pretrained(
         tmp_path / "ours", output_loading_info=True
     )
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert (theirs_of(back.eval()).logits == expected).all()
+    assert (theirs_of(back.eval(), batch()).logits == expected).all()
     assert back.config.classifier_pooling == pooling
     # KerasHub's layout, which is ours alone.
     ours.save_to_preset(str(tmp_path / "preset"))
@@ -189,7 +162,7 @@ def test_heads_on_tokens_compute_the_same_both_ways(
     real = batch()["padding_mask"] > 0
 
     def outputs(model: Any) -> Any:
-        found = theirs_of(model)
+        found = theirs_of(model, batch())
         return (
             found.logits
             if kind == "ForTokenClassification"
@@ -212,7 +185,7 @@ def test_a_bare_model_gives_its_hidden_states(tmp_path: Path) -> None:
     theirs = their_model("Model")
     theirs.save_pretrained(tmp_path)
     ours = Backbone.from_preset(str(tmp_path))
-    assert_close(ours(batch()), theirs_of(theirs).last_hidden_state, batch()["padding_mask"] > 0)
+    assert_close(ours(batch()), theirs_of(theirs, batch()).last_hidden_state, batch()["padding_mask"] > 0)
 
 
 def test_packed_documents_are_what_transformers_makes_of_each(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from long_variants import FULL
 
+from clozekit.pipelines import build_output
 from clozekit.pipelines.dataset.manifest import Manifest, has_manifest, read_manifest
 from clozekit.pipelines.dataset.records import records_to_rows
 from clozekit.pipelines.dataset.tfrecord import read_records
@@ -207,15 +208,39 @@ def test_a_build_that_was_killed_leaves_no_dataset_and_goes_on(
     assert not (Path(directory) / "_parts").exists()
 
 
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_killed_while_it_removes_what_is_not_wanted_its_shards_stay_ours(
+    overwrites: bool, corpus: Path, tokenizer_directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts name the shards, and are gone then; the list of what is there was to be written next."""
+    reading, directory = ReadSettings((str(corpus),)), str(tmp_path / "out")
+    if overwrites:
+        prepare(reading, dataclasses.replace(OPTIONS, num_shards=4), tokenizer_directory, directory)
+    with monkeypatch.context() as patch:
+        patch.setattr(build_output, "release", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(reading, OPTIONS, tokenizer_directory, directory, overwrite=overwrites)
+    assert not list(Path(directory).glob("_parts/*/*"))
+    other = dataclasses.replace(OPTIONS, num_shards=2)
+    manifest, built = prepare(reading, other, tokenizer_directory, directory, overwrite=True)
+    there = {path.name for path in Path(directory).glob("*.tfrecord")}
+    assert built and there == {shard.name for split in manifest.splits.values() for shard in split.shards}
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_stage_that_loses_pieces_fails_the_build(
     corpus: Path, tokenizer_directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lossy(self, element, counts):  # type: ignore[no-untyped-def]
-        for key, block in keep(self, element, counts):
-            yield key, self._blocks.put(to_bytes(from_bytes(self._store.take(block)).slice(1)))
+    def lossy(self, element):  # type: ignore[no-untyped-def]
+        key, blocks = element
+        lost = [self._blocks.put(to_bytes(from_bytes(self._store.take(block)).slice(1))) for block in blocks]
+        yield from pack(self, (key, lost))
 
-    keep = make_dataset.AssignGroups.process
-    monkeypatch.setattr(make_dataset.AssignGroups, "process", lossy)
+    pack = make_dataset.PackGroup.process
+    monkeypatch.setattr(make_dataset.PackGroup, "process", lossy)
     with pytest.raises(RuntimeError, match="pieces of .* were lost or doubled"):
         prepare(ReadSettings((str(corpus),)), OPTIONS, tokenizer_directory, str(tmp_path / "out"))
     assert not (tmp_path / "out" / "manifest.json").exists()

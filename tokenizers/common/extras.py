@@ -24,6 +24,7 @@ EXTRAS = {
     "litert": ("ai_edge_litert",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
+    "sweep": ("optuna",),
 }
 
 

@@ -16,6 +16,7 @@ class FamilyName:
         lowercase: whether text is lower-cased, unless it is said.
         shares_layers: it repeats groups of layers, as ALBERT does.
         factorizes_embedding: its embeddings have a width of their own, as ALBERT's and ELECTRA's.
+        has_buckets: attention looks at relative positions in buckets, as DeBERTa V3's.
         has_windows: most layers look no further than a window, and positions are rotary, as ModernBERT's.
 
     Example:
@@ -32,6 +33,7 @@ class FamilyName:
     shares_layers: bool = False
     factorizes_embedding: bool = False
     has_windows: bool = False
+    has_buckets: bool = False
 
 
 # A family is added by its own files and a line here.
@@ -48,6 +50,7 @@ FAMILIES = MappingProxyType(
             FamilyName("xlm_roberta", "XLMRoberta", "xlm_roberta_pieces", lowercase=False),
             FamilyName("electra", "Electra", "word_pieces", lowercase=True, factorizes_embedding=True),
             FamilyName("modern_bert", "ModernBert", "modern_bert_pairs", lowercase=False, has_windows=True),
+            FamilyName("deberta_v3", "DebertaV3", "deberta_v3_pieces", lowercase=False, has_buckets=True),
         )
     }
 )

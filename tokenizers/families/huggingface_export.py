@@ -227,7 +227,7 @@ def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tupl
         "decoder": spaces,
         "model": {
             "type": "Unigram",
-            "unk_id": tokenizer.token_to_id("<unk>"),
+            "unk_id": tokenizer.token_to_id(str(tokenizer.unknown_token)),
             "vocab": [[piece, score] for piece, score in rows],
             "byte_fallback": model.byte_fallback,
         },

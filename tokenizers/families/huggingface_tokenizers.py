@@ -61,7 +61,7 @@ def hugging_face_tokenizer(
 ) -> Tokenizer:
     """The tokenizer of a directory of Hugging Face; classes: by their names; overrides: go before what the files say.
 
-    Raises InputError when the directory holds none of the files, or a tokenizer that is none of the four families, or says
+    Raises InputError when the directory holds none of the files, or a tokenizer that is none of the families, or says
     of it what is not honoured here.
     """
     settings = settings_of(directory)

@@ -18,7 +18,7 @@ def tokenizer_class(family: str) -> type[Tokenizer]:
     """The class of a family's tokenizer, by the name of the family: a key of FAMILIES.
 
     Args:
-        family: "bert", "distil_bert", "roberta", "albert", "xlm_roberta", "electra" or "modern_bert".
+        family: "bert", "distil_bert", "roberta", "albert", "xlm_roberta", "electra", "modern_bert" or "deberta_v3".
 
     Returns:
         The class, such as `BertTokenizer`; a KeyError or ModuleNotFoundError means another name.

@@ -1,5 +1,7 @@
 """ModernBERT's tokenizer (Warner et al. 2024, arXiv 2412.13663): byte-level BPE of composed text."""
 
+import functools
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,9 @@ from clozekit.tokenizers.tokenizer import TokenBatch
 # The first byte of U+0300: composition begins there, and no text of smaller ones is changed by it.
 _FIRST_COMPOSING = 0xCC
 _COMPOSED = normalizers.NFC()
+_COMPOSING = re.compile(rb"[\xcc-\xff]")
+_RUN = re.compile(rb"[\x80-\xff]+")
+_LONGEST_REMEMBERED = 64
 
 
 class ModernBertTokenizer(BytePairTokenizer):
@@ -87,22 +92,43 @@ class ModernBertTokenizer(BytePairTokenizer):
         return composed if self.compose else None
 
     def _encode(self, batch: TextBatch) -> TokenBatch:
-        data = batch.data[int(batch.offsets[0]) : int(batch.offsets[-1])]
-        if not self.compose or not np.any(data >= _FIRST_COMPOSING):
-            return super()._encode(batch)
-        return super()._encode(joined_texts([composed(text) for text in texts_of(batch)]))
+        return super()._encode(composed_batch(batch) if self.compose else batch)
 
     def _encode_normalized(self, batch: TextBatch) -> TokenBatch:
         return super()._encode(batch)
 
 
+def composed_batch(batch: TextBatch) -> TextBatch:
+    """The texts in Unicode's normal form C."""
+    if not np.any(batch.data[int(batch.offsets[0]) : int(batch.offsets[-1])] >= _FIRST_COMPOSING):
+        return batch
+    return joined_texts([composed(text) for text in texts_of(batch)])
+
+
 def composed(text: bytes) -> bytes:
-    """Unicode's normal form C of a text in UTF-8."""
-    if not text or max(text) < _FIRST_COMPOSING:
+    """In normal form C. What composes are characters beyond ASCII with each other and with the one before them, so runs of these are
+    taken by themselves, and short ones are remembered: of a text with a few dashes most stays as it is."""
+    if text.isascii() or _COMPOSING.search(text) is None:
         return text
+    parts: list[bytes] = []
+    end = 0
+    for match in _RUN.finditer(text):
+        begin = max(match.start() - 1, 0)
+        run = text[begin : match.end()]
+        new = _remembered_run(run) if len(run) <= _LONGEST_REMEMBERED else _composed_run(run)
+        if new != run:
+            parts += (text[end:begin], new)
+            end = match.end()
+    return b"".join([*parts, text[end:]]) if parts else text
+
+
+def _composed_run(run: bytes) -> bytes:
     try:
-        return _COMPOSED.normalize_str(text.decode()).encode()
+        return _COMPOSED.normalize_str(run.decode()).encode()
     except UnicodeDecodeError:
         # Surrogates, which the library has no strings for.
-        decoded = text.decode("utf-8", "surrogatepass")
+        decoded = run.decode("utf-8", "surrogatepass")
         return unicodedata.normalize("NFC", decoded).encode("utf-8", "surrogatepass")
+
+
+_remembered_run = functools.lru_cache(maxsize=2**16)(_composed_run)

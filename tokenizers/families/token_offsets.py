@@ -44,6 +44,9 @@ def _library_tokenizer(tokenizer: Tokenizer) -> LibraryTokenizer:
     if isinstance(pieces, list) and not tokenizer.special_tokens_in_strings:
         # SentencePiece's, of which the library finds control symbols in texts too: under names that no text has.
         for number in tokenizer.special_token_ids:
+            if number == len(pieces):
+                # DeBERTa V3's mask is added behind them.
+                continue
             pieces[number][0] = f"\U0010fffd{number}"
     library = LibraryTokenizer.from_str(json.dumps(described))
     library.encode_special_tokens = not tokenizer.special_tokens_in_strings

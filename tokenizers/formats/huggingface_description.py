@@ -213,7 +213,7 @@ def normalizer_steps(path: Path, described: Any) -> tuple[list[str], bytes]:
         elif kind == "Replace":
             kind = _replacement(path, step, dotted)
         else:
-            raise _refused(path, dotted, "a step of ALBERT or XLM-RoBERTa", step)
+            raise _refused(path, dotted, "a step of ALBERT, XLM-RoBERTa or DeBERTa V3", step)
         kinds.append(str(kind))
     return kinds, rules
 
@@ -233,7 +233,7 @@ def _replacement(path: Path, step: Mapping[str, Any], dotted: str) -> str:
     # One without a pattern is none to the library, which refuses such a file.
     if (pattern == {"Regex": " {2,}"} and content in (" ", "▁")) or (pattern is None and content is None):
         return "spaces"
-    raise _refused(path, dotted, "a step of ALBERT or XLM-RoBERTa", dict(step))
+    raise _refused(path, dotted, "a step of ALBERT, XLM-RoBERTa or DeBERTa V3", dict(step))
 
 
 def has_white_space_split(path: Path, described: Any, kinds: list[str]) -> bool:

@@ -31,7 +31,11 @@ CLASSES = {
     "RobertaTokenizer": "RobertaTokenizer",
     "AlbertTokenizer": "AlbertTokenizer",
     "XLMRobertaTokenizer": "XLMRobertaTokenizer",
+    "DebertaV2Tokenizer": "DebertaV3Tokenizer",
 }
+# Those of the classes whose tokenizer.json is read as it stands. transformers 5 makes other steps of its own for DeBERTa, without
+# the rules of its model; version 4 made the model's, which are the authors'.
+_READ_WHOLE = ("DebertaV2Tokenizer",)
 # model_type -> the class that transformers takes where no class is named.
 _IMPLIED = {
     "bert": "BertTokenizer",
@@ -41,6 +45,7 @@ _IMPLIED = {
     "roberta": "RobertaTokenizer",
     "albert": "AlbertTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
     # It has no class of its own.
     "modernbert": PLAIN_CLASS,
 }
@@ -66,6 +71,8 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "do_basic_tokenize": (True,),
     "never_split": (None, []),
     "split_special_tokens": (False, None),
+    "split_by_punct": (False,),
+    "vocab_type": ("spm",),
     "remove_space": (True,),
     "sp_model_kwargs": ({}, None),
     "byte_fallback": (False, None),
@@ -117,6 +124,7 @@ _PASSED_OVER = frozenset(
         "tokenizer_type",
         "transformers_version",
         "trim_offsets",
+        "unk_id",
         "truncation",
         "truncation_strategy",
         "use_fast",
@@ -166,7 +174,7 @@ def _known(named: Any, where: str) -> str:
 
 def is_own(class_name: str | None) -> bool:
     """Whether a class builds its steps itself, whatever tokenizer.json says of them."""
-    return class_name not in (None, PLAIN_CLASS)
+    return class_name not in (None, PLAIN_CLASS, *_READ_WHOLE)
 
 
 def check_settings(settings: Mapping[str, Any], directory: Path, has_description: bool) -> None:

@@ -42,6 +42,7 @@ _BASE = (12, 12, 768, 3072)
 _LARGE = (24, 16, 1024, 4096)
 _EXTRA_LARGE = (24, 16, 2048, 8192)
 _EXTRA_EXTRA_LARGE = (12, 64, 4096, 16384)
+_NARROW_BASE = (12, 6, 384, 1536)
 _ELECTRA_SMALL = (12, 4, 256, 1024)
 _ELECTRA_LARGE_GENERATOR = (24, 4, 256, 1024)
 
@@ -81,6 +82,13 @@ def _electra(name: str, parameters: int, size: tuple[int, int, int, int], embedd
     return BuiltinPreset(name, "electra", f"kaggle://keras/electra/keras/{name}/2", parameters, text, config)
 
 
+def _deberta_v3(name: str, parameters: int, size: tuple[int, int, int, int]) -> BuiltinPreset:
+    vocabulary_size, corpus = (251000, "CC100") if name.endswith("multi") else (128100, "English text, as RoBERTa's")
+    config = {**_encoder(vocabulary_size, *size, dropout=0.1), "bucket_size": 256}
+    text = f"DeBERTa V3 with {size[0]} layers, cased; {corpus}."
+    return BuiltinPreset(name, "deberta_v3", f"kaggle://keras/deberta_v3/keras/{name}/3", parameters, text, config)
+
+
 def _uncased(layers: int) -> str:
     return f"BERT with {layers} layers, lowercased; {_WIKIPEDIA_AND_BOOKS}."
 
@@ -117,6 +125,11 @@ _PRESETS = (
     _electra("electra_base_generator_uncased_en", 33576960, _ELECTRA_SMALL, 768),
     _electra("electra_large_discriminator_uncased_en", 335141888, _LARGE, 1024),
     _electra("electra_large_generator_uncased_en", 51065344, _ELECTRA_LARGE_GENERATOR, 1024),
+    _deberta_v3("deberta_v3_extra_small_en", 70682112, _NARROW_BASE),
+    _deberta_v3("deberta_v3_small_en", 141304320, _HALF_BASE),
+    _deberta_v3("deberta_v3_base_en", 183831552, _BASE),
+    _deberta_v3("deberta_v3_large_en", 434012160, _LARGE),
+    _deberta_v3("deberta_v3_base_multi", 278218752, _BASE),
 )
 
 BUILTIN_PRESETS = MappingProxyType({preset.name: preset for preset in _PRESETS})

@@ -25,6 +25,7 @@ _PRESET_FILES = (
     "model*.safetensors",
     "model.safetensors.index.json",
     "clozekit.json",
+    "lineage.json",
     "added_tokens.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -55,7 +56,8 @@ def upload_directory(
             before = read_owned(url) or Owned("convert")
             # What is written from now on is ours, also when this is cut off.
             write_owned(url, Owned(before.made_by, before.names | set(names), ids))
-            remove_files(url, [marker, *sorted(before.names - set(names))])
+            remove_files(url, [marker])
+            remove_files(url, before.names - set(names))
         for name in sorted(names, key=lambda name: name == marker):
             file_system.put_file(str(local / name), f"{root}/{name}")
             size, written = (local / name).stat().st_size, file_system.info(f"{root}/{name}")["size"]

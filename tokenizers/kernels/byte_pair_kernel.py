@@ -73,7 +73,7 @@ def encode_byte_pairs(
         end = offsets[text + 1]
         while position < end:
             start = position
-            # Most words are a space and a run of one kind of ASCII; `_word_end` does the same four times slower.
+            # Most words are a space and a run of one kind of ASCII; `word_end` does the same four times slower.
             if data[position] == 0x20 and position + 1 < end:
                 position += 1
             kind = byte_kind[data[position]]
@@ -84,7 +84,7 @@ def encode_byte_pairs(
                     position += 1
                 simple = position == end or byte_kind[data[position]] != MULTIBYTE
             if not simple:
-                position = _word_end(data, start, end, byte_kind, kinds)
+                position = word_end(data, start, end, byte_kind, kinds)
             length = position - start
             low = np.uint64(0)
             middle = np.uint64(0)
@@ -121,7 +121,7 @@ def encode_byte_pairs(
 
 
 @inline
-def _word_end(data: Bytes, start: int, end: int, byte_kind: Bytes, kinds: Bytes) -> int:
+def word_end(data: Bytes, start: int, end: int, byte_kind: Bytes, kinds: Bytes) -> int:
     """Where the match of the regular expression at `start` ends."""
     if data[start] == 0x27 and start + 1 < end:
         second = data[start + 1]

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,27 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
+from clozekit.tokenizers.common.import_hooks import around_import
+
 # No fastmath: the scores of SentencePiece must round as its C++ does.
 _OPTIONS = {"error_model": "numpy", "boundscheck": False}
+
+
+def _without_linear_algebra(load: Callable[[], None]) -> None:
+    """Numba asks SciPy for its BLAS when the first function is loaded, 0.15 CPU-seconds that no kernel needs. It asks again
+    where a function of somebody else multiplies matrices."""
+    from numba.np import linalg
+
+    asked = linalg.ensure_blas
+    if "scipy" in sys.modules:
+        linalg.ensure_blas = lambda: None
+    try:
+        load()
+    finally:
+        linalg.ensure_blas = asked
+
+
+around_import("numba.np.arraymath", _without_linear_algebra)
 
 
 def compile_kernel(function: Callable[..., Any]) -> Any:

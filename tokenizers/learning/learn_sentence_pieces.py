@@ -1,20 +1,23 @@
-"""Learning the SentencePiece models of ALBERT and XLM-RoBERTa from word counts, the same one in every run."""
+"""Learning the SentencePiece models of ALBERT, XLM-RoBERTa and DeBERTa V3 from word counts, the same one in every run."""
 
 import io
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.text_batch import Texts
 from clozekit.tokenizers.formats.sentence_piece_proto import read_model, write_model
-from clozekit.tokenizers.learning.learn_word_pieces import without_surrogates
+from clozekit.tokenizers.learning.distinct_words import byte_classes, count_distinct
 from clozekit.tokenizers.learning.long_words import cut_long_words
 
 # Pieces of XLMRobertaTokenizer that its model does not hold: <pad> and <mask>.
 _ADDED_BY_XLM_ROBERTA = 2
+# And of DebertaV3Tokenizer: [MASK].
+_ADDED_BY_DEBERTA_V3 = 1
 # The library leaves out lines of more than 4,192 bytes: a paragraph of Chinese is one.
 MAX_WORD_BYTES = 4000
 # It also leaves out every line with this character (U+2585), which stands for unknown pieces inside of it.
@@ -23,12 +26,13 @@ _RESERVED = "\u2585"
 CHARACTER_COVERAGE = 0.9995
 
 
-def count_spaced_words(texts: Sequence[str]) -> Counter[str]:
+# The ASCII ones of what `str.split` cuts at, and the null byte.
+_CHUNKS = byte_classes(b"\0\t\n\v\f\r\x1c\x1d\x1e\x1f ")
+
+
+def count_spaced_words(texts: Texts) -> Counter[str]:
     """How often each run of visible characters stands in `texts`. The learner normalises them itself."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(without_surrogates(text).replace("\0", " ").split())
-    return counts
+    return count_distinct(texts, _CHUNKS, str.split)
 
 
 def learn_albert(
@@ -50,6 +54,21 @@ def learn_xlm_roberta(
 ) -> bytes:
     """The model of an `XLMRobertaTokenizer` of that many pieces: <unk> <s> </s>, then pieces."""
     return _learn(word_counts, vocabulary_size, _ADDED_BY_XLM_ROBERTA, lowercase, character_coverage, {})
+
+
+def learn_deberta_v3(
+    word_counts: Mapping[str, int],
+    vocabulary_size: int,
+    lowercase: bool = False,
+    character_coverage: float = CHARACTER_COVERAGE,
+) -> bytes:
+    """The model of a `DebertaV3Tokenizer` of that many pieces, in DeBERTa V3's order: [PAD] [CLS] [SEP] [UNK], then pieces."""
+    ids = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    settings = {f"{name}_id": number for number, name in enumerate(ids)}
+    pieces = {f"{name}_piece": piece for name, piece in ids.items()}
+    return _learn(
+        word_counts, vocabulary_size, _ADDED_BY_DEBERTA_V3, lowercase, character_coverage, {**settings, **pieces}
+    )
 
 
 def _learn(

@@ -1,18 +1,18 @@
 """Learning a vocabulary from word counts, the same one in every run."""
 
 import functools
-import re
 import string
-import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import models, normalizers, pre_tokenizers, trainers
+from tokenizers import normalizers
 
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.text_batch import Texts
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
+from clozekit.tokenizers.learning.distinct_words import byte_classes, count_distinct
+from clozekit.tokenizers.learning.learn_merges import learn_merges, scaled_down
 from clozekit.tokenizers.wordpiece import MAX_WORD_CHARACTERS, SUFFIX_INDICATOR
 
 # So many characters are pieces in any case. Further ones are as long as the rest is more than this share of the text and
@@ -21,47 +21,44 @@ LEAST_ALPHABET = 1000
 LEFT_OUT_RATE = 1e-5
 # What there are private code points for, each of which stands for a character that continues a word.
 MAX_ALPHABET = 100_000
-# Merges depend on how counts compare, not on their size, so larger corpora are scaled down to this many words.
-MAX_LEARNER_WORDS = 20_000_000
 # The private use planes 15 and 16, which stand for characters that continue a word while the learner runs.
 _CONTINUES = range(0xF0000, 0x110000)
 
 
-@functools.cache
-def _bert_words() -> re.Pattern[str]:
+# Where BERT's words end in any case: cleaning makes a space of these, and drops the other control characters.
+_CHUNKS = byte_classes(b" \t\n\r", string.punctuation.encode())
+
+
+def bert_words(text: str) -> list[str]:
     """BERT's words: a punctuation mark (any Unicode one, and every ASCII symbol) is a word of its own, and between
     punctuation and spaces everything is one word."""
-    marks = {chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P")}
-    separators = "".join(map(re.escape, sorted(marks | set(string.punctuation))))
-    return re.compile(f"[^\\s{separators}]+|[{separators}]")
+    return "".join(f" {character} " if _is_mark(character) else character for character in text).split()
 
 
-def count_cased_words(texts: Sequence[str]) -> Counter[str]:
+@functools.cache
+def _is_mark(character: str) -> bool:
+    return character in string.punctuation or unicodedata.category(character).startswith("P")
+
+
+def count_cased_words(texts: Texts) -> Counter[str]:
     """How often each word stands in `texts`, after BERT's normalisation."""
     return _count_words(texts, lowercase=False)
 
 
-def count_lowercased_words(texts: Sequence[str]) -> Counter[str]:
+def count_lowercased_words(texts: Texts) -> Counter[str]:
     """The same after lower-casing and without accents."""
     return _count_words(texts, lowercase=True)
 
 
-def _count_words(texts: Sequence[str], lowercase: bool) -> Counter[str]:
+def _count_words(texts: Texts, lowercase: bool) -> Counter[str]:
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    words = _bert_words()
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(words.findall(normalizer.normalize_str(without_surrogates(text))))
-    return counts
 
+    def words_of(chunk: str) -> Sequence[str]:
+        if chunk.isascii() and chunk.isprintable():
+            return (chunk.lower() if lowercase else chunk,)
+        return bert_words(normalizer.normalize_str(chunk))
 
-def without_surrogates(text: str) -> str:
-    """The text with U+FFFD for half surrogate pairs, which the learners' library refuses."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return count_distinct(texts, _CHUNKS, words_of)
 
 
 def learn_wordpiece(
@@ -71,10 +68,10 @@ def learn_wordpiece(
 
     alphabet_size: how many characters are pieces at most, the most frequent ones; None: see `learn_alphabet`.
 
-    Learned with Hugging Face `tokenizers`' BPE trainer on the counted words. Its own WordPiece trainer is not used: it
-    numbers the `##` characters in the order of a hash table, and equal counts then merge differently in every process
-    (seen with 0.23.3). Here continuing characters are symbols of their own from the start, so ids, and with them ties,
-    are fixed. Raises InputError when there are no words or the size leaves no room for pieces.
+    The merges are those of Hugging Face's BPE trainer on the counted words. Its WordPiece trainer numbers the `##`
+    characters in the order of a hash table, and equal counts then merge differently in every process (seen with 0.23.3).
+    Here continuing characters are symbols of their own from the start, so ids, and with them ties, are fixed. Raises
+    InputError when there are no words or the size leaves no room for pieces.
     """
     if alphabet_size is not None and not 1 <= alphabet_size <= MAX_ALPHABET:
         raise InputError(f"alphabet_size must be from 1 to {MAX_ALPHABET:,}, got {alphabet_size}; leave it out to grow")
@@ -93,27 +90,13 @@ def learn_wordpiece(
     continuing = dict(zip(alphabet, free, strict=False))
     words = {
         word: count
-        for word, count in sorted(word_counts.items())
+        for word, count in scaled_down(word_counts).items()
         if len(word) <= MAX_WORD_CHARACTERS and all(character in continuing for character in word)
     }
-    learner = RustTokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.BpeTrainer(
-        vocab_size=min(vocabulary_size - len(special), largest_vocabulary(words, 2 * len(alphabet))),
-        initial_alphabet=[*alphabet, *continuing.values()],
-        limit_alphabet=2 * len(alphabet),
-        show_progress=False,
-    )
-    scale = min(1.0, MAX_LEARNER_WORDS / sum(word_counts.values()))
-    symbols = (
-        " ".join([word[0] + "".join(continuing[character] for character in word[1:])] * max(1, round(count * scale)))
-        for word, count in words.items()
-    )
-    learner.train_from_iterator(symbols, trainer)
-    ids = learner.get_vocab()
+    learned, _ = learn_merges(words, [*alphabet, *continuing.values()], vocabulary_size - len(special), continuing)
     restored = {ord(symbol): character for character, symbol in continuing.items()}
     pieces = []
-    for piece in sorted(ids, key=lambda piece: ids[piece]):
+    for piece in learned:
         continues = ord(piece[0]) in restored
         pieces.append((SUFFIX_INDICATOR if continues else "") + piece.translate(restored))
     return special + pieces
@@ -138,8 +121,3 @@ def learn_alphabet(word_counts: Mapping[str, int], room: int = 0, size: int | No
             left_out -= counts[kept[size]]
             size += 1
     return sorted(kept[:size])
-
-
-def largest_vocabulary(words: Iterable[str], alphabet_size: int) -> int:
-    """No corpus gives more pieces: each merge makes a word of it shorter. The learner reserves memory for its size."""
-    return alphabet_size + sum(len(word) - 1 for word in words) + 1

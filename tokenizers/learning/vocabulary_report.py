@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clozekit.tokenizers.byte_pair import BytePairTokenizer
+from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_of_character
 from clozekit.tokenizers.sentence_piece import SPACE
 from clozekit.tokenizers.tokenizer import Tokenizer
 from clozekit.tokenizers.wordpiece import SUFFIX_INDICATOR
@@ -84,7 +84,4 @@ def _left_out(tokenizer: Tokenizer, unknown_id: int, texts: Mapping[str, int]) -
 
 
 def _text_of_bytes(word: str) -> str:
-    from clozekit.tokenizers.byte_pair import byte_characters
-
-    byte_of = {character: byte for byte, character in enumerate(byte_characters())}
-    return bytes(byte_of[character] for character in word).decode("utf-8", "replace")
+    return bytes(byte_of_character()[character] for character in word).decode("utf-8", "replace")

@@ -17,7 +17,8 @@ def find_ready_file(name: str, ready: Mapping[str, Path], what: str) -> str:
     what: begins the line ("the ready recipes of train"). Raises InputError where neither is there and the name looks like
     one of the ready: a plain word, or one with the prefix that they have.
     """
-    if Path(name).exists():
+    # A folder is no recipe; it may have the name of the one that made it.
+    if Path(name).exists() and not Path(name).is_dir():
         return name
     if name in ready:
         return str(ready[name])

@@ -51,6 +51,18 @@ class Workers:
         """Whether any worker says so; every worker must call this, and gets the same answer."""
         return self.sum(int(flag)) > 0
 
+    def part(self) -> None:
+        """Comes before a worker leaves, once all of them know that they end here; every worker must call this.
+
+        Who has an answer of `any` can be gone before the others have read it from them. Whoever is here has that answer,
+        and all the others have it when one gets through: so a worker that is lost here has left, and was not missing.
+        """
+        try:
+            self.any(False)
+        except tf.errors.OpError as error:
+            if not is_lost_worker(error):
+                raise
+
     def chiefs(self, value: int) -> int:
         """The chief's value; every worker must call this."""
         return self.sum(value if self.is_chief else 0)
@@ -81,6 +93,16 @@ class Workers:
 def first_of(strategy: tf.distribute.Strategy, value: Any) -> Any:
     """One replica's value of what `strategy.run` gave, where all have the same."""
     return tf.nest.map_structure(lambda part: strategy.experimental_local_results(part)[0], value)
+
+
+def sum_of_replicas(value: Any) -> Any:
+    """From inside a replica: the sum of every replica's tensors, in the same structure."""
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        # `all_reduce` gives each call a gradient of its own, which TensorFlow keeps by its name until the process ends, and with
+        # it the graph and the variables: 60 MB of every small run.
+        return value
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 def assign_everywhere(variables: list[tf.Variable], values: list[tf.Tensor]) -> None:

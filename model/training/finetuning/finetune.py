@@ -13,12 +13,13 @@ import tensorflow as tf
 
 from clozekit.model.common.weights_seed import weights_seed
 from clozekit.model.preprocessing.preprocessor import Preprocessor
+from clozekit.model.presets.lineage import Lineage
 from clozekit.model.presets.load_presets import open_source, save_preset
 from clozekit.model.presets.preset_targets import check_preset_target
 from clozekit.model.tasks.pooler import has_pooler
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.workers import Workers, start_workers
-from clozekit.model.training.finetuning.finetune_data import FinetuneData, read_finetune_data
+from clozekit.model.training.finetuning.finetune_data import FinetuneData, examples_lineage, read_finetune_data
 from clozekit.model.training.finetuning.kinds.finetune_kind import EncodedSplit, Examples, FinetuneKind, kind_named
 from clozekit.model.training.finetuning.row_batches import lengths_of_run, training_batches
 from clozekit.model.training.flops import Dimensions
@@ -26,6 +27,7 @@ from clozekit.model.training.load_teacher import load_teacher, open_teacher
 from clozekit.model.training.memory_limits import check_step_fits
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.own_functions import check_optimizer, objective_of, own_names
+from clozekit.model.training.run_directory.checkpoints import Position
 from clozekit.model.training.run_directory.run_files import (
     FINETUNE,
     PREDICTIONS,
@@ -78,6 +80,7 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
         (2, 'tiny/animals/preset')
     """
 
+    config: FinetuneSettings
     made_by = FINETUNE
 
     def __init__(
@@ -268,17 +271,20 @@ class FinetuneRun(TrainingRun[FinetuneResult]):
             values |= {name if number == 0 else f"{split.name}/{name}": value for name, value in metrics.items()}
         return values
 
-    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog) -> str:
+    def take_evaluation(self, metrics: Mapping[str, float], log: MetricsLog | NoLog, position: Position) -> str:
         """Better weights than ever take the place of the preset."""
         is_best = self._look_at(evaluations(log.entries))
         if is_best:
             # What is best is read from it.
             log.flush()
-            save_preset(self.preset_directory, self.task)
+            save_preset(self.preset_directory, self.task, origin=self.origin(position))
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         return f"{shown}{' (best so far)' if is_best else ''}"
 
-    def finish(self, metrics: dict[str, float]) -> FinetuneResult:
+    def data_lineages(self) -> Mapping[str, Sequence[Lineage]]:
+        return {"examples": [examples_lineage(self.data)]}
+
+    def finish(self, metrics: dict[str, float], position: Position) -> FinetuneResult:
         """Loads the best weights, writes the predictions and the result."""
         if self.workers.is_chief:
             self._write_result()

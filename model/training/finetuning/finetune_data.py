@@ -3,10 +3,11 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from clozekit.model.presets.lineage import Lineage, linked
 from clozekit.model.training.finetuning.kinds.finetune_kind import Examples, FinetuneKind
 from clozekit.model.training.settings.finetune_settings import FinetuneSettings
 from clozekit.tokenizers.common.errors import InputError
@@ -23,6 +24,15 @@ class Split:
     labels: np.ndarray
 
 
+class UsedFile(NamedTuple):
+    """A file and what it is for: "train", "validation" or "test"."""
+
+    use: str
+    name: str
+    sha256: str
+    num_examples: int
+
+
 @dataclass(frozen=True)
 class FinetuneData:
     """labels: the names of the classes in the order of their ids, where there are classes. sha256: of all files."""
@@ -32,6 +42,7 @@ class FinetuneData:
     test: tuple[Examples, ...]
     labels: tuple[str, ...]
     sha256: str
+    files: tuple[UsedFile, ...]
 
     @property
     def num_skipped(self) -> int:
@@ -47,6 +58,7 @@ def read_finetune_data(config: FinetuneSettings, kind: FinetuneKind) -> Finetune
     validation = [kind.read(data.path(name), data, False) for name in data.validation]
     test = tuple(kind.read(data.path(name), data, True) for name in data.test)
     files = [train, *validation, *test]
+    uses = ["train", *["validation"] * len(validation), *["test"] * len(test)]
     names = [Path(file.source).stem for file in files[1:]]
     if len(set(names)) != len(names):
         raise InputError(f"the validation and test files must have different names, got {', '.join(names)}; rename one")
@@ -62,7 +74,19 @@ def read_finetune_data(config: FinetuneSettings, kind: FinetuneKind) -> Finetune
     first = split_of(kept, "train")
     splits = tuple(split_of(examples, name) for examples, name in zip(parts, names, strict=False))
     digest = hashlib.sha256(" ".join(file.sha256 for file in files).encode()).hexdigest()
-    return FinetuneData(first, splits, test, labels, digest)
+    used = tuple(
+        UsedFile(use, Path(file.source).name, file.sha256, len(file)) for use, file in zip(uses, files, strict=True)
+    )
+    return FinetuneData(first, splits, test, labels, digest, used)
+
+
+def examples_lineage(data: FinetuneData) -> Lineage:
+    """The link of the files of a fine-tuning."""
+    # A name may hold anything; a link is one line a value.
+    files = [
+        {**file._asdict(), "name": file.name if file.name.isprintable() else ascii(file.name)} for file in data.files
+    ]
+    return linked("examples", {"sha256": data.sha256, "files": files})
 
 
 def validation_part(examples: Some, rate: float, seed: int) -> tuple[Some, Some]:

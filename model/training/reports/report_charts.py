@@ -18,17 +18,20 @@ TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = day("bar-soft"), day("bar"), day
 _INK, _GRID = day("axis"), day("line")
 # More points than a chart has pixels only make the page heavy.
 MAX_POINTS = 400
+# A legend of more would lie over the curves; pages with so many have the colors in a table.
+MOST_IN_LEGEND = 6
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: numbers by step, or by another measure of how far a run is. color and marker as matplotlib names them."""
+    """One curve: numbers by step, or by another measure of how far a run is. color, marker and style as matplotlib names them."""
 
     label: str
     steps: Sequence[float]
     values: Sequence[float]
     color: str = VALIDATION_COLOR
     marker: str | None = None
+    style: str = "-"
 
 
 def line(
@@ -77,7 +80,8 @@ def line_chart(
 
         for curve in curves:
             marker = curve.marker or ("o" if len(curve.steps) == 1 else None)
-            axes.plot(*thinned(curve), color=curve.color, linewidth=1.2, marker=marker, markersize=4, label=curve.label)
+            (drawn,) = axes.plot(*thinned(curve), color=curve.color, linewidth=1.2, marker=marker, markersize=4)
+            drawn.set(label=curve.label, linestyle=curve.style)
         if baseline is not None:
             axes.axhline(baseline[1], color=BASELINE_COLOR, linestyle="--", linewidth=1.2, label=baseline[0])
         if percent:
@@ -96,7 +100,7 @@ def line_chart(
         )
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        if len(curves) > 1 or baseline is not None:
+        if (len(curves) > 1 or baseline is not None) and len(curves) <= MOST_IN_LEGEND:
             axes.legend(loc="upper left" if percent else "best")
 
     return svg(draw, title)

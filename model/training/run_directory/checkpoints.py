@@ -352,6 +352,24 @@ def read_weights(
     }
 
 
+def read_model(saved: Saved) -> dict[str, np.ndarray]:
+    """Every weight of the model in a checkpoint by its path, the running averages where the run keeps them.
+
+    Raises DamagedCheckpointError when one is not there or not whole.
+    """
+    _check_files(saved)
+    try:
+        reader = tf.train.load_checkpoint(f"{saved.path}/{_VARIABLES}")
+        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    except (tf.errors.OpError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise DamagedCheckpointError(f"{saved.path}: it is not what was written ({text[:200]})") from error
+    paths = [name.removeprefix("model/") for name in shapes if name.startswith("model/")]
+    names = {path: f"average/{path}" if f"average/{path}" in shapes else f"model/{path}" for path in paths}
+    values = read_values(saved, {name: (tuple(shapes[name]), dtypes[name]) for name in names.values()})
+    return {path: values[name] for path, name in names.items()}
+
+
 def training_variables(
     task: keras.Model, optimizer: tf.Module, averages: Mapping[str, tf.Variable]
 ) -> dict[str, tf.Variable]:

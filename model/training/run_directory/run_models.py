@@ -1,19 +1,17 @@
 """The models of a run by their paths: `run`, `run/latest`, `run/best`, `run/step-500`, `run/checkpoints/step-00000500`."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from clozekit.model.training.run_directory.checkpoints import (
-    DamagedCheckpointError,
-    Saved,
-    best_of,
-    found_checkpoints,
-    read_state,
-)
 from clozekit.model.training.run_directory.run_files import FINETUNE
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import open_file_system
 from clozekit.tokenizers.storage.owned_files import read_owned
 from clozekit.tokenizers.storage.run_paths import CHECKPOINTS, MODEL, PRESET, checkpoint_name, split_run_path
+
+if TYPE_CHECKING:
+    # TensorFlow comes with it: here, and below, for checkpoints alone.
+    from clozekit.model.training.run_directory.checkpoints import Saved
 
 _CONFIG_FILE = "config.json"
 
@@ -23,7 +21,7 @@ class RunModel:
     """Where a model of a run is: the folder of a preset, and the checkpoint that has its weights; None: the preset has."""
 
     preset: str
-    saved: Saved | None = None
+    saved: "Saved | None" = None
 
 
 def find_run_model(path: str) -> RunModel | None:
@@ -58,6 +56,8 @@ def run_of(path: str) -> str:
 
 def is_begun(run: str) -> bool:
     """Whether a run has a checkpoint and says what its model is."""
+    from clozekit.model.training.run_directory.checkpoints import found_checkpoints
+
     return _is_there(f"{run}/{MODEL}/{_CONFIG_FILE}") and bool(found_checkpoints(f"{run}/{CHECKPOINTS}"))
 
 
@@ -67,7 +67,14 @@ def _is_there(path: str, ask: str = "isfile") -> bool:
     return bool(getattr(filesystem, ask)(name))
 
 
-def _checkpoint(folder: str, name: str) -> Saved:
+def _checkpoint(folder: str, name: str) -> "Saved":
+    from clozekit.model.training.run_directory.checkpoints import (
+        DamagedCheckpointError,
+        best_of,
+        found_checkpoints,
+        read_state,
+    )
+
     step = checkpoint_name(name)
     if step is not None:
         path = f"{folder}/{step}"

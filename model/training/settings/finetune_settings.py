@@ -484,9 +484,13 @@ def load_finetune_config(
     apply_changes(fields, changes)
     for key, value in (values or {}).items():
         set_key(fields, key, value)
+    return make_finetune_config(fields, "the command line" if name is None else name)
+
+
+def make_finetune_config(fields: dict[str, Any], source: str) -> FinetuneSettings:
+    """The configuration that the keys of its file make; source: whose they are, in an error. See `load_finetune_config`."""
     for line in rename_keys(fields, RENAMED):
         sys.stderr.write(f"note: {line}\n")
-    source = "the command line" if name is None else name
     return typing.cast(FinetuneSettings, make_settings(FinetuneSettings, fields, source, one_is_a_list=True))
 
 

@@ -53,14 +53,17 @@ class ModelSettings:
     rate; from scratch 0.1, and one for all where it is given. embedding_dim: ALBERT's and ELECTRA's alone, 128 if not given.
     num_groups, num_inner_repetitions: ALBERT's alone. attention_window, global_rope_base, local_rope_base: ModernBERT's alone: tokens that
     a local layer sees, half to each side, and bases of the rotary positions in the other layers and in the local ones; 128, 160,000
-    and 10,000 if not given. activation: of the feed-forward layers, gelu, gelu_approximate, relu, silu or tanh.
+    and 10,000 if not given. bucket_size, max_relative_positions: DeBERTa V3's alone: distances up to half of the first are told apart, farther
+    ones share positions on a scale that ends at the second; 256 and max_sequence_length if not given. activation: of the feed-forward layers, gelu, gelu_approximate, relu, silu or tanh.
     layer_norm_epsilon: of the normalisations; both are the family's own if not given. max_sequence_length: rows of the position
     table, as many as the longest row has tokens if not given; rows may be shorter. extend_positions: repeat makes the table of
-    `init_from` longer, for longer rows: row i of the new table is row i modulo n of the old one, which had n.
+    `init_from` longer, for longer rows: row i of the new table is row i modulo n of the old one, which had n. initializer_range:
+    standard deviation of the fresh kernels and embeddings of a model from scratch, 0.02 if not given, which is made for 768 hidden
+    values: a narrow model learns sooner from a wider one, with higher learning rates (0.06 for 128 values, see docs/benchmarks.md).
 
     Raises:
         InputError: for an unknown family, preset or activation, a number below 1, a hidden_dim that num_heads does not divide,
-            ALBERT's, ELECTRA's or ModernBERT's settings for another family.
+            ALBERT's, ELECTRA's, ModernBERT's or DeBERTa V3's settings for another family.
 
     Source: BERT mini: Turc et al. 2019 (arXiv 1908.08962); windows and bases: Warner et al. 2024 (arXiv 2412.13663); extend_positions: Beltagy et al. 2020 (arXiv 2004.05150),
         section 5, "Position Embeddings".
@@ -86,10 +89,13 @@ class ModelSettings:
     attention_window: int | None = None
     global_rope_base: float | None = None
     local_rope_base: float | None = None
+    bucket_size: int | None = None
+    max_relative_positions: int | None = None
     activation: str | None = None
     layer_norm_epsilon: float | None = None
     max_sequence_length: int | None = None
     extend_positions: str | None = None
+    initializer_range: float | None = None
 
     def __post_init__(self) -> None:
         family = self.family
@@ -105,6 +111,9 @@ class ModelSettings:
             near = tuple(getattr(self, name) for name in _OF_WINDOWS)
             rule = f"model.{', '.join(_OF_WINDOWS[:-1])} and {_OF_WINDOWS[-1]} belong to the family modern_bert"
             check(rule, FAMILIES[family].has_windows or set(near) == {None}, near, family)
+            far = tuple(getattr(self, name) for name in _OF_BUCKETS)
+            rule = f"model.{' and '.join(_OF_BUCKETS)} belong to the family deberta_v3"
+            check(rule, FAMILIES[family].has_buckets or set(far) == {None}, far, family)
         if self.preset is not None:
             check_choice("model.preset", self.preset, tuple(BUILTIN_PRESETS))
             of_preset = BUILTIN_PRESETS[self.preset].family
@@ -117,9 +126,13 @@ class ModelSettings:
             self._check_least(name, 1)
         self._check_least("max_sequence_length", 8)
         self._check_least("attention_window", 1)
+        self._check_least("bucket_size", 2)
+        self._check_least("max_relative_positions", 1)
         for name in ("global_rope_base", "local_rope_base"):
             base = getattr(self, name)
             check(f"model.{name} must be above 0", base is None or base > 0, base)
+        spread = self.initializer_range
+        check("model.initializer_range must be above 0 and at most 1", spread is None or 0 < spread <= 1, spread)
         hidden, heads = self.hidden_dim, self.num_heads
         if hidden is not None and heads is not None:
             check("model.hidden_dim must be a multiple of model.num_heads", hidden % heads == 0, hidden, heads)
@@ -141,7 +154,9 @@ class ModelSettings:
         model = self.from_scratch()
         names = ["num_layers", "num_heads", "hidden_dim", "intermediate_dim", "dropout"]
         names += [
-            name for name in ("activation", "layer_norm_epsilon", *_OF_WINDOWS) if getattr(self, name) is not None
+            name
+            for name in ("activation", "layer_norm_epsilon", *_OF_WINDOWS, *_OF_BUCKETS)
+            if getattr(self, name) is not None
         ]
         shared = {name: getattr(model, name) for name in names}
         known = FAMILIES[str(model.family)]
@@ -154,6 +169,8 @@ class ModelSettings:
 
 # Settings of the families whose layers have windows.
 _OF_WINDOWS = ("attention_window", "global_rope_base", "local_rope_base")
+# And of those whose relative positions stand in buckets.
+_OF_BUCKETS = ("bucket_size", "max_relative_positions")
 # What a backbone may have; it imports Keras, which settings do without.
 ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
 _FROM_SCRATCH: dict[str, Any] = {
@@ -388,7 +405,7 @@ class RunSettings:
 
     Raises:
         InputError: for a seed that is not from 0 to 2**32 - 1, a loss of one's own beside a teacher, settings of another objective, or a stream that is followed
-            with a length or a learning rate that goes by an end.
+            with a length or a learning rate that goes by an end, model.initializer_range for weights that are not fresh.
 
     Example:
 
@@ -439,6 +456,10 @@ class RunSettings:
         else:
             rule = "init_from and distill.init_student both say what a run begins with; leave one out"
             check(rule, not self.begins_with_teacher, self.init_from)
+        if self.init_from is not None or self.begins_with_teacher:
+            spread = self.model.initializer_range
+            rule = "model.initializer_range is for fresh weights, and this run begins with those of another model"
+            check(rule, spread is None, spread, advice="leave it out")
 
     @property
     def begins_with_teacher(self) -> bool:

@@ -12,8 +12,16 @@ from run_commands import run_command
 
 from clozekit.deploy.adapt.adapt_recipe import load_adapt_recipe
 from clozekit.deploy.adapt.choose_documents import choose_documents
+from clozekit.deploy.check_lineage import check_lineage
 from clozekit.deploy.cli.main import main
+from clozekit.deploy.convert import convert
+from clozekit.deploy.describe_lineage import known_by
+from clozekit.deploy.publish.publish_preset import publish
+from clozekit.deploy.publish.publish_settings import PublishSettings
 from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor, MaskedLM
+from clozekit.model.presets.lineage import LINEAGE_FILE
+from clozekit.model.training.finetuning.finetune import FinetuneRun
+from clozekit.model.training.settings.finetune_settings import load_finetune_config
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
@@ -69,14 +77,57 @@ def test_the_model_is_better_on_the_texts_and_is_what_it_was(adapted: Path, pres
 
 def test_run_again_it_goes_on_where_it_was_stopped(adapted: Path, tmp_path: Path) -> None:
     whole = MaskedLM.from_preset(str(adapted / "preset")).get_weights()
+    lineage = (adapted / "preset" / LINEAGE_FILE).read_bytes()
     shutil.rmtree(adapted / "preset")
     shutil.rmtree(adapted / "run" / "checkpoints" / "step-00000040")
     recipe = adapted / "adapt.yaml"
     screen = run_command(["adapt", str(recipe), "--json"])
     again = MaskedLM.from_preset(json.loads(screen)["preset"]).get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(whole, again, strict=True))
+    assert (adapted / "preset" / LINEAGE_FILE).read_bytes() == lineage
     # Another course is not that run's.
     assert main(["adapt", str(recipe), "optimizer.learning_rate=0.02"]) == 2
+
+
+@pytest.mark.filterwarnings("ignore:transformers will compute")
+def test_the_lineage_of_a_published_model_goes_back_to_the_first_preset(
+    adapted: Path, preset: str, tmp_path: Path
+) -> None:
+    """adapt, with tokens added -> finetune -> convert -> publish."""
+    rows = "".join(f"the {animal} sat on the mat\t{animal}\n" for animal in ("cat", "dog") * 10)
+    (tmp_path / "train.tsv").write_text(f"text\tlabel\n{rows}", encoding="utf-8")
+    told = [
+        *(
+            f"init_from={adapted / 'preset'}",
+            f"directory={tmp_path / 'finetuned'}",
+            f"data.train={tmp_path / 'train.tsv'}",
+        ),
+        *("data.text=text", "data.label=label", "data.validation_rate=0.4", "train.epochs=1", "train.xla=false"),
+    ]
+    FinetuneRun(load_finetune_config(None, told)).train()
+    convert(str(tmp_path / "finetuned"), str(tmp_path / "hugging"), "huggingface")
+    runs = [str(adapted / "run"), str(tmp_path / "finetuned")]
+    checked = check_lineage(str(tmp_path / "hugging"), runs, [str(adapted / "dataset")])
+    assert checked.problems == () and len(checked.checked) == 6
+    converted = checked.lineage
+    (tuned,) = converted.before("source")
+    (run,) = tuned.of("run")[:1]
+    (begun,) = run.before("init_from")
+    (start,) = begun.of("run")[0].before("init_from")
+    (first,) = start.before("init_from")
+    assert [one.link.get("made_by") for one in (converted, tuned, begun, start, first)] == [
+        "convert", "finetune", "train", "adapt", None,
+    ]  # fmt: skip
+    assert (converted.link["layout"], start.link["num_tokens"]) == ("huggingface", 3)
+    assert set(first.link["files"]) == {"model.weights.h5", "task.weights.h5"} and first.link["before"] == {}
+    assert [file["name"] for file in run.before("examples")[0].link["files"]] == ["train.tsv"]
+    published = publish(PublishSettings(str(tmp_path / "hugging"), "hf://me/mine"), dry_run=True)
+    section = published.card.partition("## Lineage")[2].partition("## Limits")[0]
+    assert LINEAGE_FILE in published.files
+    # It is a preset of its own, of the same links.
+    for one in converted.walk():
+        assert one.sha256[:12] in section or known_by(one) in section
+    assert str(tmp_path) not in published.card and str(preset) not in published.card
 
 
 def test_a_recipe_that_is_printed_is_the_same_recipe(preset: str, tmp_path: Path) -> None:

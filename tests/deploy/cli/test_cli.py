@@ -25,7 +25,9 @@ COMMANDS = [
     "evaluate",
     "finetune",
     "predict",
+    "lineage",
     "doctor",
+    "bench",
     "costs",
     "submit",
 ]

@@ -1,12 +1,16 @@
 """What needs no TensorFlow, Keras, Numba or Beam loads none of them: help, versions, settings and what is wrong with them."""
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from clozekit.model.presets.lineage import LINEAGE_FILE, lineage_to_json, linked
 
 HEAVY = (
     "tensorflow",
@@ -49,7 +53,7 @@ VERBS = (
         "evaluate",
         "finetune",
     ),
-    *("predict", "submit", "doctor", "costs", "watch", "compare"),
+    *("predict", "submit", "doctor", "costs", "watch", "compare", "lineage", "bench"),
 )
 RUN = "{dataset: ds, model: {num_layers: 1}, train: {steps: 4, global_batch_size: 4}}"
 
@@ -91,6 +95,7 @@ def test_what_is_wrong_with_settings_is_said_before_anything_heavy_is_loaded(tmp
         ["predict", "p"],
         ["submit", "slurm", "broken.yaml", "--", "train", "run.yaml"],
         ["costs", "--corpus-gb", "nan"],
+        ["bench", "--seconds", "0"],
     ]
     assert [(status, loaded) for _, status, loaded in loaded_by(commands, tmp_path)] == [(2, [])] * len(commands)
 
@@ -122,6 +127,24 @@ def test_the_parser_of_all_verbs_loads_no_library_beyond_pythons_own() -> None:
     assert ran.stdout == "[]\n"
 
 
+def test_the_lineage_of_a_preset_loads_nothing_heavy_and_looks_at_all_of_its_files(tmp_path: Path) -> None:
+    preset = tmp_path / "preset"
+    preset.mkdir()
+    for name, text in (("config.json", "{}"), ("model.weights.h5", "weights")):
+        (preset / name).write_text(text)
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in preset.iterdir()}
+    made = linked("preset", {"made_by": "convert", "files": files})
+    (preset / LINEAGE_FILE).write_text(lineage_to_json(made))
+    # The run that has it as its own is no other case.
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    shutil.copytree(preset, run / "preset")
+    commands = [["lineage", "preset"], ["lineage", "run"], ["lineage", "preset", "--json"]]
+    assert [(status, loaded) for _, status, loaded in loaded_by(commands, tmp_path)] == [(0, [])] * 3
+    (preset / "model.weights.h5").write_text("others")
+    assert [(status, loaded) for _, status, loaded in loaded_by(commands[:1], tmp_path)] == [(2, [])]
+
+
 def test_looking_at_a_dataset_and_verifying_it_loads_neither_tensorflow_nor_beam() -> None:
     code = (
         "import clozekit.pipelines.dataset.describe, clozekit.pipelines.verify, sys;"
@@ -129,3 +152,13 @@ def test_looking_at_a_dataset_and_verifying_it_loads_neither_tensorflow_nor_beam
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_models_are_loaded_without_what_only_keras_would_use_of_it() -> None:
+    code = (
+        "from clozekit.deploy.quiet_loading import load_tensorflow; import sys; load_tensorflow();"
+        " print(sorted({'IPython', 'jax', 'matplotlib', 'sklearn'} & set(sys.modules)));"
+        " import matplotlib; print(matplotlib.__name__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["[]", "matplotlib"]

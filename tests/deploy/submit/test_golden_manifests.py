@@ -58,6 +58,13 @@ CASES = {
         "output=gs://bucket/out",
         *NO_ACCELERATORS[:2],
     ],
+    "flink-operator-stream.yaml": [
+        "flink",
+        "flink={image: 'my-registry/flink-beam:1.19', configuration: {state.checkpoints.dir: /scratch/checkpoints}}",
+        "kubernetes={volumes: {scratch: /scratch}}",
+        "output=gs://bucket/stream",
+        *NO_ACCELERATORS[:2],
+    ],
     "tpu-spot.sh": ["tpu", "num_workers=1", "accelerators={kind: v5litepod-8}"],
     "tpu-flex-start.sh": [
         "tpu",
@@ -79,6 +86,8 @@ CASES = {
 
 def rendered(backend: str, changes: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     command = [*PREPARE, "--", "--max_bundle_size=500"] if backend == "flink" else TRAIN
+    if "output=gs://bucket/stream" in changes:
+        command = ["stream", "stream.yaml"]
     assert main(["submit", backend, "job.yaml", *changes, "--dry-run", "--", *command]) == 0
     return capsys.readouterr().out
 

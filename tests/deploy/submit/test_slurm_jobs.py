@@ -1,14 +1,19 @@
-"""A training job of two tasks on a real Slurm: told to stop in its middle, requeued to another node, it ends as if it had
+"""Jobs on a real Slurm: a training of two tasks, a step of a workflow. Told to stop in its middle, requeued to another node, it ends as if it had
 never stopped. CLOZEKIT_FULL=1 compares bit for bit with a job that Slurm was not asked to stop."""
 
+import contextlib
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import LINE
+from grammar import sentences
 from long_variants import FULL
+from processes import started
 from slurm_cluster import NODES, Slurm, missing, slurm_cluster
 
 from clozekit.deploy.submit import slurm_jobs as deployed
@@ -18,6 +23,7 @@ from clozekit.model.training.run_directory.run_log import MEASURED, METRICS_FILE
 from clozekit.model.training.settings.loop_settings import CheckpointSettings, OptimizerSettings
 from clozekit.model.training.settings.run_settings import EvaluateSettings, ModelSettings, RunSettings, TrainSettings
 from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 STEPS = 80
 
@@ -104,3 +110,52 @@ def test_a_job_that_slurm_stops_and_requeues_is_as_if_never_stopped(
     ours, expected = curve(folder), curve(tmp_path / "alone")
     assert [(entry["kind"], entry["step"]) for entry in ours] == [(entry["kind"], entry["step"]) for entry in expected]
     assert [entry["loss"] for entry in ours] == pytest.approx([entry["loss"] for entry in expected], rel=1e-3)
+
+
+WORKFLOW = """\
+output: out
+steps:
+  data:
+    prepare: {{tokenizer: {tokenizer}, read: {{inputs: [docs.txt], document_kind: line}}, rows: {{sequence_length: 32, validation_rate: 0.2}}}}
+  model:
+    where: {{platform: slurm, slurm: {{setup: ["export PATH={programs}:$PATH"]}}}}
+    train:
+      dataset: ${{data.output}}
+      model: {{num_layers: 1, num_heads: 2, hidden_dim: 16, intermediate_dim: 32}}
+      train: {{steps: 200, global_batch_size: 8, xla: false, steps_per_loop: 2}}
+      checkpoint: {{every_steps: 10}}
+"""
+
+
+def test_a_workflow_prepares_here_and_trains_on_slurm_with_a_leader_that_is_killed(
+    slurm: Slurm, tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    tokenizer.save(tmp_path / "tokenizer")
+    (tmp_path / "docs.txt").write_text("".join(f"{text}\n" for number in range(60) for text in sentences(number, 4)))
+    text = WORKFLOW.format(tokenizer=tmp_path / "tokenizer", programs=Path(sys.executable).parent)
+    (tmp_path / "recipe.yaml").write_text(text)
+    # The job and its leader may be on different machines: all paths are of the file system that they share.
+    arguments = ("-m", "clozekit.deploy.cli", "run", str(tmp_path / "recipe.yaml"), f"output={tmp_path}/out")
+    environment = {**slurm.environment, "PATH": os.environ["PATH"]}
+    with ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(tmp_path))
+        with started(*arguments, **environment) as leader:
+
+            def has_saved() -> bool:
+                logs = "".join(path.read_text() for path in tmp_path.glob("out/steps/*/log.txt"))
+                assert leader.process.poll() is None, leader.output() + logs
+                return any(tmp_path.glob("out/steps/model-*/run/checkpoints/*/state.json"))
+
+            slurm.wait_for(has_saved, "a checkpoint")
+            leader.kill()
+        # The job goes on, and the next leader finds it.
+        jobs = slurm.run("squeue", "--noheader", "--format=%i").split()
+        assert len(jobs) == 1
+        with started(*arguments, **environment) as leader:
+            assert leader.ended() == 0, leader.output() + output(tmp_path / "out" / "steps")
+            assert "data (prepare): skipped" in leader.output()
+    (log,) = tmp_path.glob("out/steps/model-*/log.txt")
+    assert log.read_text().count("$ sbatch") == 1 and "already submitted, nothing is sent" in log.read_text()
+    assert slurm.state(jobs[0]) == "COMPLETED"
+    (preset,) = tmp_path.glob("out/steps/model-*/run/preset/config.json")
+    assert preset.is_file()

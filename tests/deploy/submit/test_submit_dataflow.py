@@ -544,7 +544,11 @@ def test_a_stream_is_updated_by_name_and_drained_not_cancelled(
 @pytest.mark.parametrize(
     ("changes", "words", "message"),
     [
-        ([], ["source={}", "read={inputs: [gs://bucket/in]}"], "a stream on Dataflow reads messages (source.kind"),
+        (
+            [],
+            ["source={}", "read={inputs: [gs://bucket/in]}"],
+            "a stream on Dataflow reads from a source.kind of pubsub or kafka, got files",
+        ),
         ([], ["output=here"], "output must be where Dataflow's workers reach it"),
         (["provisioning=flex_start"], [], "a stream runs on standard machines"),
         ([], ["--metrics", "m.jsonl"], "--metrics and --prometheus are of a stream that is followed here"),

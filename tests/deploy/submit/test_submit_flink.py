@@ -133,6 +133,7 @@ def test_a_forgotten_job_and_a_wrong_port_are_one_line(
     [
         (["flink.job_endpoint=null"], PREPARE, "a job for flink needs Beam's job server"),
         (["flink.job_server_jar=server.jar"], PREPARE, "a job server runs (flink.job_endpoint) or is started"),
+        (["flink.savepoint=gs://b/s"], PREPARE, "flink.savepoint is for a stream"),
         (["environment={A: b}"], PREPARE, "the workers of a session cluster have the variables"),
         (["flink.rest_address=http://localhost:8081"], PREPARE, "flink.rest_address must look like host:8081"),
         ([], ["train", "config.yaml"], "flink runs `prepare`, got train config.yaml"),
@@ -155,6 +156,93 @@ def test_what_could_not_run_is_refused(
     assert main(["submit", "flink", str(spec), *changes, *dry, "--", *words]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and said[0].startswith(f"clozekit submit: {message}")
+    assert flink[1].requests == []
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Path:
+    path = tmp_path / "stream.yaml"
+    places = "tokenizer: gs://bucket/t\noutput: gs://bucket/stream\nread: {inputs: ['gs://bucket/in/*.jsonl']}\n"
+    path.write_text(f"{places}stream: {{window_seconds: 60}}\n", encoding="utf-8")
+    return path
+
+
+def test_a_stream_gets_checkpoints_and_keeps_no_workers(
+    spec: Path, stream: Path, flink: tuple[Flink, StandIn], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["flink.checkpoint_seconds=20", "flink.savepoint=gs://b/s", "--dry-run", "--", "stream", str(stream)]
+    assert main(["submit", "flink", str(spec), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    wanted = {
+        "--checkpointing_interval=20000",
+        "--finish_bundle_before_checkpointing",
+        "--streaming",
+        "--savepoint_path=gs://b/s",
+    }
+    assert wanted <= set(lines) and not [line for line in lines if "cache_millis" in line]
+    assert flink[1].requests == []
+
+
+def test_a_stream_on_a_cluster_of_its_own_is_submitted_from_inside(
+    stream: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the pod runs is this command, on this machine asked what it would send."""
+    job = tmp_path / "job.yaml"
+    flink = "{image: f, slots: 2, configuration: {state.checkpoints.dir: 'gs://bucket/checkpoints'}}"
+    job.write_text(f"{{name: docs, image: i, num_workers: 2, flink: {flink}}}", encoding="utf-8")
+    words = ["stream", str(stream), "stream.window_seconds=120"]
+    assert main(["submit", "flink", str(job), "--dry-run", "--", *words]) == 0
+    cluster, submission = yaml.safe_load_all(capsys.readouterr().out)
+    assert cluster["spec"]["flinkConfiguration"]["state.checkpoints.dir"] == "gs://bucket/checkpoints"
+    assert submission["metadata"]["name"] == "docs-stream"
+    (container,) = submission["spec"]["template"]["spec"]["containers"]
+    line = container["command"][-1]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    assert variables["CLOZEKIT_CONFIG"] == stream.read_text(encoding="utf-8")
+    place, inner = tmp_path / "inner.yaml", tmp_path / "recipe.yaml"
+    place.write_text(variables["CLOZEKIT_JOB"], encoding="utf-8")
+    inner.write_text(variables["CLOZEKIT_CONFIG"], encoding="utf-8")
+    ran = line.partition("exec clozekit ")[2].replace("/tmp/clozekit-job.yaml", str(place))
+    ran = ran.replace("/tmp/clozekit-config.yaml", str(inner)).replace(" -- ", " --dry-run -- ")
+    assert main(ran.split()) == 0
+    options = set(capsys.readouterr().out.splitlines())
+    assert {"--job_endpoint=localhost:8099", "--flink_master=docs-rest:8081", "--parallelism=4"} <= options
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "message"),
+    [
+        (
+            [],
+            ["source={kind: pubsub, subscription: projects/my-project/subscriptions/s}", "read={}"],
+            "a stream on Flink reads from a source.kind of files or kafka",
+        ),
+        (["flink.checkpoint_seconds=0"], [], "flink.checkpoint_seconds must be at least 1"),
+        (["flink={image: f}", "image=i"], [], "a stream on a cluster of its own keeps its checkpoints"),
+        (
+            ["flink={image: f, configuration: {state.checkpoints.dir: 'gs://b/c'}}", "image=i"],
+            ["output=here"],
+            "output must be where Flink's workers reach it",
+        ),
+        (
+            ["flink={image: f, configuration: {state.checkpoints.dir: 'gs://b/c'}}", "image=i"],
+            ["read.inputs=[here]"],
+            "inputs must be where Flink's workers reach it",
+        ),
+    ],
+)
+def test_a_stream_that_flink_could_not_run_is_refused(
+    changes: list[str],
+    words: list[str],
+    message: str,
+    spec: Path,
+    stream: Path,
+    flink: tuple[Flink, StandIn],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["submit", "flink", str(spec), *changes, "--", "stream", str(stream), *words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and message in said[0]
     assert flink[1].requests == []
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from stand_in import Request, StandIn  # noqa: E402
+from pod_cluster import write_kubeconfig
+from stand_in import Request, StandIn
 
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.submit import submit_job as submit
@@ -62,15 +63,7 @@ def _status(code: int, message: str) -> dict[str, Any]:
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, StandIn]]:
     platform = Cluster()
     with StandIn(platform.answer) as server:
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "here",
-            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-            "clusters": [{"name": "here", "cluster": {"server": server.url}}],
-            "users": [{"name": "me", "user": {"token": "t"}}],
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config), encoding="utf-8")
+        write_kubeconfig(tmp_path / "kubeconfig", server.url)
         # Read by the client when it is first imported, and again with every new configuration.
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
         monkeypatch.setattr(submit, "POLL_SECONDS", 0.0)

@@ -41,7 +41,9 @@ def layer_for(half_window: int | None, dropout: float, dtype: str = "float32") -
     return layer
 
 
-def outputs_and_gradients(layer: SelfAttention, mask: np.ndarray | None, training: bool, jit: bool) -> list[np.ndarray]:
+def outputs_and_gradients(
+    layer: SelfAttention, mask: np.ndarray | None, training: bool, jit: bool, in_graph: bool = True
+) -> list[np.ndarray]:
     inputs = tf.constant(np.random.default_rng(2).normal(size=(2, 30, 8)), layer.compute_dtype)
     weights = tf.constant(np.random.default_rng(3).normal(size=(2, 30, 8)), layer.compute_dtype)
     if layer.dropout:
@@ -54,31 +56,34 @@ def outputs_and_gradients(layer: SelfAttention, mask: np.ndarray | None, trainin
             loss = tf.reduce_sum(attended * weights)
         return [attended, *tape.gradient(loss, [inputs, *(weight.value for weight in layer.trainable_weights)])]
 
-    found = tf.function(computed, jit_compile=jit)()
+    found = tf.function(computed, jit_compile=jit)() if in_graph else computed()
     return [np.asarray(tf.cast(one, tf.float32)) for one in found]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("chunk", [7, 16, 30, 64])
 def test_the_numbers_and_gradients_are_those_of_the_formula_in_full(
-    mask: str, dropout: float, chunk: int, monkeypatch: pytest.MonkeyPatch
+    mask: str, dropout: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Eager, where nothing has to be traced, and in a graph for the chunks that do not go into the row."""
     looked_at, half_window = MASKS[mask]
     layer = layer_for(half_window, dropout)
-    expected = outputs_and_gradients(layer, looked_at, training=True, jit=False)
-    in_chunks(monkeypatch, chunk)
-    for found, whole in zip(outputs_and_gradients(layer, looked_at, training=True, jit=False), expected, strict=True):
-        np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+    expected = outputs_and_gradients(layer, looked_at, training=True, jit=False, in_graph=False)
+    for chunk, in_graph in ((7, False), (7, True), (16, False), (30, False), (64, False)):
+        lengths = in_chunks(monkeypatch, chunk)
+        all_found = outputs_and_gradients(layer, looked_at, training=True, jit=False, in_graph=in_graph)
+        assert lengths == [30]
+        for found, whole in zip(all_found, expected, strict=True):
+            np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5, err_msg=f"chunks of {chunk}")
 
 
 def in_chunks(monkeypatch: pytest.MonkeyPatch, chunk: int) -> list[int]:
     """Every row is a long one; the lengths of those that went in chunks."""
     lengths: list[int] = []
 
-    def attention(query: tf.Tensor, *others: object) -> tf.Tensor:
+    def attention(query: tf.Tensor, *others: object, **named: object) -> tf.Tensor:
         lengths.append(query.shape[2])
-        return chunked_attention(query, *others, chunk=chunk)  # type: ignore[arg-type]
+        return chunked_attention(query, *others, chunk=chunk, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(transformer_layers, "LONGEST_IN_FULL", 4)
     monkeypatch.setattr(transformer_layers, "chunked_attention", attention)

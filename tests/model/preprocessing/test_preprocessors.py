@@ -66,6 +66,12 @@ def pieces(name: str, ids: Any) -> str:
             "[CLS] a Ġdog [SEP] the Ġ h o m e [SEP] [PAD]",
             None,
         ),
+        (
+            "deberta_v3",
+            "[CLS] ▁a ▁dog [SEP] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD]",
+            "[CLS] ▁a ▁dog [SEP] ▁ t h e ▁homework [SEP] [PAD] [PAD]",
+            None,
+        ),
     ],
     ids=families.NAMES,
 )

@@ -28,6 +28,7 @@ EXPRESSIBLE: dict[str, dict[str, Any]] = {
     "distil_bert": {"head_layer_norm_epsilon": 1e-12},
     "modern_bert": {},
     "electra": {},
+    "deberta_v3": {"head_layer_norm_epsilon": 1e-7},
 }
 
 

@@ -16,6 +16,7 @@ from clozekit.model import (
     BertMaskedLMPreprocessor,
     BertTextClassifier,
     BertTextClassifierPreprocessor,
+    DebertaV3MaskedLM,
     MaskedLM,
     RobertaMaskedLM,
     TextClassifier,
@@ -262,7 +263,14 @@ def test_the_built_in_presets_have_the_parameters_of_the_seeds_tables() -> None:
 
 @pytest.mark.parametrize(
     ("cls", "number"),
-    [(MaskedLM, 27), (BertMaskedLM, 10), (RobertaMaskedLM, 4), (AlbertMaskedLM, 4), (XLMRobertaTextClassifier, 2)],
+    [
+        (MaskedLM, 32),
+        (BertMaskedLM, 10),
+        (RobertaMaskedLM, 4),
+        (AlbertMaskedLM, 4),
+        (XLMRobertaTextClassifier, 2),
+        (DebertaV3MaskedLM, 5),
+    ],
 )
 def test_a_class_lists_the_presets_it_can_load(cls: Any, number: int) -> None:
     assert len(cls.presets.keys()) == number

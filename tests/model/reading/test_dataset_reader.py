@@ -52,11 +52,19 @@ def test_every_row_comes_once_an_epoch_in_another_order(dataset: tuple[str, Mani
     assert row_ids(dataset, 1, 0, rows) != first
 
 
+@pytest.fixture(scope="module")
+def first_rows(dataset: tuple[str, Manifest]) -> list[tuple[int, int]]:
+    """Those of more than three epochs."""
+    return row_ids(dataset, 0, 0, 3 * dataset[1].splits["train"].rows + 33 + 40)
+
+
 @pytest.mark.parametrize("skip", ["0", "1", "15", "16", "17", "rows - 1", "rows", "rows + 20", "3 * rows + 33"])
-def test_going_on_anywhere_gives_the_rows_that_would_have_come(dataset: tuple[str, Manifest], skip: str) -> None:
+def test_going_on_anywhere_gives_the_rows_that_would_have_come(
+    dataset: tuple[str, Manifest], first_rows: list[tuple[int, int]], skip: str
+) -> None:
     rows = dataset[1].splits["train"].rows
     start = eval(skip, {"rows": rows})
-    assert row_ids(dataset, 0, start, 40) == row_ids(dataset, 0, 0, start + 40)[start:]
+    assert row_ids(dataset, 0, start, 40) == first_rows[start : start + 40]
 
 
 def rows_by_hand(num_rows: list[int], open_shards: int) -> list[tuple[int, int]]:
@@ -84,16 +92,27 @@ def rows_by_hand(num_rows: list[int], open_shards: int) -> list[tuple[int, int]]
 def test_reading_goes_on_in_the_middle_of_open_shards(num_rows: list[int], open_shards: int) -> None:
     whole = rows_by_hand(num_rows, open_shards)
     counts = tf.constant(num_rows, tf.int64)
+    end = tf.constant(-1, tf.int64)
+    lefts = [interleave_position(num_rows, open_shards, read) for read in range(len(whole) + 1)]
+    # Of each beginning the open shards, filled up: all of them are traced once.
+    filled = np.zeros((len(lefts), len(num_rows), 2), np.int64)
+    for left, parts in zip(lefts, filled, strict=True):
+        parts[: len(left)] = np.reshape(left, (len(left), 2))
 
     def rest_of(part: tf.Tensor) -> tf.data.Dataset:
         shard, done = tf.unstack(part)
         return tf.data.Dataset.range(done, tf.gather(counts, shard)).map(lambda row: (shard, row))
 
-    for read in range(len(whole) + 1):
-        left = interleave_position(num_rows, open_shards, read)
-        parts = tf.data.Dataset.from_tensor_slices(tf.constant(left, tf.int64, shape=[len(left), 2]))
-        rows = parts.interleave(rest_of, cycle_length=open_shards, block_length=1, num_parallel_calls=None)
-        assert [(int(shard), int(row)) for shard, row in rows] == whole[read:]
+    def rest(parts: tf.Tensor, used: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_tensor_slices(parts[:used]).interleave(
+            rest_of, cycle_length=open_shards, block_length=1, num_parallel_calls=None
+        )
+        # Where nothing is left there is still one batch.
+        return rows.concatenate(tf.data.Dataset.from_tensors((end, end))).batch(len(whole) + 1)
+
+    rests = tf.data.Dataset.from_tensor_slices((filled, [len(left) for left in lefts])).flat_map(rest)
+    found = [list(zip(shards.tolist(), rows.tolist(), strict=True)) for shards, rows in rests.as_numpy_iterator()]
+    assert found == [[*whole[read:], (-1, -1)] for read in range(len(whole) + 1)]
 
 
 def test_pinned_order(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
@@ -351,23 +370,33 @@ def damaged_copy(dataset: tuple[str, Manifest], tmp_path: Path, damage: str) -> 
     return str(directory), shard
 
 
+def batches_of(directory: str, manifest: Manifest, start: int, options: ReaderSettings) -> list[dict[str, np.ndarray]]:
+    """The batches from row `start` to the end of the first epoch."""
+    batches = training_batches(directory, manifest, masking(manifest), 8, 0, start, options=options)
+    return list(batches.take((manifest.splits["train"].rows - start) // 8).as_numpy_iterator())
+
+
+@pytest.fixture(scope="module")
+def whole_epoch(dataset: tuple[str, Manifest]) -> list[dict[str, np.ndarray]]:
+    return batches_of(*dataset, 0, SMALL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("damage", "num_lost"), [("remove", "all"), ("cut", "one"), ("flip", "all but 10")])
 def test_what_can_not_be_read_is_left_empty_when_the_configuration_says_so(
-    dataset: tuple[str, Manifest], tmp_path: Path, damage: str, num_lost: str
+    dataset: tuple[str, Manifest],
+    whole_epoch: list[dict[str, np.ndarray]],
+    tmp_path: Path,
+    damage: str,
+    num_lost: str,
 ) -> None:
     directory, shard = damaged_copy(dataset, tmp_path, damage)
     manifest = dataset[1]
     options = dataclasses.replace(SMALL, on_damage="skip")
     rows = manifest.splits["train"].rows
-
-    def batches(directory: str, start: int, options: ReaderSettings) -> list[dict[str, np.ndarray]]:
-        dataset = training_batches(directory, manifest, masking(manifest), 8, 0, start, options=options)
-        return list(dataset.take((rows - start) // 8).as_numpy_iterator())
-
-    damaged, whole = batches(directory, 0, options), batches(dataset[0], 0, SMALL)
+    damaged = batches_of(directory, manifest, 0, options)
     lost = 0
-    for a, b in zip(damaged, whole, strict=True):
+    for a, b in zip(damaged, whole_epoch, strict=True):
         blank = a["padding_mask"][:, 0] == 0
         lost += blank.sum()
         # Every other row is what and where it was.
@@ -376,7 +405,7 @@ def test_what_can_not_be_read_is_left_empty_when_the_configuration_says_so(
     in_last_batch = rows % 8
     expected = {"all": shard.rows, "one": 1, "all but 10": shard.rows - 10}[num_lost]
     assert expected - in_last_batch <= lost <= expected
-    for a, b in zip(batches(directory, 80, options), damaged[10:], strict=True):
+    for a, b in zip(batches_of(directory, manifest, 80, options), damaged[10:], strict=True):
         assert all((a[name] == b[name]).all() for name in a)
 
 

@@ -140,6 +140,7 @@ def test_properties_and_presets(name: str) -> None:
         "albert": "albert_extra_extra_large_en_uncased",
         "xlm_roberta": "xlm_roberta_base_multi",
         "electra": "electra_small_generator_uncased_en",
+        "deberta_v3": "deberta_v3_extra_small_en",
     }.get(name)
     if expected is None:
         # KerasHub has no ModernBERT.

@@ -57,7 +57,7 @@ def preset_of(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     def make(family: str) -> str:
         if not (root / family).exists():
             # SentencePiece finds no more in so small a corpus.
-            options = VocabularySettings(family, 30 if family in ("albert", "xlm_roberta") else 300)
+            options = VocabularySettings(family, 30 if family in ("albert", "xlm_roberta", "deberta_v3") else 300)
             make_vocabulary(ReadSettings((str(corpus),)), str(root / f"{family}-tokenizer"), options)
             save_preset(family, load_tokenizer(root / f"{family}-tokenizer"), root / family)
         return str(root / family)

@@ -12,6 +12,7 @@ import pytest
 from long_variants import FULL
 
 from clozekit.model import MaskedLM
+from clozekit.model.presets.lineage import LINEAGE_FILE
 from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.training import time_budget, training_loop
 from clozekit.model.training.controller import Run
@@ -146,6 +147,8 @@ def test_gone_on_anywhere_it_is_as_if_never_stopped(
         assert curve(directory) == whole
         weights = MaskedLM.from_preset(str(directory / "preset")).get_weights()
         assert all((a == b).all() for a, b in zip(weights, expected, strict=True))
+        first, second = (path / "preset" / LINEAGE_FILE for path in (tmp_path / "whole", directory))
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_run_ends_in_its_time_with_the_schedule_at_its_end(

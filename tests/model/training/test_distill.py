@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from clozekit.model import MaskedLM, TextClassifier
+from clozekit.model.presets.named_lineage import lineage_of
 from clozekit.model.training.controller import Run, pretraining_step
 from clozekit.model.training.dry_run import dry_run
 from clozekit.model.training.load_teacher import weights_sha256
@@ -112,6 +113,10 @@ def test_stopped_and_gone_on_it_is_as_if_never_stopped(
     assert curve(directory) == curve(Path(student.directory))
     a, b = (MaskedLM.from_preset(f"{path}/preset").get_weights() for path in (directory, student.directory))
     assert all((one == other).all() for one, other in zip(a, b, strict=True))
+    # The teacher that it began with is the one that is named.
+    first, second = (lineage_of(f"{path}/preset") for path in (directory, student.directory))
+    assert first == second
+    assert first.of("run")[0].before("teacher") == [lineage_of(f"{teacher}/preset")]
 
 
 def test_with_another_teacher_or_none_a_run_does_not_go_on(

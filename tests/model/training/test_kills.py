@@ -14,6 +14,7 @@ from long_variants import FULL
 from processes import Child, finished, free_ports, log_inode, started, wait_for_step
 
 from clozekit.model import MaskedLM
+from clozekit.model.presets.lineage import LINEAGE_FILE
 from clozekit.model.training.controller import Run
 from clozekit.model.training.run_directory.run_log import MEASURED, METRICS_FILE, read_metrics
 from clozekit.model.training.settings.loop_settings import CheckpointSettings, OptimizerSettings
@@ -57,10 +58,14 @@ def weights(directory: Path) -> list[np.ndarray]:
 def assert_same_run(directory: Path, expected: Path) -> None:
     assert curve(directory) == curve(expected)
     assert all((a == b).all() for a, b in zip(weights(directory), weights(expected), strict=True))
+    # It names every file of the preset by its hash.
+    assert (directory / "preset" / LINEAGE_FILE).read_bytes() == (expected / "preset" / LINEAGE_FILE).read_bytes()
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(
+    dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory, optimized_graphs: None
+) -> Path:
     directory = tmp_path_factory.mktemp("uninterrupted") / "run"
     Run(config_for(dataset[0], directory)).train()
     return directory
@@ -125,11 +130,25 @@ def test_a_signal_saves_and_ends_with_75(dataset: tuple[str, Manifest], uninterr
     assert_same_run(directory, uninterrupted)
 
 
-def start_two(stack: ExitStack, arguments: list[str]) -> list[Child]:
-    """Two workers that find each other through the resolver."""
+HASTY = """
+import os
+import sys
+from clozekit.deploy.cli.main import main
+from clozekit.model.training.cluster.workers import Workers
+
+Workers.part = lambda self: os._exit(0)
+sys.exit(main(["train", sys.argv[1]]))
+"""
+
+
+def start_two(stack: ExitStack, first: list[str], second: list[str] | None = None) -> list[Child]:
+    """Two workers that find each other through the resolver, both started alike or each with arguments of its own."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     tasks = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} for index in (0, 1)]
-    return [stack.enter_context(started(*arguments, TF_CONFIG=json.dumps(task))) for task in tasks]
+    return [
+        stack.enter_context(started(*arguments, TF_CONFIG=json.dumps(task)))
+        for arguments, task in zip((first, second or first), tasks, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +191,10 @@ def test_a_killed_worker_stops_the_others_and_all_go_on(
         assert "another worker is gone" in survivor.output().strip().splitlines()[-1]
     assert not (directory / "preset").exists()
     alone = shutil.copytree(directory, tmp_path / "alone" / "run")
+    # The second is gone as soon as it knows that both are at the end; the first is not taken for one that was left alone.
+    hasty = ["-c", HASTY, arguments[-1]]
     with ExitStack() as stack:
-        finished(*start_two(stack, arguments))
+        finished(*start_two(stack, arguments, hasty))
     if FULL:
         assert_same_run(directory, request.getfixturevalue("two_workers"))
     # Two workers train as one does.

@@ -147,7 +147,11 @@ def test_muon_makes_every_direction_alike() -> None:
 def test_muon_takes_the_kernels_of_layers_and_nothing_else(family: str) -> None:
     paths = {v.path: tuple(v.shape) for v in backbone(family).trainable_variables}
     taken = {path for path, shape in paths.items() if rule_of("muon").takes(path, shape)}
-    of_layers = {path for path in paths if path.startswith(("transformer_layer_", "group_"))}
+    of_layers = {
+        path
+        for path in paths
+        if path.startswith(("transformer_layer_", "group_", "disentangled_attention_encoder_layer_"))
+    }
     assert taken == {path for path in of_layers if path.endswith("/kernel")}
     # At least query, key, value, output and the two of the feed-forward part.
     assert len(taken) >= 6

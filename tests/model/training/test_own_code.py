@@ -15,6 +15,8 @@ from clozekit.model import MaskedLM
 from clozekit.model.common.own_code import load_own, source_sha256
 from clozekit.model.masking.mask_rows import mask_rows
 from clozekit.model.masking.masking_rule import MaskingRule
+from clozekit.model.presets.lineage_file import lineage_in
+from clozekit.model.presets.named_lineage import lineage_of
 from clozekit.model.training import Run
 from clozekit.model.training.cluster.endings import StoppedError
 from clozekit.model.training.finetuning import FinetuneRun
@@ -103,6 +105,12 @@ def test_stopped_failed_and_gone_on_it_is_as_if_never_stopped(
     assert finetune_runs.curve(tmp_path / "run") == finetune_runs.curve(whole[0])
     a, b = (MaskedLM.from_preset(str(folder / "preset")).get_weights() for folder in (tmp_path / "run", whole[0]))
     assert all((x == y).all() for x, y in zip(a, b, strict=True))
+    first, second = (lineage_of(folder / "preset") for folder in (tmp_path / "run", whole[0]))
+    assert first == second
+    (code,) = first.of("run")[0].link["code"]
+    assert code["functions"]["objective"] == {
+        "name": "own_rules:smoothed", "sha256": source_sha256("own_rules:smoothed"),
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -129,8 +137,10 @@ def test_fine_tuning_with_code_of_ones_own_says_when_it_changed(
     assert [entry[:2] for entry in recorder.heard[-3:]] == [("evaluate", 15), ("checkpoint", 15), ("end", "finished")]
     assert (tmp_path / "run" / "result.json").is_file()
     assert (read_run(str(tmp_path / "run")).state, read_run(str(tmp_path / "run")).kind) == ("finished", "finetune")
+    before = source_sha256("my_focal:focal")
     with (on_the_path / "my_focal.py").open("a", encoding="utf-8") as stream:
         stream.write("# Another one.\n")
+    now = source_sha256("my_focal:focal")
     FinetuneRun(settings).train()
     screen = capsys.readouterr().out
     assert "warning: code of your own is not what it was (before: objective=my_focal:focal sha256" in screen
@@ -138,7 +148,11 @@ def test_fine_tuning_with_code_of_ones_own_says_when_it_changed(
     events = [(entry["step"], entry["event"]) for entry in entries if entry["kind"] == "event"]
     assert events == [(0, "own_code"), (15, "own_code")]
     assert [entry["step"] for entry in entries if entry["kind"] == "train"] == [5, 10, 15, 20]
-    FinetuneRun(settings).train()
+    # Its lineage has both, each once.
+    for _ in range(2):
+        codes = lineage_in(str(tmp_path / "run" / "model"), "run").link["code"]  # type: ignore[union-attr]
+        assert [code["functions"]["objective"]["sha256"] for code in codes] == [before, now]
+        FinetuneRun(settings).train()
     assert "not what it was" not in capsys.readouterr().out
 
 

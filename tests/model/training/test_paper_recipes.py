@@ -22,6 +22,7 @@ RECIPES = {
     "albert_base": ("albert", "order"),
     "mmbert_base": ("modern_bert", "none"),
     "electra_small": ("electra", "none"),
+    "deberta_v3_base": ("deberta_v3", "none"),
 }
 
 

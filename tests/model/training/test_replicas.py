@@ -18,13 +18,14 @@ ELECTRA = {"objective": "replaced", "family": "electra"}
 # Number of replicas -> what is trained on them.
 SETTINGS: dict[int, list[dict[str, Any]]] = {
     1: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}, {"teacher": True}, {"objective": "pairs"}, ELECTRA],
+    # What blocks make anew for the backward pass is the same too.
     2: [
         {},
-        {"micro_batch_size": 2, "dropout": 0.2},
+        {"micro_batch_size": 2, "dropout": 0.2, "recompute": True},
         {"own": True},
-        {"teacher": True, "micro_batch_size": 2},
+        {"teacher": True, "micro_batch_size": 2, "recompute": True},
         {"objective": "pairs", "micro_batch_size": 2},
-        {**ELECTRA, "micro_batch_size": 2},
+        {**ELECTRA, "micro_batch_size": 2, "recompute": True},
     ],
     4: [{}],
 }
@@ -33,6 +34,9 @@ NEWER = ("adafactor", "lion", "muon", "stable_adamw") if FULL else ("muon",)
 for optimizer in NEWER:
     SETTINGS[1].append({"optimizer": optimizer})
     SETTINGS[2].append({"optimizer": optimizer, "micro_batch_size": 2})
+# Its blocks share a table of positions, which each of them drops values of.
+for number in (1, 2):
+    SETTINGS[number].append({"family": "deberta_v3", "micro_batch_size": 2, "dropout": 0.2})
 if FULL:
     SETTINGS[2].append({"micro_batch_size": 1, "xla": True})
     SETTINGS[4].append({"dropout": 0.2})
@@ -129,6 +133,14 @@ def test_every_optimizer_trains_on_replicas_and_micro_batches_as_on_one(
     weights = [name for name in trained[1][0]["sound"] if name.startswith("w")]
     moved = [np.abs(trained[1][place]["sound"][name] - trained[1][0]["sound"][name]).max() for name in weights]
     assert max(moved) > 1e-3
+    assert_same_training(trained[2][place], trained[1][place])
+
+
+def test_relative_positions_are_learned_on_replicas_and_micro_batches_as_on_one(
+    trained: dict[int, list[Results]],
+) -> None:
+    place = 6 + len(NEWER)
+    assert trained[1][place]["sound"].keys() != trained[1][0]["sound"].keys()
     assert_same_training(trained[2][place], trained[1][place])
 
 

@@ -1,6 +1,8 @@
 """The step: micro-batches equal one batch, AdamW as in its paper, the schedule, a bad gradient changes nothing."""
 
 import dataclasses
+import gc
+import weakref
 from typing import Any
 
 import keras
@@ -62,23 +64,48 @@ def trained(
     return task, result
 
 
+@pytest.fixture(scope="module")
+def reference() -> tuple[Any, Any]:
+    """Ten steps of whole batches."""
+    return trained(10)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("micro_batch_size", "xla"), [(1, False), (4, True), *([(4, False), (2, False), (None, True)] if FULL else [])]
 )
-def test_micro_batches_and_xla_give_the_same_update(micro_batch_size: int | None, xla: bool) -> None:
-    reference, reference_result = trained(10)
+def test_micro_batches_and_xla_give_the_same_update(
+    micro_batch_size: int | None, xla: bool, reference: tuple[Any, Any]
+) -> None:
+    whole, reference_result = reference
     task, result = trained(10, micro_batch_size, xla)
-    for a, b in zip(task.trainable_variables, reference.trainable_variables, strict=True):
+    for a, b in zip(task.trainable_variables, whole.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
     np.testing.assert_allclose(result.sums.loss, reference_result.sums.loss, rtol=1e-4)
     assert float(result.sums.count) == float(reference_result.sums.count)
     assert int(result.counts.tokens) == 10 * 8 * 12
 
 
+def test_training_that_is_over_leaves_no_variables_behind() -> None:
+    """TensorFlow keeps gradients of one's own by name until the process ends: those of `all_reduce` held the whole graph."""
+    task, result = trained(1)
+    gone = weakref.ref(task.trainable_variables[0].value.handle)
+    assert gone() is not None
+    del task, result
+    gc.collect()
+    assert gone() is None
+
+
 # ALBERT's blocks are used again and again.
 @pytest.mark.parametrize(
-    ("family", "xla"), [("bert", False), ("albert", False), ("modern_bert", True), *([("bert", True)] if FULL else [])]
+    ("family", "xla"),
+    [
+        ("bert", False),
+        ("albert", False),
+        ("modern_bert", True),
+        ("deberta_v3", True),
+        *([("bert", True)] if FULL else []),
+    ],
 )
 def test_blocks_whose_values_are_made_anew_give_the_same_update(family: str, xla: bool) -> None:
     """With dropout, which drops the same values in both passes."""
@@ -90,7 +117,7 @@ def test_blocks_whose_values_are_made_anew_give_the_same_update(family: str, xla
     np.testing.assert_allclose(result.sums.loss, reference_result.sums.loss, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["bert", "modern_bert"])
+@pytest.mark.parametrize("family", ["bert", "modern_bert", "deberta_v3"])
 @pytest.mark.parametrize("kind", ["backbone", "text_classifier"])
 def test_a_backward_pass_calls_blocks_again_in_every_task(
     family: str, kind: str, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""The table of the built-in presets: every id of the seeds and of KerasHub's ELECTRA, and counts that follow from the configurations."""
+"""The table of the built-in presets: every id of the seeds, and of KerasHub's ELECTRA and DeBERTa V3, and counts that follow from the configurations."""
 
 from typing import Any
 
@@ -42,7 +42,14 @@ ELECTRA = {
     "electra_large_discriminator_uncased_en": (2, "335.14M"),
     "electra_large_generator_uncased_en": (2, "51.07M"),
 }
-ALL = {**SEEDS, **ELECTRA}
+DEBERTA_V3 = {
+    "deberta_v3_extra_small_en": (3, "70.68M"),
+    "deberta_v3_small_en": (3, "141.30M"),
+    "deberta_v3_base_en": (3, "183.83M"),
+    "deberta_v3_large_en": (3, "434.01M"),
+    "deberta_v3_base_multi": (3, "278.22M"),
+}
+ALL = {**SEEDS, **ELECTRA, **DEBERTA_V3}
 
 
 def dense(inputs: int, outputs: int) -> int:
@@ -56,8 +63,11 @@ def encoder_layer(hidden: int, intermediate: int) -> int:
 
 def count(family: str, config: dict[str, Any]) -> int:
     hidden, width = config["hidden_dim"], config.get("embedding_dim", config["hidden_dim"])
-    rows = config["vocabulary_size"] + config["max_sequence_length"] + config.get("num_segments", 0)
+    positions = 2 * config["bucket_size"] if family == "deberta_v3" else config["max_sequence_length"]
+    rows = config["vocabulary_size"] + positions + config.get("num_segments", 0)
     embeddings = rows * width + 2 * width
+    # Of the relative positions.
+    embeddings += 2 * width if family == "deberta_v3" else 0
     layer = encoder_layer(hidden, config["intermediate_dim"])
     if family == "albert":
         shared = layer * config["num_groups"] * config["num_inner_repetitions"]

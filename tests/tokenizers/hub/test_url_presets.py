@@ -199,7 +199,12 @@ def test_an_upload_replaces_an_older_preset(
     order: list[str] = []
     put = Recorded.put_file
     monkeypatch.setattr(Recorded, "put_file", lambda self, local, there: (order.append(there), put(self, local, there)))
+    removed: list[str] = []
+    remove = Recorded.rm_file
+    monkeypatch.setattr(Recorded, "rm_file", lambda self, path: (removed.append(path), remove(self, path)))
     upload_directory(preset, place)
+    # The others go many at once, behind what makes it a preset.
+    assert [path.rsplit("/", 1)[-1] for path in removed[:1]] == ["config.json"] and len(removed) == 3
     # Stale files of the preset go.
     assert names_at(place) == sorted([*FILES, OWNED_FILE])
     assert [path.rsplit("/", 1)[-1] for path in order] == ["vocabulary.txt", "model.weights.h5", "config.json"]

@@ -1,5 +1,6 @@
 """Labelled texts, or pairs of texts, from TSV, CSV and JSON-lines files: columns by name, one line for what is wrong."""
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -114,18 +115,44 @@ def _kind(label: Cell) -> str:
 
 def content_of(path: str) -> bytes:
     """The text of a file, whole. Raises InputError for one that can't be read, or changes while it is."""
-    try:
+    with _readable(path):
         before = states_of([path])
         with open_input(path, text=True) as stream:
             content = stream.read()
         check_unchanged(before)
         return content
+
+
+def check_head(path: str, columns: Columns | None) -> None:
+    """Raises InputError for a file that can't be read, and, where it is a table, for a column that its first line does not have."""
+    kind = None if columns is None else _format(path, columns.file_format)
+    first = None
+    with _readable(path), open_input(path, text=True) as stream:
+        if columns is None or kind is None or kind == "jsonl":
+            stream.read(1)
+        else:
+            quoted = is_quoted(kind, columns.quoting)
+            first = next(read_rows(stream, DEFAULT_MAX_ROW_BYTES, DELIMITERS[kind], quoted, path), None)
+    if first is not None and columns is not None:
+        _places(first, path, columns)
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    try:
+        yield
     # The clients of stores share no class of errors.
     except Exception as error:
         reason = str(error) if isinstance(error, InputError) else reason_of(error)
         raise InputError(
             f"labelled texts must be in a readable file, {path} is not ({reason}); check the file"
         ) from error
+
+
+def _places(first: Row, path: str, columns: Columns) -> list[int]:
+    """Which cells of a row are its columns, by the first line of a table."""
+    names = first.cells if columns.header else [str(number) for number in range(len(first.cells))]
+    return [_place(name, names, path, columns.header) for name in columns.used()]
 
 
 def _format(path: str, file_format: str) -> str:
@@ -153,11 +180,10 @@ def _rows(content: bytes, path: str, columns: Columns) -> Iterator[tuple[int, li
     first = next(table, None)
     if first is None:
         return
-    names = first.cells if columns.header else [str(number) for number in range(len(first.cells))]
-    places = [_place(name, names, path, columns.header) for name in columns.used()]
+    places = _places(first, path, columns)
     for row in table if columns.header else itertools.chain([first], table):
         if row.problem:
-            yield row.line, _problem(row, len(names))
+            yield row.line, _problem(row, len(first.cells))
             continue
         cells = [row.cells[place] for place in places]
         yield row.line, list[Cell](cells) if all(map(is_unicode, cells)) else _bad_byte(content, row)

@@ -25,7 +25,7 @@ CHANGES = ("data.test=test.tsv", "checkpoint.every_steps=15")
 
 @pytest.fixture(scope="module")
 def finished(
-    start_preset: str, labelled: Path, tmp_path_factory: pytest.TempPathFactory
+    start_preset: str, labelled: Path, tmp_path_factory: pytest.TempPathFactory, optimized_graphs: None
 ) -> tuple[FinetuneRun, FinetuneResult]:
     run = run_of(start_preset, labelled, tmp_path_factory.mktemp("finished"), *CHANGES)
     return run, run.train()
@@ -103,6 +103,8 @@ def test_killed_with_9_and_run_again_it_is_as_if_never_stopped(
     assert curve(directory) == curve(Path(whole.directory))
     a, b = (TextClassifier.from_preset(f"{path}/preset").get_weights() for path in (directory, whole.directory))
     assert all((x == y).all() for x, y in zip(a, b, strict=True))
+    ours, theirs = (Path(path) / "preset" / "lineage.json" for path in (directory, whole.directory))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from poisoned_runs import poisoned
 from processes import finished, free_ports, started
 
 from clozekit.model import TextClassifier
+from clozekit.model.presets.lineage import LINEAGE_FILE
 from clozekit.model.training.cluster.endings import StoppedError
 from clozekit.model.training.finetuning.finetune import FinetuneRun
 from clozekit.model.training.settings.finetune_settings import RENAMED, load_finetune_config
@@ -63,6 +64,7 @@ def test_fine_tuning_that_a_signal_stopped_twice_is_as_if_never_stopped(
     assert result == json.loads((whole / "result.json").read_text(encoding="utf-8"))
     assert curve(tmp_path) == curve(whole)
     assert all((a == b).all() for a, b in zip(weights(tmp_path), weights(whole), strict=True))
+    assert (tmp_path / "preset" / LINEAGE_FILE).read_bytes() == (whole / "preset" / LINEAGE_FILE).read_bytes()
     for name in ("dev.tsv", "test.tsv"):
         assert (tmp_path / "predictions" / name).read_bytes() == (whole / "predictions" / name).read_bytes()
 

@@ -11,7 +11,9 @@ import pytest
 from grammar import sentences
 from streams import begin, document, pane
 
+from clozekit.deploy.check_lineage import check_lineage
 from clozekit.model.masking.masking_rule import MaskingRule
+from clozekit.model.presets.named_lineage import lineage_of
 from clozekit.model.reading.dataset_reader import mixed_batches
 from clozekit.model.training.controller import Run
 from clozekit.model.training.following.followed_stream import FollowedStream
@@ -178,6 +180,7 @@ def test_a_run_that_was_there_for_each_window_is_the_same_as_one_that_came_late(
         run_of(tmp_path / "stream", tmp_path / "run").train()
     for kind in ("window", "train"):
         assert entries(tmp_path / "run", kind) == entries(undisturbed, kind)
+    assert lineage_of(tmp_path / "run" / "preset") == lineage_of(undisturbed / "preset")
 
 
 class StopsAt(Callback):
@@ -205,6 +208,23 @@ def test_a_run_that_is_cut_off_anywhere_goes_the_same_way(undisturbed: Path, str
     assert cuts == 3
     for kind in ("window", "train", "validation"):
         assert entries(tmp_path / "run", kind) == entries(undisturbed, kind)
+    assert lineage_of(tmp_path / "run" / "preset") == lineage_of(undisturbed / "preset")
+
+
+def test_the_lineage_names_the_fragments_that_were_read(
+    undisturbed: Path, stream: Path, tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    checked = check_lineage(str(undisturbed / "preset"), [str(undisturbed)], [str(stream)])
+    assert checked.problems == () and f"fragment 2 of {stream}" in checked.checked
+    (checkpoint,) = checked.lineage.of("checkpoint")
+    assert [(head["number"], head["sha256"]) for head in checkpoint.link["heads"]] == [
+        (fragment.number, fragment.sha256) for fragment in read_chain(str(stream))
+    ]
+    # The same windows with other texts, and the same genesis.
+    add_windows(tmp_path / "other", tokenizer, range(1))
+    add_windows(tmp_path / "other", tokenizer, range(2, 4))
+    problems = check_lineage(str(undisturbed / "preset"), [], [str(tmp_path / "other")]).problems
+    assert [problem.link for problem in problems] == [f"fragment {number} of {tmp_path / 'other'}" for number in (1, 2)]
 
 
 def test_rows_that_are_too_few_are_trained_on_when_the_run_has_waited_or_ends(stream: Path, tmp_path: Path) -> None:
@@ -282,8 +302,8 @@ def test_a_run_over_compacted_and_pruned_windows_goes_the_same_way_however_it_is
     run_of(tmp_path / "stream", tmp_path / "run", "follow.heads=[0, 2]").train()
     shutil.copytree(tmp_path / "run", tmp_path / "cut")
     compact_windows(directory)
-    add_windows(tmp_path / "stream", tokenizer, range(3, 5))
-    heads = "follow.heads=[0, 2, 4, 5]"
+    add_windows(tmp_path / "stream", tokenizer, range(3, 4))
+    heads = "follow.heads=[0, 2, 4]"
     steps = [entry["step"] for entry in entries(tmp_path / "run", "window")]
     stops = [steps[-1] + 1, steps[-1] + 12]
     whole = tmp_path / "stream-before-pruning"
@@ -306,8 +326,10 @@ def test_a_run_over_compacted_and_pruned_windows_goes_the_same_way_however_it_is
         if kind != "validation":
             assert entries(tmp_path / "late", kind) == expected
     # A new run begins with what is there.
-    run_of(tmp_path / "stream", tmp_path / "new").train()
-    assert [entry["fragment"] for entry in entries(tmp_path / "new", "window")] == [6]
+    new = FollowedStream(directory, FollowSettings(), BATCH)
+    assert new.next_number() == 5
+    segment = new.adopt(5, 0, 0)
+    assert len(set(rows_read(new, segment.num_batches, 0))) == segment.num_new_rows
 
 
 def test_what_is_left_of_a_segment_goes_by_rows_not_by_steps(stream: Path) -> None:

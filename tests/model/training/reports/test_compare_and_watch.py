@@ -94,6 +94,20 @@ def test_the_command_shows_a_table_a_page_and_json(tmp_path: Path) -> None:
     assert main(words) == 2 and page.read_text(encoding="utf-8") == "my own notes"
 
 
+def test_many_runs_have_a_line_each_and_curves_that_differ(tmp_path: Path) -> None:
+    runs = [str(write_run(tmp_path / f"r{number}", entries_of([4.0]), rate=number)) for number in range(10)]
+    page = tmp_path / "page.html"
+    run_command(["compare", *runs, "--page", str(page)])
+    html = page.read_text(encoding="utf-8")
+    keys = re.findall(r'<tr><td style="white-space: nowrap"><span class="key" style="([^"]*)"></span>(r\d)</td>', html)
+    assert [name for _, name in keys] == [f"r{number}" for number in range(10)]
+    # There are eight colors.
+    assert len({style for style, _ in keys}) == 10
+    assert [("dashed" in style) for style, _ in keys] == [False] * 8 + [True] * 2
+    # The legend would lie over the curves.
+    assert "legend" not in html
+
+
 def test_what_does_not_compare_is_refused(tmp_path: Path) -> None:
     pretraining = read_run(str(write_run(tmp_path / "a", entries_of([4.0]))))
     other = "init_from: p\ndirectory: {name}\ntask: regression\ndata: {{train: x.tsv}}\n"

@@ -89,10 +89,13 @@ class Sums:
     """Workers of which one was refused: the sum over them is what each gets."""
 
     def __init__(self, is_chief: bool) -> None:
-        self.is_chief = is_chief
+        self.is_chief, self.have_parted = is_chief, False
 
     def any(self, flag: bool) -> bool:
         return flag or not self.is_chief
+
+    def part(self) -> None:
+        self.have_parted = True
 
 
 @pytest.mark.parametrize(("is_chief", "message"), [(True, "another one is at work"), (False, "the chief says why")])
@@ -102,3 +105,5 @@ def test_all_workers_end_when_the_chief_is_refused(is_chief: bool, message: str,
     run.preset_directory = f"{tmp_path}/preset"
     with locked(str(tmp_path / "_lock")), pytest.raises(InputError, match=message):
         run.train()
+    # Who leaves first is not taken for lost by the others.
+    assert run.workers.have_parted

@@ -1,0 +1,207 @@
+"""Real commands in one recipe, killed and gone on: the same bytes as without, and nothing whole done again.
+
+CLOZEKIT_FULL=1 has six of them and kills the leader, and the command alone, in every step and inside of the long ones.
+"""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from grammar import sentences
+from long_variants import FULL
+
+pytestmark = pytest.mark.slow
+
+RECIPE = """\
+output: {output}
+steps:
+  words: {{vocab: {{read: {{inputs: [docs.jsonl]}}, vocabulary_size: 120}}}}
+  data:
+    prepare:
+      tokenizer: ${{words.output}}
+      read: {{inputs: [docs.jsonl]}}
+      rows: {{sequence_length: 32, validation_rate: 0.2, num_shards: 2}}
+  model:
+    train:
+      dataset: ${{data.output}}
+      model: {{num_layers: 1, num_heads: 2, hidden_dim: 16, intermediate_dim: 32, dropout: 0.1}}
+      train: {{steps: 60, global_batch_size: 8, xla: false, steps_per_loop: 2}}
+      checkpoint: {{every_steps: 10}}
+      evaluate: {{every_steps: 30, max_rows: 32}}
+  score: {{evaluate: {{preset: "${{model.preset}}", dataset: "${{data.output}}", max_rows: 16}}}}
+  labels:
+    finetune:
+      init_from: ${{model.preset}}
+      data: {{train: labels.csv, text: text, label: animal}}
+      train: {{epochs: 1, global_batch_size: 8, xla: false}}
+  theirs: {{convert: {{sources: ["${{labels.preset}}"], to: huggingface}}}}
+"""
+STEPS = ("words", "data", "model", "score", "labels", "theirs")
+if not FULL:
+    # Each command is a process that loads its libraries.
+    RECIPE, STEPS = RECIPE.partition("  score:")[0], STEPS[:3]
+LIMIT_SECONDS = 300
+# What shows that a long step is in its middle; the others are killed as they begin.
+MIDDLE = {"data": "dataset", "model": "run/checkpoints/step-*/state.json", "labels": "run/metrics.jsonl"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workflow")
+    with (folder / "docs.jsonl").open("w") as stream:
+        for number in range(120):
+            stream.write(json.dumps({"text": " ".join(sentences(number, 6))}) + "\n")
+    dice = random.Random(0)
+    rows = [f"the {animal} sat,{animal}" for animal in dice.choices(["cat", "dog", "bird"], k=40)]
+    (folder / "labels.csv").write_text("\n".join(["text,animal", *rows]) + "\n")
+    return folder
+
+
+def started(folder: Path, output: str) -> subprocess.Popen[bytes]:
+    (folder / f"{output}.yaml").write_text(RECIPE.format(output=output))
+    with (folder / f"{output}.log").open("ab") as log:
+        words = [sys.executable, "-m", "clozekit.deploy.cli", "run", f"{output}.yaml"]
+        return subprocess.Popen(words, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+
+
+def finished(folder: Path, output: str) -> str:
+    """What the command says; it must end well."""
+    (folder / f"{output}.log").unlink(missing_ok=True)
+    process = started(folder, output)
+    try:
+        assert process.wait(LIMIT_SECONDS) == 0, said(folder, output)
+    finally:
+        process.kill()
+        process.wait()
+    return said(folder, output)
+
+
+def said(folder: Path, output: str) -> str:
+    logs = "".join(f"\n{path}:\n{path.read_text()[-2000:]}" for path in folder.glob(f"{output}/steps/*/log.txt"))
+    return (folder / f"{output}.log").read_text() + logs
+
+
+def outputs(folder: Path, output: str) -> dict[str, str]:
+    """Step -> the hash of all that it is for: presets, shards, the tokenizer, the measures."""
+    kept = {"words": "tokenizer", "data": "dataset", "model": "run/preset", "labels": "run/preset", "theirs": "preset"}
+    found = {}
+    for name, place in kept.items():
+        if name not in STEPS:
+            continue
+        (step,) = folder.glob(f"{output}/steps/{name}-*/step.json")
+        files = sorted(path for path in (step.parent / place).rglob("*") if path.is_file() and _is_content(path))
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(path.relative_to(step.parent / place).as_posix().encode() + path.read_bytes())
+        found[name] = digest.hexdigest()
+    return found
+
+
+def _is_content(path: Path) -> bool:
+    # A report and a manifest say when they were made, metadata.json too; the list of our files is no part of an output.
+    return path.suffix not in (".html", ".md") and path.name not in (
+        "manifest.json",
+        "metadata.json",
+        "dataset_info.json",
+        ".clozekit-files.json",
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> dict[str, str]:
+    finished(folder, "peace")
+    return outputs(folder, "peace")
+
+
+@pytest.fixture
+def killed() -> Iterator[list[subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_the_preset_says_by_hash_of_which_corpus_it_is(folder: Path, undisturbed: dict[str, str]) -> None:
+    (preset,) = folder.glob("peace/steps/model-*/run/preset")
+    links = json.loads((preset / "lineage.json").read_text())["links"].values()
+    (corpus,) = [link for link in links if link["what"] == "corpus"]
+    of_file = hashlib.sha256((folder / "docs.jsonl").read_bytes()).hexdigest()
+    assert corpus["content_sha256"] == hashlib.sha256(of_file.encode()).hexdigest()
+
+
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], what: str) -> None:
+    end = time.monotonic() + LIMIT_SECONDS
+    while not reached():
+        assert process.poll() is None and time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def is_in(folder: Path, output: str, step: str) -> bool:
+    return bool(list(folder.glob(f"{output}/steps/{step}-*/{MIDDLE.get(step, 'log.txt')}")))
+
+
+def command_of(step: Path) -> int:
+    """The id of the process of a step, by its working directory and words."""
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                words = (place / "cmdline").read_bytes().decode().split("\x00")
+            except OSError:
+                continue
+            if "clozekit.deploy.cli.step_command" in words and any(step.name in word for word in words):
+                return int(place.name)
+    return 0
+
+
+def at_work(folder: Path, output: str, step: str) -> bool:
+    return any(command_of(place) for place in folder.glob(f"{output}/steps/{step}-*"))
+
+
+KILLS = (
+    [(step, who) for step in STEPS for who in ("leader", "command")]
+    if FULL
+    else [("data", "command"), ("model", "leader")]
+)
+
+
+def test_killed_anywhere_and_run_again_it_ends_with_the_bytes_of_a_run_in_peace(
+    folder: Path, undisturbed: dict[str, str], killed: list[subprocess.Popen[bytes]]
+) -> None:
+    output = "war"
+    for step, who in KILLS:
+        process = started(folder, output)
+        killed.append(process)
+        wait_for(lambda: is_in(folder, output, step) and at_work(folder, output, step), process, said(folder, output))  # noqa: B023
+        (place,) = folder.glob(f"{output}/steps/{step}-*")
+        worker = command_of(place)
+        whole = {path: path.stat().st_mtime_ns for path in folder.glob(f"{output}/steps/*/step.json")}
+        if who == "leader":
+            process.kill()
+            process.wait()
+            was_told = "stopped by SIGTERM, saved at step"
+            # It has no leader, and ends by itself.
+            end = time.monotonic() + LIMIT_SECONDS
+            while Path(f"/proc/{worker}/cmdline").exists() and command_of(place):
+                assert time.monotonic() < end, said(folder, output)
+                time.sleep(0.02)
+            # It did not go on to its end without anybody.
+            assert step != "model" or was_told in (place / "log.txt").read_text()
+        else:
+            os.kill(worker, signal.SIGKILL)
+            assert process.wait(LIMIT_SECONDS) == 1
+            assert f"step {step}" in said(folder, output) and "failed with signal 9" in said(folder, output)
+        # What was whole is not written again.
+        assert {path: path.stat().st_mtime_ns for path in whole} == whole
+    text = finished(folder, output)
+    assert text.count("skipped") >= len(whole)
+    assert outputs(folder, output) == undisturbed
+    assert finished(folder, output).count("skipped") >= len(STEPS)
