@@ -93,7 +93,7 @@ ARROWS = {
     " tokenizers/families tokenizers/settings tokenizers/storage",
     "deploy/publish": "model/families deploy model/presets model/tasks model/training/run_directory pipelines/dataset tokenizers/hub"
     " tokenizers/settings tokenizers/storage",
-    "deploy/submit": "deploy model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
+    "deploy/submit": "model/training/settings pipelines pipelines/dataset pipelines/running pipelines/settings"
     " pipelines/storage pipelines/streaming tokenizers/settings tokenizers/storage",
     # What a sweep tries and when it stops a run: a recipe holds that, so it knows nothing of workflows.
     "deploy/workflow/sweeps/rules": "tokenizers/settings",

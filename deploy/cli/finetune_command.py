@@ -1,10 +1,10 @@
 """`clozekit finetune`: trains a classifier, a tagger, an answerer or an embedder from a preset."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from clozekit.deploy.cli.command import PRESET_HELP, command
+from clozekit.deploy.cli.file_and_changes import file_and_changes
 from clozekit.deploy.cli.json_answer import JsonAnswer, kept_free
 from clozekit.deploy.quiet_loading import load_tensorflow
 
@@ -35,10 +35,12 @@ def add(commands: Any) -> None:
         needs=("training",),
     )
     parser.add_argument(
-        "config", nargs="?", metavar="CONFIG.YAML", help="a file or glue/NAME; none where the options say it all"
+        "config",
+        nargs="*",
+        metavar="CONFIG.YAML KEY=VALUE",
+        help="a file or glue/NAME, none where the rest says it all; and changes to it",
     )
-    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
-    parser.set_defaults(rest="changes")
+    parser.set_defaults(rest="config")
     group = parser.add_argument_group("short for keys of the configuration")
     group.add_argument("--init-from", metavar="PRESET", help=f"the model to start from: {PRESET_HELP}")
     group.add_argument("--directory", help="where everything of the run goes")
@@ -60,14 +62,10 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    name, changes = arguments.config, list(arguments.changes)
-    if name is not None and "=" in name and not Path(name).exists():
-        # No file was named: the first change stands in its place.
-        name, changes = None, [name, *changes]
     from clozekit.model.training.settings.finetune_settings import load_finetune_config
     from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
 
-    config = load_finetune_config(name, changes, options_as_keys(arguments))
+    config = load_finetune_config(*file_and_changes(arguments.config), options_as_keys(arguments))
     check_reachable(urls_in(config))
 
     def join_workers() -> Any:

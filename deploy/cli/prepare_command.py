@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.corpus_options import add_corpus_options, given_sections
 from clozekit.deploy.cli.datasets_answer import ANSWER, show_datasets
+from clozekit.deploy.cli.file_and_changes import file_and_changes
 from clozekit.deploy.cli.options_of_settings import OptionTable
 from clozekit.deploy.cli.running_options import add_running_options, running, running_settings
 from clozekit.deploy.recipes import PREPARE, find_recipe
@@ -109,8 +110,9 @@ def prepare_order(arguments: argparse.Namespace) -> tuple["Recipe", RunningSetti
 
 def _recipe_file(words: list[str], config: str | None) -> tuple[str | None, list[str]]:
     """The file of the recipe, None where there is none, and the changes to it."""
-    if words and "=" not in words[0]:
-        if config is not None:
-            raise InputError(f"one file holds a recipe, got {words[0]} and --config {config}; leave one out")
-        return find_recipe(words[0], PREPARE), words[1:]
-    return config, words
+    file, changes = file_and_changes(words)
+    if file is None:
+        return config, changes
+    if config is not None:
+        raise InputError(f"one file holds a recipe, got {file} and --config {config}; leave one out")
+    return find_recipe(file, PREPARE), changes

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.file_and_changes import file_and_changes
 from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.deploy.cli.options_of_settings import OptionTable
 from clozekit.pipelines.settings.compact_settings import PruneSettings
@@ -41,7 +42,7 @@ def add(commands: Any) -> None:
         "  stream.yaml:\n"
         "    tokenizer: tokenizer\n    output: stream\n    read: {inputs: [incoming]}\n    clean: {unicode: true}\n"
         "    deduplicate: {kind: exact}\n    rows: {sequence_length: 256}\n    stream: {window_seconds: 600}",
-        "clozekit stream RECIPE.YAML [KEY=VALUE ...] [--metrics FILE] [--prometheus FILE]\n"
+        "clozekit stream [RECIPE.YAML] [KEY=VALUE ...] [--metrics FILE] [--prometheus FILE]\n"
         "       clozekit stream commit STREAM [--follow]\n"
         "       clozekit stream prune STREAM [--retain-days X] [--retain-windows N] [--panes] [--dry-run]\n"
         "       clozekit stream verify|inspect|list|repair STREAM [--json]",
@@ -51,7 +52,7 @@ def add(commands: Any) -> None:
         "words",
         nargs="+",
         metavar="RECIPE.YAML KEY=VALUE | commit STREAM | prune STREAM | verify STREAM | inspect STREAM | list STREAM | repair STREAM",
-        help="a file that says what is followed, and changes to it; or what to do with a stream: `commit`"
+        help="a file that says what is followed, if any, and changes to it; or what to do with a stream: `commit`"
         " makes fragments of the panes that an engine froze, `prune` removes the files of windows that `clozekit compact --replace`"
         " put into one, `verify` reads every byte of"
         " it, `inspect` says what it holds, `list` has a line for each fragment, `repair` makes what is missing or damaged"
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
     word, *others = arguments.words
     _check_options(arguments, word)
     if word not in (*_LOOKS, _COMMIT, _PRUNE):
-        _follow(arguments, word, others)
+        _follow(arguments)
         return
     if len(others) != 1:
         raise InputError(f"`clozekit stream {word}` takes one stream, got {len(others)}; name its directory")
@@ -100,7 +101,7 @@ def stream_order(arguments: argparse.Namespace) -> "StreamRecipe":
     _check_options(arguments, word)
     if arguments.metrics or arguments.prometheus:
         raise InputError("--metrics and --prometheus are of a stream that is followed here; leave them out")
-    return load_stream_recipe(word, others)
+    return load_stream_recipe(*file_and_changes(arguments.words))
 
 
 def _check_options(arguments: argparse.Namespace, word: str) -> None:
@@ -120,11 +121,11 @@ def _check_options(arguments: argparse.Namespace, word: str) -> None:
         raise InputError(f"--{name} is for `prune`, got it with {word}; leave it out")
 
 
-def _follow(arguments: argparse.Namespace, path: str, changes: list[str]) -> None:
+def _follow(arguments: argparse.Namespace) -> None:
     from clozekit.pipelines.settings.stream_recipe import load_stream_recipe
     from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
 
-    recipe = load_stream_recipe(path, changes)
+    recipe = load_stream_recipe(*file_and_changes(arguments.words))
     check_reachable(urls_in(recipe))
     # Beam is loaded when all that can be wrong with the recipe is said.
     from clozekit.pipelines.streaming.follow_recipe import follow

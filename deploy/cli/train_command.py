@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from clozekit.deploy.cli.command import command
+from clozekit.deploy.cli.file_and_changes import file_and_changes
 from clozekit.deploy.cli.json_answer import JsonAnswer, kept_free
 from clozekit.deploy.quiet_loading import load_tensorflow
 from clozekit.deploy.recipes import TRAIN, find_recipe
@@ -22,9 +23,13 @@ def add(commands: Any) -> None:
         "clozekit train config.yaml train.steps=2000 optimizer.learning_rate=5e-4",
         needs=("training",),
     )
-    parser.add_argument("config", metavar="CONFIG.YAML")
-    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the configuration")
-    parser.set_defaults(rest="changes")
+    parser.add_argument(
+        "config",
+        nargs="*",
+        metavar="CONFIG.YAML KEY=VALUE",
+        help="a file or a ready recipe (`clozekit recipes`), none where the changes say it all; and changes to it",
+    )
+    parser.set_defaults(rest="config")
     what = parser.add_mutually_exclusive_group()
     ANSWER.add_to(what)
     what.add_argument(
@@ -39,14 +44,16 @@ def train_order(arguments: argparse.Namespace) -> "TrainOrder":
     """What `submit` sends: the arguments of this verb."""
     from clozekit.deploy.submit.backend import TrainOrder
 
-    return TrainOrder(arguments.config, tuple(arguments.changes), arguments.dry_run)
+    file, changes = file_and_changes(arguments.config)
+    return TrainOrder(None if file is None else find_recipe(file, TRAIN), tuple(changes), arguments.dry_run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     from clozekit.model.training.settings.run_file import load_config
     from clozekit.tokenizers.storage.reachable import check_reachable, urls_in
 
-    config = load_config(find_recipe(arguments.config, TRAIN), arguments.changes)
+    order = train_order(arguments)
+    config = load_config(order.config, order.changes)
     check_reachable(urls_in(config))
 
     def join_workers() -> Any:

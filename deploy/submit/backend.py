@@ -13,10 +13,10 @@ from clozekit.pipelines.settings.stream_recipe import StreamRecipe
 
 @dataclass(frozen=True)
 class TrainOrder:
-    """What `train` is told: its configuration (a file, or the name of a ready one), the changes to it, whether it trains
-    or only looks."""
+    """What `train` is told: the file of its configuration, None where the changes say it all, the changes, whether it
+    trains or only looks."""
 
-    config: str
+    config: str | None
     changes: tuple[str, ...]
     dry_run: bool
 

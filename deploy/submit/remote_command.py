@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clozekit.deploy.recipes import TRAIN, find_recipe
 from clozekit.deploy.submit.backend import CommandLine
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.tokenizers.common.errors import InputError
@@ -76,8 +75,7 @@ def train_command(job: Job, words: Sequence[str], line: CommandLine, backend: st
         changes.append(f"directory={job.output}")
     from clozekit.model.training.settings.run_file import load_config
 
-    file = find_recipe(order.config, TRAIN)
-    config = load_config(file, changes)
+    config = load_config(order.config, changes)
     places = {"dataset": config.dataset, "directory": config.directory, "tokenizer": config.tokenizer}
     places |= {"preset": config.preset}
     for key, place in places.items():
@@ -93,4 +91,5 @@ def train_command(job: Job, words: Sequence[str], line: CommandLine, backend: st
             f"cluster.num_workers must be the job's num_workers, got {asked} and {job.num_workers}; leave it out"
         )
     flags = ["--dry-run"] if order.dry_run else []
-    return RemoteCommand(("clozekit", "train", CONFIG_FILE, *changes, *flags), read_text(file))
+    text = "{}\n" if order.config is None else read_text(order.config)
+    return RemoteCommand(("clozekit", "train", CONFIG_FILE, *changes, *flags), text)

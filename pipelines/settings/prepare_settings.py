@@ -94,7 +94,9 @@ class ReadSettings:
 
     def __post_init__(self) -> None:
         if not self.inputs and not self.sources:
-            raise InputError("at least one input is needed, got none; pass --input FILE, DIRECTORY or GLOB")
+            raise InputError(
+                "at least one input is needed, got none; pass --input FILE, DIRECTORY or GLOB, or name them in read.inputs of a recipe"
+            )
         names = [source.name for source in self.all_sources]
         if len(set(names)) < len(names):
             raise InputError(f"every source needs a name of its own, got {names}; rename one")

@@ -39,14 +39,14 @@ class StreamRecipe:
     source: SourceSettings = field(default_factory=SourceSettings)
 
 
-def load_stream_recipe(path: str, changes: Sequence[str]) -> StreamRecipe:
-    """The recipe in the YAML file at `path`, with `changes` such as "stream.window_seconds=60" on top.
+def load_stream_recipe(path: str | None, changes: Sequence[str]) -> StreamRecipe:
+    """The recipe in the YAML file at `path`, if any, with `changes` such as "stream.window_seconds=60" on top.
 
     Raises InputError naming the key for one that is unknown, missing or of another type, and for what only datasets have.
     """
-    fields = read_mapping(path, of="sections")
+    fields = {} if path is None else read_mapping(path, of="sections")
     apply_changes(fields, changes, example="stream.window_seconds=60")
-    return make_stream_recipe(fields, path)
+    return make_stream_recipe(fields, path or "the command line")
 
 
 def make_stream_recipe(fields: dict[str, Any], source: str) -> StreamRecipe:

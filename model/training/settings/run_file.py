@@ -12,11 +12,11 @@ from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 from clozekit.tokenizers.settings.settings_files import apply_changes, make_settings, read_mapping
 
 
-def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunSettings:
+def load_config(path: str | Path | None, changes: Sequence[str] = ()) -> RunSettings:
     """The configuration of `clozekit train` in a YAML file, with changes on top.
 
     Args:
-        path: of the file.
+        path: of the file; None where the changes are everything.
         changes: such as "train.steps=200". A length in another unit takes the place of the file's.
 
     Returns:
@@ -32,10 +32,10 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> RunSettings:
         >>> config.train.steps, config.model.family, config.optimizer.learning_rate
         (200, 'roberta', 0.001)
     """
-    fields = read_mapping(path)
+    fields = {} if path is None else read_mapping(path)
     one_length(fields, changes)
     apply_changes(fields, changes)
-    return make_config(fields, str(path))
+    return make_config(fields, "the command line" if path is None else str(path))
 
 
 def make_config(fields: dict[str, Any], source: str) -> RunSettings:
