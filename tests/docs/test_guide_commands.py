@@ -11,6 +11,8 @@ from long_variants import FULL
 from run_commands import run_command
 from workflows import words_of, write_inputs
 
+from clozekit.deploy.cli.file_and_changes import file_and_changes
+from clozekit.deploy.cli.finetune_command import options_as_keys
 from clozekit.deploy.cli.parser import parse
 from clozekit.deploy.submit.job_spec import load_job
 from clozekit.deploy.submit.platforms import PLATFORMS
@@ -38,10 +40,14 @@ def test_the_guides_show_every_verb() -> None:
 def test_every_command_parses(place: str, words: list[str], tmp_path: Path) -> None:
     arguments = parse(words)
     if arguments.command == "train":
+        _, changes = file_and_changes(arguments.config)
         (tmp_path / "config.yaml").write_text("dataset: d\ndirectory: r", encoding="utf-8")
-        load_config(tmp_path / "config.yaml", arguments.changes)
+        load_config(tmp_path / "config.yaml", changes)
     elif arguments.command == "finetune":
-        load_finetune_config("glue/mrpc", ["init_from=p", "directory=r", *arguments.changes])
+        file, changes = file_and_changes(arguments.config)
+        # The reader's own file is not here.
+        told = [] if file is None else ["init_from=p", "directory=r"]
+        load_finetune_config(None if file is None else "glue/mrpc", [*told, *changes], options_as_keys(arguments))
     elif arguments.command == "submit" and arguments.behind:
         parse(arguments.behind)
 
