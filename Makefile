@@ -130,7 +130,7 @@ bench-adapt: $(VENV)/.parity
 
 bench-time-to-loss: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-time-to-loss CORPORA=docs.jsonl.gz" >&2; exit 2; }
-	$(BIN)/python tests/benchmarks/time_to_loss_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md
+	$(BIN)/python tests/benchmarks/time_to_loss_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md --chart docs/time-to-loss.svg
 
 bench-long-rows: setup
 	$(BIN)/python tests/benchmarks/long_rows_benchmark.py

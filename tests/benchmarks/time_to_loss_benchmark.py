@@ -6,9 +6,9 @@
 The same documents, the same WordPiece vocabulary, a BERT of the same size, rows of the same length and count. Each library
 has its own way with documents: Clozekit packs them whole, Trainer trains on rows grouped as run_mlm.py does, KerasHub
 takes raw strings and cuts them off behind the first row. Every process has one core for itself. The budget is CPU seconds
-from the start of the process to its last step, of which Clozekit gets a tenth, a fourth and a half; each is a run of its own,
-with its own schedule. What is done once for many runs (`prepare`, tokenizing and grouping for Trainer) is not in it. transformers measures the checkpoints of
-all of them, on documents that none has seen, on the same rows with the same masks. Needs the extra `parity`.
+from the start of the process to its last step. Parts of the budget (`--shares`) are runs of their own, each with its own schedule; the chart
+has all of them. What is done once for many runs (`prepare`, tokenizing and grouping for Trainer) is not in it. transformers measures the
+checkpoints of all of them, on documents that none has seen, on the same rows with the same masks. Needs the extra `parity`.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adapt_benchmark import Run, by_transformers, cpu_seconds_of, on_own_cores, run_of
+from loss_chart import Points, save_chart
 from tables import header, put_into
 
 from clozekit.deploy.bench.cpu_tracker import FILE_VARIABLE
@@ -50,33 +51,33 @@ CLOZEKIT = [sys.executable, "-m", "clozekit.deploy.cli.main"]
 
 
 class Recipe(NamedTuple):
-    """A library, the parts of the budget that it gets, and its settings; those of the peers are run_mlm.py's and KerasHub's
-    own but for the peak of the learning rate, 0.001, where they have 0.00005 for checkpoints that are trained already."""
+    """A library and its settings; those of the peers are run_mlm.py's and KerasHub's own but for the peak of the learning
+    rate, 0.001, where they have 0.00005 for checkpoints that are trained already. shares: the parts of the budget it gets if it
+    gets fewer than the others."""
 
     library: str
     name: str
     learning_rate: float
-    shares: tuple[float, ...]
     settings: tuple[str, ...] = ()
+    shares: tuple[float, ...] | None = None
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("transformers", "transformers, Trainer", 1e-3, (1.0,)),
-        Recipe("keras_hub", "KerasHub, fit", 1e-3, (1.0,)),
+        Recipe("transformers", "transformers, Trainer", 1e-3),
+        Recipe("keras_hub", "KerasHub, fit", 1e-3),
         Recipe(
             "clozekit",
             "Clozekit, their settings",
             1e-3,
-            (0.5,),
             ("masking.train_rate=0.15", "optimizer.warmup_rate=0.1"),
+            shares=(0.5,),
         ),
         Recipe(
             "clozekit",
             "Clozekit, recipe laptop",
             3e-3,
-            (0.1, 0.25, 0.5),
             ("model.dropout=0.0", "model.initializer_range=0.06", "optimizer.name=muon"),
         ),
     )
@@ -180,7 +181,7 @@ def steps_for(seconds: float, run: Run) -> int:
 
 
 def measured(
-    folder: Path, recipes: Sequence[Recipe], budget: float, seeds: int, cores: Sequence[int]
+    folder: Path, recipes: Sequence[Recipe], budget: float, shares: Sequence[float], seeds: int, cores: Sequence[int]
 ) -> dict[tuple[str, float], list[Run]]:
     """(Recipe, budget) -> a run a seed; the libraries take turns."""
     first = on_own_cores([functools.partial(kept, folder, recipe, 0, FIRST_STEPS) for recipe in recipes], cores)
@@ -188,7 +189,8 @@ def measured(
         (recipe, share * budget, seed, steps_for(share * budget, run))
         for seed in range(seeds)
         for recipe, run in zip(recipes, first, strict=True)
-        for share in recipe.shares
+        for share in (shares if recipe.shares is None else recipe.shares)
+        if share in shares
     ]
     work = [functools.partial(kept, folder, recipe, seed, steps) for recipe, _, seed, steps in wanted]
     found: dict[tuple[str, float], list[Run]] = {}
@@ -227,26 +229,44 @@ def render(kind: str, runs: Mapping[tuple[str, float], Sequence[Run]], losses: M
     return lines
 
 
+def curves(runs: Mapping[tuple[str, float], Sequence[Run]], losses: Mapping[str, Any]) -> dict[str, Points]:
+    """Recipe -> the losses of its runs on rows of one text each, by their CPU seconds."""
+    names = dict.fromkeys(name for name, _ in runs)
+    return {
+        name: [
+            (seconds, [losses[run.checkpoint]["alone"]["loss"] for run in of_kind])
+            for (other, seconds), of_kind in runs.items()
+            if other == name
+        ]
+        for name in names
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help=".jsonl.gz of documents")
     parser.add_argument("--budget", type=float, default=300, help="CPU seconds of a run of the peers")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.25, 0.5, 1.0], help="parts of the budget")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--documents", nargs="+", default=["documents", "paragraphs"])
     parser.add_argument("--only", nargs="+", default=list(RECIPES), help="some of the recipes")
     parser.add_argument("--work", type=Path, help="where runs are kept and found again; a temporary folder")
+    parser.add_argument("--chart", type=Path, help="where the curves go, .svg")
     parser.add_argument("--into", type=Path, help="a document with the mark of this benchmark")
     arguments = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[:2]
     sections = []
+    panels = {}
     with tempfile.TemporaryDirectory() as temporary:
         for kind in arguments.documents:
             folder = (arguments.work or Path(temporary)).absolute() / kind
             if not (folder / "dataset").exists():
                 make_ready(arguments.corpus, folder, kind)
             recipes = [RECIPES[name] for name in arguments.only]
-            runs = measured(folder, recipes, arguments.budget, arguments.seeds, cores)
-            sections += [*render(kind, runs, losses_of(folder, runs)), ""]
+            runs = measured(folder, recipes, arguments.budget, arguments.shares, arguments.seeds, cores)
+            losses = losses_of(folder, runs)
+            sections += [*render(kind, runs, losses), ""]
+            panels[kind] = curves(runs, losses)
     lines = [
         "## Time to a loss",
         "",
@@ -262,6 +282,8 @@ def main() -> None:
     ]
     section = "\n".join(lines)
     print(section)
+    if arguments.chart is not None:
+        save_chart(arguments.chart, panels, "masked loss, a text a row")
     if arguments.into is not None:
         put_into(arguments.into, "time to loss", section)
 
