@@ -104,7 +104,7 @@ def _records(stream: IO[bytes], source: str, limit: int | None, what: str, advic
                 raise damaged("its content is cut short")
             yield None
         else:
-            body = _read(stream, length + 4)
+            body = stream.read(length + 4) if length < _PART_BYTES else _read(stream, length + 4)
             if len(body) < length + 4:
                 raise damaged("its content is cut short")
             content = body[:-4]
