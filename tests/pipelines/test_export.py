@@ -15,6 +15,7 @@ from tfx_bsl.public import tfxio
 
 from clozekit.deploy.cli.main import main
 from clozekit.model.reading.row_records import RecordFormat, parse_rows
+from clozekit.pipelines.dataset.list_columns import list_column
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.pipelines.dataset.row_rules import checked_blocks
 from clozekit.pipelines.dataset.tfrecord import read_records
@@ -92,6 +93,22 @@ def test_the_files_are_the_same_however_many_rows_are_taken_at_once(
         contents.append({path.name: path.read_bytes() for path in target.iterdir()})
     assert contents[0] == contents[1] == contents[2]
     assert pa.default_memory_pool().backend_name == pool
+
+
+def test_a_parquet_file_of_many_pages_is_the_same_in_blocks(dataset: tuple[str, Manifest]) -> None:
+    # Pages end where a piece of a column ends; toy shards have one page.
+    dice = np.random.default_rng(0)
+    lengths = dice.integers(100, 600, 3000)
+    columns = {
+        "token_ids": list_column(dice.integers(0, 30_000, lengths.sum()), lengths),
+        "document_lengths": list_column(lengths, np.ones_like(lengths)),
+        "row_id": list_column(np.arange(3000), np.ones_like(lengths)),
+    }
+    rows = pa.RecordBatch.from_pydict(columns)
+    convert = FORMATS["parquet"].convert
+    assert convert is not None
+    whole = convert([rows], dataset[1])
+    assert convert([rows.slice(start, 700) for start in range(0, 3000, 700)], dataset[1]) == whole
 
 
 def test_a_record_that_is_no_row_is_named_by_its_number_in_the_shard(
