@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,21 +36,22 @@ class ExportFormat:
     Args:
         shard_name: the file of a shard, with {split} and {number} (00000-of-00008) in it.
         reading_line: (folder, manifest) -> the one line with which a stranger reads it.
-        convert: the rows of a shard, a record batch with list<int64> columns -> its file as bytes; None: the shard as it is.
+        convert: the rows of a shard, in their order, as record batches with list<int64> columns -> its file as bytes; None: the
+            shard as it is.
         files: file name -> its JSON from the manifest, of what describes the folder besides EXPORT_FILE.
 
     Example:
 
         >>> from clozekit.pipelines.export_formats import ExportFormat
-        >>> def to_json(rows, manifest):
-        ...     return b"".join(json.dumps(row).encode() + b"\\n" for row in rows.to_pylist())
+        >>> def to_json(blocks, manifest):
+        ...     return b"".join(json.dumps(row).encode() + b"\\n" for rows in blocks for row in rows.to_pylist())
         >>> ExportFormat("{split}-{number}.jsonl", lambda folder, _: f'open("{folder}/...")', to_json).shard_name
         '{split}-{number}.jsonl'
     """
 
     shard_name: str
     reading_line: Callable[[str, Manifest], str]
-    convert: Callable[[pa.RecordBatch, Manifest], bytes] | None = None
+    convert: Callable[[Iterable[pa.RecordBatch], Manifest], bytes] | None = None
     files: Mapping[str, Callable[[Manifest], dict[str, Any]]] = field(default_factory=dict)
 
 
@@ -103,21 +104,31 @@ def padded_rows(rows: pa.RecordBatch, sequence_length: int, pad_token_id: int) -
     }
 
 
-def _to_padded(rows: pa.RecordBatch, manifest: Manifest) -> bytes:
-    padded = padded_rows(rows, manifest.sequence_length, manifest.tokenizer.special_token_ids["pad_token"])
-    lengths = np.full(rows.num_rows, manifest.sequence_length)
+def _to_padded(blocks: Iterable[pa.RecordBatch], manifest: Manifest) -> bytes:
+    length, pad_token_id = manifest.sequence_length, manifest.tokenizer.special_token_ids["pad_token"]
+    return b"".join(_padded_records(rows, length, pad_token_id) for rows in blocks)
+
+
+def _padded_records(rows: pa.RecordBatch, sequence_length: int, pad_token_id: int) -> bytes:
+    lengths = np.full(rows.num_rows, sequence_length)
+    padded = padded_rows(rows, sequence_length, pad_token_id)
     columns = {name: list_column(values.reshape(-1), lengths) for name, values in padded.items()}
     return frame_records(encode_examples({**columns, ROW_ID: rows.column(ROW_ID)}))
 
 
-def _to_parquet(rows: pa.RecordBatch, manifest: Manifest) -> bytes:
-    columns: dict[str, pa.Array] = {
-        name: rows.column(name).cast(pa.list_(pa.int32())) for name in rows.schema.names if name != ROW_ID
-    }
-    table = pa.table({ROW_ID: rows.column(ROW_ID).flatten(), **columns})
+def _to_parquet(blocks: Iterable[pa.RecordBatch], manifest: Manifest) -> bytes:
+    # Joined to one piece: the pages of a file would end elsewhere if its columns came in several.
+    table = pa.concat_tables(map(_parquet_table, blocks)).combine_chunks()
     sink = pa.BufferOutputStream()
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()
+
+
+def _parquet_table(rows: pa.RecordBatch) -> pa.Table:
+    columns: dict[str, pa.Array] = {
+        name: rows.column(name).cast(pa.list_(pa.int32())) for name in rows.schema.names if name != ROW_ID
+    }
+    return pa.table({ROW_ID: rows.column(ROW_ID).flatten(), **columns})
 
 
 def describe_folder(to: str, manifest: Manifest) -> dict[str, bytes]:

@@ -1,18 +1,20 @@
 """Verifying: whether every shard of a dataset holds what the manifest says, and every record what a row must."""
 
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO
 
 import numpy as np
+from typing_extensions import Buffer
 
 from clozekit.pipelines.dataset.list_columns import list_parts
 from clozekit.pipelines.dataset.manifest import MANIFEST_FILE, Manifest, ShardInfo, read_manifest
 from clozekit.pipelines.dataset.manifest_schema import check_described, longest_record
 from clozekit.pipelines.dataset.records import DOCUMENT_LENGTHS, TOKEN_IDS
-from clozekit.pipelines.dataset.row_rules import parse_records, row_problems
+from clozekit.pipelines.dataset.row_rules import BLOCK_ROWS, parse_records, row_problems
 from clozekit.pipelines.dataset.tfrecord import read_records
 from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER
 from clozekit.pipelines.rows.accounts import check_account, length_histogram
@@ -22,7 +24,6 @@ from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 from clozekit.tokenizers.storage.file_systems import open_file_system
 
-_ROWS_A_BATCH = 4096
 _PART_BYTES = 1 << 22
 
 
@@ -154,16 +155,36 @@ def shard_problems(directory: str, manifest: Manifest, shard: ShardInfo, histogr
         yield Problem(shard.name, f"it must hold {shard.num_bytes:,} bytes, it holds {size:,}")
         return
     with open_plain(path) as stream:
-        hashed = hashlib.sha256()
-        while part := stream.read(_PART_BYTES):
-            hashed.update(part)
-    digest = hashed.hexdigest()
+        hashing = _Hashing(stream)
+        reading = io.BufferedReader(hashing, _PART_BYTES)
+        in_records = list(_record_problems(reading, manifest, shard, histogram))
+        # Where a record is damaged, what follows it is hashed yet.
+        while reading.read(_PART_BYTES):
+            pass
+    digest = hashing.sha256.hexdigest()
     if digest != shard.sha256:
         yield Problem(shard.name, f"its sha256 must be {shard.sha256[:12]}, it is {digest[:12]}")
     if size != shard.num_bytes:
         yield Problem(shard.name, f"it must hold {shard.num_bytes:,} bytes, it holds {size:,}")
-    with open_plain(path) as stream:
-        yield from _record_problems(stream, manifest, shard, histogram)
+    yield from in_records
+
+
+class _Hashing(io.RawIOBase):
+    """A stream that hashes what is read of it: a shard in a store is fetched once."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.sha256 = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        part = self._stream.read(len(view))
+        view[: len(part)] = part
+        self.sha256.update(part)
+        return len(part)
 
 
 def _record_problems(
@@ -172,7 +193,7 @@ def _record_problems(
     rows = tokens = pieces = 0
     try:
         records = read_records(stream, shard.name, longest_record(manifest.sequence_length))
-        while some := list(islice(records, _ROWS_A_BATCH)):
+        while some := list(islice(records, BLOCK_ROWS)):
             batch = parse_records(some, rows)
             for problem in row_problems(batch, shard.first_row + rows, manifest):
                 yield Problem(shard.name, problem)

@@ -7,6 +7,7 @@ from typing import Any
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.json_answer import JsonAnswer
 from clozekit.tokenizers.common.errors import InputError
+from clozekit.tokenizers.common.light_arrow import load_arrow_lightly
 
 ANSWER = JsonAnswer(("dataset", "whole", "num_shards", "num_rows", "num_tokens", "problems"))
 
@@ -25,6 +26,8 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.own_process:
+        load_arrow_lightly()
     from clozekit.pipelines.verify import verify_dataset
 
     verified = verify_dataset(arguments.dataset)

@@ -5,7 +5,10 @@ tfx-bsl, which brings Beam along, is loaded only where records are made or read;
 
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
+
+from clozekit.pipelines.dataset.list_columns import list_parts
 
 TOKEN_IDS = "token_ids"
 DOCUMENT_LENGTHS = "document_lengths"
@@ -18,6 +21,8 @@ SPLITS = ("train", "validation")
 
 # tf.train.Example has only int64 lists; every reader of Examples understands them.
 _FEATURE = pa.large_list(pa.int64())
+# Example{1: Features}.
+_FEATURES = b"\x0a"
 
 
 def rows_to_records(
@@ -57,11 +62,14 @@ def encode_examples(columns: Mapping[str, pa.Array]) -> list[bytes]:
     # A protobuf map is written in the order of a hash table that differs from process to process (seen with tfx-bsl
     # 1.21), so each feature is encoded as an Example of its own, and the entries are joined in the order of the names.
     encoded = [_map_entries(name, column.cast(_FEATURE)) for name, column in sorted(columns.items())]
-    return [_example(b"".join(entries)) for entries in zip(*encoded, strict=True)]
+    return [_field(_FEATURES, b"".join(entries)) for entries in zip(*encoded, strict=True)]
 
 
-def _map_entries(name: str, column: pa.Array) -> list[bytes]:
+def _map_entries(name: str, column: pa.LargeListArray) -> list[bytes]:
     """The one entry of `Features.feature` in each Example of a single feature."""
+    values, lengths = list_parts(column)
+    if len(values) and not column.null_count and lengths.min() > 0 and values.min() >= 0 and values.max() < 0x80:
+        return _small_entries(name, values, lengths)
     from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
     examples = RecordBatchToExamplesEncoder(None).encode(pa.RecordBatch.from_arrays([column], names=[name]))
@@ -75,15 +83,28 @@ def _varint_length(message: bytes, start: int) -> int:
     return end + 1 - start
 
 
-def _example(entries: bytes) -> bytes:
-    """Example{features: Features{entries}}: field 1, wire type 2, its length as a varint, the entries."""
-    header = bytearray(b"\x0a")
-    length = len(entries)
+def _small_entries(name: str, values: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+    """The same for values of one byte, such as masks: the varint of each is itself. A fifth of the coder's time."""
+    content, key = values.astype(np.uint8).tobytes(), _field(b"\x0a", name.encode())
+    # What stands before the values of a list of so many: map entry{1: key, 2: Feature{3: Int64List{1: values}}}.
+    before = {
+        length: _field(b"\x0a", key + _field(b"\x12", _field(b"\x1a", _field(b"\x0a", bytes(length)))))[:-length]
+        for length in np.unique(lengths).tolist()
+    }
+    ends = np.cumsum(lengths)
+    parts = zip(lengths.tolist(), (ends - lengths).tolist(), ends.tolist(), strict=True)
+    return [before[length] + content[start:end] for length, start, end in parts]
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    """A field of a message: its tag (number and wire type 2), the length of the content as a varint, the content."""
+    header = bytearray(tag)
+    length = len(content)
     while length >= 0x80:
         header.append(length & 0x7F | 0x80)
         length >>= 7
     header.append(length)
-    return bytes(header) + entries
+    return bytes(header) + content
 
 
 def records_to_rows(records: list[bytes]) -> pa.RecordBatch:

@@ -10,6 +10,8 @@ from clozekit.tokenizers.common.errors import InputError
 
 _MASK = 0xA282EAD8
 _PART_BYTES = 1 << 24
+# Length of a record and the checksum of that; the checksum of its content.
+_HEADER, _CRC = struct.Struct("<QI"), struct.Struct("<I")
 
 
 def _masked_crc(content: bytes) -> int:
@@ -94,21 +96,21 @@ def _records(stream: IO[bytes], source: str, limit: int | None, what: str, advic
     while header := stream.read(12):
         if len(header) < 12:
             raise damaged("its header is cut short")
-        length_bytes, length_crc = header[:8], struct.unpack("<I", header[8:])[0]
-        if _masked_crc(length_bytes) != length_crc:
+        length, length_crc = _HEADER.unpack(header)
+        if _masked_crc(header[:8]) != length_crc:
             raise damaged("its length fails the checksum")
-        (length,) = struct.unpack("<Q", length_bytes)
         if limit is not None and length > limit:
             if _skip(stream, length + 4) < length + 4:
                 raise damaged("its content is cut short")
             yield None
         else:
-            body = _read(stream, length + 4)
+            body = stream.read(length + 4) if length < _PART_BYTES else _read(stream, length + 4)
             if len(body) < length + 4:
                 raise damaged("its content is cut short")
-            if _masked_crc(body[:-4]) != struct.unpack("<I", body[-4:])[0]:
+            content = body[:-4]
+            if _masked_crc(content) != _CRC.unpack_from(body, length)[0]:
                 raise damaged("its content fails the checksum")
-            yield body[:-4]
+            yield content
         number += 1
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 class Measured(NamedTuple):
     """CPU-seconds of everything, of them before the work began; highest memory in MB of the first process and of the
-    hungriest of those it started; the last line of its output, if that is JSON."""
+    hungriest of those it started; the JSON at the end of its output, if there is any."""
 
     cpu_seconds: float
     start_seconds: float
@@ -48,8 +48,10 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         if process.returncode:
             errors.seek(0)
             raise RuntimeError(f"{command} failed: {errors.read()[-2000:].decode(errors='replace')}")
-    lines = out.decode().strip().splitlines()
-    said = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    # The last object that begins a line: a line of its own, or a command's answer over many.
+    text = out.decode().strip()
+    last = text[text.rfind("\n{") + 1 :]
+    said = json.loads(last) if last.startswith("{") and last.endswith("}") else {}
     workers = [peak for pid, peak in watched.peaks.items() if pid != process.pid]
     return Measured(
         # The first is exact for processes that were waited for, the second misses only the last moment of the others.

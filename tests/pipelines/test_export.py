@@ -6,6 +6,7 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import tensorflow as tf
@@ -14,7 +15,10 @@ from tfx_bsl.public import tfxio
 
 from clozekit.deploy.cli.main import main
 from clozekit.model.reading.row_records import RecordFormat, parse_rows
+from clozekit.pipelines.dataset.list_columns import list_column
 from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.pipelines.dataset.row_rules import checked_blocks
+from clozekit.pipelines.dataset.tfrecord import read_records
 from clozekit.pipelines.export import export_dataset
 from clozekit.pipelines.export_formats import FORMATS, exported_name, is_exported, reading_line
 from clozekit.pipelines.settings.export_settings import EXPORT_FORMATS
@@ -74,6 +78,51 @@ def test_parquet_holds_every_row(dataset: tuple[str, Manifest], tmp_path: Path) 
         reading_line("parquet", str(target), dataset[1]).replace("DIRECTORY", str(target)), {"pyarrow": pyarrow}
     )
     assert some.num_rows == sum(min(100, split.rows) for split in dataset[1].splits.values())
+
+
+@pytest.mark.parametrize("to", ["padded", "parquet"])
+def test_the_files_are_the_same_however_many_rows_are_taken_at_once(
+    to: str, dataset: tuple[str, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pa.default_memory_pool().backend_name
+    contents = []
+    for block_rows in (1024, 5, 1):
+        monkeypatch.setattr("clozekit.pipelines.dataset.row_rules.BLOCK_ROWS", block_rows)
+        target = tmp_path / str(block_rows)
+        export_dataset(dataset[0], str(target), to)
+        contents.append({path.name: path.read_bytes() for path in target.iterdir()})
+    assert contents[0] == contents[1] == contents[2]
+    assert pa.default_memory_pool().backend_name == pool
+
+
+def test_a_parquet_file_of_many_pages_is_the_same_in_blocks(dataset: tuple[str, Manifest]) -> None:
+    # Some pages end elsewhere where columns come in pieces (seen with these numbers); toy shards have one page.
+    dice = np.random.default_rng(0)
+    lengths = dice.integers(100, 600, 10_000)
+    columns = {
+        "token_ids": list_column(dice.integers(0, 30_000, lengths.sum()), lengths),
+        "document_lengths": list_column(lengths, np.ones_like(lengths)),
+        "row_id": list_column(np.arange(10_000), np.ones_like(lengths)),
+    }
+    rows = pa.RecordBatch.from_pydict(columns)
+    convert = FORMATS["parquet"].convert
+    assert convert is not None
+    whole = convert([rows], dataset[1])
+    assert convert([rows.slice(start, 333) for start in range(0, 10_000, 333)], dataset[1]) == whole
+
+
+def test_a_record_that_is_no_row_is_named_by_its_number_in_the_shard(
+    dataset: tuple[str, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clozekit.pipelines.dataset.row_rules.BLOCK_ROWS", 2)
+    directory, manifest = dataset
+    with open(shards_of(dataset, "train")[0], "rb") as stream:
+        records = list(read_records(stream, "s"))
+    blocks = checked_blocks(iter([*records[:5], b"\xff\xff", *records[6:]]), 0, manifest, "s")
+    with pytest.raises(InputError, match=r"s: record 5 must be a tf\.train\.Example"):
+        list(blocks)
+    with pytest.raises(InputError, match=r"s: row 4: its row_id is not its number in the split"):
+        list(checked_blocks(iter([*records[:4], *records[5:]]), 0, manifest, "s"))
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from clozekit.pipelines.dataset.records import records_to_rows, rows_to_records
 from clozekit.pipelines.dataset.tfrecord import frame_records, read_records
 from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
+from clozekit.pipelines.text_files.open_input import open_plain
 from clozekit.pipelines.verify import verify_dataset
 from clozekit.tokenizers.common.errors import InputError
 
@@ -157,6 +160,32 @@ def test_a_record_that_is_no_row_is_named(copy: Path) -> None:
         records = list(read_records(stream, name))
     (copy / name).write_bytes(frame_records([*records[:3], b"\xff\xff", *records[4:]]))
     assert any(problem.startswith(f"{name}: record 3 must be a tf.train.Example") for problem in problems(copy))
+
+
+def test_each_shard_is_read_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_bytes: dict[str, int] = {}
+
+    @contextmanager
+    def counting(path: str) -> Iterator[Any]:
+        with open_plain(path) as stream:
+
+            class Counting(io.RawIOBase):
+                def read(self, size: int = -1) -> bytes:
+                    part = stream.read(size)
+                    num_bytes[path] = num_bytes.get(path, 0) + len(part)
+                    return part
+
+            yield Counting()
+
+    monkeypatch.setattr("clozekit.pipelines.verify.open_plain", counting)
+    monkeypatch.setattr("clozekit.pipelines.verify._PART_BYTES", 64)
+    shards = [shard for split in read_manifest(str(copy)).splits.values() for shard in split.shards]
+    # One is damaged at its first record: what follows is read for its hash all the same.
+    content = bytearray((copy / shards[0].name).read_bytes())
+    content[20] ^= 1
+    (copy / shards[0].name).write_bytes(content)
+    assert len(problems(copy)) == 2
+    assert num_bytes == {str(copy / shard.name): shard.num_bytes for shard in shards}
 
 
 def test_another_tokenizer_and_another_histogram_are_named(copy: Path) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from clozekit.pipelines.dataset.records import records_to_rows, rows_to_records, shard_name
+from clozekit.pipelines.dataset.records import encode_examples, records_to_rows, rows_to_records, shard_name
 from clozekit.pipelines.dataset.tfrecord import frame_records, read_records
 from clozekit.tokenizers.common.errors import InputError
 
@@ -37,6 +37,29 @@ def test_the_bytes_of_a_record_are_always_the_same() -> None:
         "0a0f0a06726f775f696412051a030a0100"  # row_id: [0]
         "0a140a09746f6b656e5f69647312071a050a0301ac02"  # token_ids: [1, 300]
     )
+
+
+# Lists of values of one byte are written without the coder: around the lengths and values where a varint gets a second byte, and
+# lists that are left to the coder.
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [[0]],
+        [[127], [1] * 127, [5] * 128, list(range(120)) * 150],
+        [[1, 2], [128]],
+        [[1, 2], [-1]],
+    ],
+)
+def test_lists_of_small_numbers_have_the_bytes_of_protobuf(lists: list[list[int]]) -> None:
+    expected = [
+        tf.train.Example(
+            features=tf.train.Features(feature={"mask": tf.train.Feature(int64_list=tf.train.Int64List(value=values))})
+        ).SerializeToString(deterministic=True)
+        for values in lists
+    ]
+    assert encode_examples({"mask": pa.array(lists)}) == expected
+    # Of a part of a column too.
+    assert encode_examples({"mask": pa.array([[7], *lists]).slice(1)}) == expected
 
 
 def test_records_decode_to_rows() -> None:
