@@ -47,3 +47,8 @@ def padded(values: tf.Tensor, row_splits: tf.Tensor, length: int, pad: int = 0) 
 def true_places(flags: tf.Tensor) -> tf.Tensor:
     """int32 (N,): where the N of `flags` that are True stand among all of them, row by row, ascending."""
     return tf.cast(tf.where(tf.reshape(flags, [-1])), tf.int32)[:, 0]
+
+
+def number_ranges(starts: tf.Tensor, ends: tf.Tensor) -> tf.RaggedTensor:
+    """The numbers from each start up to its end, in one tensor (rt_dense_values), and where each range begins in it."""
+    return tf.raw_ops.RaggedRange(starts=starts, limits=ends, deltas=tf.constant(1, starts.dtype))

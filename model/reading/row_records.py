@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from clozekit.model.common.row_sums import padded
+from clozekit.model.common.row_sums import number_ranges, padded
 from clozekit.model.reading.shard_files import WRONG_ROW
 from clozekit.pipelines.dataset.records import DOCUMENT_LENGTHS, PAIR_LABELS, ROW_ID, SEGMENT_LENGTHS, TOKEN_IDS
 from clozekit.pipelines.dataset.row_limits import NO_PAIR
@@ -100,7 +100,7 @@ def derive(
     dtype = tf.int32 if document_at + bits < 32 else tf.int64
     splits = tf.cast(document_lengths.row_splits, tf.int32)
     num_documents = splits[1:] - splits[:-1]
-    numbers = _ranges(tf.ones_like(num_documents), num_documents + 1).rt_dense_values
+    numbers = number_ranges(tf.ones_like(num_documents), num_documents + 1).rt_dense_values
     starts = tf.cast(numbers, dtype) * 2**document_at
     lengths = tf.cast(document_lengths.values, dtype)
     if has_pairs:
@@ -112,7 +112,7 @@ def derive(
         splits *= 2
     else:
         ends = starts + lengths
-    tokens = _ranges(starts, ends)
+    tokens = number_ranges(starts, ends)
     said = padded(tokens.rt_dense_values, tf.gather(tokens.rt_nested_splits, splits), sequence_length)
 
     def part(first_bit: int, num_bits: int) -> tf.Tensor:
@@ -126,8 +126,3 @@ def derive(
         derived["segment_ids"] = part(bits, 1)
         derived["pair_labels"] = tf.where(is_first, part(bits + 1, 2) + NO_PAIR, NO_PAIR)
     return derived
-
-
-def _ranges(starts: tf.Tensor, ends: tf.Tensor) -> tf.RaggedTensor:
-    """The numbers from each start up to its end, in one tensor (rt_dense_values), and where each range begins in it."""
-    return tf.raw_ops.RaggedRange(starts=starts, limits=ends, deltas=tf.constant(1, starts.dtype))
