@@ -34,7 +34,9 @@ def row_keys(row_ids: tf.Tensor, epoch: tf.Tensor, seed: int, streams: tuple[int
     # All streams at once: so few numbers take as long as their operations take to start.
     keys = fmix32(tf.bitwise.bitwise_xor(epochs, tf.constant(seeds, tf.uint32)))
     keys = fmix32(tf.bitwise.bitwise_xor(rows[:, 0], keys))
-    return tf.unstack(fmix32(tf.bitwise.bitwise_xor(rows[:, 1] * tf.constant(0xC2B2AE3D, tf.uint32), keys)), len(streams))
+    return tf.unstack(
+        fmix32(tf.bitwise.bitwise_xor(rows[:, 1] * tf.constant(0xC2B2AE3D, tf.uint32), keys)), len(streams)
+    )
 
 
 def hash_positions(keys: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:

@@ -31,6 +31,7 @@ from clozekit.tokenizers.common.errors import InputError
 _STREAMS = (1, 2, 3, 4, 5)
 _SELECT, _REPLACE, _RANDOM_TOKEN, _LENGTH, _SAMPLE = range(5)
 
+
 class RowsToMask(NamedTuple):
     """What a function of the user's own selects from, as a `masking.strategy`: it returns bool (B, T), which positions.
 
@@ -86,7 +87,7 @@ def mask_rows(
     """Masks rows of static length.
 
     token_ids: int32 (B, T), padded with a special id; row_ids: int64 (B,); document_ids: int32 (B, T), no word or span
-    goes from one document to the next; rate: float64 scalar, at most
+    goes from one document to the next; rate: float64, one or (B,), at most
     options.mask_selection_rate, in its place. Returns token_ids (masked), mask_positions (int32, ascending), mask_ids (int32,
     the original ids), mask_weights (float32, 1 or 0), the last three (B, M) with M = options.num_slots, and
     mask_overflow (int32, (B,)): how many positions more the rate asks for than there are slots. Of n selectable positions
@@ -139,9 +140,11 @@ def mask_rows(
     is_span = options.strategy == "span" and units is not None
     decided_by = positions - tf.gather(unit_offsets(units), places) if is_span else positions
     dice = tf.cast(hash_positions(keys[_REPLACE], decided_by), tf.float32) / 2.0**31
-    random_index = hash_positions(keys[_RANDOM_TOKEN], positions) % tf.maximum(tf.size(ordinary_ids), 1)
     both_rates = options.mask_token_rate + options.random_token_rate
-    shown = tf.where(dice < both_rates, tf.gather(ordinary_ids, random_index), originals)
+    is_random = tf.logical_and(dice < both_rates, dice >= options.mask_token_rate)
+    random_index = hash_positions(keys[_RANDOM_TOKEN], positions) % tf.maximum(tf.size(ordinary_ids), 1)
+    # Where no random token is shown all look at one place of the list, which costs half of looking everywhere.
+    shown = tf.where(is_random, tf.gather(ordinary_ids, tf.where(is_random, random_index, 0)), originals)
     shown = tf.where(dice < options.mask_token_rate, options.mask_token_id, shown)
     # Differences are added, so that unused slots add nothing.
     change = tf.where(used, shown - originals, 0)

@@ -112,9 +112,7 @@ def drawn_record(dice: np.random.RandomState, length: int, has_segments: bool) -
     if has_segments:
         features["segment_lengths"] = [int(dice.randint(0, size + 1)) for size in documents]
         features["pair_labels"] = [int(dice.randint(-1, 2)) for _ in documents]
-    lists = {
-        name: tf.train.Feature(int64_list=tf.train.Int64List(value=values)) for name, values in features.items()
-    }
+    lists = {name: tf.train.Feature(int64_list=tf.train.Int64List(value=values)) for name, values in features.items()}
     return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString(deterministic=True)
 
 

@@ -13,7 +13,7 @@ from long_variants import FULL
 
 from clozekit.model.masking.mask_rates import MaskRates
 from clozekit.model.masking.masking_rule import MaskingRule
-from clozekit.model.reading.dataset_reader import check_shards, shuffled_rows, training_batches, validation_batches
+from clozekit.model.reading.dataset_reader import check_shards, shuffled_blocks, training_batches, validation_batches
 from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.reading.row_order import interleave_position
 from clozekit.model.reading.row_records import derive, parse_rows, record_format
@@ -33,7 +33,8 @@ def masking(manifest: Manifest) -> MaskingRule:
 def row_ids(dataset: tuple[str, Manifest], seed: int, start_row: int, count: int) -> list[tuple[int, int]]:
     """(epoch, row id) of the next rows."""
     directory, manifest = dataset
-    rows = shuffled_rows(directory, manifest.splits["train"], seed, start_row, SMALL).take(count)
+    blocks = shuffled_blocks(directory, manifest.splits["train"], seed, start_row, SMALL)
+    rows = blocks.unbatch().take(count)
     return [(int(epoch), row_id(record)) for record, epoch in rows]
 
 
