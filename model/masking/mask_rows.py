@@ -136,9 +136,10 @@ def mask_rows(
     flat_ids = tf.reshape(token_ids, [-1])
     originals = tf.gather(flat_ids, places)
 
-    # SpanBERT replaces a span as one.
-    is_span = options.strategy == "span" and units is not None
-    decided_by = positions - tf.gather(unit_offsets(units), places) if is_span else positions
+    decided_by = positions
+    if options.strategy == "span" and units is not None:
+        # SpanBERT replaces a span as one.
+        decided_by -= tf.gather(unit_offsets(units), places)
     dice = tf.cast(hash_positions(keys[_REPLACE], decided_by), tf.float32) / 2.0**31
     both_rates = options.mask_token_rate + options.random_token_rate
     is_random = tf.logical_and(dice < both_rates, dice >= options.mask_token_rate)

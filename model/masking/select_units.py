@@ -104,7 +104,7 @@ def nth_highest(scores: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     """
     most = tf.maximum(tf.reduce_max(wanted), 1)
     # Filled up with the highest numbers, so that the same place holds the number of every row.
-    missing = tf.range(most - tf.reduce_min(wanted))[None, :] < (most - wanted)[:, None]
+    missing = tf.range(tf.maximum(most - tf.reduce_min(wanted), 0))[None, :] < (most - wanted)[:, None]
     filled = tf.concat([scores, tf.where(missing, tf.int32.max, tf.int32.min)], axis=1)
     return tf.raw_ops.NthElement(input=filled, n=most - 1, reverse=True)
 
