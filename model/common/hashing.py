@@ -25,14 +25,18 @@ def fmix32(x: tf.Tensor) -> tf.Tensor:
     return mixed
 
 
-def row_keys(row_ids: tf.Tensor, epoch: tf.Tensor, seed: int, stream: int) -> tf.Tensor:
-    """uint32 (B,): what the random bits of a row's positions are drawn from; row_ids: int64 (B,), epoch: one or (B,)."""
+def row_keys(row_ids: tf.Tensor, epoch: tf.Tensor, seed: int, streams: tuple[int, ...]) -> list[tf.Tensor]:
+    """uint32 (B,) for each stream: what the random bits of a row's positions are drawn from; row_ids: int64 (B,), epoch: one
+    or (B,)."""
     rows = tf.bitcast(tf.cast(row_ids, tf.int64), tf.uint32)  # (B, 2): lower and upper half
-    key = tf.constant((seed * _GOLDEN + stream * 0x7FEB352D) & 0xFFFFFFFF, tf.uint32)
+    seeds = [[(seed * _GOLDEN + stream * 0x7FEB352D) & 0xFFFFFFFF] for stream in streams]
     epochs = tf.broadcast_to(tf.cast(epoch, tf.uint32), tf.shape(rows)[:1]) * tf.constant(0x846CA68B, tf.uint32)
-    key = fmix32(tf.bitwise.bitwise_xor(epochs, key))
-    key = fmix32(tf.bitwise.bitwise_xor(rows[:, 0], key))
-    return fmix32(tf.bitwise.bitwise_xor(rows[:, 1] * tf.constant(0xC2B2AE3D, tf.uint32), key))
+    # All streams at once: so few numbers take as long as their operations take to start.
+    keys = fmix32(tf.bitwise.bitwise_xor(epochs, tf.constant(seeds, tf.uint32)))
+    keys = fmix32(tf.bitwise.bitwise_xor(rows[:, 0], keys))
+    return tf.unstack(
+        fmix32(tf.bitwise.bitwise_xor(rows[:, 1] * tf.constant(0xC2B2AE3D, tf.uint32), keys)), len(streams)
+    )
 
 
 def hash_positions(keys: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:

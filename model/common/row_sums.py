@@ -29,3 +29,26 @@ def add_at(positions: tf.Tensor, values: tf.Tensor, length: int) -> tf.Tensor:
     flat = tf.reshape(positions + tf.range(num_rows)[:, None] * length, [-1])
     sums = tf.math.unsorted_segment_sum(tf.reshape(values, [-1]), flat, num_rows * length)
     return tf.reshape(sums, [num_rows, length])
+
+
+def padded(values: tf.Tensor, row_splits: tf.Tensor, length: int, pad: int = 0) -> tf.Tensor:
+    """(B, length): row b holds values[row_splits[b] : row_splits[b + 1]], cut or filled up with `pad`."""
+    rows = tf.raw_ops.RaggedTensorToTensor(
+        shape=tf.constant([-1, length], tf.int64),
+        values=values,
+        default_value=tf.constant(pad, values.dtype),
+        row_partition_tensors=[row_splits],
+        row_partition_types=["ROW_SPLITS"],
+    )
+    rows.set_shape([None if row_splits.shape[0] is None else row_splits.shape[0] - 1, length])
+    return rows
+
+
+def true_places(flags: tf.Tensor) -> tf.Tensor:
+    """int32 (N,): where the N of `flags` that are True stand among all of them, row by row, ascending."""
+    return tf.cast(tf.where(tf.reshape(flags, [-1])), tf.int32)[:, 0]
+
+
+def number_ranges(starts: tf.Tensor, ends: tf.Tensor) -> tf.RaggedTensor:
+    """The numbers from each start up to its end, in one tensor (rt_dense_values), and where each range begins in it."""
+    return tf.raw_ops.RaggedRange(starts=starts, limits=ends, deltas=tf.constant(1, starts.dtype))

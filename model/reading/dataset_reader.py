@@ -32,15 +32,17 @@ __all__ = [
     "masked_batch",
     "mixed_batches",
     "shard_problems",
-    "shuffled_rows",
+    "shuffled_blocks",
     "training_batches",
     "validation_batches",
 ]
 
 DEFAULTS = ReaderSettings()
+# Batches are masked together up to so many tokens: starting the operations of a graph takes as long as 16,000 tokens in them.
+TOKENS_A_CALL = 2**16
 
 
-def shuffled_rows(
+def shuffled_blocks(
     directory: str,
     split: SplitInfo,
     seed: int,
@@ -50,8 +52,8 @@ def shuffled_rows(
     batch_size: int = 1,
     row_bases: tuple[int, ...] | None = None,
 ) -> tf.data.Dataset:
-    """Endless (record, epoch) pairs from row number `start_row` over all epochs on: row number n is row n % rows of
-    epoch n // rows.
+    """Endless (records, epochs) of blocks of rows, from row number `start_row` over all epochs on: row number n is row
+    n % rows of epoch n // rows.
 
     bins: where given, rows are put together so that batches of `batch_size` rows from `start_row` on are of neighbouring
     lengths. row_bases: where given, of each shard what its row ids are counted from, which comes third. Going on reads whole
@@ -94,7 +96,7 @@ def shuffled_rows(
             rows = tf.gather(rows, order)
             return rows, tf.fill(tf.shape(rows), epoch), *(tf.gather(base, order) for base in bases)
 
-        return records.batch(block_size).enumerate().map(shuffle_block).unbatch()
+        return records.batch(block_size).enumerate().map(shuffle_block)
 
     @without_autograph
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -156,20 +158,26 @@ def training_batches(
         {'token_ids': ('int32', (4, 16)), 'document_ids': ('int32', (4, 16)), 'positions': ('int32', (4, 16)), 'padding_mask': ('int32', (4, 16)), 'mask_positions': ('int32', (4, 3)), 'mask_ids': ('int32', (4, 3)), 'mask_weights': ('float32', (4, 3)), 'mask_overflow': ('int32', (4,))}
     """
     own = _own_share(batch_size, worker_index, num_workers)
+    share = batch_size // num_workers
     split = manifest.splits["train"]
     form = dataset_format(directory, manifest)
     bins = options.bins_for(manifest.sequence_length)
+    num_batches = max(1, TOKENS_A_CALL // (share * manifest.sequence_length))
 
     @without_autograph
-    def own_batch(step: tf.Tensor, rows: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        records, epochs = rows
-        rate = None if rates is None else rates.at(step)
-        batch = masked_batch(records[own], epochs[own], form, masking, rate=rate)
-        return _with_bin(batch, records, bins, batch_size // num_workers)
+    def own_batches(number: tf.Tensor, rows: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        records, epochs = (tf.reshape(part, [num_batches, batch_size]) for part in rows)
+        steps = first_step + number * num_batches + tf.range(num_batches, dtype=tf.int64)
+        rate = None if rates is None else tf.repeat(rates.at(steps), share)
+        own_records, own_epochs = (tf.reshape(part[:, own], [num_batches * share]) for part in (records, epochs))
+        batches = masked_batch(own_records, own_epochs, form, masking, rate=rate)
+        if bins:
+            batches["length_bin"] = _bins_of(records, bins, share)
+        return {name: tf.reshape(part, [num_batches, share, *part.shape[1:]]) for name, part in batches.items()}
 
-    rows = shuffled_rows(directory, split, seed, start_row, options, bins, batch_size)
-    batches = rows.batch(batch_size, drop_remainder=True).enumerate(first_step)
-    return _unsharded(prefetch(batches.map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)))
+    blocks = shuffled_blocks(directory, split, seed, start_row, options, bins, batch_size)
+    groups = blocks.rebatch(num_batches * batch_size, drop_remainder=True).enumerate()
+    return _unsharded(prefetch(groups.map(own_batches, num_parallel_calls=tf.data.AUTOTUNE).unbatch()))
 
 
 class RowSource(NamedTuple):
@@ -207,18 +215,20 @@ def mixed_batches(
 
     def rows_of(source: RowSource) -> tf.data.Dataset:
         split = source.manifest.splits["train"]
-        rows = shuffled_rows(
+        blocks = shuffled_blocks(
             directory, split, source.seed, source.start_row, options, bins, source.rows, source.row_bases
         )
         first_epoch = tf.constant(source.first_epoch, tf.int64)
-        numbered = rows.map(without_autograph(lambda record, epoch, base: (record, epoch + first_epoch, base)))
-        return numbered.batch(source.rows, drop_remainder=True)
+        numbered = blocks.map(without_autograph(lambda records, epochs, bases: (records, epochs + first_epoch, bases)))
+        return numbered.rebatch(source.rows, drop_remainder=True)
 
     @without_autograph
     def own_batch(*parts: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         records, epochs, bases = (tf.concat(columns, axis=0) for columns in zip(*parts, strict=True))
         batch = masked_batch(records[own], epochs[own], form, masking, bases[own])
-        return _with_bin(batch, records, bins, batch_size // num_workers)
+        if bins:
+            batch["length_bin"] = _bins_of(records[None, :], bins, batch_size // num_workers)
+        return batch
 
     batches = tf.data.Dataset.zip(tuple(rows_of(source) for source in sources if source.rows))
     return _unsharded(prefetch(batches.map(own_batch, num_parallel_calls=tf.data.AUTOTUNE)))
@@ -235,14 +245,11 @@ def _own_share(batch_size: int, worker_index: int, num_workers: int) -> slice:
     return slice(worker_index * share, (worker_index + 1) * share)
 
 
-def _with_bin(
-    batch: dict[str, tf.Tensor], records: tf.Tensor, bins: tuple[int, ...], share: int
-) -> dict[str, tf.Tensor]:
-    """A worker's batch, `share` rows, with the number of the bin that all `records` of the global batch fit into."""
-    if bins:
-        longest = tf.reduce_max(row_lengths(records))
-        batch["length_bin"] = tf.fill([share], tf.searchsorted(tf.constant(bins), longest[None])[0])
-    return batch
+def _bins_of(records: tf.Tensor, bins: tuple[int, ...], share: int) -> tf.Tensor:
+    """The number of the bin that all `records` of a global batch fit into, for each row of a worker's share of it; records
+    (N, B) of N batches gives (N * share,)."""
+    longest = tf.reduce_max(tf.reshape(row_lengths(tf.reshape(records, [-1])), tf.shape(records)), axis=1)
+    return tf.repeat(tf.searchsorted(tf.constant(bins), longest), share)
 
 
 def validation_batches(
@@ -329,7 +336,8 @@ def masked_batch(
     are counted from; rate: as of `mask_rows`."""
     rows = parse_rows(records, form)
     ids = rows["token_ids"]
-    known = tf.logical_and(tf.reduce_min(ids) >= 0, tf.reduce_max(ids) < masking.vocabulary_size)
+    # `parse_rows` lets no negative id through.
+    known = tf.reduce_max(ids) < masking.vocabulary_size
     with tf.control_dependencies([tf.debugging.Assert(known, [WRONG_ROW])]):
         rows["token_ids"] = tf.identity(ids)
     row_ids = rows.pop("row_id")

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from clozekit.model.common.row_sums import add_at, running_sum
+from clozekit.model.common.row_sums import number_ranges, padded
 from clozekit.model.reading.shard_files import WRONG_ROW
 from clozekit.pipelines.dataset.records import DOCUMENT_LENGTHS, PAIR_LABELS, ROW_ID, SEGMENT_LENGTHS, TOKEN_IDS
 from clozekit.pipelines.dataset.row_limits import NO_PAIR
@@ -45,14 +44,11 @@ def parse_rows(records: tf.Tensor, form: RecordFormat) -> dict[str, tf.Tensor]:
     parsed = tf.io.parse_example(records, features)
     with tf.control_dependencies([tf.debugging.Assert(_fit(parsed, form), [WRONG_ROW])]):
         lengths = parsed[DOCUMENT_LENGTHS].with_values(tf.identity(parsed[DOCUMENT_LENGTHS].values))
-    derived = derive(lengths, form.sequence_length)
-    if form.has_segments:
-        firsts = tf.cast(parsed[SEGMENT_LENGTHS].to_tensor(), tf.int32)
-        derived["segment_ids"] = segment_ids(firsts, derived)
-        labels = tf.cast(parsed[PAIR_LABELS].to_tensor(), tf.int32)
-        derived["pair_labels"] = pair_labels(labels, derived)
-    token_ids = parsed[TOKEN_IDS].to_tensor(form.pad_token_id, shape=[None, form.sequence_length])
-    return {"token_ids": tf.cast(token_ids, tf.int32), "row_id": parsed[ROW_ID], **derived}
+        pairs = [tf.identity(parsed[name].values) for name in (SEGMENT_LENGTHS, PAIR_LABELS) if form.has_segments]
+    derived = derive(lengths, form.sequence_length, *pairs)
+    ids = parsed[TOKEN_IDS]
+    token_ids = padded(tf.cast(ids.values, tf.int32), ids.row_splits, form.sequence_length, form.pad_token_id)
+    return {"token_ids": token_ids, "row_id": parsed[ROW_ID], **derived}
 
 
 def _fit(parsed: Mapping[str, tf.Tensor | tf.RaggedTensor], form: RecordFormat) -> tf.Tensor:
@@ -65,7 +61,8 @@ def _fit(parsed: Mapping[str, tf.Tensor | tf.RaggedTensor], form: RecordFormat) 
     sums = tf.reduce_sum(lengths, axis=1)
     rules = [tf.reduce_all(each), tf.reduce_all(sums <= form.sequence_length)]
     rules += [tf.reduce_all(tf.cast(ids.row_lengths(), tf.int64) == sums)]
-    rules += [tf.reduce_all(tf.logical_and(ids.values >= 0, ids.values < 2**31))]
+    # Negative numbers are the highest of all without a sign: one look for both ends.
+    rules += [tf.reduce_max(tf.bitcast(ids.values, tf.uint64)) < 2**31]
     if form.has_segments:
         firsts = parsed[SEGMENT_LENGTHS]
         rules += [tf.reduce_all(firsts.row_lengths() == lengths.row_lengths())]
@@ -82,34 +79,50 @@ def row_lengths(records: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.reduce_sum(lengths, axis=1), tf.int32)
 
 
-def derive(document_lengths: tf.RaggedTensor, sequence_length: int) -> dict[str, tf.Tensor]:
-    """document_ids (1.. per packed document, 0 = padding), positions (restart at each document) and padding_mask
-    (1 = real), each int32 (B, T), from the lengths of the packed documents."""
-    lengths = tf.cast(document_lengths.to_tensor(), tf.int32)
-    ends = tf.cumsum(lengths, axis=1)
-    places = tf.constant(np.arange(sequence_length, dtype=np.int32))[None, :]
-    real = places < tf.reduce_sum(lengths, axis=1, keepdims=True)
-    # At each document's begin, its number goes up by one and its position back by the length of the one before. What is
-    # said of the place behind the last one falls away.
-    begins, before = tf.minimum(ends - lengths, sequence_length), tf.pad(lengths, [[0, 0], [1, 0]])[:, :-1]
-    numbers = running_sum(add_at(begins, tf.cast(lengths > 0, tf.int32), sequence_length + 1)[:, :sequence_length])
-    backs = running_sum(add_at(begins, before, sequence_length + 1)[:, :sequence_length])
-    return {
-        "document_ids": tf.where(real, numbers, 0),
-        "positions": tf.where(real, places - backs, 0),
-        "padding_mask": tf.cast(real, tf.int32),
-    }
+def derive(
+    document_lengths: tf.RaggedTensor,
+    sequence_length: int,
+    segment_lengths: tf.Tensor | None = None,
+    pair_labels: tf.Tensor | None = None,
+) -> dict[str, tf.Tensor]:
+    """What the lengths of the packed documents say, each int32 (B, T): document_ids (1.. per document, 0 = padding), positions
+    (restart at each document) and padding_mask (1 = real).
 
+    segment_lengths, pair_labels: int64 (D,), of each of the D documents of the batch how long its first segment is, and the
+    label of the pair. With them also segment_ids (1 in the second segment, 0 in the first and in padding) and pair_labels (the
+    label at a document's first token, NO_PAIR elsewhere).
+    """
+    # All that is said of a token shares one integer until the rows are padded: position, segment, label, document. So one
+    # range for each segment makes them all, where sums and gathers over (B, T) for each of them took three times as long.
+    bits = sequence_length.bit_length()
+    has_pairs = segment_lengths is not None and pair_labels is not None
+    document_at = bits + 3 if has_pairs else bits
+    dtype = tf.int32 if document_at + bits < 32 else tf.int64
+    splits = tf.cast(document_lengths.row_splits, tf.int32)
+    num_documents = splits[1:] - splits[:-1]
+    numbers = number_ranges(tf.ones_like(num_documents), num_documents + 1).rt_dense_values
+    starts = tf.cast(numbers, dtype) * 2**document_at
+    lengths = tf.cast(document_lengths.values, dtype)
+    if has_pairs:
+        starts += (tf.cast(pair_labels, dtype) - NO_PAIR) * 2 ** (bits + 1)
+        in_second = starts + 2**bits
+        firsts = tf.minimum(tf.cast(segment_lengths, dtype), lengths)
+        ends = tf.reshape(tf.stack([starts + firsts, in_second + lengths], axis=1), [-1])
+        starts = tf.reshape(tf.stack([starts, in_second + firsts], axis=1), [-1])
+        splits *= 2
+    else:
+        ends = starts + lengths
+    tokens = number_ranges(starts, ends)
+    said = padded(tokens.rt_dense_values, tf.gather(tokens.rt_nested_splits, splits), sequence_length)
 
-def segment_ids(firsts: tf.Tensor, derived: dict[str, tf.Tensor]) -> tf.Tensor:
-    """int32 (B, T): 1 from position `firsts` (B, D) of each document on, 0 before and in padding."""
-    begins = tf.gather(tf.pad(firsts, [[0, 0], [1, 0]]), derived["document_ids"], batch_dims=1)
-    second = tf.logical_and(derived["positions"] >= begins, derived["document_ids"] > 0)
-    return tf.cast(second, tf.int32)
+    def part(first_bit: int, num_bits: int) -> tf.Tensor:
+        shifted = tf.bitwise.right_shift(said, tf.constant(first_bit, dtype)) if first_bit else said
+        return tf.cast(tf.bitwise.bitwise_and(shifted, tf.constant(2**num_bits - 1, dtype)), tf.int32)
 
-
-def pair_labels(labels: tf.Tensor, derived: dict[str, tf.Tensor]) -> tf.Tensor:
-    """int32 (B, T): of `labels` (B, D), that of each document at its first token, NO_PAIR elsewhere."""
-    own = tf.gather(tf.pad(labels, [[0, 0], [1, 0]], constant_values=NO_PAIR), derived["document_ids"], batch_dims=1)
-    is_first = tf.logical_and(tf.equal(derived["positions"], 0), derived["document_ids"] > 0)
-    return tf.where(is_first, own, NO_PAIR)
+    document_ids, positions = part(document_at, bits), part(0, bits)
+    derived = {"document_ids": document_ids, "positions": positions, "padding_mask": tf.minimum(document_ids, 1)}
+    if has_pairs:
+        is_first = tf.logical_and(tf.equal(positions, 0), document_ids > 0)
+        derived["segment_ids"] = part(bits, 1)
+        derived["pair_labels"] = tf.where(is_first, part(bits + 1, 2) + NO_PAIR, NO_PAIR)
+    return derived

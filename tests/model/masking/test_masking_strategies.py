@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clozekit.model.masking.mask_rows import SPAN_LENGTHS, join_words, mask_rows, span_lengths
+from clozekit.model.masking.mask_rows import mask_rows
 from clozekit.model.masking.masking_rule import MaskingRule
+from clozekit.model.masking.select_units import SPAN_LENGTHS, join_words, span_lengths
 from clozekit.tokenizers.common.errors import InputError
 
 SPECIAL = (0, 1, 2, 3, 4)

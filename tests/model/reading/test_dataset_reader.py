@@ -13,10 +13,10 @@ from long_variants import FULL
 
 from clozekit.model.masking.mask_rates import MaskRates
 from clozekit.model.masking.masking_rule import MaskingRule
-from clozekit.model.reading.dataset_reader import check_shards, shuffled_rows, training_batches, validation_batches
+from clozekit.model.reading.dataset_reader import check_shards, shuffled_blocks, training_batches, validation_batches
 from clozekit.model.reading.reader_settings import ReaderSettings
 from clozekit.model.reading.row_order import interleave_position
-from clozekit.model.reading.row_records import derive, pair_labels, parse_rows, record_format
+from clozekit.model.reading.row_records import derive, parse_rows, record_format
 from clozekit.model.reading.shard_files import damage_named
 from clozekit.model.tasks import raw_data
 from clozekit.pipelines.dataset.manifest import Manifest, ShardInfo, SplitInfo
@@ -33,7 +33,8 @@ def masking(manifest: Manifest) -> MaskingRule:
 def row_ids(dataset: tuple[str, Manifest], seed: int, start_row: int, count: int) -> list[tuple[int, int]]:
     """(epoch, row id) of the next rows."""
     directory, manifest = dataset
-    rows = shuffled_rows(directory, manifest.splits["train"], seed, start_row, SMALL).take(count)
+    blocks = shuffled_blocks(directory, manifest.splits["train"], seed, start_row, SMALL)
+    rows = blocks.unbatch().take(count)
     return [(int(epoch), row_id(record)) for record, epoch in rows]
 
 
@@ -242,9 +243,9 @@ def test_pairs_have_segments() -> None:
 
 
 def test_each_packed_pair_has_its_label_at_its_first_token() -> None:
-    derived = derive(tf.ragged.constant([[2, 3], [6], []], dtype=tf.int64), 6)
-    labels = pair_labels(tf.constant([[1, 0], [-1, 0], [0, 0]]), derived)
-    assert labels.numpy().tolist() == [[1, -1, 0, -1, -1, -1], [-1] * 6, [-1] * 6]
+    firsts, labels = tf.constant([1, 2, 6], tf.int64), tf.constant([1, 0, -1], tf.int64)
+    derived = derive(tf.ragged.constant([[2, 3], [6], []], dtype=tf.int64), 6, firsts, labels)
+    assert derived["pair_labels"].numpy().tolist() == [[1, -1, 0, -1, -1, -1], [-1] * 6, [-1] * 6]
 
 
 @pytest.mark.slow

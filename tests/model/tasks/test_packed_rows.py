@@ -9,7 +9,7 @@ import tensorflow as tf
 from long_variants import DISTINCT, FULL
 
 from clozekit.model.families.family_table import family_named
-from clozekit.model.reading.row_records import derive, segment_ids
+from clozekit.model.reading.row_records import derive
 from clozekit.model.training.objectives.masked_lm_objective import OBJECTIVE
 from clozekit.tokenizers.common.family_names import FAMILIES
 
@@ -53,12 +53,12 @@ def batch_of(rows: list[list[int]]) -> dict[str, tf.Tensor]:
                 slot += 1
             place += len(DOCUMENTS[number])
     lengths = [[len(DOCUMENTS[number]) for number in numbers] for numbers in rows]
-    derived = derive(tf.ragged.constant(lengths, dtype=tf.int64), LENGTH)
-    firsts = tf.ragged.constant([[SECOND_SENTENCES[n] for n in numbers] for numbers in rows]).to_tensor()
+    firsts = tf.constant([SECOND_SENTENCES[n] for numbers in rows for n in numbers], tf.int64)
+    derived = derive(tf.ragged.constant(lengths, dtype=tf.int64), LENGTH, firsts, tf.zeros_like(firsts))
+    del derived["pair_labels"]
     return {
         "token_ids": tf.constant(token_ids),
         **derived,
-        "segment_ids": segment_ids(firsts, derived),
         "mask_positions": tf.constant(positions),
         "mask_ids": tf.constant(ids),
         "mask_weights": tf.constant(weights),
