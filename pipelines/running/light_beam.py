@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from clozekit.tokenizers.common.hidden_packages import hidden_packages
 from clozekit.tokenizers.common.import_hooks import around_import
+from clozekit.tokenizers.common.paused_collection import paused_collection
 
 # Beam loads each of these when it finds it, more than half of its 1.0 CPU-seconds, for sources, sinks and runners of its own;
 # ours read and write through fsspec, which loads its clients itself.
@@ -25,5 +26,5 @@ def load_beam_lightly() -> None:
 def _lightly(load: Callable[[], None]) -> None:
     # It warns that MongoDB's package is missing.
     logging.getLogger("apache_beam.io.mongodbio").setLevel(logging.ERROR)
-    with hidden_packages(_NOT_NEEDED):
+    with hidden_packages(_NOT_NEEDED), paused_collection():
         load()
