@@ -29,7 +29,7 @@ help:
 	@echo "make test-engines      Flink, Spark, Prism and Kafka for real (fetches them first, with Maven, pip and Go; skips what can't be had)"
 	@echo "make bench-tokenizers  their speeds side by side, into BENCHMARKS.md"
 	@echo "make bench-learners    learning vocabularies beside the peers' own learners, into BENCHMARKS.md"
-	@echo "make bench-doors       what the command takes to answer where no model is needed"
+	@echo "make bench-doors       what the command takes to answer, and whole commands on little work; BEFORE=CHECKOUT beside another one's"
 	@echo "make bench-models      models and their steps beside KerasHub's, into BENCHMARKS.md"
 	@echo "make bench-heads       scores of fine-tuned heads beside transformers', into BENCHMARKS.md"
 	@echo "make bench-long-rows   memory and CPU time of a step by the length of its rows, into BENCHMARKS.md"
@@ -116,7 +116,7 @@ bench-learners: $(VENV)/.parity
 	$(BIN)/python tests/benchmarks/learners_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md
 
 bench-doors: setup
-	$(BIN)/python tests/benchmarks/doors_benchmark.py
+	$(BIN)/python tests/benchmarks/doors_benchmark.py $(if $(BEFORE),--before $(BEFORE))
 
 bench-models: $(VENV)/.parity
 	$(BIN)/python tests/benchmarks/models_benchmark.py --into BENCHMARKS.md

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from clozekit.tokenizers.common.hidden_packages import hidden_packages
+from clozekit.tokenizers.common.paused_collection import paused_collection
 from clozekit.tokenizers.common.quiet_libraries import is_debugging, quiet_stderr
 
 # Keras and TensorFlow load each of these when they find it, up to half of their 4 CPU-seconds, for what no verb uses:
 # wrappers, galleries, tables as inputs, converting JAX's programs.
-_NOT_NEEDED = ("IPython", "jax", "matplotlib", "pandas", "sklearn")
+_NOT_NEEDED = ("IPython", "jax", "matplotlib", "pandas", "scipy.sparse", "sklearn")
 
 
 def load_tensorflow(first: Callable[[], Any] | None = None) -> Any:
@@ -20,7 +21,7 @@ def load_tensorflow(first: Callable[[], Any] | None = None) -> Any:
     keep_freed_memory()
     is_ours = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
     with quiet_stderr():
-        with hidden_packages(_NOT_NEEDED if is_ours else ()):
+        with hidden_packages(_NOT_NEEDED if is_ours else ()), paused_collection():
             import keras  # noqa: F401
             import tensorflow as tf
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.json_answer import DATASET_KEYS, JsonAnswer
+from clozekit.deploy.cli.running_options import load_arrow_for_here
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.common.light_arrow import load_arrow_lightly
 
 ANSWER = JsonAnswer((*DATASET_KEYS, "sample"))
 
@@ -26,8 +26,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    if arguments.own_process:
-        load_arrow_lightly()
+    load_arrow_for_here(arguments)
     from clozekit.pipelines.dataset.describe import answer_of, describe_manifest, sample_rows
     from clozekit.pipelines.dataset.manifest import read_manifest
     from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER

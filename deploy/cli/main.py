@@ -1,6 +1,7 @@
 """The `clozekit` command: runs a verb; one line for what went wrong, exit codes."""
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return interruption.finish()
         if line:
             print(line, file=sys.stderr)
+        if argv is None:
+            # The process ends: looking through all modules for garbage once more would take up to 0.8 CPU-seconds.
+            gc.freeze()
         return status
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from clozekit.tokenizers.common.hidden_packages import hidden_packages
 from clozekit.tokenizers.common.import_hooks import around_import
-from clozekit.tokenizers.common.light_arrow import load_arrow_lightly
+from clozekit.tokenizers.common.paused_collection import paused_collection
 
 # Beam loads each of these when it finds it, more than half of its 1.0 CPU-seconds, for sources, sinks and runners of its own;
 # ours read and write through fsspec, which loads its clients itself.
@@ -20,15 +20,11 @@ def load_beam_lightly() -> None:
 
     Only for a process that runs nothing but our local pipelines: Beam stays without Dataflow, BigQuery and gs:// in it.
     """
-    load_arrow_lightly()
     around_import("apache_beam", _lightly)
 
 
 def _lightly(load: Callable[[], None]) -> None:
     # It warns that MongoDB's package is missing.
     logging.getLogger("apache_beam.io.mongodbio").setLevel(logging.ERROR)
-    # First, or Arrow would find the None that hides pandas.
-    import pyarrow  # noqa: F401
-
-    with hidden_packages(_NOT_NEEDED):
+    with hidden_packages(_NOT_NEEDED), paused_collection():
         load()

@@ -14,6 +14,7 @@ import time
 from types import FrameType
 
 from clozekit.pipelines.running.light_beam import load_beam_lightly
+from clozekit.tokenizers.common.light_arrow import load_arrow_lightly
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _LOOK_EVERY_SECONDS = 0.5
@@ -45,6 +46,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _leave)
     end_with_parent(int(sys.argv[1]))
     load_beam_lightly()
+    load_arrow_lightly()
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main(sys.argv)

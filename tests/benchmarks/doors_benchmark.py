@@ -1,5 +1,6 @@
-"""CPU seconds until the command answers where no model and no Beam is needed: `make bench-doors`."""
+"""CPU seconds until the command answers, and of whole commands on little work: `make bench-doors`."""
 
+import argparse
 import os
 import platform
 import statistics
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import whole_commands
 
 TURNS = 7
 DOORS = (
@@ -26,7 +29,7 @@ def cpu_seconds(words: list[str], folder: str) -> float:
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def main() -> None:
+def measure_doors() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, median of {TURNS}")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "run.yaml").write_text(RUN, encoding="utf-8")
@@ -36,6 +39,21 @@ def main() -> None:
         for shown, words in rows:
             times = [cpu_seconds(words, folder) for _ in range(TURNS)]
             print(f"{statistics.median(times):6.2f} CPU-s  {shown}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--before", type=Path, metavar="CHECKOUT", help="measure the whole commands of this one in turns"
+    )
+    parser.add_argument("--turns", type=int, default=TURNS, help="of the whole commands (default: %(default)s)")
+    parser.add_argument("--only", choices=("doors", "whole"), help="one of the two parts")
+    arguments = parser.parse_args()
+    if arguments.only != "whole":
+        measure_doors()
+    if arguments.only != "doors":
+        with tempfile.TemporaryDirectory() as folder:
+            print(whole_commands.measure(Path(folder), arguments.before, arguments.turns))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba.core.registry import CPUDispatcher
 
 from clozekit.tokenizers import byte_pair, sentence_piece, wordpiece
 from clozekit.tokenizers.kernels import (
     byte_pair_kernel,
     charsmap,
+    compiled,
     sentence_piece_kernel,
     trie,
     utf8,
@@ -74,21 +74,17 @@ class _CheckedNumpy(types.ModuleType):
         return np.arange(stop).view(CheckedArray)
 
 
-def _load_8_bytes(array: Any, position: int) -> np.uint64:
-    return np.uint64(int.from_bytes(bytes(array[position : position + 8]), "little"))
-
-
 def _namespaces() -> dict[str, dict[str, Any]]:
     """Module name -> its names, where every compiled function is plain Python that sees these names."""
     made: dict[str, dict[str, Any]] = {module.__name__: dict(vars(module)) for module in _MODULES}
     for names in made.values():
         for name, value in names.items():
-            if isinstance(value, CPUDispatcher):
+            if isinstance(value, compiled.Compiled):
                 function = value.py_func
-                names[name] = types.FunctionType(function.__code__, made[function.__module__], name)
+                # What has no other names in it is taken as it is.
+                seen = made.get(function.__module__, function.__globals__)
+                names[name] = types.FunctionType(function.__code__, seen, name)
         names["np"] = _CheckedNumpy("numpy")
-        if "load_8_bytes" in names:
-            names["load_8_bytes"] = _load_8_bytes
     return made
 
 

@@ -1,38 +1,46 @@
-"""Compiles the inner loops with Numba, and the two memory reads they need."""
+"""Marks the inner loops that Numba compiles; Numba, 0.3 CPU-seconds, is loaded when the first of them runs."""
 
 import functools
-import hashlib
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-import numba
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
-from numba.extending import intrinsic
+import numpy as np
 
-from clozekit.tokenizers.common.import_hooks import around_import
-
-# No fastmath: the scores of SentencePiece must round as its C++ does.
-_OPTIONS = {"error_model": "numpy", "boundscheck": False}
+from clozekit.tokenizers.common.paused_collection import paused_collection
 
 
-def _without_linear_algebra(load: Callable[[], None]) -> None:
-    """Numba asks SciPy for its BLAS when the first function is loaded, 0.15 CPU-seconds that no kernel needs. It asks again
-    where a function of somebody else multiplies matrices."""
-    from numba.np import linalg
+class Compiled:
+    """A function of Python that Numba compiles when it is first called, or when a kernel that calls it is compiled."""
 
-    asked = linalg.ensure_blas
-    if "scipy" in sys.modules:
-        linalg.ensure_blas = lambda: None
-    try:
-        load()
-    finally:
-        linalg.ensure_blas = asked
+    def __init__(self, function: Callable[..., Any], how: str) -> None:
+        """how: the function of numba_functions.py that compiles it."""
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        self._how = how
+
+    @functools.cached_property
+    def machine_code(self) -> Any:
+        """Numba's own object."""
+        return getattr(_numba_functions(), self._how)(self.py_func)
+
+    @property
+    def _numba_type_(self) -> Any:
+        # By this name Numba asks what it meets in a kernel for its type.
+        return _numba_functions().type_of(self.machine_code)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.machine_code(*arguments)
+
+    def __reduce__(self) -> str:
+        return self.py_func.__qualname__
 
 
-around_import("numba.np.arraymath", _without_linear_algebra)
+def _numba_functions() -> ModuleType:
+    with paused_collection():
+        from clozekit.tokenizers.kernels import numba_functions
+
+    return numba_functions
 
 
 def compile_kernel(function: Callable[..., Any]) -> Any:
@@ -40,35 +48,17 @@ def compile_kernel(function: Callable[..., Any]) -> Any:
 
     The GIL stays held: kernels write into the word cache of their tokenizer, which threads may share.
     """
-    try:
-        kernel = numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:
-        # Neither the package's folder nor the user's cache folder can be written: compile in each process.
-        return numba.njit(**_OPTIONS)(function)
-    # Numba compares the age of the kernel's own file only, and would run old machine code after a change in a file
-    # that the kernel calls (seen: a crash). Ours is the content of this folder and of the kernel's own file.
-    kernel._cache._cache_file._source_stamp = _sources_hash(function.__code__.co_filename)
-    return kernel
+    return Compiled(function, "kernel_of")
 
 
-@functools.cache
-def _sources_hash(kernel_file: str) -> str:
-    sources = sorted({*Path(__file__).parent.glob("*.py"), Path(kernel_file)})
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+def inline(function: Callable[..., Any]) -> Any:
+    """For the small functions that kernels are made of."""
+    return Compiled(function, "part_of")
 
 
-# For the small functions that kernels are made of.
-inline = numba.njit(inline="never", no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+def _load_8_bytes(array: Any, position: int) -> np.uint64:
+    return np.uint64(int.from_bytes(bytes(array[position : position + 8]), "little"))
 
 
-@intrinsic
-def load_8_bytes(typing_context: Any, array: types.Array, position: types.Integer) -> tuple[Any, Callable[..., Any]]:
-    """array[position : position + 8] of a uint8 array as one little-endian uint64, without checking the bounds."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        address = builder.gep(data, [arguments[1]])
-        word = builder.bitcast(address, ir.IntType(64).as_pointer())
-        return builder.load(word, align=1)
-
-    return types.uint64(array, types.int64), generate
+# array[position : position + 8] of a uint8 array as one little-endian uint64, in a kernel, without checking the bounds.
+load_8_bytes: Any = Compiled(_load_8_bytes, "memory_read_of")

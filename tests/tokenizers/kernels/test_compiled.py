@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numba
 
-from clozekit.tokenizers.kernels import compiled, unicode_tables
+from clozekit.tokenizers.kernels import numba_functions, unicode_tables
 from clozekit.tokenizers.kernels.trie import CHECK, VALUE, build_trie, child
 from clozekit.tokenizers.kernels.wordpiece_kernel import encode_wordpiece
 
 
 def test_machine_code_depends_on_every_source() -> None:
     # An attribute of Numba's own: if it moves, stale machine code would run after an update.
-    assert encode_wordpiece._cache._cache_file._source_stamp == compiled._sources_hash(
+    assert encode_wordpiece.machine_code._cache._cache_file._source_stamp == numba_functions._sources_hash(
         encode_wordpiece.py_func.__code__.co_filename
     )
 
