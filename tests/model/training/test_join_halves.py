@@ -14,7 +14,9 @@ from clozekit.deploy.recipes import find_recipe
 from clozekit.model import ReplacedTokenDetector
 from clozekit.model.families.vocabulary_padding import with_vocabulary
 from clozekit.model.presets.huggingface_preset import save_huggingface, save_huggingface_backbone
+from clozekit.model.presets.load_presets import open_source
 from clozekit.model.training.controller import Run
+from clozekit.model.training.join_halves import open_generator
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
 from clozekit.model.training.settings.loop_settings import CheckpointSettings
 from clozekit.model.training.settings.replaced_settings import ReplacedSettings
@@ -219,7 +221,13 @@ def test_what_is_no_pair_is_refused_in_one_line(
     save_huggingface_backbone(task.generator_alone().backbone, body, task.preprocessor)
     other = tmp_path / "other"
     families.masked_lm("electra", families.masked_lm_preprocessor("electra")).save_to_preset(str(other))
+    eighths, quantized = task.generator_alone(), tmp_path / "eighths"
+    eighths.quantize("int8")
+    eighths.save_to_preset(str(quantized))
+    with pytest.raises(InputError, match="goes beside a discriminator of the family electra, init_from .* is a bert"):
+        open_generator(str(theirs / "generator"), open_source(bert))
     refused = [
+        (theirs, quantized, "are trained in floats, .* is quantized; take its original"),
         (theirs, bert, "must be ELECTRA's generator, .* is of the family bert"),
         (theirs, theirs, "is a discriminator; give that as init_from"),
         (theirs, body, "is an ELECTRA without a masked-LM head"),
