@@ -102,7 +102,8 @@ def render_model_card(facts: CardFacts) -> str:
 
 
 def _front_matter(facts: CardFacts) -> str:
-    base = None if facts.run is None else facts.run.config.get("init_from")
+    bases = [] if facts.run is None else [facts.run.config.get("init_from"), _generator(facts.run)]
+    bases = [base.removeprefix("hf://") for base in bases if isinstance(base, str) and base.startswith("hf://")]
     fields = {
         "license": facts.license,
         "language": list(facts.languages),
@@ -110,10 +111,15 @@ def _front_matter(facts: CardFacts) -> str:
         "pipeline_tag": _TAGS[facts.kind],
         "tags": ["clozekit", facts.family.replace("_", "-")],
         "datasets": list(facts.datasets),
-        "base_model": base.removeprefix("hf://") if isinstance(base, str) and base.startswith("hf://") else None,
+        "base_model": bases[0] if len(bases) == 1 else bases,
     }
     said = {name: value for name, value in fields.items() if value}
     return f"---\n{yaml.safe_dump(said, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _generator(run: RunFacts) -> object:
+    """What `replaced.generator` named."""
+    return (run.config.get("replaced") or {}).get("generator")
 
 
 def _what(facts: CardFacts) -> Iterator[str]:
@@ -176,6 +182,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
     fresh = "every other layer of the model below" if distill.get("init_student") else "random weights"
     rows = {
         "begun from": run.config.get("init_from") or fresh,
+        "its generator begun from": _generator(run),
         "learned from": distill.get("teacher"),
         "steps": run.step,
         "rows a step": train.get("global_batch_size"),

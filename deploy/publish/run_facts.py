@@ -24,7 +24,10 @@ from clozekit.tokenizers.storage.owned_files import read_owned
 from clozekit.tokenizers.storage.run_paths import CHECKPOINTS, PRESET
 
 # Keys whose values are places or names of files.
-_PLACES = ("dataset", "directory", "tokenizer", "preset", "init_from", "teacher", "train", "validation", "test")
+_PLACES = (
+    *("dataset", "directory", "tokenizer", "preset", "init_from", "teacher", "generator"),
+    *("train", "validation", "test"),
+)
 
 
 @dataclass(frozen=True)

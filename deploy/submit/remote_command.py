@@ -3,11 +3,13 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from clozekit.deploy.submit.backend import CommandLine
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import read_text
+from clozekit.tokenizers.storage.run_paths import CHECKPOINTS
 
 # The configuration travels inside the request: what was submitted is trained, however the file changes afterwards.
 CONFIG_VARIABLE = "CLOZEKIT_CONFIG"
@@ -59,6 +61,13 @@ class RemoteCommand:
         )
 
 
+def _is_here(place: str | None) -> bool:
+    """Whether a preset, or a path into a run such as run/best, is one on this machine."""
+    if place is None or "://" in place:
+        return False
+    return Path(place).is_dir() or (Path(place).parent / CHECKPOINTS).is_dir()
+
+
 def train_command(job: Job, words: Sequence[str], line: CommandLine, backend: str, needs_url: bool) -> RemoteCommand:
     """The command for `backend`. needs_url: what it reads and writes must have URLs, because workers share no disk.
 
@@ -77,7 +86,10 @@ def train_command(job: Job, words: Sequence[str], line: CommandLine, backend: st
 
     config = load_config(order.config, changes)
     places = {"dataset": config.dataset, "directory": config.directory, "tokenizer": config.tokenizer}
-    places |= {"preset": config.preset}
+    teacher = None if config.distill is None else config.distill.teacher
+    starts = {"init_from": config.init_from, "replaced.generator": config.generator, "distill.teacher": teacher}
+    # Others are built-in names, or places in the image.
+    places |= {"preset": config.preset, **{key: place for key, place in starts.items() if _is_here(place)}}
     for key, place in places.items():
         mounted = any(str(place).startswith(path) for path in job.kubernetes.volumes.values()) and backend == "gke"
         if needs_url and place is not None and "://" not in place and not mounted:

@@ -14,7 +14,7 @@ from clozekit.tokenizers.settings.yaml_values import shown
 from clozekit.tokenizers.storage.file_systems import is_url
 
 # Keys whose value may be the name of a built-in preset or tokenizer, or a path into a run.
-_MAY_BE_BUILT_IN = ("tokenizer", "init_from", "teacher", "preset", "sources")
+_MAY_BE_BUILT_IN = ("tokenizer", "init_from", "teacher", "generator", "preset", "sources")
 # Nobody asks them for a list of files.
 _HANDLES = ("hf://", "kaggle://")
 

@@ -103,7 +103,10 @@ STEP_KINDS: Mapping[str, StepKind] = {
         name="run",
         outputs=_IN_A_RUN,
         kept=("preset",),
-        inputs=("dataset", "tokenizer", "init_from", "distill.teacher", "train.phases.*.dataset"),
+        inputs=(
+            *("dataset", "tokenizer", "init_from", "replaced.generator", "distill.teacher"),
+            "train.phases.*.dataset",
+        ),
         idle=("preset", "name", "checkpoint", "cluster", "log"),
         file_keys=None,
         check=make_config,

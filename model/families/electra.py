@@ -3,6 +3,7 @@
 from typing import ClassVar, Self, Unpack
 
 import keras
+import numpy as np
 from keras import ops
 
 from clozekit.model.common.dtype_policies import policy_of_layers
@@ -323,12 +324,30 @@ class ElectraMaskedLM(MaskedLM):
         settings = {**self.backbone.settings(), **self._generator_settings()}
         backbone = ElectraBackbone(**settings, dtype="float32")
         alone = type(self)(backbone, self.preprocessor, compile=False, **self._head_settings)
-        theirs = {weight.path: weight for weight in [*self.generator.weights, *self.masked_lm_head.weights]}
-        for weight in alone.weights:
-            path = weight.path if weight.path in theirs else f"generator_{weight.path}"
-            if path in theirs:
-                weight.assign(theirs[path])
+        for ours, theirs in self._beside(alone):
+            theirs.assign(ours)
         return alone
+
+    def take_generator(self, alone: "ElectraMaskedLM") -> list[str]:
+        """Gives the generator and its head the weights of one alone, of its sizes; the embeddings stay the discriminator's. Returns
+        the paths of those that are others there."""
+        self._detection_head()
+        shared = {id(weight) for weight in self.backbone.weights}
+        others = []
+        for ours, theirs in self._beside(alone):
+            if id(ours) not in shared:
+                ours.assign(theirs)
+            elif not np.array_equal(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs)):
+                others.append(str(ours.path))
+        return others
+
+    def _beside(self, alone: "ElectraMaskedLM") -> list[tuple[keras.Variable, keras.Variable]]:
+        """The weights of the generator, of its head and of the embeddings that it shares, each beside that of a generator alone."""
+        assert self.generator is not None
+        ours = {weight.path: weight for weight in [*self.generator.weights, *self.masked_lm_head.weights]}
+        named = [(path if path in ours else f"generator_{path}", theirs) for path, theirs in _by_path(alone)]
+        # A generator has no pooler.
+        return [(ours[path], theirs) for path, theirs in named if path in ours]
 
     def head_settings(self) -> Settings:
         return {**super().head_settings(), **self._generator_sizes}
@@ -343,6 +362,10 @@ class ElectraMaskedLM(MaskedLM):
 
     def _unused(self) -> list[keras.Variable]:
         return [*super()._unused(), *([] if self.generator is None else self.detection_variables())]
+
+
+def _by_path(task: ElectraMaskedLM) -> list[tuple[str, keras.Variable]]:
+    return [(str(weight.path), weight) for weight in task.weights]
 
 
 @keras.saving.register_keras_serializable(package="clozekit")

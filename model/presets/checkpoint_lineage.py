@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     # TensorFlow comes with it.
     from clozekit.model.training.run_directory.checkpoints import Position
 
-# Of what a run's checkpoints say of it: where it began, which is a place here and has a link of its own; and what it read.
-_PLACES = ("init_from",)
+# Of what a run's checkpoints say of it: where it began, which are places here and have links of their own; and what it read.
+_PLACES = ("init_from", "replaced.generator")
 _READ = ("dataset_sha256", "teacher_sha256")
 
 

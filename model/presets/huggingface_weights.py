@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from clozekit.model.families.family import Block, HuggingFaceNames
+from clozekit.model.presets.keras_preset import CONFIG_FILE
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.open_preset import PresetFiles
@@ -171,9 +172,16 @@ class Checkpoint:
     def _converting(self, how: str = "") -> str:
         source = self._source.removeprefix("hf://")
         return (
-            "python -c 'from transformers import AutoModelForMaskedLM as M;"
+            f"python -c 'from transformers import {self._their_class()} as M;"
             f' M.from_pretrained("{source}"{how}).save_pretrained("converted")\' and copy its vocabulary files'
         )
+
+    def _their_class(self) -> str:
+        """The class that was saved: with another, ELECTRA's discriminator would lose its head."""
+        path = self._files.path(CONFIG_FILE, required=False)
+        names = None if path is None else read_object(path, f"{self._source}: {CONFIG_FILE}").get("architectures")
+        name = names[0] if isinstance(names, list) and names else None
+        return name if isinstance(name, str) and name.isascii() and name.isidentifier() else "AutoModelForMaskedLM"
 
     def _open(self, name: str) -> safe_open:
         path = self._files.required_path(name)

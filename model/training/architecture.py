@@ -10,6 +10,7 @@ from clozekit.model.families.family_table import family_named
 from clozekit.model.presets.load_presets import DEFAULT_SEQUENCE_LENGTH, PresetSource, open_source
 from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
+from clozekit.model.training.join_halves import generator_sizes, open_generator
 from clozekit.model.training.run_directory.run_models import is_begun
 from clozekit.model.training.settings.run_settings import PAIRS, REPLACED, ModelSettings, RunSettings
 from clozekit.tokenizers.common.errors import InputError
@@ -63,9 +64,14 @@ def architecture_of(
     else:
         # A run that goes on needs nothing of where it began.
         directory = config.directory.rstrip("/")
-        source = open_source(f"{directory}/{MODEL}" if is_begun(directory) else config.init_from)
+        goes_on = is_begun(directory)
+        source = open_source(f"{directory}/{MODEL}" if goes_on else config.init_from)
         check_tokenizer(source, tokenizer, config.dataset)
         found = of_source(source, config.model, longest_row)
+        if config.generator is not None and not goes_on:
+            generator = open_generator(config.generator, source)
+            check_tokenizer(generator, tokenizer, config.dataset, "replaced.generator")
+            found = dataclasses.replace(found, head=generator_sizes(generator))
     head = _with_generator(found, config)
     return dataclasses.replace(found, head=_with_pairs(head, config.objective == PAIRS))
 
@@ -99,12 +105,12 @@ def from_scratch(model: ModelSettings, vocabulary_size: int, longest_row: int) -
     return Architecture(family, {**_defaults(family.backbone), **sizes, **model.dimensions()}, {}, longest_row)
 
 
-def check_tokenizer(source: PresetSource, tokenizer: Tokenizer, dataset: str) -> None:
-    """Raises InputError when the ids of a dataset are not those of the preset's own tokenizer."""
+def check_tokenizer(source: PresetSource, tokenizer: Tokenizer, dataset: str, key: str = "init_from") -> None:
+    """Raises InputError when the ids of a dataset are not those of the own tokenizer of the preset that `key` names."""
     own = source.tokenizer()
     if of_class(source.family.tokenizer, tokenizer).sha256() != own.sha256():
         raise InputError(
-            f"the dataset must be prepared with the tokenizer of init_from, {source.source} has a"
+            f"the dataset must be prepared with the tokenizer of {key}, {source.source} has a"
             f" {type(own).__name__} of {own.vocabulary_size()} pieces (sha256 {own.sha256()[:12]}), {dataset} was made by"
             f" a {type(tokenizer).__name__} of {tokenizer.vocabulary_size()} ({tokenizer.sha256()[:12]}); prepare it with"
             f" --tokenizer {source.source}"

@@ -17,7 +17,7 @@ from clozekit.model.presets.preset_targets import check_preset_target
 from clozekit.model.reading.dataset_reader import damage_named, mixed_batches, training_batches, validation_batches
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.architecture import architecture_of, spelled_out
-from clozekit.model.training.begin_from import begin_from
+from clozekit.model.training.begin_from import begin_from, begin_from_halves
 from clozekit.model.training.build_task import build_task, give_preprocessor, load_run_tokenizer, masking_options
 from clozekit.model.training.cluster.workers import Workers, start_workers
 from clozekit.model.training.data_lineage import dataset_lineage, stream_lineage
@@ -110,7 +110,7 @@ class Run(TrainingRun[dict[str, float]]):
         self.directory = config.directory.rstrip("/")
         self.preset_directory = config.preset or f"{self.directory}/preset"
         check_run_directory(self.directory, TRAIN)
-        sources = (config.init_from, config.tokenizer, None if config.distill is None else config.distill.teacher)
+        sources = (config.tokenizer, *self.starts().values())
         check_preset_target(self.preset_directory, *sources)
         check_preset_target(f"{self.directory}/{MODEL}", *sources)
         self.stages = stages_of(config)
@@ -309,10 +309,18 @@ class Run(TrainingRun[dict[str, float]]):
             f" loss, no best checkpoint, no measures in the report; {MORE_DOCUMENTS}"
         ]
 
+    def starts(self) -> Mapping[str, str | None]:
+        return {**super().starts(), "generator": self.config.generator}
+
     def begin_anew(self) -> None:
-        if self.config.init_from is not None and self.architecture.source is not None:
-            begin_from(self.task, self.config.init_from, self.architecture.source)
-        elif self.config.begins_with_teacher and self.teacher is not None and isinstance(self.teacher.task, MaskedLM):
+        config = self.config
+        if config.init_from is not None and config.generator is not None:
+            told = begin_from_halves(self.task, config.init_from, config.generator)
+            if told is not None:
+                self.say(told)
+        elif config.init_from is not None and self.architecture.source is not None:
+            begin_from(self.task, config.init_from, self.architecture.source)
+        elif config.begins_with_teacher and self.teacher is not None and isinstance(self.teacher.task, MaskedLM):
             init_student(self.task, self.teacher.task)
 
     def go_on(self, log: MetricsLog | NoLog) -> None:

@@ -30,7 +30,7 @@ def run_lineage(
         identity: what its checkpoints say of it.
         own_functions: key of the configuration -> the function of the user's own that it names.
         data: what is read -> lineages.
-        starts: "init_from" and "teacher" -> the presets that were named.
+        starts: "init_from", "teacher" and "generator" -> the presets that were named.
         begun: what a run that goes on has said of itself before: what it began from is not looked at again, and code that it has
             no longer is said too.
         goes_on: whether it does, though it may have said nothing.

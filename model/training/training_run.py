@@ -147,7 +147,7 @@ class TrainingRun(ABC, Generic[Result]):
         """What is read -> its lineages."""
 
     def starts(self) -> Mapping[str, str | None]:
-        """What of the run began elsewhere ("init_from", "teacher") -> the preset that was named; None: nothing was."""
+        """What of the run began elsewhere ("init_from", "teacher", "generator") -> the preset that was named; None: nothing was."""
         distill = self.config.distill
         return {"init_from": self.config.init_from, "teacher": None if distill is None else distill.teacher}
 

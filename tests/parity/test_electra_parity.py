@@ -3,6 +3,7 @@
 Needs the extra `parity`.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ keras_hub = pytest.importorskip("keras_hub")
 
 from clozekit.model import Backbone, ElectraBackbone, MaskedLM, ReplacedTokenDetector, TextClassifier  # noqa: E402
 from clozekit.model.presets.huggingface_preset import save_huggingface, save_huggingface_backbone  # noqa: E402
+from clozekit.model.training.architecture import architecture_of  # noqa: E402
+from clozekit.model.training.begin_from import begin_from_halves  # noqa: E402
+from clozekit.model.training.build_task import build_task  # noqa: E402
+from clozekit.model.training.settings.replaced_settings import ReplacedSettings  # noqa: E402
+from clozekit.model.training.settings.run_settings import RunSettings  # noqa: E402
 
 SIZES = {"vocab_size": 45, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
 SIZES |= {"num_hidden_layers": 2, "max_position_embeddings": 32}
@@ -122,6 +128,47 @@ def test_a_discriminator_and_its_generator_are_two_models_there(
     assert np.array_equal(detector(inputs), ours.detection_logits(rows))
     alone = MaskedLM.from_preset(str(tmp_path / "both" / "generator"))
     assert np.array_equal(alone.masked_logits(rows), ours.masked_logits(rows))
+
+
+PAIRS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"embedding_size": 8}, {"hidden_size": 12, "num_hidden_layers": 3}),
+    ({"embedding_size": 16}, {"hidden_size": 16, "num_attention_heads": 4}),
+    ({"embedding_size": 24, "hidden_act": "relu", "layer_norm_eps": 1e-5}, {"hidden_size": 8, "intermediate_size": 20}),
+    ({"embedding_size": 8, "hidden_act": "gelu_new", "type_vocab_size": 4}, {"hidden_size": 8, "num_hidden_layers": 1}),
+]
+
+
+@pytest.mark.parametrize(("changes", "of_generator"), PAIRS, ids=range(len(PAIRS)))
+@pytest.mark.parametrize("is_shared", [True, False], ids=["shared", "apart"])
+def test_a_discriminator_and_a_generator_of_transformers_are_gone_on_with(
+    is_shared: bool, changes: dict[str, Any], of_generator: dict[str, Any], tmp_path: Path
+) -> None:
+    tokenizer = families.tokenizer("electra")
+    changes = {**changes, "vocab_size": tokenizer.vocabulary_size()}
+    discriminator = their_model("ForPreTraining", changes)
+    generator = their_model("ForMaskedLM", {**changes, **of_generator})
+    embeddings = discriminator.electra.embeddings.state_dict()
+    if is_shared:
+        generator.electra.embeddings.load_state_dict(embeddings)
+    for name, model in (("discriminator", discriminator), ("generator", generator)):
+        model.save_pretrained(tmp_path / name)
+        (tmp_path / name / "vocab.txt").write_text("\n".join(tokenizer.get_vocabulary()), encoding="utf-8")
+    places = [str(tmp_path / name) for name in ("discriminator", "generator")]
+    config = RunSettings("d", str(tmp_path / "run"), init_from=places[0], objective="replaced")
+    config = dataclasses.replace(config, replaced=ReplacedSettings(generator=places[1]))
+    architecture = architecture_of(config, tokenizer, longest_row=12)
+    ours = build_task(config, architecture)
+    told = begin_from_halves(ours, *places)
+    assert (told is None) == is_shared
+    # What transformers computes once both share the discriminator's embeddings, as the run has them.
+    generator.electra.embeddings.load_state_dict(embeddings)
+    rows = batch_of(changes)
+    real = rows["padding_mask"] > 0
+    everywhere = {**rows, "mask_positions": np.tile(np.arange(12, dtype=np.int32), (3, 1))}
+    expected = [model(**their_inputs(rows)).logits.detach().numpy() for model in (discriminator, generator)]
+    logits = np.asarray(ours.masked_logits(everywhere))[..., : tokenizer.vocabulary_size()]
+    for found, wanted in zip((np.asarray(ours.detection_logits(rows)), logits), expected, strict=True):
+        assert np.abs(found - wanted)[real].max() <= 1e-5 * np.abs(wanted[real]).max()
 
 
 @pytest.mark.parametrize("embedding_dim", [8, 16])

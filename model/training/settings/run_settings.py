@@ -444,6 +444,8 @@ class RunSettings:
             object.__setattr__(self, "replaced", self.replaced or ReplacedSettings())
         rule = "replaced.* are settings of objective=replaced"
         check(rule, self.replaced is None or self.objective == REPLACED, self.objective, advice="leave them out")
+        rule = "replaced.generator goes beside the discriminator of init_from"
+        check(rule, self.generator is None or self.init_from is not None, self.generator, advice="name that too")
         if self.masking.final_rate is not None:
             self._check_final_rate()
         if self.follow is not None:
@@ -460,6 +462,11 @@ class RunSettings:
             spread = self.model.initializer_range
             rule = "model.initializer_range is for fresh weights, and this run begins with those of another model"
             check(rule, spread is None, spread, advice="leave it out")
+
+    @property
+    def generator(self) -> str | None:
+        """The generator that the model begins with beside the discriminator of `init_from`; None: none of its own is named."""
+        return None if self.replaced is None else self.replaced.generator
 
     @property
     def begins_with_teacher(self) -> bool:

@@ -48,6 +48,14 @@ READ = {"read": {"inputs": [f"{FAR}/docs/*.txt"]}}
 FILES = {
     "prepare.yaml": {"tokenizer": "bert_tiny_en_uncased", "output": "dataset", **READ},
     "train.yaml": {"dataset": f"{FAR}/d", "directory": "r", "train": {"steps": 1}},
+    "halves.yaml": {
+        "dataset": "d",
+        "directory": "r",
+        "train": {"steps": 1},
+        "objective": "replaced",
+        "init_from": "p",
+        "replaced": {"generator": f"{FAR}/g"},
+    },
     "finetune.yaml": {"init_from": f"{FAR}/p", "directory": "r", "data": {"train": "t.csv", "text": "a", "label": "b"}},
     "adapt.yaml": {"init_from": "bert_tiny_en_uncased", "output": f"{FAR}/o", "read": {"inputs": ["docs"]}},
     "run.yaml": {"output": f"{FAR}/o", "steps": {"words": {"vocab": READ}}},
@@ -73,6 +81,7 @@ FILES = {
         ["stream", "verify", f"{FAR}/s"],
         ["compact", f"{FAR}/s", "--output", "d"],
         ["train", "train.yaml"],
+        ["train", "halves.yaml"],
         ["watch", f"{FAR}/r"],
         ["compare", f"{FAR}/r", f"{FAR}/s"],
         ["adapt", "adapt.yaml"],

@@ -159,6 +159,20 @@ def test_the_card_of_a_classifier_says_what_its_outputs_are(problem: str, said: 
     assert row(card, "learned from") == "hf://big/teacher"
 
 
+def test_the_card_of_an_electra_names_both_beginnings() -> None:
+    config = {"init_from": "hf://big/discriminator", "replaced": {"generator": "hf://big/generator"}}
+    facts = CardFacts(
+        *("hf://me/mine", "huggingface", "electra", "masked_lm", "ElectraMaskedLM", "ElectraForMaskedLM", {}),
+        *("ElectraTokenizer", "[MASK]", 16, (), None),
+        run=RunFacts("train", config, 4, (), None, {}),
+    )
+    card = render_model_card(facts)
+    assert row(card, "begun from") == "hf://big/discriminator"
+    assert row(card, "its generator begun from") == "hf://big/generator"
+    assert "base_model:\n- big/discriminator\n- big/generator\n" in card
+    assert without_places({"replaced": {"generator": "/home/me/g"}}) == {"replaced": {"generator": "g"}}
+
+
 def test_the_card_of_a_student_says_that_it_began_with_layers_of_its_teacher() -> None:
     config = {"distill": {"teacher": "hf://big/teacher", "init_student": "every_other"}}
     facts = CardFacts(

@@ -18,6 +18,7 @@ JOBS = "/apis/batch/v1/namespaces/default/jobs"
 SERVICES = "/api/v1/namespaces/default/services"
 PODS = "/api/v1/namespaces/default/pods"
 TRAIN = ["--", "train", str(GOLDEN / "config.yaml")]
+HALVES = [*TRAIN, "objective=replaced", "init_from=hf://org/discriminator", "replaced.generator=/models/generator"]
 
 
 class Cluster:
@@ -175,6 +176,8 @@ def test_without_a_kubeconfig_there_is_one_line(
         ([], ["--", "prepare"], "gke runs `train`, got prepare"),
         ([], ["--"], "gke runs `train`, got no command"),
         (["output=runs/here"], TRAIN, "directory must be where the workers of gke reach it"),
+        ([], [*HALVES, "init_from=tests"], "init_from must be where the workers of gke reach it"),
+        ([], [*HALVES, "replaced.generator=tests/"], "replaced.generator must be where the workers of gke reach it"),
         ([], [*TRAIN, "cluster.num_workers=2"], "cluster.num_workers must be the job's num_workers, got 2 and 3"),
         ([], [*TRAIN, "train.step=2"], "did you mean train.steps?"),
         (["accelerators.kind=tpu-v5-lite-podslice"], TRAIN, "TPUStrategy drives a slice from one process"),
@@ -185,6 +188,11 @@ def test_what_could_not_train_is_refused_before_anything_is_sent(
 ) -> None:
     assert run("gke", *changes, *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_presets_that_are_no_folders_here_are_left_to_the_pods(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("gke", "--dry-run", *HALVES) == 0
+    assert "replaced.generator=/models/generator" in capsys.readouterr().out
 
 
 def test_a_mounted_volume_is_a_place_that_pods_reach(capsys: pytest.CaptureFixture[str]) -> None:

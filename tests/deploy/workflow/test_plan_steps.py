@@ -124,6 +124,27 @@ def test_a_change_redoes_what_depends_on_it_and_nothing_else(
     assert [state.phase for state in run(folder, *changes)] == ["skipped"] * 6
 
 
+def test_a_generator_is_an_input_by_its_content_or_by_the_step_that_makes_it(finished: Path, tmp_path: Path) -> None:
+    folder = copied(finished, tmp_path)
+    (folder / "generator").mkdir()
+    (folder / "generator" / "config.json").write_text("{}")
+    words = ["model.objective=replaced", "model.init_from=generator", "model.replaced.generator=generator"]
+
+    def model(*changes: str) -> Any:
+        (found,) = [one for one in look_at(folder, *words, *changes) if one.name == "model"]
+        return found
+
+    before = model()
+    assert list(before.facts["inputs"]) == ["init_from", "replaced.generator"]
+    shutil.copytree(folder / "generator", folder / "moved")
+    assert model("model.replaced.generator=moved").fingerprint == before.fingerprint
+    (folder / "moved" / "config.json").write_text("{ }")
+    assert model("model.replaced.generator=moved").fingerprint != before.fingerprint
+    made = model("model.replaced.generator=${words.output}/generator")
+    assert "words" in made.facts["before"] and list(made.facts["inputs"]) == ["init_from"]
+    assert made.block["replaced"]["generator"].endswith("/tokenizer/generator")
+
+
 def test_a_file_that_was_changed_within_is_told_and_written_anew(finished: Path, tmp_path: Path) -> None:
     folder = copied(finished, tmp_path)
     (written,) = folder.glob("out/steps/data-*/dataset/content.txt")

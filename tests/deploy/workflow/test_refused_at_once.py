@@ -67,6 +67,10 @@ def test_nothing_is_refused_where_nothing_is_wrong(folder: Path) -> None:
         (["ours.read.inputs=[dosc]"], "read.inputs of step ours of recipe.yaml is 'dosc', where nothing is"),
         (["labels.data.train=row.csv"], "labelled texts must be in a readable file, row.csv is not (No such file"),
         (["data.tokenizer=bert_tny_en_uncased"], "'bert_tny_en_uncased' is no directory here and no known id; did you"),
+        (
+            ["model.objective=replaced", "model.init_from=bert_tiny_en_uncased", "model.replaced.generator=there"],
+            "'there' is no directory here and no known id",
+        ),
         (["labels.init_from=runs/best"], "'runs/best' is no directory here and no known id"),
         # It has no such columns.
         (["labels.data.label=stars"], "rows.csv must have the column 'stars', it has 'text', 'label'"),
