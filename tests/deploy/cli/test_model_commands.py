@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from clozekit.deploy.cli.file_and_changes import file_and_changes
 from clozekit.deploy.cli.finetune_command import options_as_keys
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.cli.parser import parse
@@ -153,7 +154,7 @@ def test_options_are_keys_as_they_are() -> None:
         ["finetune", "glue/mrpc", "--text", "#1 String", "--test", "a.tsv", "--test", "b.tsv", "train.epochs=2"]
     )
     assert options_as_keys(arguments) == {"data.text": "#1 String", "data.test": ["a.tsv", "b.tsv"]}
-    assert (arguments.config, arguments.changes) == ("glue/mrpc", ["train.epochs=2"])
+    assert file_and_changes(arguments.config) == ("glue/mrpc", ["train.epochs=2"])
     with pytest.raises(SystemExit):
         parse(["finetune", "--nonsense", "x"])
     with pytest.raises(SystemExit):
