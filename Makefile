@@ -17,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1
 # Else pytest rewrites every test, and Python compiles every file of ours, in each process anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-export bench-heads bench-learners bench-long-rows bench-tokenizers bench-models bench-training bench-pipeline bench-stream bench-time-to-loss
+.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-export bench-heads bench-learners bench-long-rows bench-tokenizers bench-models bench-training bench-pipeline bench-recipe bench-stream bench-time-to-loss
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about five minutes on a quiet machine with two cores)"
@@ -35,6 +35,7 @@ help:
 	@echo "make bench-long-rows   memory and CPU time of a step by the length of its rows, into BENCHMARKS.md"
 	@echo "make bench-adapt       continued pretraining beside transformers' run_mlm.py, into BENCHMARKS.md"
 	@echo "make bench-time-to-loss  from random weights to a loss beside Trainer and KerasHub (an hour), into BENCHMARKS.md"
+	@echo "make bench-recipe      the recipe of a small model and changes of it, at equal CPU time (hours), into BENCHMARKS.md"
 	@echo "make bench-training    a training step, whole training and the reader beside their peers, into BENCHMARKS.md"
 	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth (half an hour), into BENCHMARKS.md"
 	@echo "make bench-engines     shuffled bytes of each stage, and CPU a MB on Flink with 1, 2 and 4 slots"
@@ -128,6 +129,10 @@ bench-heads: $(VENV)/.parity
 bench-adapt: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-adapt CORPORA=docs.jsonl.gz" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/adapt_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md
+
+bench-recipe: $(VENV)/.parity
+	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-recipe CORPORA=docs.jsonl.gz" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/recipe_benchmark.py --corpus $(firstword $(CORPORA)) --into BENCHMARKS.md
 
 bench-time-to-loss: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-time-to-loss CORPORA=docs.jsonl.gz" >&2; exit 2; }

@@ -147,15 +147,17 @@ def dataset(corpus: Path, tokenizer_directory: str, tmp_path_factory: pytest.Tem
 
 # CLOZEKIT_FUZZ_SECONDS=60 runs the fuzzes alone, each for its share of a minute.
 FUZZ_SECONDS = float(os.environ.get("CLOZEKIT_FUZZ_SECONDS", "0"))
-# Files of few long tests, which would keep one process busy at the end while the other has nothing left.
+# Files of few long tests, which would keep one process busy at the end while the other has nothing left; in this order. The first
+# compiles the kernels of all families, which those after the next ones find compiled.
 LONG_FILES = (
-    "test_kills.py",
-    "test_screens.py",
-    "test_courses.py",
-    "test_slurm_jobs.py",
-    "test_google_storage.py",
+    "test_bench_command.py",
     "test_replicas.py",
+    "test_kills.py",
+    "test_courses.py",
     "test_run.py",
+    "test_slurm_jobs.py",
+    "test_screens.py",
+    "test_google_storage.py",
     "test_engines.py",
     "test_type_checking.py",
     "test_keras_hub_preprocessors_parity.py",
@@ -231,7 +233,8 @@ def fast_items(items: list[pytest.Item]) -> list[pytest.Item]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if FAST:
         items[:] = fast_items(items)
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     if FUZZ_SECONDS:
         items[:] = [item for item in items if item.name.startswith("test_fuzz")]
         processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

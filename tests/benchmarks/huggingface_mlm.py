@@ -208,8 +208,8 @@ def score(texts: Sequence[str], checkpoints: Sequence[str], settings: dict[str, 
     found: dict[str, Any] = {}
     for checkpoint in checkpoints:
         model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoint).eval()
-        both = {kind: _loss(model, of_kind) for kind, of_kind in batches.items()}
-        names = ("loss", "accuracy")
+        both = {kind: _loss(model, tokenizer, of_kind) for kind, of_kind in batches.items()}
+        names = ("loss", "accuracy", "characters")
         found[checkpoint] = {
             kind: dict(zip(names, of_kind, strict=True)) if settings.get("accuracy") else of_kind[0]
             for kind, of_kind in both.items()
@@ -218,16 +218,18 @@ def score(texts: Sequence[str], checkpoints: Sequence[str], settings: dict[str, 
 
 
 @torch.no_grad()
-def _loss(model: Any, batches: Sequence[Any]) -> tuple[float, float]:
-    """Mean loss of the masked tokens, and the share of them that is right."""
-    total = count = right = 0.0
+def _loss(model: Any, tokenizer: Any, batches: Sequence[Any]) -> tuple[float, float, float]:
+    """Mean loss of the masked tokens, the share of them that is right, and how many characters they have in the mean."""
+    total = count = right = characters = 0.0
     for batch in batches:
         is_masked = batch["labels"] != -100
         masked, found = int(is_masked.sum()), model(**batch)
         total += float(found.loss) * masked
         right += int((found.logits.argmax(-1) == batch["labels"])[is_masked].sum())
+        pieces = tokenizer.convert_ids_to_tokens(batch["labels"][is_masked].tolist())
+        characters += sum(len(piece.removeprefix("##")) for piece in pieces)
         count += masked
-    return total / count, right / count
+    return total / count, right / count, characters / count
 
 
 def main() -> None:

@@ -175,6 +175,11 @@ def kept(folder: Path, recipe: Recipe, seed: int, steps: int) -> Run:
     return Run(*json.loads(path.read_text(encoding="utf-8")))
 
 
+def own_cores() -> list[int]:
+    """Those that processes get for themselves."""
+    return sorted(os.sched_getaffinity(0))[:2]
+
+
 def steps_for(seconds: float, run: Run) -> int:
     """How many steps there is time for after the start of a process like `run`."""
     return max(SHARED["mark_every"] * 2, round((seconds - run.before) / run.step))
@@ -254,7 +259,7 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, help="where the curves go, .svg")
     parser.add_argument("--into", type=Path, help="a document with the mark of this benchmark")
     arguments = parser.parse_args()
-    cores = sorted(os.sched_getaffinity(0))[:2]
+    cores = own_cores()
     sections = []
     panels = {}
     with tempfile.TemporaryDirectory() as temporary:
