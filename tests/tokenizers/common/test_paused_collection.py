@@ -18,7 +18,8 @@ def test_garbage_is_found_after_the_block() -> None:
         lost = weakref.ref(Cycle())
         kept = [Cycle() for _ in range(5_000)]
         assert lost() is not None
-    assert gc.isenabled() and gc.get_freeze_count() == frozen and len(kept) == 5_000
+    # What was frozen before may have gone meanwhile.
+    assert gc.isenabled() and gc.get_freeze_count() <= frozen and len(kept) == 5_000
     gc.collect()
     assert lost() is None
 
