@@ -13,7 +13,7 @@ from clozekit.model.training.settings.run_settings import RunSettings
 from clozekit.pipelines.settings.corpus_file import SECTIONS
 from clozekit.pipelines.settings.recipe import Recipe, make_recipe
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.settings.settings_files import apply_changes, check, nearest_key, read_mapping
+from clozekit.tokenizers.settings.settings_files import apply_changes, check, nearest_key, read_given
 from clozekit.tokenizers.settings.yaml_values import printable
 
 OF_PREPARE = (*SECTIONS, "rows")
@@ -91,10 +91,9 @@ def load_adapt_recipe(path: str | None, changes: Sequence[str], given: Mapping[s
 
     Raises InputError naming the key for one that is unknown, missing or of another type, of `prepare` and `train` too.
     """
-    fields = {} if path is None else read_mapping(path)
+    fields, source = read_given(path)
     one_length(fields, changes)
     apply_changes(fields, changes)
-    source = path or "the command line"
     inputs = given.get("inputs")
     fields |= {name: value for name, value in given.items() if value is not None and name != "inputs"}
     if inputs is not None:

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from clozekit.deploy.cli.command import PRESET_HELP, command
-from clozekit.deploy.cli.running_options import load_arrow_for_here
 from clozekit.deploy.guesses import show_guesses
 from clozekit.deploy.quiet_loading import load_tensorflow
 
@@ -40,7 +39,6 @@ def run(arguments: argparse.Namespace) -> None:
     from clozekit.deploy.cli.texts_of_files import fill_texts
 
     texts = fill_texts(arguments.texts, arguments.file, key=arguments.text_key)
-    load_arrow_for_here(arguments)
     load_tensorflow()
     from clozekit.model.presets.trained_masked_lm import load_masked_lm
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.json_answer import DATASET_KEYS, JsonAnswer
-from clozekit.deploy.cli.running_options import load_arrow_for_here
 from clozekit.tokenizers.common.errors import InputError
 
 ANSWER = JsonAnswer((*DATASET_KEYS, "sample"))
@@ -26,7 +25,6 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    load_arrow_for_here(arguments)
     from clozekit.pipelines.dataset.describe import answer_of, describe_manifest, sample_rows
     from clozekit.pipelines.dataset.manifest import read_manifest
     from clozekit.pipelines.dataset.tokenizer_files import TOKENIZER_FOLDER

@@ -13,6 +13,7 @@ from clozekit.deploy.cli.interruption import Interruption
 from clozekit.deploy.cli.parser import parse
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.extras import MissingExtraError, extra_of, missing_extras, require_extras
+from clozekit.tokenizers.common.light_arrow import load_arrow_lightly
 from clozekit.tokenizers.common.quiet_libraries import DEBUG
 
 # `doctor` says of each place how it is; what `submit` names may be within reach of the workers alone.
@@ -52,6 +53,8 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
     interruption.debug = arguments.debug
     # What is loaded with half of its parts must serve nobody else in a process that only calls this.
     arguments.own_process = argv is None
+    if arguments.own_process:
+        load_arrow_lightly()
     interruption.has_workers = getattr(arguments, "num_workers", None) not in (None, 1)
     if arguments.command in ("train", "finetune", "adapt"):
         interruption.handle(signal.SIGUSR1)

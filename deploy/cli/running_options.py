@@ -24,20 +24,11 @@ def running_settings(arguments: argparse.Namespace) -> RunningSettings:
 
 
 def load_beam_for_here(arguments: argparse.Namespace) -> None:
-    """Where this is the command's own process, Beam and Arrow will be loaded with what a local run needs."""
-    load_arrow_for_here(arguments)
+    """Where this is the command's own process, Beam will be loaded with what a local run needs."""
     if arguments.own_process:
         from clozekit.pipelines.running.light_beam import load_beam_lightly
 
         load_beam_lightly()
-
-
-def load_arrow_for_here(arguments: argparse.Namespace) -> None:
-    """The same of Arrow alone. Not for verbs that run a user's own code, which may give Arrow a series of pandas."""
-    if arguments.own_process:
-        from clozekit.tokenizers.common.light_arrow import load_arrow_lightly
-
-        load_arrow_lightly()
 
 
 def running(settings: RunningSettings) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from clozekit.deploy.cli.command import command
 from clozekit.deploy.cli.json_answer import JsonAnswer
-from clozekit.deploy.cli.running_options import load_arrow_for_here
 from clozekit.tokenizers.common.errors import InputError
 
 ANSWER = JsonAnswer(("dataset", "whole", "num_shards", "num_rows", "num_tokens", "problems"))
@@ -26,7 +25,6 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    load_arrow_for_here(arguments)
     from clozekit.pipelines.verify import verify_dataset
 
     verified = verify_dataset(arguments.dataset)

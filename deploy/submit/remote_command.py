@@ -9,7 +9,7 @@ from clozekit.deploy.submit.backend import CommandLine
 from clozekit.deploy.submit.job_spec import Job
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.storage.file_systems import read_text
-from clozekit.tokenizers.storage.run_paths import CHECKPOINTS
+from clozekit.tokenizers.storage.run_paths import CHECKPOINTS, split_run_path
 
 # The configuration travels inside the request: what was submitted is trained, however the file changes afterwards.
 CONFIG_VARIABLE = "CLOZEKIT_CONFIG"
@@ -65,7 +65,7 @@ def _is_here(place: str | None) -> bool:
     """Whether a preset, or a path into a run such as run/best, is one on this machine."""
     if place is None or "://" in place:
         return False
-    return Path(place).is_dir() or (Path(place).parent / CHECKPOINTS).is_dir()
+    return Path(place).is_dir() or (Path(split_run_path(place)[0]) / CHECKPOINTS).is_dir()
 
 
 def train_command(job: Job, words: Sequence[str], line: CommandLine, backend: str, needs_url: bool) -> RemoteCommand:

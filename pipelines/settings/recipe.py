@@ -10,7 +10,7 @@ from clozekit.pipelines.settings.corpus_file import OF_A_DATASET, SECTIONS, buil
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
 from clozekit.pipelines.settings.prepare_settings import ReadSettings, RowSettings
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, nearest_key, read_mapping
+from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, nearest_key, read_given
 from clozekit.tokenizers.settings.yaml_values import printable
 
 
@@ -46,9 +46,9 @@ def load_recipe(path: str | None, changes: Sequence[str], given: Mapping[str, Ma
 
     Raises InputError naming the key for one that is unknown, missing or of another type.
     """
-    fields = {} if path is None else read_mapping(path, of="sections")
+    fields, source = read_given(path, of="sections")
     apply_changes(fields, changes, example="rows.seed=1")
-    return dataclasses.replace(make_recipe(fields, path or "the command line", given), file=path)
+    return dataclasses.replace(make_recipe(fields, source, given), file=path)
 
 
 def make_recipe(

@@ -11,7 +11,7 @@ from clozekit.pipelines.settings.recipe import make_recipe
 from clozekit.pipelines.settings.source_settings import SourceSettings
 from clozekit.pipelines.settings.stream_settings import WatchSettings, WindowSettings
 from clozekit.tokenizers.common.errors import InputError
-from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, read_mapping
+from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, read_given
 from clozekit.tokenizers.settings.yaml_values import printable
 
 # Where documents are read from, line by line, as they are typed or piped.
@@ -44,9 +44,9 @@ def load_stream_recipe(path: str | None, changes: Sequence[str]) -> StreamRecipe
 
     Raises InputError naming the key for one that is unknown, missing or of another type, and for what only datasets have.
     """
-    fields = {} if path is None else read_mapping(path, of="sections")
+    fields, source = read_given(path, of="sections")
     apply_changes(fields, changes, example="stream.window_seconds=60")
-    return make_stream_recipe(fields, path or "the command line")
+    return make_stream_recipe(fields, source)
 
 
 def make_stream_recipe(fields: dict[str, Any], source: str) -> StreamRecipe:

@@ -43,6 +43,11 @@ def read_mapping(path: str | Path, what: str = "a configuration", of: str = "key
     return fields
 
 
+def read_given(path: str | Path | None, of: str = "keys to values") -> tuple[dict[str, Any], str]:
+    """The mapping in a file, an empty one where the command line says it all; and whose keys they are, in an error."""
+    return ({}, "the command line") if path is None else (read_mapping(path, of=of), str(path))
+
+
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, InputError) else reason_of(error)
 

@@ -37,7 +37,7 @@ from clozekit.tokenizers.settings.settings_files import (
     check,
     check_choice,
     make_settings,
-    read_mapping,
+    read_given,
     rename_keys,
     set_key,
 )
@@ -477,14 +477,14 @@ def load_finetune_config(
         >>> settings.train.epochs, settings.deciding_metric
         (5.0, 'f1')
     """
-    fields = {} if name is None else read_mapping(ready_file(name))
+    fields, source = read_given(None if name is None else ready_file(name))
     one_length(
         fields, [*changes, *(f"{RENAMED[key]}=" for key in [c.partition("=")[0] for c in changes] if key in RENAMED)]
     )
     apply_changes(fields, changes)
     for key, value in (values or {}).items():
         set_key(fields, key, value)
-    return make_finetune_config(fields, "the command line" if name is None else name)
+    return make_finetune_config(fields, name or source)
 
 
 def make_finetune_config(fields: dict[str, Any], source: str) -> FinetuneSettings:

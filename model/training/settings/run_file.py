@@ -9,7 +9,7 @@ from typing import Any
 from clozekit.model.training.settings.loop_settings import one_length
 from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
-from clozekit.tokenizers.settings.settings_files import apply_changes, make_settings, read_mapping
+from clozekit.tokenizers.settings.settings_files import apply_changes, make_settings, read_given
 
 
 def load_config(path: str | Path | None, changes: Sequence[str] = ()) -> RunSettings:
@@ -32,10 +32,10 @@ def load_config(path: str | Path | None, changes: Sequence[str] = ()) -> RunSett
         >>> config.train.steps, config.model.family, config.optimizer.learning_rate
         (200, 'roberta', 0.001)
     """
-    fields = {} if path is None else read_mapping(path)
+    fields, source = read_given(path)
     one_length(fields, changes)
     apply_changes(fields, changes)
-    return make_config(fields, "the command line" if path is None else str(path))
+    return make_config(fields, source)
 
 
 def make_config(fields: dict[str, Any], source: str) -> RunSettings:
