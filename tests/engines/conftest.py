@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,12 +12,28 @@ import pytest
 import yaml
 from apache_beam.runners.portability.job_server import StopOnExitJobServer
 from flink_cluster import FlinkCluster, WorkerPools, flink_cluster, job_server, keeps_jobs, options_of
+from services import LOGS
 from whole_graph import OPTIONS, every_stage, two_sources
 
 from clozekit.deploy.cli.main import main
 from clozekit.pipelines.dataset.manifest import read_manifest
 from clozekit.pipelines.settings.corpus_settings import CorpusSettings
 from clozekit.pipelines.settings.prepare_settings import ReadSettings
+
+# What a service says of itself matters, not the frames below it.
+_FRAME = re.compile(r"^\s+(at |\.\.\. )|^\s*$")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a test that failed, the ends of the logs of its engines: their folders are gone afterwards."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for log in LOGS[-12:]:
+            if log.exists():
+                lines = [line for line in log.read_text(errors="replace").splitlines() if not _FRAME.match(line)]
+                report.sections.append((f"the end of {log.name}", "\n".join(line[:300] for line in lines[-25:])))
+    return report
 
 
 def part(fetch: Callable[[], Path]) -> Path:

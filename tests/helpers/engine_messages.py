@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,14 @@ def running(recipe: StreamRecipe, runner: str, arguments: Sequence[str]) -> Iter
     freeze_source(root, recipe, source_of(recipe))
     job = root.run()
     stop = threading.Event()
-    committer = threading.Thread(
-        target=follow_panes, args=(recipe.output, True, stop.is_set), kwargs={"poll_seconds": 0.2}, daemon=True
-    )
-    committer.start()
-    try:
-        yield job
-    finally:
-        stop.set()
-        committer.join()
+    with ThreadPoolExecutor(1) as threads:
+        committer = threads.submit(follow_panes, recipe.output, True, stop.is_set, poll_seconds=0.2)
+        try:
+            yield job
+        finally:
+            stop.set()
+            # What went wrong there is why nothing came.
+            committer.result()
 
 
 def wait_for_documents(recipe: StreamRecipe, number: int) -> list[Fragment]:

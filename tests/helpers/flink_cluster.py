@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,12 @@ _OPENED = [
 
 
 class WorkerPools:
-    """Beam's worker pools before one address, as a balancer would have them; each connection goes to the next that answers."""
+    """Beam's worker pools before one address, one for each process of an engine, as beside each machine; one that died is started
+    anew when it is asked, as Kubernetes does.
+
+    A pool knows a worker by its number alone, and each process of an engine counts its own from 1-1: with two at one pool, the
+    order to stop a worker ends that of the other one, and a job of Beam 2.62 waits for ever for a worker that ended before it came.
+    """
 
     def __init__(self, folder: Path, count: int) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -37,7 +42,9 @@ class WorkerPools:
         self._environment = {**os.environ, "PATH": path, "PYTHONPATH": modules}
         self._folder, self._ports = folder, free_ports(count)
         self.pools = [self._start(number) for number in range(count)]
-        self._turn, self._restarts = 0, threading.Lock()
+        self._restarts = threading.Lock()
+        # Of each process that asked, the place of its pool.
+        self._places: dict[int, int] = {}
         self._front = socket.create_server(("127.0.0.1", 0))
         self.address = f"localhost:{self._front.getsockname()[1]}"
         for port, pool in zip(self._ports, self.pools, strict=True):
@@ -58,17 +65,29 @@ class WorkerPools:
             # It waits until the pools are there.
             with self._restarts:
                 pass
-            for _ in self._ports:
-                self._turn += 1
-                try:
-                    far = socket.create_connection(("127.0.0.1", self._ports[self._turn % len(self._ports)]))
-                except OSError:
-                    continue
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=_forward, args=(one, other), daemon=True).start()
-                break
-            else:
+            try:
+                place = self._place_of(process_at(near.getpeername()[1]))
+            except LookupError:
+                # It has ended the connection.
                 near.close()
+                continue
+            with self._restarts:
+                if not self.pools[place].is_running():
+                    self._start_again([place])
+            try:
+                far = socket.create_connection(("127.0.0.1", self._ports[place]))
+            except OSError:
+                # Killed just now.
+                near.close()
+                continue
+            threading.Thread(target=_connect, args=(near, far), daemon=True).start()
+
+    def _place_of(self, process: int) -> int:
+        """That of its own pool; a new process takes the one that the fewest living ones have."""
+        if process not in self._places:
+            taken = [place for other, place in self._places.items() if Path(f"/proc/{other}").exists()]
+            self._places[process] = min(range(len(self._ports)), key=taken.count)
+        return self._places[process]
 
     def restart(self) -> None:
         """All die with their workers, and others take their places. None gets an order in between: a job of Beam 2.62 waits for
@@ -76,15 +95,44 @@ class WorkerPools:
         with self._restarts:
             for pool in self.pools:
                 pool.kill()
-            self.pools = [self._start(number) for number in range(len(self._ports))]
-            for port, pool in zip(self._ports, self.pools, strict=True):
-                wait_for_port(port, pool)
+            self._start_again(range(len(self.pools)))
+
+    def _start_again(self, places: Sequence[int]) -> None:
+        for place in places:
+            self.pools[place] = self._start(place)
+        for place in places:
+            wait_for_port(self._ports[place], self.pools[place])
 
     def close(self) -> None:
         self._front.shutdown(socket.SHUT_RDWR)
         self._front.close()
         for pool in self.pools:
             pool.kill()
+
+
+def process_at(port: int) -> int:
+    """The process whose end of a connection over loopback has that port."""
+    sockets = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if int(fields[1].rpartition(":")[2], 16) == port:
+                sockets.add(f"socket:[{fields[9]}]")
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        # What ends meanwhile has no descriptors any more.
+        with suppress(OSError):
+            if os.readlink(descriptor) in sockets:
+                return int(descriptor.parts[2])
+    raise LookupError(f"no process has a connection at port {port}")
+
+
+def _connect(near: socket.socket, far: socket.socket) -> None:
+    """Both ways, until both have ended."""
+    with near, far:
+        back = threading.Thread(target=_forward, args=(far, near), daemon=True)
+        back.start()
+        _forward(near, far)
+        back.join()
 
 
 def _forward(source: socket.socket, target: socket.socket) -> None:
@@ -147,6 +195,8 @@ class FlinkCluster:
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 10,
             "restart-strategy.fixed-delay.delay": "1 s",
+            # A TaskManager that came before its JobManager asks again soon, not in ten seconds.
+            "cluster.registration.error-delay": 500,
             "heartbeat.interval": 1000,
             "heartbeat.timeout": 10000,
             "state.checkpoints.dir": f"file://{folder}/checkpoints",

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 START_SECONDS = 120
+# Where the services of this process write, the newest last: what a failed test shows of them.
+LOGS: list[Path] = []
 # What log4j of a Java service reads: all to its standard output.
 LOG4J = """
 rootLogger.level = INFO
@@ -26,6 +28,8 @@ class Service:
 
     def __init__(self, command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
         self.log = log
+        if log not in LOGS:
+            LOGS.append(log)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -35,8 +39,11 @@ class Service:
     def pid(self) -> int:
         return self._process.pid
 
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def check(self) -> None:
-        assert self._process.poll() is None, f"{self.log} ended: {self.log.read_text(errors='replace')[-3000:]}"
+        assert self.is_running(), f"{self.log} ended: {self.log.read_text(errors='replace')[-3000:]}"
 
     def kill(self) -> None:
         """kill -9, the processes that it started too."""
