@@ -38,7 +38,8 @@ from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSe
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 # By default Python searches for garbage after every 700 new objects; a traced graph has hundreds of thousands, all alive.
-gc.set_threshold(20_000)
+# Among those that stayed it searches after a million more, among all after five: what twenty small runs leave.
+gc.set_threshold(100_000, 10, 5)
 
 # What tests share; processes that they start get this folder too.
 HELPERS = Path(__file__).parent / "helpers"
@@ -173,8 +174,9 @@ def pytest_testnodedown(node: object, error: object | None) -> None:
         )
 
 
-# The file for whose tests the objects before were frozen.
-FROZEN_FOR = pytest.StashKey[Path]()
+# The file of the last test, and after how many new objects all are searched and frozen before a file.
+LAST_FILE = pytest.StashKey[Path]()
+FREEZES_AFTER = 1_000_000
 
 # What takes seconds: processes, pipelines on Beam, whole runs, commands on models.
 SLOW_NAMES = {
@@ -271,9 +273,15 @@ def optimized_graphs() -> Iterator[None]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Takes what the libraries and the files before have left out of Python's search for garbage: of TensorFlow alone a million
     objects, which take most of a second, and Keras searches once for every weight that it quantizes."""
-    if item.config.stash.get(FROZEN_FOR, None) != item.path:
-        item.config.stash[FROZEN_FOR] = item.path
+    is_first, is_new = LAST_FILE not in item.config.stash, item.config.stash.get(LAST_FILE, None) != item.path
+    item.config.stash[LAST_FILE] = item.path
+    # Since the last search of all, less those that have gone: Python counts them, and its own searches.
+    (objects, young, middle), (a_search, searches, _) = gc.get_count(), gc.get_threshold()
+    if is_new and not is_first and objects + (young + middle * searches) * a_search >= FREEZES_AFTER:
         gc.collect()
+        gc.freeze()
+    if is_first:
+        # Libraries alone, which leave no garbage worth the second that it takes to find.
         gc.freeze()
 
 

@@ -1,5 +1,7 @@
 """Random numbers in the graph as hashes: pure functions of what they are for, the same on every device and version."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 _GOLDEN = 0x9E3779B1
@@ -13,16 +15,27 @@ def _mixed(x: tf.Tensor) -> tf.Tensor:
     return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
 
 
-# Traced once in a process, and a single operation of each graph that calls it: graphs of readers call it thirty times.
-_traced_once = tf.function(_mixed, input_signature=[tf.TensorSpec(None, tf.uint32)], autograph=False)
+def _traced_once(*dtypes: tf.DType) -> Callable[[Callable[..., tf.Tensor]], Callable[..., tf.Tensor]]:
+    """For a function of tensors of any shape: traced once in a process, and a single operation of each graph that calls it.
+
+    Readers call them thirty times, a model at each dropout, and to trace them was a sixth of all operations of a small run.
+    """
+    signature = [tf.TensorSpec(None, dtype) for dtype in dtypes]
+    return lambda function: tf.function(function, input_signature=signature, autograph=False)
+
+
+_fmix32_once = _traced_once(tf.uint32)(_mixed)
 
 
 def fmix32(x: tf.Tensor) -> tf.Tensor:
     """The finaliser of MurmurHash3 (Appleby, public domain) on uint32."""
-    mixed = _traced_once(x)
-    # What was traced for any shape says nothing of this one.
-    mixed.set_shape(x.shape)
-    return mixed
+    return _of_shape(_fmix32_once(x), x.shape)
+
+
+def _of_shape(value: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """`value` of a static shape: what was traced for any shape says nothing of this one."""
+    value.set_shape(shape)
+    return value
 
 
 def row_keys(row_ids: tf.Tensor, epoch: tf.Tensor, seed: int, streams: tuple[int, ...]) -> list[tf.Tensor]:
@@ -44,8 +57,15 @@ def hash_positions(keys: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
 
     keys: uint32 (B,); positions: int32 (B, M) or (1, M). Returns (B, M).
     """
+    shape = tf.broadcast_static_shape(positions.shape, tf.TensorShape([*keys.shape, 1]))
+    return _of_shape(_hash_positions_once(keys, positions), shape)
+
+
+@_traced_once(tf.uint32, tf.int32)
+def _hash_positions_once(keys: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    keys = tf.expand_dims(keys, -1)
     places = tf.cast(positions, tf.uint32) * tf.constant(_GOLDEN, tf.uint32)
-    mixed = fmix32(fmix32(keys[:, None] + places) + keys[:, None])
+    mixed = _mixed(_mixed(keys + places) + keys)
     return tf.cast(tf.bitwise.right_shift(mixed, tf.constant(1, tf.uint32)), tf.int32)
 
 
@@ -59,9 +79,14 @@ def hash_numbers(seed: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
 
     One round, with half of the key before and half inside it: enough to drop units by, and cheap where XLA fuses it.
     """
-    numbers = tf.cast(seed, tf.uint32)
-    first = fmix32(numbers[0] + fmix32(numbers[1] + tf.constant(_GOLDEN, tf.uint32)))
-    second = fmix32(first + numbers[1])
+    return _of_shape(_hash_numbers_once(tf.cast(seed, tf.uint32), places), places.shape)
+
+
+@_traced_once(tf.uint32, tf.int32)
+def _hash_numbers_once(seed: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    upper, lower = tf.unstack(seed, 2)
+    first = _mixed(upper + _mixed(lower + tf.constant(_GOLDEN, tf.uint32)))
+    second = _mixed(first + lower)
     x = tf.cast(places, tf.uint32) * tf.constant(_GOLDEN, tf.uint32) + first
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
     x = tf.bitwise.bitwise_xor(x * tf.constant(0x85EBCA6B, tf.uint32), second)
@@ -84,10 +109,17 @@ def hash_rows(token_ids: tf.Tensor) -> tf.Tensor:
 
 def random_order(size: int | tf.Tensor, seed: int, epoch: int | tf.Tensor, part: int | tf.Tensor) -> tf.Tensor:
     """int32 (size,): 0 to size - 1 in an order that (seed, epoch, part) decides; epoch and part: integers."""
-    key = fmix32(tf.constant((seed * _GOLDEN + (seed >> 32) * 0x846CA68B) & 0xFFFFFFFF, tf.uint32))
+    key = tf.constant((seed * _GOLDEN + (seed >> 32) * 0x846CA68B) & 0xFFFFFFFF, tf.uint32)
+    order = _random_order_once(size, key, tf.cast(epoch, tf.int64), tf.cast(part, tf.int64))
+    return _of_shape(order, tf.TensorShape([size if isinstance(size, int) else None]))
+
+
+@_traced_once(tf.int32, tf.uint32, tf.int64, tf.int64)
+def _random_order_once(size: tf.Tensor, key: tf.Tensor, epoch: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    key = _mixed(key)
     for number in (epoch, part):
-        halves = tf.bitcast(tf.cast(number, tf.int64), tf.uint32)
-        key = fmix32(tf.bitwise.bitwise_xor(fmix32(tf.bitwise.bitwise_xor(key, halves[0])), halves[1]))
+        lower, upper = tf.unstack(tf.bitcast(number, tf.uint32), 2)
+        key = _mixed(tf.bitwise.bitwise_xor(_mixed(tf.bitwise.bitwise_xor(key, lower)), upper))
     places = tf.cast(tf.range(size), tf.uint32) * tf.constant(_GOLDEN, tf.uint32)
-    mixed = fmix32(fmix32(places + key) + key)
+    mixed = _mixed(_mixed(places + key) + key)
     return tf.argsort(tf.cast(tf.bitwise.right_shift(mixed, tf.constant(1, tf.uint32)), tf.int32), stable=True)

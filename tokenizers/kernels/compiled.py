@@ -36,6 +36,7 @@ class Compiled:
         return self.py_func.__qualname__
 
 
+@functools.cache
 def _numba_functions() -> ModuleType:
     with paused_collection():
         from clozekit.tokenizers.kernels import numba_functions

@@ -113,13 +113,18 @@ def assign_everywhere(variables: list[tf.Variable], values: list[tf.Tensor]) -> 
 
     def update(strategy: tf.distribute.Strategy, targets: list[tf.Variable], news: list[tf.Tensor]) -> None:
         for variable, value in zip(targets, news, strict=True):
-            strategy.extended.update(variable, lambda target, new: target.assign(new), args=(value,), group=False)
+            strategy.extended.update(variable, _assign, args=(value,), group=False)
 
     replica = tf.distribute.get_replica_context()
     if replica is None:
         update(tf.distribute.get_strategy(), variables, values)
     else:
         replica.merge_call(update, args=(variables, values))
+
+
+def _assign(variable: tf.Variable, value: tf.Tensor) -> None:
+    # Read afterwards, each would be one operation more and an object of Python that looks like a variable.
+    variable.assign(value, read_value=False)
 
 
 def start_workers(config: ClusterSettings, environment: Mapping[str, str] = os.environ) -> Workers:

@@ -4,6 +4,8 @@ import tensorflow as tf
 
 from clozekit.model.training.settings.loop_settings import OptimizerSettings
 
+is_elementwise = True
+
 
 def change(
     value: tf.Tensor,

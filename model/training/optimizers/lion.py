@@ -4,6 +4,8 @@ import tensorflow as tf
 
 from clozekit.model.training.settings.loop_settings import OptimizerSettings
 
+is_elementwise = True
+
 
 def moment_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """One moment of the variable's shape; of a second one there is nothing to keep."""

@@ -5,6 +5,7 @@ because XLA can't assign to the variables of several replicas.
 """
 
 import dataclasses
+import functools
 import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -36,11 +37,13 @@ class Rule(NamedTuple):
 
     change: of a variable, its gradient and its moments, as in `adamw.py`. moment_shapes: shape of a variable -> those of its two
     moments, () for one that is not used. takes: (path, shape) of a variable -> whether the rule is made for it; AdamW has the rest.
+    is_elementwise: whether `change` treats each value alike, whatever the shape: it is traced once then, not for each shape.
     """
 
     change: Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
     moment_shapes: Callable[[Shape], tuple[Shape, Shape]] = _moments_like
     takes: Callable[[str, Shape], bool] = lambda path, shape: True
+    is_elementwise: bool = False
 
 
 def rule_of(name: str) -> Rule:
@@ -126,9 +129,9 @@ class Optimizer(tf.Module):
         super().__init__()
         self._config = config
         each = updates_of(variables, config)
-        # Few differ: they are told apart by their number, which is all that TensorFlow traces anew for.
-        self._kinds = list(dict.fromkeys(each))
-        self._kind_of = [self._kinds.index(update) for update in each]
+        # Few differ: each is traced once for all variables of a shape, which in deep models are many.
+        functions = {update: self._traced(update) for update in each}
+        self._functions = [functions[update] for update in each]
         self._variables = [variable.value for variable in variables]
         self._paths = [variable.path for variable in variables]
         shapes = [
@@ -139,9 +142,22 @@ class Optimizer(tf.Module):
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._averaged = [] if config.ema_decay is None else self._variables
         self.averages = [tf.Variable(tf.zeros(value.shape), trainable=False) for value in self._averaged]
-        # Traced once for all variables of a shape, which in deep models are many.
-        self._update = tf.function(self._new_value, autograph=False)
-        self._compute = tf.function(self._new_values, jit_compile=xla, autograph=False)
+        # Without XLA it needs no graph of its own inside the step's.
+        self._compute = tf.function(self._new_values, jit_compile=True, autograph=False) if xla else self._new_values
+
+    @staticmethod
+    def _traced(update: _Update) -> Callable[..., tuple[tf.Tensor, ...]]:
+        """`_new_value` of an update as a function of the graph."""
+        one, shaped = tf.TensorSpec([], tf.float32), tf.TensorSpec(None, tf.float32)
+        signature = [shaped] * 4 + [one, tf.TensorSpec([], tf.bool), one, one]
+        return cast(
+            Callable[..., tuple[tf.Tensor, ...]],
+            tf.function(
+                functools.partial(_new_value, update),
+                input_signature=signature if update.rule.is_elementwise else None,
+                autograph=False,
+            ),
+        )
 
     def _new_values(
         self,
@@ -158,37 +174,22 @@ class Optimizer(tf.Module):
         scale = tf.where(finite, tf.minimum(1.0, self._config.clip_norm / tf.maximum(norm, 1e-12)), 0.0)
         step = tf.cast(updates, tf.float32) + 1.0
         results = []
-        for value, gradient, first, second, kind in zip(values, gradients, firsts, seconds, self._kind_of, strict=True):
-            results.append(self._update(value, gradient, first, second, scale, finite, step, learning_rate, kind))
+        for value, gradient, first, second, new_value in zip(
+            values, gradients, firsts, seconds, self._functions, strict=True
+        ):
+            new = new_value(value, gradient, first, second, scale, finite, step, learning_rate)
+            for part, old in zip(new, (value, first, second), strict=True):
+                # What was traced for any shape says nothing of this one.
+                part.set_shape(old.shape)
+            results.append(new)
         return results, norm
-
-    def _new_value(
-        self,
-        value: tf.Tensor,
-        gradient: tf.Tensor,
-        first: tf.Tensor,
-        second: tf.Tensor,
-        scale: tf.Tensor,
-        finite: tf.Tensor,
-        step: tf.Tensor,
-        learning_rate: tf.Tensor,
-        kind: int,
-    ) -> tuple[tf.Tensor, ...]:
-        """New (value, first, second) of one variable; the old ones when the norm is not finite."""
-        rule, config, decays, factor = self._kinds[kind]
-        change, *moments = rule.change(value, gradient * scale, first, second, step, decays, config)
-        rate = learning_rate if factor == 1.0 else learning_rate * factor
-        new = (value - rate * change, *moments)
-        return tuple(tf.where(finite, a, b) for a, b in zip(new, (value, first, second), strict=True))
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
         """Clips the gradients to the global norm, updates the variables, returns the norm before clipping.
 
         Where the norm is not finite nothing changes, the moments included.
         """
-        values, firsts, seconds = (
-            [v.read_value() for v in group] for group in (self._variables, self.first, self.second)
-        )
+        values, firsts, seconds = ([v.value() for v in group] for group in (self._variables, self.first, self.second))
         results, norm = self._compute(values, gradients, firsts, seconds, learning_rate, self.updates.read_value())
         targets = [
             group[index] for index in range(len(results)) for group in (self._variables, self.first, self.second)
@@ -234,3 +235,22 @@ class Optimizer(tf.Module):
         """Path of a variable -> its average; empty where none are kept."""
         paths = self._paths if self.averages else []
         return dict(zip(paths, self.averages, strict=True))
+
+
+def _new_value(
+    update: _Update,
+    value: tf.Tensor,
+    gradient: tf.Tensor,
+    first: tf.Tensor,
+    second: tf.Tensor,
+    scale: tf.Tensor,
+    finite: tf.Tensor,
+    step: tf.Tensor,
+    learning_rate: tf.Tensor,
+) -> tuple[tf.Tensor, ...]:
+    """New (value, first, second) of one variable; the old ones when the norm is not finite."""
+    rule, config, decays, factor = update
+    change, *moments = rule.change(value, gradient * scale, first, second, step, decays, config)
+    rate = learning_rate if factor == 1.0 else learning_rate * factor
+    new = (value - rate * change, *moments)
+    return tuple(tf.where(finite, a, b) for a, b in zip(new, (value, first, second), strict=True))
