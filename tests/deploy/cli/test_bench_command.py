@@ -12,7 +12,6 @@ from forked_python import ForkedPython
 from clozekit.deploy.bench.bench_parts import MEASURES, PARTS
 from clozekit.deploy.cli.main import main
 
-
 # The learning of vocabularies is measured of what the tokenizers are made with.
 MEASURED_PARTS = [part for part in PARTS if part != "vocabulary"]
 
