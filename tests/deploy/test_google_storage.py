@@ -4,9 +4,8 @@ CLOZEKIT_FULL=1 adds a kill -9 and two builds that start together.
 """
 
 import json
+import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import pytest
 from google_front import FORBIDDEN_BUCKET, Storage, files
 from long_variants import FULL
-from processes import Child, started
+from processes import Child, ran, started
+from run_commands import run_command
 
 from clozekit.deploy.cli.main import main
 from clozekit.model import MaskedLM
@@ -110,13 +110,9 @@ def curve(text: str) -> list[dict[str, Any]]:
     return [{name: value for name, value in entry.items() if name not in MEASURED} for entry in entries]
 
 
-def test_a_run_in_a_bucket_that_is_stopped_and_killed_is_as_if_never_stopped(
-    prepared: str,
-    dataset: tuple[str, Manifest],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    optimized_graphs: None,
-) -> None:
+@pytest.fixture(scope="module")
+def gone_on(prepared: str, optimized_graphs: None) -> str:
+    """A run that was stopped, and killed, and run again to its end."""
     files().pipe_file("ours/config.yaml", CONFIG.format(steps=STEPS).encode())
     arguments = ["-m", "clozekit.deploy.cli", "train", "gs://ours/config.yaml"]
     with started(*arguments) as child:
@@ -132,16 +128,19 @@ def test_a_run_in_a_bucket_that_is_stopped_and_killed_is_as_if_never_stopped(
             wait_for_checkpoint(stopped_at + 10, child)
             child.kill()
     assert not files().exists("ours/run/preset/config.json")
-    capsys.readouterr()
-    assert main(["train", "gs://ours/config.yaml"]) == 0
-    assert "preset gs://ours/run/preset" in capsys.readouterr().out
-    assert files().exists("ours/run/report.html")
+    assert "preset gs://ours/run/preset" in run_command(["train", "gs://ours/config.yaml"])
+    return "gs://ours/run"
 
+
+def test_a_run_in_a_bucket_that_is_stopped_and_killed_is_as_if_never_stopped(
+    gone_on: str, dataset: tuple[str, Manifest], tmp_path: Path
+) -> None:
+    assert files().exists("ours/run/report.html")
     local = load_config("gs://ours/config.yaml", [f"dataset={dataset[0]}", f"directory={tmp_path / 'run'}"])
     Run(local).train()
     log = files().cat_file("ours/run/metrics.jsonl").decode()
     assert curve(log) == curve((tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8"))
-    ours, expected = (MaskedLM.from_preset(path) for path in ("gs://ours/run/preset", str(tmp_path / "run" / "preset")))
+    ours, expected = (MaskedLM.from_preset(path) for path in (f"{gone_on}/preset", str(tmp_path / "run" / "preset")))
     pairs = zip(ours.get_weights(), expected.get_weights(), strict=True)
     assert all((a == b).all() for a, b in pairs)
     # Nor does its lineage say where it was.
@@ -149,30 +148,37 @@ def test_a_run_in_a_bucket_that_is_stopped_and_killed_is_as_if_never_stopped(
     assert lineage == (tmp_path / "run" / "preset" / "lineage.json").read_bytes()
 
 
-def filled(place: str) -> tuple[int, str]:
-    """The exit status and the screen of `fill` with a model in the bucket. In a process of its own: TensorFlow's reader of
+FILL = """
+import sys
+from clozekit.deploy.cli.main import main
+for place in sys.argv[1:]:
+    print("status", main(["fill", place, "the [MASK] sat .", "--json"]), flush=True)
+"""
+
+
+def filled(*places: str) -> list[tuple[int, str]]:
+    """The exit status and the screen of `fill` with each model in the bucket. In a process of their own: TensorFlow's reader of
     checkpoints holds the interpreter while it waits for the storage, which answers from this one."""
-    with started("-m", "clozekit.deploy.cli", "fill", place, "the [MASK] sat .", "--json") as child:
-        return child.ended(), child.output()
+    with started("-c", FILL, *places) as child:
+        assert child.ended() == 0, child.output()
+        *screens, rest = re.split(r"^status (\d+)\n", child.output(), flags=re.MULTILINE)
+    assert rest == "" and len(screens) == 2 * len(places)
+    return [(int(status), screen) for screen, status in zip(screens[::2], screens[1::2], strict=True)]
 
 
-def test_a_run_in_a_bucket_and_its_checkpoints_are_models(prepared: str, in_bucket: tuple[str, str]) -> None:
-    files().pipe_file("ours/short.yaml", CONFIG.format(steps=4).encode())
-    every = ["checkpoint.every_steps=2", "evaluate.every_steps=2", "directory=gs://ours/short"]
-    assert main(["train", "gs://ours/short.yaml", *every]) == 0
-    answers = {}
-    for name in ("preset", "latest", "step-2"):
-        status, screen = filled(f"gs://ours/short/{name}")
-        assert status == 0, screen
-        answers[name] = json.loads(screen[screen.index("{") :])
-    last = answers["preset"]
-    assert answers["latest"] == last
-    assert answers["step-2"] != last
-    status, screen = filled("gs://ours/short/step-3")
-    assert status == 2
-    assert "a checkpoint must be whole, gs://ours/short/checkpoints/step-00000003 is not" in screen
+def test_a_run_in_a_bucket_and_its_checkpoints_are_models(
+    gone_on: str, prepared: str, in_bucket: tuple[str, str]
+) -> None:
+    names = ("preset", "latest", f"step-{STEPS - 10}", "step-3")
+    *models, missing = filled(*(f"{gone_on}/{name}" for name in names))
+    assert [status for status, _ in models] == [0, 0, 0], models
+    preset, latest, earlier = (json.loads(screen[screen.index("{") :]) for _, screen in models)
+    assert latest == preset
+    assert earlier != preset
+    assert missing[0] == 2
+    assert "a checkpoint must be whole, gs://ours/run/checkpoints/step-00000003 is not" in missing[1]
     # Their tokenizer too.
-    assert main(prepare_arguments(in_bucket[0], "gs://ours/short/latest", "gs://ours/of-run")) == 0
+    assert main(prepare_arguments(in_bucket[0], f"{gone_on}/latest", "gs://ours/of-run")) == 0
     assert read_manifest("gs://ours/of-run").dataset_sha256 == read_manifest(prepared).dataset_sha256
 
 
@@ -196,8 +202,8 @@ def finished_meanwhile(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) ->
 
     def late(path: str, content: bytes, seen: str | None) -> None:
         if path.endswith("manifest.json"):
-            command = [sys.executable, "-m", "clozekit.deploy.cli", *arguments]
-            subprocess.run(command, check=True, capture_output=True)
+            status, screen = ran("-m", "clozekit.deploy.cli", *arguments)
+            assert status == 0, screen
         write(path, content, seen)
 
     monkeypatch.setattr(commit, "write_if_unchanged", late)

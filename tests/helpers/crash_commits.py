@@ -2,8 +2,8 @@
 
 shrink: not while documents are committed, but while their windows are compacted into one fragment, pruned and followed by another.
 
-Forks a child for each moment from a process that has only imported what they need. After each kill everything is delivered
-again, in other panes, by a child that is left alone. Prints a line of JSON for each moment, before and after an operation;
+Forks a child for each moment from a process that has done all of it once, so that no child loads kernels again. After each
+kill everything is delivered again, in other panes, by a child that is left alone. Prints a line of JSON for each moment, before and after an operation;
 FIRST: number of the first operation; STEP: every how manieth is tried.
 """
 
@@ -127,6 +127,11 @@ def again(directory: str, tokenizer: Tokenizer, moment: int, after: bool, shrink
 def main() -> None:
     folder, moment, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     tokenizer, shrinks = load_tokenizer(str(folder / "tokenizer")), sys.argv[4:] == ["shrink"]
+    whole = str(folder / "whole")
+    deliver(whole, tokenizer, 20)
+    if shrinks:
+        shrink(whole, tokenizer)
+    verify_stream(whole)
     is_over = False
     while not is_over:
         for after in (False, True):

@@ -1,4 +1,4 @@
-"""Python processes forked from one that has imported TensorFlow: each saves the eight CPU-seconds that importing takes.
+"""Python processes forked from one that has imported TensorFlow and Beam: each saves the CPU-seconds that importing takes.
 
 What a process does before its first import of ours can't be seen in them; tests of that start Python itself.
 """
@@ -11,15 +11,25 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest import mock
+
+from helper_folder import HELPERS
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Imported, and nothing more: TensorFlow's runtime starts in each process by itself, so devices can still be set.
-_CONTEXT.set_forkserver_preload(
-    ["clozekit.deploy.cli.main", "clozekit.model.training.controller", "clozekit.model.training.finetuning.finetune"]
-)
+_CONTEXT.set_forkserver_preload(["preloaded"])
+
+
+def _start_server() -> None:
+    """Starts what forks, if it doesn't run yet. It would pass over what is not on the path of a new Python."""
+    path = os.pathsep.join([str(HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path}):
+        forkserver.ensure_running()
 
 
 def _run(arguments: tuple[str, ...], environment: dict[str, str], directory: str, output: str, errors: str) -> None:
@@ -27,6 +37,8 @@ def _run(arguments: tuple[str, ...], environment: dict[str, str], directory: str
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
+    # Found in the environment once more.
+    tempfile.tempdir = None
     for descriptor, path in ((1, output), (2, errors)):
         # Both may be one file, in which neither writes over the other.
         with Path(path).open("ab") as stream:
@@ -58,6 +70,7 @@ class ForkedPython:
         self, arguments: tuple[str, ...], environment: Mapping[str, str], output: Path, errors: Path | None = None
     ) -> None:
         job = (arguments, dict(environment), str(Path.cwd()), str(output), str(errors or output))
+        _start_server()
         self._process = _CONTEXT.Process(target=_run, args=job)
         self._process.start()
         assert self._process.pid is not None

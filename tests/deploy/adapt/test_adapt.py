@@ -49,10 +49,14 @@ def preset(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def adapted(preset: str, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of one file of lines."""
     directory = tmp_path_factory.mktemp("adapted") / "out"
+    texts = [json.loads(line)["text"] for line in corpus.read_text(encoding="utf-8").splitlines()]
+    text = directory.with_name("texts.txt")
+    text.write_text("\n".join(texts), encoding="utf-8")
     tokens = directory.with_name("tokens.txt")
     tokens.write_text("MAT\nhouse\n\ntree-top\n", encoding="utf-8")
-    words = ["adapt", preset, "--input", str(corpus), "--output", str(directory), "--add-tokens", str(tokens), *SMALL]
+    words = ["adapt", preset, "--input", str(text), "--output", str(directory), "--add-tokens", str(tokens), *SMALL]
     (directory.with_name("screen.txt")).write_text(run_command(words), encoding="utf-8")
     return directory
 
@@ -191,13 +195,10 @@ def test_other_formats_are_not_cut(tmp_path: Path) -> None:
     assert choose_documents(ReadSettings((str(tmp_path),))) is None
 
 
-def test_one_file_of_lines_is_enough(preset: str, corpus: Path, tmp_path: Path) -> None:
-    lines = [json.loads(line)["text"] for line in corpus.read_text(encoding="utf-8").splitlines()]
-    text = tmp_path / "texts.txt"
-    text.write_text("\n".join(lines), encoding="utf-8")
-    words = ["adapt", preset, "--input", str(text), "--output", str(tmp_path / "out"), *SMALL, "train.steps=2"]
-    assert "a line is one (read.document_kind=line)" in run_command(words)
-    recipe = yaml.safe_load((tmp_path / "out" / "adapt.yaml").read_text(encoding="utf-8"))
+def test_one_file_of_lines_is_enough(adapted: Path) -> None:
+    screen = adapted.with_name("screen.txt").read_text(encoding="utf-8")
+    assert "a line is one (read.document_kind=line)" in screen
+    recipe = yaml.safe_load((adapted / "adapt.yaml").read_text(encoding="utf-8"))
     assert recipe["read"]["document_kind"] == "line"
 
 

@@ -3,65 +3,59 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked_python import ForkedPython
 
-from clozekit.deploy.bench.bench_parts import MEASURES
+from clozekit.deploy.bench.bench_parts import MEASURES, PARTS
 from clozekit.deploy.cli.main import main
 
-COMMAND = [sys.executable, "-m", "clozekit.deploy.cli", "bench"]
+# The learning of vocabularies is measured of what the tokenizers are made with.
+MEASURED_PARTS = [part for part in PARTS if part != "vocabulary"]
 
 
-def test_parts_of_text_are_measured_and_the_folder_is_gone(
+def test_parts_are_measured_and_the_folder_is_gone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tmp_path /= "a #: folder"
+    tmp_path.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    parts = ["disk", "tokenizers", "cleaning", "duplicates", "prepare"]
-    words = [word for part in parts for word in ("--only", part)]
+    # What is measured in one turn is measured in three.
+    monkeypatch.setattr("clozekit.deploy.bench.timing._LEAST_TURNS", 1)
+    # Of the training, which is a process of its own.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    words = [word for part in MEASURED_PARTS for word in ("--only", part)]
     assert main(["bench", "--seconds", "1", *words, "--json"]) == 0
     said = capsys.readouterr()
     answer = json.loads(said.out)
-    wanted = [measure.name for measure in MEASURES if measure.part in parts]
+    wanted = [measure.name for measure in MEASURES if measure.part in MEASURED_PARTS]
     assert [figure["name"] for figure in answer["figures"]] == wanted
     assert all(figure["value"] > 0 and figure["times_as_fast"] > 0 for figure in answer["figures"])
+    assert "a training step" in said.err
     assert "measures a short text, which no page compares with" in said.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_start_step_and_reader_are_measured(tmp_path: Path) -> None:
-    tmp_path /= "a #: folder"
-    tmp_path.mkdir()
-    words = ["--seconds", "1", "--only", "start", "--only", "step", "--only", "reader", "--json"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    wanted = [measure.name for measure in MEASURES if measure.part in ("start", "step", "reader")]
-    assert [figure["name"] for figure in json.loads(done.stdout)["figures"]] == wanted
-    assert "a training step" in done.stderr
-    assert [path for path in tmp_path.iterdir() if "bench" in path.name] == []
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_nothing_is_left_when_it_is_stopped(tmp_path: Path, number: signal.Signals, status: int) -> None:
-    words = ["--seconds", "1000", "--only", "step"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    work = tmp_path / "work"
+    work.mkdir()
+    errors = tmp_path / "errors"
+    words = ("-m", "clozekit.deploy.cli", "bench", "--seconds", "1000", "--only", "step")
+    process = ForkedPython(words, {**os.environ, "TMPDIR": str(work)}, tmp_path / "output", errors)
     try:
         # Its training has begun.
-        while not list(tmp_path.glob("clozekit-bench-*/run/config.yaml")):
+        while not list(work.glob("clozekit-bench-*/run/config.yaml")):
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        assert process.wait(timeout=60) == status
     finally:
         process.kill()
-    assert process.returncode == status
-    assert said.decode().startswith("clozekit bench: ")
-    assert [path for path in tmp_path.iterdir() if "bench" in path.name] == []
+    assert errors.read_text(encoding="utf-8").startswith("clozekit bench: ")
+    assert [path for path in work.iterdir() if "bench" in path.name] == []
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,28 @@
-"""Real commands in one recipe, killed and gone on: the same bytes as without, and nothing whole done again.
+"""Real commands in one recipe, killed and gone on: the same bytes as given by hand, and nothing whole done again.
 
-CLOZEKIT_FULL=1 has six of them and kills the leader, and the command alone, in every step and inside of the long ones.
+CLOZEKIT_FULL=1 has six of them and kills the leader, and the command alone, in every step and inside of the long ones; what
+it compares with is the recipe run in peace.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from forked_python import ForkedPython
 from grammar import sentences
 from long_variants import FULL
+from run_commands import run_command
+
+from clozekit.pipelines.dataset.corpus_content import write_corpus_content
+from clozekit.pipelines.dataset.manifest import read_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -65,11 +71,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def started(folder: Path, output: str) -> subprocess.Popen[bytes]:
+def started(folder: Path, output: str) -> ForkedPython:
     (folder / f"{output}.yaml").write_text(RECIPE.format(output=output))
-    with (folder / f"{output}.log").open("ab") as log:
-        words = [sys.executable, "-m", "clozekit.deploy.cli", "run", f"{output}.yaml"]
-        return subprocess.Popen(words, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+    (folder / f"{output}.log").touch()
+    with contextlib.chdir(folder):
+        words = ("-m", "clozekit.deploy.cli", "run", f"{output}.yaml")
+        return ForkedPython(words, os.environ, folder / f"{output}.log")
 
 
 def finished(folder: Path, output: str) -> str:
@@ -89,20 +96,40 @@ def said(folder: Path, output: str) -> str:
     return (folder / f"{output}.log").read_text() + logs
 
 
+# Step -> the place below its folder of what it is for: presets, shards, the tokenizer.
+KEPT = {"words": "tokenizer", "data": "dataset", "model": "run/preset", "labels": "run/preset", "theirs": "preset"}
+
+
 def outputs(folder: Path, output: str) -> dict[str, str]:
-    """Step -> the hash of all that it is for: presets, shards, the tokenizer, the measures."""
-    kept = {"words": "tokenizer", "data": "dataset", "model": "run/preset", "labels": "run/preset", "theirs": "preset"}
+    """Step -> the hash of what it is for."""
     found = {}
-    for name, place in kept.items():
-        if name not in STEPS:
-            continue
+    for name in KEPT.keys() & set(STEPS):
         (step,) = folder.glob(f"{output}/steps/{name}-*/step.json")
-        files = sorted(path for path in (step.parent / place).rglob("*") if path.is_file() and _is_content(path))
-        digest = hashlib.sha256()
-        for path in files:
-            digest.update(path.relative_to(step.parent / place).as_posix().encode() + path.read_bytes())
-        found[name] = digest.hexdigest()
+        found[name] = content_of(step.parent / KEPT[name])
     return found
+
+
+def content_of(place: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in place.rglob("*") if path.is_file() and _is_content(path)):
+        digest.update(path.relative_to(place).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def by_hand(folder: Path) -> None:
+    """The commands of the first three steps, each into the folder of its name."""
+    reading = ["--input", "docs.jsonl", "--output"]
+    rows = ["--sequence-length", "32", "--validation-rate", "0.2", "--num-shards", "2"]
+    with contextlib.chdir(folder):
+        run_command(["vocab", *reading, "peace/words/tokenizer", "--vocabulary-size", "120"])
+        run_command(["prepare", *reading, "peace/data/dataset", "--tokenizer", "peace/words/tokenizer", *rows])
+        # The hash of the corpus, which the leader of a recipe knows and a command does not.
+        dataset = read_manifest("peace/data/dataset").dataset_sha256
+        write_corpus_content("peace/data", [dataset], corpus_hash(folder))
+        settings = yaml.safe_load(RECIPE.format(output="peace"))["steps"]["model"]["train"]
+        settings |= {"dataset": "peace/data/dataset", "directory": "peace/model/run"}
+        Path("train.yaml").write_text(yaml.safe_dump(settings))
+        run_command(["train", "train.yaml"])
 
 
 def _is_content(path: Path) -> bool:
@@ -116,29 +143,24 @@ def _is_content(path: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(folder: Path) -> dict[str, str]:
-    finished(folder, "peace")
-    return outputs(folder, "peace")
+def undisturbed(folder: Path, optimized_graphs: None) -> dict[str, str]:
+    if FULL:
+        finished(folder, "peace")
+        return outputs(folder, "peace")
+    by_hand(folder)
+    return {name: content_of(folder / "peace" / name / place) for name, place in KEPT.items() if name in STEPS}
 
 
 @pytest.fixture
-def killed() -> Iterator[list[subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
+def killed() -> Iterator[list[ForkedPython]]:
+    started: list[ForkedPython] = []
     yield started
     for process in started:
         process.kill()
         process.wait()
 
 
-def test_the_preset_says_by_hash_of_which_corpus_it_is(folder: Path, undisturbed: dict[str, str]) -> None:
-    (preset,) = folder.glob("peace/steps/model-*/run/preset")
-    links = json.loads((preset / "lineage.json").read_text())["links"].values()
-    (corpus,) = [link for link in links if link["what"] == "corpus"]
-    of_file = hashlib.sha256((folder / "docs.jsonl").read_bytes()).hexdigest()
-    assert corpus["content_sha256"] == hashlib.sha256(of_file.encode()).hexdigest()
-
-
-def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], what: str) -> None:
+def wait_for(reached: Callable[[], bool], process: ForkedPython, what: str) -> None:
     end = time.monotonic() + LIMIT_SECONDS
     while not reached():
         assert process.poll() is None and time.monotonic() < end, what
@@ -174,7 +196,7 @@ KILLS = (
 
 
 def test_killed_anywhere_and_run_again_it_ends_with_the_bytes_of_a_run_in_peace(
-    folder: Path, undisturbed: dict[str, str], killed: list[subprocess.Popen[bytes]]
+    folder: Path, undisturbed: dict[str, str], killed: list[ForkedPython]
 ) -> None:
     output = "war"
     for step, who in KILLS:
@@ -205,3 +227,17 @@ def test_killed_anywhere_and_run_again_it_ends_with_the_bytes_of_a_run_in_peace(
     assert text.count("skipped") >= len(whole)
     assert outputs(folder, output) == undisturbed
     assert finished(folder, output).count("skipped") >= len(STEPS)
+    (preset,) = folder.glob(f"{output}/steps/model-*/run/preset")
+    check_corpus(folder, preset)
+
+
+def check_corpus(folder: Path, preset: Path) -> None:
+    """The preset says by hash of which corpus it is."""
+    links = json.loads((preset / "lineage.json").read_text())["links"].values()
+    (corpus,) = [link for link in links if link["what"] == "corpus"]
+    assert corpus["content_sha256"] == corpus_hash(folder)
+
+
+def corpus_hash(folder: Path) -> str:
+    of_file = hashlib.sha256((folder / "docs.jsonl").read_bytes()).hexdigest()
+    return hashlib.sha256(of_file.encode()).hexdigest()

@@ -4,8 +4,6 @@ import copy
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from helper_folder import HELPERS
+from forked_python import ForkedPython
+from processes import Child
 from workflows import RECIPE, journal, look_at, run
 
 from clozekit.deploy.workflow.run_steps import StepFailedError, StepState
@@ -192,25 +191,24 @@ except WorkflowStoppedError as error:
 
 
 @pytest.fixture
-def leaders() -> Iterator[list[subprocess.Popen[str]]]:
-    started: list[subprocess.Popen[str]] = []
+def leaders() -> Iterator[list[Child]]:
+    started: list[Child] = []
     yield started
     for one in started:
         one.kill()
-        one.communicate()
 
 
-def leader(folder: Path, orders: dict[str, Any], started: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", LEADER, str(folder), json.dumps(orders)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])}
-    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
+def leader(folder: Path, orders: dict[str, Any], started: list[Child]) -> Child:
+    output = folder / "leader.txt"
+    words = ("-c", LEADER, str(folder), json.dumps(orders))
+    process = Child(ForkedPython(words, os.environ, output, folder / "errors.txt"), output)
     started.append(process)
     return process
 
 
 @pytest.mark.parametrize("name", ["words", "data", "model", "score", "labels", "check"])
 def test_a_leader_killed_at_any_step_leaves_no_process_and_the_next_one_goes_on(
-    name: str, folder: Path, leaders: list[subprocess.Popen[str]]
+    name: str, folder: Path, leaders: list[Child]
 ) -> None:
     process = leader(folder, {name: {"until": str(folder / "go")}}, leaders)
     wait_until(lambda: any(line.startswith(f"begun {name}") for line in journal(folder)))
@@ -232,21 +230,18 @@ def test_a_leader_killed_at_any_step_leaves_no_process_and_the_next_one_goes_on(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_leader_that_is_told_to_stop_stops_its_steps_and_says_how_far_it_is(
-    number: signal.Signals, folder: Path, leaders: list[subprocess.Popen[str]]
+    number: signal.Signals, folder: Path, leaders: list[Child]
 ) -> None:
     process = leader(folder, {"model": {"until": str(folder / "go")}}, leaders)
     wait_until(lambda: any(line.startswith("begun model") for line in journal(folder)))
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=LIMIT_SECONDS)
-    assert process.returncode == 75
-    assert out == f"stopped by {number.name}, 2 of 6 steps are done; run it again to resume\n"
+    process.process.send_signal(number)
+    assert process.ended() == 75
+    assert process.output() == f"stopped by {number.name}, 2 of 6 steps are done; run it again to resume\n"
     assert "stopped model" in journal(folder)
     assert "not all steps are done" in (folder / "out" / "report.html").read_text()
 
 
-def test_a_step_whose_process_outlives_its_leader_is_waited_for(
-    folder: Path, leaders: list[subprocess.Popen[str]]
-) -> None:
+def test_a_step_whose_process_outlives_its_leader_is_waited_for(folder: Path, leaders: list[Child]) -> None:
     """The process holds the lock of its step until it ends, however long it takes to save."""
     process = leader(folder, {"words": {"until": str(folder / "go"), "saves": str(folder / "saved")}}, leaders)
     wait_until(lambda: any(line.startswith("begun words") for line in journal(folder)))

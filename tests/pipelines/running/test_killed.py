@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked_python import ForkedPython
 from long_variants import FULL
+from processes import started
 
 from clozekit.pipelines.dataset.manifest import Manifest, has_manifest
 from clozekit.pipelines.prepare import prepare
@@ -36,14 +38,10 @@ def uninterrupted(
     return reading, prepare(reading, OPTIONS, tokenizer_directory, directory)[0]
 
 
-def start(reading: ReadSettings, tokenizer: str, directory: Path, num_workers: int = 1) -> subprocess.Popen[str]:
+def command(reading: ReadSettings, tokenizer: str, directory: Path, num_workers: int = 1) -> list[str]:
     arguments = ["--input", *reading.inputs, "--tokenizer", tokenizer, "--output", str(directory)]
     arguments += ["--sequence-length", "32", "--validation-rate", "0.1", "--num-shards", str(NUM_SHARDS)]
-    arguments += ["--num-workers", str(num_workers)]
-    command = [sys.executable, "-m", "clozekit.deploy.cli", "prepare", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    return ["-m", "clozekit.deploy.cli", "prepare", *arguments, "--num-workers", str(num_workers)]
 
 
 def finished_shards(directory: Path) -> dict[str, tuple[int, int]]:
@@ -59,7 +57,7 @@ def finished_shards(directory: Path) -> dict[str, tuple[int, int]]:
     return finished
 
 
-def wait_until(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+def wait_until(process: subprocess.Popen[str] | ForkedPython, reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while process.poll() is None and not reached():
         assert time.monotonic() < deadline, "the moment never came"
@@ -95,12 +93,12 @@ def test_killed_at_random_moments_and_run_again(
         directory = tmp_path / f"out-{moment}"
         # From the first file in the directory to the last shard: after so many part files, and a little later.
         num_parts, delay = dice.randint(0, NUM_SHARDS), dice.uniform(0, 0.01)
-        process = start(uninterrupted[0], tokenizer_directory, directory)
-        wait_until(process, lambda d=directory, n=num_parts: d.exists() and len([*d.glob("_parts/*/*.json")]) >= n)  # type: ignore[misc]
-        time.sleep(delay)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        with started(*command(uninterrupted[0], tokenizer_directory, directory)) as child:
+            process = child.process
+            wait_until(process, lambda d=directory, n=num_parts: d.exists() and len([*d.glob("_parts/*/*.json")]) >= n)  # type: ignore[misc]
+            time.sleep(delay)
+            child.kill()
+            assert child.ended() == -signal.SIGKILL
         assert not has_manifest(str(directory)) or verify_dataset(str(directory)).problems == ()
         written.append(len(finished_shards(directory)))
         check_rerun(directory, uninterrupted, tokenizer_directory)
@@ -128,7 +126,13 @@ def test_a_killed_worker_process_fails_the_run_in_one_line_and_the_rerun_complet
     uninterrupted: tuple[ReadSettings, Manifest], tokenizer_directory: str, tmp_path: Path
 ) -> None:
     directory = tmp_path / "out"
-    process = start(uninterrupted[0], tokenizer_directory, directory, num_workers=2)
+    process = subprocess.Popen(
+        [sys.executable, *command(uninterrupted[0], tokenizer_directory, directory, num_workers=2)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         wait_until(process, lambda: len([*directory.glob("_parts/*/*.json")]) >= 3)
         workers = worker_processes(process.pid)

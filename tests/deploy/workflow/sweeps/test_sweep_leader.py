@@ -3,10 +3,7 @@
 import copy
 import json
 import os
-import signal
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from helper_folder import HELPERS
+from processes import started
 from sweeps import RATE, STEPS, journal, look_at, run, stand_in, write_recipe
 
 from clozekit.deploy.workflow.sweeps.run_sweep import has_sweep
@@ -284,16 +282,12 @@ def test_runs_are_a_budget_that_counts_seeds(tmp_path: Path) -> None:
 def kill_leader(folder: Path, orders: dict[str, Any], rate: str, measured: list[int]) -> None:
     """A leader that is killed while the run of a rate waits at step 50. measured: how many validations each run has by then, the
     fewest first."""
-    command = [sys.executable, str(HELPERS / "sweeps.py"), str(folder), json.dumps(orders)]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    try:
+    with started(str(HELPERS / "sweeps.py"), str(folder), json.dumps(orders)) as leader:
         path = folder / "journal.txt"
         log = "out/steps/train-*/run/metrics.jsonl"
         wait_until(lambda: path.exists() and f"begun {rate} 0" in path.read_text())
         wait_until(lambda: sorted(len(one.read_text().splitlines()) for one in folder.glob(log)) == measured)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        leader.kill()
     # The command of the step hears that its leader is gone.
     wait_until(lambda: f"stopped {rate} 0 at 50" in path.read_text())
     journal(folder)
