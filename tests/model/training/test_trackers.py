@@ -1,7 +1,6 @@
 """Trackers of a run, each read back by its own reader: one run there for one here, however often that was stopped."""
 
 import dataclasses
-import importlib.util
 import json
 import sys
 from collections.abc import Mapping
@@ -24,8 +23,6 @@ from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.extras import MissingExtraError
 
-TRACKERS = ("mlflow", "wandb")
-
 
 def config_for(dataset: str, directory: Path, *trackers: str) -> RunSettings:
     return RunSettings(
@@ -40,24 +37,11 @@ def config_for(dataset: str, directory: Path, *trackers: str) -> RunSettings:
     )
 
 
-@pytest.fixture(scope="module")
-def stopped_once(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with all trackers that are installed, which a signal stopped after step 6, so that two starts made it."""
-    there = tuple(name for name in TRACKERS if importlib.util.find_spec(name) is not None)
-    folder = tmp_path_factory.mktemp("tracked")
-    config = config_for(dataset[0], folder / "run", *there)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "offline")
-        for name in ("data", "cache", "config"):
-            patch.setenv(f"WANDB_{name.upper()}_DIR", str(folder / name))
-        patch.setenv("MLFLOW_TRACKING_URI", f"file://{folder}/mlruns")
-        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-        with pytest.raises(StoppedError):
-            Run(config, callbacks=[Recorder(6, "signal")]).train()
-        Run(config).train()
-    known = json.loads((folder / "run" / "trackers.json").read_text(encoding="utf-8"))
-    assert sorted(known) == sorted(there)
-    return folder
+def train_stopped_once(config: RunSettings, at_step: int = 6) -> None:
+    """A run that a signal stopped in between, so that two starts made it."""
+    with pytest.raises(StoppedError):
+        Run(config, callbacks=[Recorder(at_step, "signal")]).train()
+    Run(config).train()
 
 
 def logged(directory: Path, kind: str, name: str) -> dict[int, float]:
@@ -88,9 +72,16 @@ def wandb_records(folder: Path) -> list[Any]:
     return records
 
 
-def test_weights_and_biases_has_one_run_for_one_that_was_stopped(request: pytest.FixtureRequest) -> None:
+def test_weights_and_biases_has_one_run_for_one_that_was_stopped(
+    dataset: tuple[str, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("wandb")
-    directory = request.getfixturevalue("stopped_once") / "run"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    directory = tmp_path / "run"
+    train_stopped_once(config_for(dataset[0], directory, "wandb"))
     folders = sorted((directory / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_ctime_ns)
     assert len(folders) == 2
     ids, curves, settings = set(), [], {}
@@ -109,23 +100,23 @@ def test_weights_and_biases_has_one_run_for_one_that_was_stopped(request: pytest
                     values[items["step"]] = items["train/loss"]
         curves.append(values)
     (known,) = ids
-    assert json.loads((directory / "trackers.json").read_text(encoding="utf-8"))["wandb"] == known
+    assert json.loads((directory / "trackers.json").read_text(encoding="utf-8")) == {"wandb": known}
     assert settings["train.steps"] == 8 and settings["model.hidden_dim"] == 16
     assert [sorted(values) for values in curves] == [[2, 4, 6], [8]]
     assert {**curves[0], **curves[1]} == pytest.approx(logged(directory, "train", "loss"))
 
 
 def test_mlflow_has_one_run_for_one_that_was_stopped(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    dataset: tuple[str, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow = pytest.importorskip("mlflow")
-    folder = request.getfixturevalue("stopped_once")
-    directory = folder / "run"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{folder}/mlruns")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    directory = tmp_path / "run"
+    train_stopped_once(config_for(dataset[0], directory, "mlflow"))
     client = mlflow.MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("clozekit").experiment_id])
-    assert json.loads((directory / "trackers.json").read_text(encoding="utf-8"))["mlflow"] == run.info.run_id
+    assert json.loads((directory / "trackers.json").read_text(encoding="utf-8")) == {"mlflow": run.info.run_id}
     assert (run.info.run_name, run.info.status) == ("the first one", "FINISHED")
     assert run.data.params["train.steps"] == "8" and run.data.params["optimizer.name"] == "adamw"
     for kind in ("train", "validation"):

@@ -173,18 +173,6 @@ def test_a_run_goes_through_the_heads_and_measures_each_before_it_trains_on_it(u
     assert (undisturbed / "preset" / "config.json").exists()
 
 
-def test_a_run_that_was_there_for_each_window_is_the_same_as_one_that_came_late(
-    undisturbed: Path, tokenizer: BertTokenizer, tmp_path: Path
-) -> None:
-    """The stream grows while the run waits, and the run starts anew for each window."""
-    for window in range(3):
-        add_windows(tmp_path / "stream", tokenizer, range(window, window + 1))
-        run_of(tmp_path / "stream", tmp_path / "run").train()
-    for kind in ("window", "train"):
-        assert entries(tmp_path / "run", kind) == entries(undisturbed, kind)
-    assert lineage_of(tmp_path / "run" / "preset") == lineage_of(undisturbed / "preset")
-
-
 class StopsAt(Callback):
     def __init__(self, steps: list[int]) -> None:
         self.steps = steps
@@ -195,21 +183,40 @@ class StopsAt(Callback):
             raise KeyboardInterrupt
 
 
-def test_a_run_that_is_cut_off_anywhere_goes_the_same_way(undisturbed: Path, stream: Path, tmp_path: Path) -> None:
+def train_until_it_ends(stream: Path, directory: Path, stops: list[int], *changes: str) -> int:
+    """Starts a run again and again, which is cut off at each of `stops`; returns how often it was."""
+    cuts = 0
+    while True:
+        try:
+            run_of(stream, directory, *changes, callbacks=(StopsAt(stops),)).train()
+            return cuts
+        except KeyboardInterrupt:
+            cuts += 1
+
+
+def assert_same_course(directory: Path, expected: Path) -> None:
+    """Where a run was stopped it was measured once more."""
+    for kind in ("window", "train"):
+        assert entries(directory, kind) == entries(expected, kind)
+    measured = entries(expected, "validation")
+    steps = {entry["step"] for entry in measured}
+    assert [entry for entry in entries(directory, "validation") if entry["step"] in steps] == measured
+
+
+def test_a_run_that_was_there_for_each_window_and_cut_off_anywhere_is_the_same_as_one_that_came_late(
+    undisturbed: Path, tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    """The stream grows while the run waits; the run starts anew for each window, and wherever it was cut off."""
     last = entries(undisturbed, "train")[-1]["step"]
     heads = [entry["step"] for entry in entries(undisturbed, "window")]
     # At a head, where it goes on inside of the segment before it, and right behind one.
-    stops = [heads[1], heads[2] + 1, last - 3] if FULL else [heads[2], heads[2] + 1]
+    stops = [heads[1], heads[2], heads[2] + 1, last - 3] if FULL else [heads[2], heads[2] + 1]
     expected_cuts, cuts = len(stops), 0
-    while True:
-        try:
-            run_of(stream, tmp_path / "run", "follow.heads=[0, 1, 2]", callbacks=(StopsAt(stops),)).train()
-            break
-        except KeyboardInterrupt:
-            cuts += 1
+    for window in range(3):
+        add_windows(tmp_path / "stream", tokenizer, range(window, window + 1))
+        cuts += train_until_it_ends(tmp_path / "stream", tmp_path / "run", stops)
     assert cuts == expected_cuts
-    for kind in ("window", "train", "validation"):
-        assert entries(tmp_path / "run", kind) == entries(undisturbed, kind)
+    assert_same_course(tmp_path / "run", undisturbed)
     assert lineage_of(tmp_path / "run" / "preset") == lineage_of(undisturbed / "preset")
 
 
@@ -297,29 +304,18 @@ def test_a_run_that_follows_reads_what_was_compacted_from_its_next_head_on(
 def test_a_run_over_compacted_and_pruned_windows_goes_the_same_way_however_it_is_cut_off(
     undisturbed: Path, stream: Path, tokenizer: BertTokenizer, tmp_path: Path
 ) -> None:
-    """One run is there all the time, one is killed after what happens to the stream; a third goes through the heads that they
-    took, when the windows are compacted."""
+    """One has read all windows before they are compacted, and is cut off after they were pruned; one comes late, and goes
+    through the same heads."""
     shutil.copytree(stream, tmp_path / "stream")
-    for name in ("run", "cut"):
-        shutil.copytree(undisturbed, tmp_path / name)
-    directory = str(tmp_path / "stream")
+    shutil.copytree(undisturbed, tmp_path / "cut")
+    directory, heads = str(tmp_path / "stream"), "follow.heads=[0, 1, 2, 4]"
     compact_windows(directory)
     add_windows(tmp_path / "stream", tokenizer, range(3, 4))
-    heads = "follow.heads=[0, 1, 2, 4]"
-    whole = tmp_path / "stream-before-pruning"
-    shutil.copytree(tmp_path / "stream", whole)
+    run_of(tmp_path / "stream", tmp_path / "late", heads).train()
     prune_windows(directory, PruneSettings(retain_days=0))
-    run_of(tmp_path / "stream", tmp_path / "run", heads).train()
-    stops = [entries(tmp_path / "run", "window")[-1]["step"] + 1]
-    with pytest.raises(KeyboardInterrupt):
-        run_of(tmp_path / "stream", tmp_path / "cut", heads, callbacks=(StopsAt(stops),)).train()
-    run_of(tmp_path / "stream", tmp_path / "cut", heads).train()
-    run_of(whole, tmp_path / "late", heads).train()
-    for kind in ("window", "train", "validation"):
-        expected = entries(tmp_path / "run", kind)
-        assert entries(tmp_path / "cut", kind) == expected
-        if kind != "validation":
-            assert entries(tmp_path / "late", kind) == expected
+    stops = [entries(tmp_path / "late", "window")[-1]["step"] + 1]
+    assert train_until_it_ends(tmp_path / "stream", tmp_path / "cut", stops, heads) == 1
+    assert_same_course(tmp_path / "cut", tmp_path / "late")
     # A new run begins with what is there.
     new = FollowedStream(directory, FollowSettings(), BATCH)
     assert new.next_number() == 5
