@@ -1,4 +1,4 @@
-"""One step is one step: on 1, 2 or 4 replicas, in 1 or 2 processes, as N micro-batches or one batch."""
+"""One step is one step: on 1, 2 or (a long variant) 4 replicas, in 1 or 2 processes, as N micro-batches or one batch."""
 
 import json
 import socket
@@ -14,21 +14,24 @@ from long_variants import FULL
 from processes import finished, free_ports, started
 
 SCRIPT = HELPERS / "replica_runs.py"
-# Adafactor's moments are of other shapes than the variable, Muon's updates are of whole matrices.
+# Adafactor's moments are of other shapes than the variable. Muon, whose updates are of whole matrices, learns the pairs below.
 NEWER = ("adafactor", "lion", "muon", "stable_adamw") if FULL else ()
 # What blocks make anew for the backward pass is the same too.
-HALVES = {"micro_batch_size": 2, "recompute": FULL}
+HALVES = {"micro_batch_size": 2, "recompute": True}
 RELATIVE = {"family": "deberta_v3", "micro_batch_size": 2, "dropout": 0.2}
 # Name -> what is trained on one replica, and on two.
 BOTH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({"ema_decay": 0.5}, {"ema_decay": 0.5}),
     "dropped": (
         {"ema_decay": 0.5, "micro_batch_size": 2, "dropout": 0.2},
-        {"ema_decay": 0.5, "micro_batch_size": 2, "dropout": 0.2, "recompute": True},
+        {"ema_decay": 0.5, "dropout": 0.2, **HALVES},
     ),
     "own": ({"own": True}, {"own": True}),
     "teacher": ({"teacher": True}, {"teacher": True, **HALVES}),
-    "pairs": ({"objective": "pairs", "optimizer": "muon"}, {"objective": "pairs", "optimizer": "muon", **HALVES}),
+    "pairs": (
+        {"objective": "pairs", "optimizer": "muon"},
+        {"objective": "pairs", "optimizer": "muon", "micro_batch_size": 2},
+    ),
     "replaced": (
         {"objective": "replaced", "family": "electra"},
         {"objective": "replaced", "family": "electra", **HALVES},
@@ -106,7 +109,7 @@ def test_an_overflow_on_one_replica_skips_the_step_on_all(
 
 
 def test_micro_batches_drop_the_same_units_wherever_they_are(trained: dict[int, dict[str, Results]]) -> None:
-    """Four micro-batches on one replica, two on each of two, one on each of four."""
+    """Four micro-batches on one replica, two on each of two, one on each of four (CLOZEKIT_FULL=1)."""
     assert moved(trained, "dropped") > 1e-3
     for replicas in SETTINGS:
         assert_same_training(trained[replicas]["dropped"], trained[1]["dropped"])
