@@ -1,4 +1,4 @@
-"""One step is one step: on 1, 2 or (a long variant) 4 replicas, in 1 or 2 processes, as N micro-batches or one batch."""
+"""One step is one step: on 1, 2 or (long variant) 4 replicas, in 1 or 2 processes, as N micro-batches or one batch."""
 
 import json
 import socket
