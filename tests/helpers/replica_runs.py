@@ -117,7 +117,10 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         ),
         # A norm that most steps exceed: where it is measured matters.
         optimizer=OptimizerSettings(
-            **{"name": settings.get("optimizer", "adamw"), **own}, learning_rate=0.01, clip_norm=0.5, ema_decay=0.5
+            **{"name": settings.get("optimizer", "adamw"), **own},
+            learning_rate=0.01,
+            clip_norm=0.5,
+            ema_decay=settings.get("ema_decay"),
         ),
     )
     with workers.strategy.scope():
@@ -146,7 +149,11 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         with optimizer.averaged():
             weights |= {f"a{index:02d}": np.asarray(value) for index, value in enumerate(task.get_weights())}
         sums = {key: np.asarray(value) for key, value in result.sums._asdict().items()}
-        results[name] = {**weights, **sums, **numbers, "updates": optimizer.updates.numpy()}
+        numbers |= {
+            "updates": optimizer.updates.numpy(),
+            "second_moments": sum(int(np.prod(one.shape)) for one in optimizer.second),
+        }
+        results[name] = {**weights, **sums, **numbers}
     return results
 
 

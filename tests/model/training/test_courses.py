@@ -151,48 +151,54 @@ def test_gone_on_anywhere_it_is_as_if_never_stopped(
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_run_ends_in_its_time_with_the_schedule_at_its_end(
-    dataset: tuple[str, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory = tmp_path / "run"
-    seconds = 8.0
-    train = {"hours": seconds / 3600, "steps_per_loop": 5}
-    config = config_for(dataset[0], directory, train, evaluate=EvaluateSettings(every_steps=10**6, max_rows=8))
-    config = dataclasses.replace(config, checkpoint=CheckpointSettings(every_steps=10**6, background=False))
-    run = Run(config)
+SECONDS = 8.0
+
+
+@pytest.fixture(scope="module")
+def timed(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, float]:
+    """A run of eight seconds with too few slots for predictions, and what its clock said at the end."""
+    directory = tmp_path_factory.mktemp("timed") / "run"
+    run = Run(
+        config_for(
+            dataset[0],
+            directory,
+            {"hours": SECONDS / 3600, "steps_per_loop": 5},
+            evaluate=EvaluateSettings(every_steps=10**6, max_rows=8),
+            checkpoint=CheckpointSettings(every_steps=10**6, background=False),
+            masking=MaskingSettings(num_slots=3),
+        )
+    )
     # A clock that goes on by a tenth of a second whenever it is looked at, so that a slow machine changes nothing.
     ticks = itertools.count()
     clock = types.SimpleNamespace(monotonic=lambda: next(ticks) / 10)
-    for module in (time_budget, training_loop):
-        monkeypatch.setattr(module, "time", clock)
-    run.train()
-    assert seconds <= clock.monotonic() < seconds + 1
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (time_budget, training_loop):
+            patch.setattr(module, "time", clock)
+        run.train()
+    return run, clock.monotonic()
+
+
+def test_a_run_ends_in_its_time_with_the_schedule_at_its_end(timed: tuple[Run, float]) -> None:
+    run, ended = timed
+    directory = Path(run.directory)
+    assert SECONDS <= ended < SECONDS + 1
     entries = read_metrics(directory / METRICS_FILE)
     rates = [entry["learning_rate"] for entry in entries if entry["kind"] == "train"]
     assert max(rates) == pytest.approx(0.01, rel=0.3)
     assert rates[-1] < 0.1 * max(rates)
     assert (directory / "preset").is_dir()
     saved = run.checkpoints.found()[-1]
-    assert saved.position.used_seconds >= seconds
+    assert saved.position.used_seconds >= SECONDS
     # Its time is used up: started again it has nothing left to do.
-    metrics = Run(config).train()
+    metrics = Run(run.config).train()
     assert metrics["loss"] == pytest.approx(entries[-1]["loss"])
     assert read_metrics(directory / METRICS_FILE) == entries
 
 
-@pytest.fixture(scope="module")
-def run_of_few_slots(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Four steps with too few slots for predictions."""
-    directory = tmp_path_factory.mktemp("slots") / "run"
-    run = Run(config_for(dataset[0], directory, {"steps": 4}, masking=MaskingSettings(num_slots=3)))
-    run.train()
-    return run
-
-
 def test_the_vocabulary_is_filled_up_inside_and_cut_when_it_is_saved(
-    dataset: tuple[str, Manifest], run_of_few_slots: Run
+    dataset: tuple[str, Manifest], timed: tuple[Run, float]
 ) -> None:
-    run, size = run_of_few_slots, dataset[1].tokenizer.vocabulary_size
+    run, size = timed[0], dataset[1].tokenizer.vocabulary_size
     assert run.task.backbone.vocabulary_size == 64 * -(-size // 64) > size
     saved = MaskedLM.from_preset(run.preset_directory)
     assert saved.backbone.vocabulary_size == size
@@ -234,8 +240,8 @@ def test_a_damaged_shard_is_left_out_and_counted_when_the_configuration_says_so(
     assert shard.rows - 7 <= lost <= shard.rows
 
 
-def test_slots_that_are_too_few_show_in_the_log(run_of_few_slots: Run) -> None:
-    path = Path(run_of_few_slots.config.directory) / METRICS_FILE
+def test_slots_that_are_too_few_show_in_the_log(timed: tuple[Run, float]) -> None:
+    path = Path(timed[0].directory) / METRICS_FILE
     entries = [entry for entry in read_metrics(path) if entry["kind"] == "train"]
     assert all(entry["slot_overflow"] > 0 and entry["slot_use"] > 0.9 for entry in entries)
 

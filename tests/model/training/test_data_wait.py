@@ -1,15 +1,13 @@
 """What the log says of waiting for data is true on one core, on two, and on replicas: a slow reader, and a slow step."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from processes import ran
 
 # Prints two shares: of a reader that takes far longer than a step, and of batches that are in memory.
 PROGRAM = """
 import os, sys, time
 num_cores, num_replicas = map(int, sys.argv[1:])
+# Before TensorFlow's runtime starts, which asks how many there are.
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:num_cores]))
 import numpy as np
@@ -66,11 +64,9 @@ print(slow_waited / slow_whole, waited / alone)
 
 @pytest.mark.parametrize(("num_cores", "num_replicas"), [(1, 1), (1, 2), pytest.param(2, 1, marks=pytest.mark.slow)])
 def test_the_wait_for_data_is_true(num_cores: int, num_replicas: int) -> None:
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    run = [sys.executable, "-c", PROGRAM, str(num_cores), str(num_replicas)]
-    result = subprocess.run(run, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr[-2000:]
-    of_a_slow_reader, of_a_slow_step = map(float, result.stdout.split()[-2:])
+    status, output = ran("-c", PROGRAM, str(num_cores), str(num_replicas))
+    assert status == 0, output[-2000:]
+    of_a_slow_reader, of_a_slow_step = map(float, output.split()[-2:])
     # True are ten parts of eleven, or all but what the step takes meanwhile, and nothing; but other processes may have the
     # cores in between. (A clock that was read behind the step said 0.99.)
     assert of_a_slow_reader > 0.8

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from recording import Recorder
 
 from clozekit.model import MaskedLM, TextClassifier
 from clozekit.model.presets.named_lineage import lineage_of
-from clozekit.model.training.controller import Run, pretraining_step
+from clozekit.model.training.controller import Run
 from clozekit.model.training.dry_run import dry_run
 from clozekit.model.training.load_teacher import weights_sha256
 from clozekit.model.training.objectives.masked_lm_objective import OBJECTIVE
-from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.reports.compare_runs import compared, rows_of
 from clozekit.model.training.reports.pretraining_report import write_run_report
 from clozekit.model.training.run_directory.run_log import MEASURED, METRICS_FILE, read_metrics
@@ -133,60 +133,48 @@ def test_with_another_teacher_or_none_a_run_does_not_go_on(
         Run(config_for(dataset[0], directory, None, distill=softer)).train()
 
 
+@pytest.fixture(scope="module")
+def alone(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, float]:
+    """A run of 60 steps without a teacher, done, and its loss."""
+    run = Run(
+        config_for(
+            dataset[0],
+            tmp_path_factory.mktemp("alone") / "run",
+            None,
+            train=TrainSettings(steps=60, global_batch_size=8, steps_per_loop=20, xla=False),
+            evaluate=EvaluateSettings(every_steps=60, max_rows=64),
+            checkpoint=CheckpointSettings(keep=1),
+        )
+    )
+    return run, run.train()["loss"]
+
+
 def test_with_weight_0_the_curve_is_that_without_a_teacher(
-    dataset: tuple[str, Manifest], teacher: str, tmp_path: Path
+    alone: tuple[Run, float], teacher: str, tmp_path: Path
 ) -> None:
-    shorter = TrainSettings(steps=4, global_batch_size=8, steps_per_loop=2, xla=False)
-    watched = config_for(dataset[0], tmp_path / "watched", None, train=shorter)
-    Run(dataclasses.replace(watched, directory=str(tmp_path / "alone"))).train()
-    Run(dataclasses.replace(watched, distill=DistillSettings(teacher, weight=0.0))).train()
-    alone, taught = curve(tmp_path / "alone"), curve(tmp_path / "watched")
-    assert [{k: v for k, v in entry.items() if k != "distillation_loss"} for entry in taught] == alone
+    watched = dataclasses.replace(
+        alone[0].config, directory=str(tmp_path / "watched"), distill=DistillSettings(teacher, weight=0.0)
+    )
+    Run(watched).train()
+    taught = curve(tmp_path / "watched")
+    assert [{k: v for k, v in entry.items() if k != "distillation_loss"} for entry in taught] == curve(
+        Path(alone[0].directory)
+    )
     assert all(entry["distillation_loss"] > 0 for entry in taught if entry["kind"] == "train")
 
 
-def test_a_student_learns_faster_than_alone(dataset: tuple[str, Manifest], teacher: str, tmp_path: Path) -> None:
-    train = TrainSettings(steps=60, global_batch_size=8, steps_per_loop=20, xla=False)
-    model, evaluate = dataclasses.replace(SMALL, dropout=0.0), EvaluateSettings(every_steps=60, max_rows=64)
-    options = {"model": model, "train": train, "evaluate": evaluate, "checkpoint": CheckpointSettings(keep=1)}
-    losses, apart = {}, {}
-    for name, distill in (("alone", None), ("taught", DistillSettings(teacher, temperature=1.0, weight=0.9))):
-        run = Run(config_for(dataset[0], tmp_path / name, None, distill=distill, **options))
-        losses[name] = run.train()["loss"]
-        other = MaskedLM.from_preset(f"{teacher}/preset", compile=False)
-        assert run.evaluator is not None
-        batch = next(iter(run.evaluator._batches))
-        both = [task.masked_outputs(batch) for task in (run.task, other)]
-        assert OBJECTIVE.distillation is not None
-        apart[name] = float(OBJECTIVE.distillation(*both, batch, 1.0) / tf.reduce_sum(batch["mask_weights"]))
-    assert losses["taught"] < losses["alone"] - 0.02, losses
-    assert apart["taught"] < apart["alone"] - 0.02, apart
-
-
-def test_micro_batches_give_the_update_of_the_whole_batch(student: Run) -> None:
-    assert student.teacher is not None
-    before = [weight.numpy() for weight in student.task.weights]
-    batch = next(student.batches_from(0, 0, 0))
-    results = []
-    for micro in (None, 2):
-        for weight, value in zip(student.task.weights, before, strict=True):
-            weight.assign(value)
-        config = dataclasses.replace(
-            student.config,
-            model=dataclasses.replace(student.config.model, dropout=0.0),
-            train=dataclasses.replace(student.config.train, micro_batch_size=micro),
-        )
-        optimizer = Optimizer(student.task.trainable_variables, config.optimizer, False)
-        for layer in student.task._flatten_layers():
-            if hasattr(layer, "rate"):
-                layer.rate = 0.0
-        step = pretraining_step(student.task, optimizer, config, student.workers.strategy, student.teacher)
-        repeated = student.workers.deal(lambda *_: tf.data.Dataset.from_tensors(batch).repeat())
-        result = step.run_loop(repeated, tf.constant(0), tf.constant(2))
-        results.append([*result.sums, *(weight.numpy() for weight in student.task.weights)])
-    assert float(results[0][3]) > 0
-    for one, other in zip(*results, strict=True):
-        np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-5)
+def test_a_student_learns_faster_than_alone(alone: tuple[Run, float], teacher: str, tmp_path: Path) -> None:
+    distill = DistillSettings(teacher, temperature=1.0, weight=0.9)
+    taught = Run(dataclasses.replace(alone[0].config, directory=str(tmp_path / "taught"), distill=distill))
+    losses, apart = [taught.train()["loss"], alone[1]], []
+    assert taught.evaluator is not None and OBJECTIVE.distillation is not None
+    batch = next(iter(taught.evaluator._batches))
+    other = MaskedLM.from_preset(f"{teacher}/preset", compile=False).masked_outputs(batch)
+    for run in (taught, alone[0]):
+        distance = OBJECTIVE.distillation(run.task.masked_outputs(batch), other, batch, 1.0)
+        apart.append(float(distance / tf.reduce_sum(batch["mask_weights"])))
+    assert losses[0] < losses[1] - 0.02, losses
+    assert apart[0] < apart[1] - 0.02, apart
 
 
 def test_a_student_of_another_family_with_the_same_vocabulary(
@@ -203,6 +191,24 @@ def test_a_student_of_another_family_with_the_same_vocabulary(
     run.train()
     (entry,) = (entry for entry in curve(tmp_path / "run") if entry["kind"] == "train")
     assert 0 < entry["distillation_loss"] < 10
+
+
+def test_a_run_begins_with_its_teacher_and_goes_on_from_its_checkpoint(
+    dataset: tuple[str, Manifest], teacher: str, tmp_path: Path
+) -> None:
+    taught = DistillSettings(teacher, init_student="every_other")
+    short = TrainSettings(steps=4, global_batch_size=8, steps_per_loop=1, xla=False)
+    config = RunSettings(dataset[0], str(tmp_path / "student"), distill=taught, train=short)
+    first = Run(config, callbacks=[Recorder(2, "stop")])
+    assert (first.config.model.num_layers, first.config.model.hidden_dim) == (1, 32)
+    random = first.evaluate()["loss"]
+    first.begin_anew()
+    begun = first.evaluate()["loss"]
+    assert begun < random - 0.3
+    first.train()
+    again = Run(config)
+    assert again.train()["loss"] < begun + 0.1
+    assert [entry["step"] for entry in curve(tmp_path / "student") if entry["kind"] == "train"] == [1, 2, 3, 4]
 
 
 def test_a_dry_run_counts_the_teacher(dataset: tuple[str, Manifest], teacher: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One step is one step: on 1, 2 or 4 replicas, in 1 or 2 processes, as N micro-batches or one batch."""
+"""One step is one step: on 1, 2 or (long variant) 4 replicas, in 1 or 2 processes, as N micro-batches or one batch."""
 
 import json
 import socket
@@ -14,32 +14,37 @@ from long_variants import FULL
 from processes import finished, free_ports, started
 
 SCRIPT = HELPERS / "replica_runs.py"
-ELECTRA = {"objective": "replaced", "family": "electra"}
-# Number of replicas -> what is trained on them.
-SETTINGS: dict[int, list[dict[str, Any]]] = {
-    1: [{}, {"micro_batch_size": 2, "dropout": 0.2}, {"own": True}, {"teacher": True}, {"objective": "pairs"}, ELECTRA],
-    # What blocks make anew for the backward pass is the same too.
-    2: [
-        {},
-        {"micro_batch_size": 2, "dropout": 0.2, "recompute": True},
-        {"own": True},
-        {"teacher": True, "micro_batch_size": 2, "recompute": True},
-        {"objective": "pairs", "micro_batch_size": 2},
-        {**ELECTRA, "micro_batch_size": 2, "recompute": True},
-    ],
-    4: [{}],
+# Adafactor's moments are of other shapes than the variable. Muon, whose updates are of whole matrices, learns the pairs below.
+NEWER = ("adafactor", "lion", "muon", "stable_adamw") if FULL else ()
+# What blocks make anew for the backward pass is the same too.
+HALVES = {"micro_batch_size": 2, "recompute": True}
+RELATIVE = {"family": "deberta_v3", "micro_batch_size": 2, "dropout": 0.2}
+# Name -> what is trained on one replica, and on two.
+BOTH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "plain": ({"ema_decay": 0.5}, {"ema_decay": 0.5}),
+    "dropped": (
+        {"ema_decay": 0.5, "micro_batch_size": 2, "dropout": 0.2},
+        {"ema_decay": 0.5, "dropout": 0.2, **HALVES},
+    ),
+    "own": ({"own": True}, {"own": True}),
+    "teacher": ({"teacher": True}, {"teacher": True, **HALVES}),
+    "pairs": (
+        {"objective": "pairs", "optimizer": "muon"},
+        {"objective": "pairs", "optimizer": "muon", "micro_batch_size": 2},
+    ),
+    "replaced": (
+        {"objective": "replaced", "family": "electra"},
+        {"objective": "replaced", "family": "electra", **HALVES},
+    ),
+    **{name: ({"optimizer": name}, {"optimizer": name, "micro_batch_size": 2}) for name in NEWER},
+    # Its blocks share a table of positions, which each of them drops values of.
+    "relative": (RELATIVE, RELATIVE),
 }
-# Adafactor's moments are of other shapes than the variable, Muon's updates are of whole matrices.
-NEWER = ("adafactor", "lion", "muon", "stable_adamw") if FULL else ("muon",)
-for optimizer in NEWER:
-    SETTINGS[1].append({"optimizer": optimizer})
-    SETTINGS[2].append({"optimizer": optimizer, "micro_batch_size": 2})
-# Its blocks share a table of positions, which each of them drops values of.
-for number in (1, 2):
-    SETTINGS[number].append({"family": "deberta_v3", "micro_batch_size": 2, "dropout": 0.2})
+# Number of replicas -> what is trained on them.
+SETTINGS = {1: {name: one for name, (one, _) in BOTH.items()}, 2: {name: two for name, (_, two) in BOTH.items()}}
 if FULL:
-    SETTINGS[2].append({"micro_batch_size": 1, "xla": True})
-    SETTINGS[4].append({"dropout": 0.2})
+    SETTINGS[2]["compiled"] = {"ema_decay": 0.5, "micro_batch_size": 1, "xla": True}
+    SETTINGS[4] = {"plain": {"ema_decay": 0.5}, "dropped": {"ema_decay": 0.5, "dropout": 0.2}}
 # "sound" or "overflow" -> name -> value.
 Results = dict[str, dict[str, np.ndarray]]
 
@@ -64,89 +69,103 @@ def assert_same_training(result: Results, expected: Results) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Results]]:
-    """Number of replicas -> the results for each of its settings."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Results]]:
+    """Number of replicas -> name -> the results of what was trained so."""
     directory = tmp_path_factory.mktemp("replicas")
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
-                started(str(SCRIPT), str(directory / f"{replicas}.npz"), str(replicas), json.dumps(settings))
+                started(
+                    str(SCRIPT), str(directory / f"{replicas}.npz"), str(replicas), json.dumps([*settings.values()])
+                )
             )
             for replicas, settings in SETTINGS.items()
         ]
         finished(*processes)
-    return {replicas: loaded(directory / f"{replicas}.npz") for replicas in SETTINGS}
+    return {
+        replicas: dict(zip(settings, loaded(directory / f"{replicas}.npz"), strict=True))
+        for replicas, settings in SETTINGS.items()
+    }
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_replicas_train_as_one(trained: dict[int, list[Results]], replicas: int) -> None:
-    assert_same_training(trained[replicas][0], trained[1][0])
+def moved(trained: dict[int, dict[str, Results]], name: str) -> float:
+    """How far what is named brought a weight of the embeddings from where plain training brings it."""
+    return float(np.abs(trained[1][name]["sound"]["w00"] - trained[1]["plain"]["sound"]["w00"]).max())
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4])
-def test_an_overflow_on_one_replica_skips_the_step_on_all(trained: dict[int, list[Results]], replicas: int) -> None:
-    sound, result = trained[replicas][0]["sound"], trained[replicas][0]["overflow"]
+@pytest.mark.parametrize("replicas", [number for number in SETTINGS if number > 1])
+def test_replicas_train_as_one(trained: dict[int, dict[str, Results]], replicas: int) -> None:
+    assert_same_training(trained[replicas]["plain"], trained[1]["plain"])
+
+
+@pytest.mark.parametrize("replicas", SETTINGS)
+def test_an_overflow_on_one_replica_skips_the_step_on_all(
+    trained: dict[int, dict[str, Results]], replicas: int
+) -> None:
+    sound, result = trained[replicas]["plain"]["sound"], trained[replicas]["plain"]["overflow"]
     assert (sound["skipped"], sound["updates"]) == (0, 10)
     assert (result["skipped"], result["updates"]) == (1, 9)
     assert all(np.isfinite(value).all() for value in result.values())
 
 
-def test_micro_batches_drop_the_same_units_wherever_they_are(trained: dict[int, list[Results]]) -> None:
-    """Four micro-batches on one replica, two on each of two, one on each of four."""
-    assert np.abs(trained[1][1]["sound"]["w00"] - trained[1][0]["sound"]["w00"]).max() > 1e-3
-    for replicas in (2, 4) if FULL else (2,):
-        assert_same_training(trained[replicas][1], trained[1][1])
+def test_micro_batches_drop_the_same_units_wherever_they_are(trained: dict[int, dict[str, Results]]) -> None:
+    """Four micro-batches on one replica, two on each of two, one on each of four (CLOZEKIT_FULL=1)."""
+    assert moved(trained, "dropped") > 1e-3
+    for replicas in SETTINGS:
+        assert_same_training(trained[replicas]["dropped"], trained[1]["dropped"])
 
 
 def test_an_optimizer_a_schedule_and_an_objective_of_ones_own_train_on_replicas_as_on_one(
-    trained: dict[int, list[Results]],
+    trained: dict[int, dict[str, Results]],
 ) -> None:
-    assert np.abs(trained[1][2]["sound"]["w00"] - trained[1][0]["sound"]["w00"]).max() > 1e-3
-    assert_same_training(trained[2][2], trained[1][2])
+    assert moved(trained, "own") > 1e-3
+    assert_same_training(trained[2]["own"], trained[1]["own"])
 
 
-def test_a_student_learns_from_its_teacher_on_replicas_as_on_one(trained: dict[int, list[Results]]) -> None:
-    assert np.abs(trained[1][3]["sound"]["w00"] - trained[1][0]["sound"]["w00"]).max() > 1e-3
-    assert trained[1][3]["sound"]["distillation"] > 0 == trained[1][0]["sound"]["distillation"]
-    assert_same_training(trained[2][3], trained[1][3])
-
-
-def test_masked_tokens_and_pairs_are_learned_on_replicas_and_micro_batches_as_on_one(
-    trained: dict[int, list[Results]],
+def test_a_student_learns_from_its_teacher_on_replicas_and_micro_batches_as_on_one(
+    trained: dict[int, dict[str, Results]],
 ) -> None:
-    assert trained[1][4]["sound"]["second_count"] > 20
-    assert_same_training(trained[2][4], trained[1][4])
+    assert moved(trained, "teacher") > 1e-3
+    assert trained[1]["teacher"]["sound"]["distillation"] > 0 == trained[1]["plain"]["sound"]["distillation"]
+    assert_same_training(trained[2]["teacher"], trained[1]["teacher"])
+
+
+def test_masked_tokens_and_pairs_are_learned_by_muon_on_replicas_and_micro_batches_as_on_one(
+    trained: dict[int, dict[str, Results]],
+) -> None:
+    assert trained[1]["pairs"]["sound"]["second_count"] > 20
+    # Muon has no second moments of kernels, so there are fewer although the pooler is trained too.
+    assert trained[1]["pairs"]["sound"]["second_moments"] < trained[1]["plain"]["sound"]["second_moments"]
+    assert_same_training(trained[2]["pairs"], trained[1]["pairs"])
 
 
 def test_replaced_tokens_are_detected_on_replicas_and_micro_batches_as_on_one(
-    trained: dict[int, list[Results]],
+    trained: dict[int, dict[str, Results]],
 ) -> None:
-    assert trained[1][5]["sound"]["second_positive"] > 20
-    assert_same_training(trained[2][5], trained[1][5])
+    assert trained[1]["replaced"]["sound"]["second_positive"] > 20
+    assert_same_training(trained[2]["replaced"], trained[1]["replaced"])
 
 
 @pytest.mark.parametrize("optimizer", NEWER)
 def test_every_optimizer_trains_on_replicas_and_micro_batches_as_on_one(
-    optimizer: str, trained: dict[int, list[Results]]
+    optimizer: str, trained: dict[int, dict[str, Results]]
 ) -> None:
-    place = 6 + NEWER.index(optimizer)
-    weights = [name for name in trained[1][0]["sound"] if name.startswith("w")]
-    moved = [np.abs(trained[1][place]["sound"][name] - trained[1][0]["sound"][name]).max() for name in weights]
-    assert max(moved) > 1e-3
-    assert_same_training(trained[2][place], trained[1][place])
+    results, plain = trained[1][optimizer]["sound"], trained[1]["plain"]["sound"]
+    weights = [name for name in plain if name.startswith("w")]
+    assert max(np.abs(results[name] - plain[name]).max() for name in weights) > 1e-3
+    assert_same_training(trained[2][optimizer], trained[1][optimizer])
 
 
 def test_relative_positions_are_learned_on_replicas_and_micro_batches_as_on_one(
-    trained: dict[int, list[Results]],
+    trained: dict[int, dict[str, Results]],
 ) -> None:
-    place = 6 + len(NEWER)
-    assert trained[1][place]["sound"].keys() != trained[1][0]["sound"].keys()
-    assert_same_training(trained[2][place], trained[1][place])
+    assert trained[1]["relative"]["sound"].keys() != trained[1]["plain"]["sound"].keys()
+    assert_same_training(trained[2]["relative"], trained[1]["relative"])
 
 
 @pytest.mark.skipif(not FULL, reason="compiles for half a minute; CLOZEKIT_FULL=1 runs it")
-def test_compiled_micro_batches_on_replicas_train_as_one(trained: dict[int, list[Results]]) -> None:
-    assert_same_training(trained[2][-1], trained[1][0])
+def test_compiled_micro_batches_on_replicas_train_as_one(trained: dict[int, dict[str, Results]]) -> None:
+    assert_same_training(trained[2]["compiled"], trained[1]["plain"])
 
 
 def tf_config(ports: list[int], index: int) -> dict[str, str]:
@@ -216,10 +235,11 @@ SOURCES = list(VARIABLES) if FULL else []
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_two_processes_train_as_one(source: str, trained: dict[int, list[Results]], tmp_path: Path) -> None:
+def test_two_processes_train_as_one(source: str, trained: dict[int, dict[str, Results]], tmp_path: Path) -> None:
     why = pods.missing() if source in PODS else None
     if why is not None:
         pytest.skip(why)
+    plain = json.dumps([SETTINGS[1]["plain"]])
     ports = [free_slurm_job()] if source == "slurm" else free_ports(2)
     files = [tmp_path / f"{index}.npz" for index in range(2)]
     with ExitStack() as stack:
@@ -228,13 +248,13 @@ def test_two_processes_train_as_one(source: str, trained: dict[int, list[Results
             inside = stack.enter_context(pods.two_pods(PODS[source], tmp_path))
         processes = [
             stack.enter_context(
-                started(str(SCRIPT), str(file), "1", "[{}]", inside=inside[index], **VARIABLES[source](ports, index))
+                started(str(SCRIPT), str(file), "1", plain, inside=inside[index], **VARIABLES[source](ports, index))
             )
             for index, file in enumerate(files)
         ]
         finished(*processes)
     for file in files:
-        assert_same_training(loaded(file)[0], trained[1][0])
+        assert_same_training(loaded(file)[0], trained[1]["plain"])
     # Both workers hold the very same weights.
     first, second = (loaded(file)[0]["sound"] for file in files)
     assert all((first[name] == second[name]).all() for name in first)

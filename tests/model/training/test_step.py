@@ -98,18 +98,18 @@ def test_training_that_is_over_leaves_no_variables_behind() -> None:
 
 # ALBERT's blocks are used again and again.
 @pytest.mark.parametrize(
-    ("family", "xla"),
+    ("family", "num_layers", "xla"),
     [
-        ("bert", False),
-        ("albert", False),
-        ("modern_bert", True),
-        ("deberta_v3", True),
-        *([("bert", True)] if FULL else []),
+        ("bert", 2, False),
+        ("albert", 2, False),
+        ("modern_bert", 2 if FULL else 1, True),
+        ("deberta_v3", 2 if FULL else 1, FULL),
+        *([("bert", 2, True)] if FULL else []),
     ],
 )
-def test_blocks_whose_values_are_made_anew_give_the_same_update(family: str, xla: bool) -> None:
+def test_blocks_whose_values_are_made_anew_give_the_same_update(family: str, num_layers: int, xla: bool) -> None:
     """With dropout, which drops the same values in both passes."""
-    model = dataclasses.replace(MODEL, family=family, num_layers=2, dropout=0.3)
+    model = dataclasses.replace(MODEL, family=family, num_layers=num_layers, dropout=0.3)
     reference, reference_result = trained(4, 4, xla, model)
     task, result = trained(4, 4, xla, model, recompute=True)
     for a, b in zip(task.trainable_variables, reference.trainable_variables, strict=True):
@@ -215,17 +215,17 @@ def test_gradients_are_clipped_to_their_global_norm() -> None:
     assert np.abs(after(0.1) - after(1.0)).max() > 1e-3
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("xla", [False, True])
-def test_a_gradient_that_is_no_number_changes_nothing(bad: float, xla: bool) -> None:
+def test_a_gradient_that_is_no_number_changes_nothing(xla: bool) -> None:
     variable = keras.Variable([1.0, 2.0], name="kernel")
     optimizer = Optimizer([variable], OptimizerSettings(), xla=xla)
     optimizer.apply([tf.constant([0.1, 0.1])], tf.constant(0.1))
     before = [np.asarray(v) for v in (variable, optimizer.first[0], optimizer.second[0], optimizer.updates)]
-    norm = optimizer.apply([tf.constant([bad, 0.1])], tf.constant(0.1))
-    assert not np.isfinite(norm)
-    after = [np.asarray(v) for v in (variable, optimizer.first[0], optimizer.second[0], optimizer.updates)]
-    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+    for bad in (float("nan"), float("inf")):
+        norm = optimizer.apply([tf.constant([bad, 0.1])], tf.constant(0.1))
+        assert not np.isfinite(norm)
+        after = [np.asarray(v) for v in (variable, optimizer.first[0], optimizer.second[0], optimizer.updates)]
+        assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 
 def test_norms_and_biases_do_not_decay() -> None:
@@ -271,19 +271,18 @@ def test_rows_in_a_short_bin_give_the_update_they_give_padded() -> None:
 
 
 @pytest.mark.slow
-def test_bfloat16_keeps_weights_and_moments_in_float32() -> None:
+def test_bfloat16_keeps_weights_and_moments_in_float32(reference: tuple[Any, Any]) -> None:
     config = RunSettings(
         "data",
         "run",
         model=MODEL,
-        train=TrainSettings(steps=4, global_batch_size=8, xla=FULL, precision="mixed_bfloat16"),
+        train=TrainSettings(steps=10, global_batch_size=8, xla=FULL, precision="mixed_bfloat16"),
     )
     task = build_task(config, from_scratch(config.model, 40, 12))
     assert task.backbone.token_embedding.compute_dtype == "bfloat16"
     optimizer = Optimizer(task.trainable_variables, config.optimizer, FULL)
     step = pretraining_step(task, optimizer, config, tf.distribute.get_strategy())
-    result = step.run_loop(iter(batches(4)), tf.constant(0), tf.constant(4))
+    result = step.run_loop(iter(batches(10)), tf.constant(0), tf.constant(10))
     kinds = {variable.dtype for variable in (*task.trainable_variables, *optimizer.first, *optimizer.second)}
     assert {str(tf.as_dtype(kind).name) for kind in kinds} == {"float32"}
-    _, exact = trained(4, xla=FULL)
-    assert float(result.sums.loss) == pytest.approx(float(exact.sums.loss), rel=0.02)
+    assert float(result.sums.loss) == pytest.approx(float(reference[1].sums.loss), rel=0.02)
