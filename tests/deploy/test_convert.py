@@ -26,7 +26,7 @@ def same_weights(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("name", small.NAMES)
 def test_there_and_back_a_task_is_what_it_was(name: str, tmp_path: Path) -> None:
-    masked_lm = small.masked_lm(name, small.masked_lm_preprocessor(name, seed=2))
+    masked_lm = small.masked_lm(name, small.masked_lm_preprocessor(name, seed=2), small.GROUPS.get(name))
     first, second, third = (str(tmp_path / name) for name in ("first", "second", "third"))
     masked_lm.save_to_preset(first)
     assert convert(first, second, "huggingface").load_with.startswith("transformers.AutoModelForMaskedLM")

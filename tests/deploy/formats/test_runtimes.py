@@ -150,7 +150,10 @@ def test_a_large_onnx_model_keeps_its_weights_in_a_file_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As those above 2 GB do; one message of protobuf can't hold more."""
-    part, preset = saved("albert", "backbone", tmp_path)
+    part = small.backbone("albert", **small.GROUPS["albert"])
+    preset = str(tmp_path / "preset")
+    part.save_to_preset(preset)
+    small.masked_lm_preprocessor("albert").save_to_preset(preset)
     monkeypatch.setattr(onnx_graph, "_LARGEST_MESSAGE", 1000)
     convert(preset, str(tmp_path / "onnx"), "onnx")
     names = {path.name for path in (tmp_path / "onnx").iterdir()}
