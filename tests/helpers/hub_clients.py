@@ -41,7 +41,9 @@ for line in sys.stdin:
 
 @functools.cache
 def _parent() -> "subprocess.Popen[str]":
-    process = subprocess.Popen([sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     # It ends with its input.
     atexit.register(process.communicate)
     return process

@@ -28,7 +28,7 @@ from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 from clozekit.tokenizers.hub.builtin_presets import BUILTIN_PRESETS
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def task(tokenizer: BertTokenizer) -> BertMaskedLM:
     keras.utils.set_random_seed(0)
     backbone = BertBackbone(tokenizer.vocabulary_size(), 2, 2, 16, 32, max_sequence_length=16)
