@@ -219,7 +219,8 @@ def test_models_for_runtimes_go_to_object_stores(to: str, files: int, tmp_path: 
     import fsspec
 
     _, preset = saved("bert", "masked_lm", tmp_path)
-    for _ in range(2):
+    # Twice: the second replaces the first, by what writes all of them.
+    for _ in range(2 if FULL or to == "onnx" else 1):
         convert(preset, f"memory://runtimes/{to}", to)
     found = fsspec.filesystem("memory").find(f"/runtimes/{to}")
     assert len(found) >= files and not [name for name in found if "tmp" in name]

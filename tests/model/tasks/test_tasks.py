@@ -83,15 +83,15 @@ def test_fit_on_raw_text_in_every_family(name: str) -> None:
     assert task.predict_on_batch(families.TEXTS).shape == (4, 3, families.tokenizer(name).vocabulary_size())
 
 
-def test_preprocessed_integers_as_python_lists(name: str) -> None:
+def test_preprocessed_integers_as_python_lists(distinct: str) -> None:
     features = {
         "token_ids": [[1, 2, 0, 4, 0, 6, 7, 8]] * 2,
         "padding_mask": [[1, 1, 1, 1, 1, 1, 1, 1]] * 2,
         "mask_positions": [[2, 4]] * 2,
     }
-    if name in families.WITH_SEGMENTS:
+    if distinct in families.WITH_SEGMENTS:
         features["segment_ids"] = [[0] * 8] * 2
-    task = families.masked_lm(name)
+    task = families.masked_lm(distinct)
     task.compile(**EAGER)
     before = values(task)
     loss = task.fit(x=features, y=[[3, 5]] * 2, batch_size=2, verbose=0).history["loss"][0]
