@@ -32,7 +32,7 @@ IMPORTS = [
 ]
 # TensorFlow imports Keras where it finds it: it comes first and finds none, which saves each process its own TensorFlow.
 LOADING = """
-import os, sys, traceback
+import os, sys
 sys.modules["keras"] = None
 import tensorflow
 del sys.modules["keras"]
@@ -44,10 +44,10 @@ for imports in sys.argv[2:]:
         continue
     try:
         exec(imports)
-        print(type(keras.saving.load_model(sys.argv[1])).__name__, flush=True)
-    except BaseException:
-        traceback.print_exc(file=sys.stdout)
-        sys.stdout.flush()
+        said = type(keras.saving.load_model(sys.argv[1])).__name__
+    except BaseException as error:
+        said = repr(error)
+    print(said.replace("\\n", " "), flush=True)
     os._exit(0)
 """
 

@@ -167,6 +167,9 @@ def test_every_family_takes_pairs(family: str, labelled: Path, tmp_path: Path) -
     found = classify_texts(task, part.texts, part.pairs)
     rows = (Path(run.directory) / "predictions" / "validation.tsv").read_text(encoding="utf-8").splitlines()[1:]
     assert [prediction.label for prediction in found] == [row.split("\t")[1] for row in rows]
+    (logits,) = run.outputs(run._encoded_validation[0])
+    shares = [[prediction.probabilities[label] for label in run.data.labels] for prediction in found]
+    np.testing.assert_allclose(shares, np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True), atol=1e-5)
 
 
 @pytest.mark.slow
