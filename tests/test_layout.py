@@ -1,6 +1,7 @@
 """The rooms import one another as the table says, without circles, and every file says first what it is."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -134,27 +135,40 @@ FORBIDDEN = {
 }
 
 
-def sources() -> list[str]:
-    return sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-
-
 def room_of(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def modules_imported(source: str) -> set[str]:
-    """Dotted names of what `source` imports, wherever the import stands."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
+@functools.cache
+def sources() -> list[str]:
+    return sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+@functools.cache
+def source_of(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+@functools.cache
+def docstring_and_imports(source: str) -> tuple[str | None, frozenset[str]]:
+    """The docstring of `source`, and the dotted names of what it imports, wherever the import stands; parsed once for all."""
+    names: set[str] = set()
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute, by the clozekit namespace"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return ast.get_docstring(tree), frozenset(names)
 
 
-def files_imported(source: str) -> set[str]:
+def modules_imported(source: str) -> frozenset[str]:
+    return docstring_and_imports(source)[1]
+
+
+@functools.cache
+def files_imported(source: str) -> frozenset[str]:
     """Our files and rooms that `source` imports: of `clozekit.a.b.name` the file a/b/name.py, else a/b.py or the room."""
     found = set()
     for name in modules_imported(source):
@@ -169,7 +183,7 @@ def files_imported(source: str) -> set[str]:
             if (ROOT / place).is_dir() or length == 1:
                 found.add(f"{place}/__init__.py")
                 break
-    return found
+    return frozenset(found)
 
 
 def broken_rules(path: str, source: str) -> list[str]:
@@ -213,7 +227,7 @@ def arrows_between_files() -> dict[str, set[str]]:
     return {
         path: {
             file
-            for file in files_imported((ROOT / path).read_text(encoding="utf-8"))
+            for file in files_imported(source_of(path))
             if not file.endswith("/__init__.py") and file != path and (path, room_of(file)) not in DOORS
         }
         for path in sources()
@@ -223,14 +237,14 @@ def arrows_between_files() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("path", sources())
 def test_imports_follow_the_table(path: str) -> None:
-    assert broken_rules(path, (ROOT / path).read_text(encoding="utf-8")) == []
+    assert broken_rules(path, source_of(path)) == []
 
 
 def test_the_table_has_every_room_and_no_arrow_that_nobody_needs() -> None:
     assert set(ARROWS) == {room_of(path) for path in sources()}
     needed: dict[str, set[str]] = {room: set() for room in ARROWS}
     for path in sources():
-        for file in files_imported((ROOT / path).read_text(encoding="utf-8")):
+        for file in files_imported(source_of(path)):
             needed[room_of(path)].add(room_of(file))
     unused = {room: set(names.split()) - needed[room] for room, names in ARROWS.items()}
     assert {room: names for room, names in unused.items() if names} == {}
@@ -289,7 +303,7 @@ def test_the_seam_loads_no_beam() -> None:
 
 @pytest.mark.parametrize("path", sources())
 def test_every_file_begins_with_what_it_is(path: str) -> None:
-    docstring = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+    docstring, _ = docstring_and_imports(source_of(path))
     assert docstring is not None
     first_line = docstring.splitlines()[0]
     assert len(first_line) <= 120

@@ -1,6 +1,7 @@
 """The parser of the command: every verb with its options, in the order in which `--help` lists them."""
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -74,7 +75,9 @@ class _ShowVersion(argparse.Action):
         parser.exit()
 
 
+@functools.cache
 def build_parser() -> argparse.ArgumentParser:
+    """Built once: it takes longer than to ask it, and a sweep has as many command lines as steps of trials."""
     parser = argparse.ArgumentParser(
         prog="clozekit",
         description="From raw text to a pretrained masked language model.",
@@ -102,14 +105,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str] | None, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
-    """The options, by a parser that was built before, where many lines are parsed; what a command takes any number of may also stand behind an option, which argparse alone refuses.
-    `rest` of a command names them, `last` what comes after them."""
-    parser = build_parser() if parser is None else parser
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; what a command takes any number of may also stand behind an option, which argparse alone refuses. `rest`
+    of a command names them, `last` what comes after them."""
     given = sys.argv[1:] if argv is None else argv
     check_words(given)
     words, behind = split_at_dashes(given)
-    arguments, extra = parser.parse_known_args(words)
+    arguments, extra = build_parser().parse_known_args(words)
     arguments.behind = behind
     rest = getattr(arguments, "rest", None)
     if extra and (rest is None or any(argument.startswith("-") for argument in extra)):

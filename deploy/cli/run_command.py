@@ -85,9 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
     workflow = load_workflow(arguments.recipe, arguments.changes, runs_here=arguments.export is None)
     # Before any store is asked.
     workflow.needed_for(arguments.only or arguments.until)
-    # A sweep has as many command lines as steps of trials, and a parser takes longer to build than to ask.
-    parse = functools.partial(arguments.parse, parser=arguments.parser)
-    words_of = functools.partial(words_of_step, arguments.parser, parse, arguments.export is None)
+    words_of = functools.partial(words_of_step, arguments.parser, arguments.parse, arguments.export is None)
     if arguments.export is not None:
         rule = "--export writes the steps of a recipe, and those of a sweep are not known before it runs"
         check(rule, workflow.sweep is None, f"{arguments.recipe} with a sweep", advice="pass sweep=null")

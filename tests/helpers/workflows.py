@@ -1,8 +1,6 @@
 """Workflows of tests, whose commands are a small script in the place of the real ones."""
 
-import argparse
 import contextlib
-import functools
 import json
 import os
 import sys
@@ -52,12 +50,7 @@ RECIPE: dict[str, Any] = {
 
 def words_of(step: Step, block: Any, job: Job | None) -> list[str]:
     """As `clozekit run` has them."""
-    return words_of_step(_parser(), functools.partial(parse, parser=_parser()), True, step, block, job)
-
-
-@functools.cache
-def _parser() -> argparse.ArgumentParser:
-    return build_parser()
+    return words_of_step(build_parser(), parse, True, step, block, job)
 
 
 def write_inputs(workflow: Workflow, folder: Path) -> None:

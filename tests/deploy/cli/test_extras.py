@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clozekit.deploy.cli.main import EXIT_MISSING_EXTRA, main
+from clozekit.deploy.cli.parser import build_parser
 from clozekit.deploy.submit.platforms import PLATFORMS, load_backend
 from clozekit.tokenizers.common.extras import EXTRAS, MissingExtraError, extra_of, require_extras
 
@@ -121,6 +122,8 @@ def test_a_module_that_is_missed_late_names_its_extra(
         raise ModuleNotFoundError("No module named 'apache_beam.io'", name="apache_beam.io")
 
     monkeypatch.setattr("clozekit.deploy.cli.costs_command.run", load)
+    # The parser that was built before knows the real one.
+    monkeypatch.setattr("clozekit.deploy.cli.parser.build_parser", build_parser.__wrapped__)
     assert main(["costs", "--corpus-gb", "5"]) == EXIT_MISSING_EXTRA
     assert "not installed (apache_beam.io); run: pip install 'clozekit[pipelines]'" in capsys.readouterr().err
 

@@ -10,6 +10,7 @@ import pytest
 import small_families as small
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from long_variants import FULL
 
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.convert import convert
@@ -55,6 +56,8 @@ def assert_same(found: dict[str, Any], expected: dict[str, np.ndarray], real: np
         np.testing.assert_allclose(array, value, atol=5e-6 * max(1.0, np.abs(value).max()), err_msg=name)
 
 
+# What Keras traces is the same kind of graph whatever the family and the pooling: LiteRT and SavedModel get every kind of output.
+EVERYWHERE = ("token classifier", "question answerer", "mean", "several labels", "numbers")
 # Its heads have layers of their own.
 ELECTRA = [("electra", "discriminator"), ("electra", "several labels")]
 MODERN = [("modern_bert", head) for head in ("token classifier", "question answerer")]
@@ -69,17 +72,19 @@ def test_every_runtime_gives_what_keras_gives(name: str, head: str, tmp_path: Pa
     task = HEADS[head](name, small.text_classifier_preprocessor(name))
     small.randomize(task, seed=3)
     task.save_to_preset(str(tmp_path / "preset"))
-    for to in ("onnx", "litert", "saved_model"):
+    is_everywhere = FULL or (name == "bert" and head in EVERYWHERE) or (name, head) == ELECTRA[0]
+    for to in ("onnx", "litert", "saved_model") if is_everywhere else ("onnx",):
         convert(str(tmp_path / "preset"), str(tmp_path / to), to)
     rows = {key: value for key, value in small.batch(name, 3, 12).items() if key != "mask_positions"}
     real = rows["padding_mask"] > 0
     expected = expected_of(task, rows, real)
-    saved = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
-    found = saved(**{key: tf.constant(value) for key, value in rows.items()})
-    assert set(found) == set(expected)
-    assert_same(found, expected, real)
-    lite = Interpreter(str(tmp_path / "litert" / "model.tflite")).get_signature_runner("serving_default")(**rows)
-    assert_same(lite, expected, real)
+    if is_everywhere:
+        saved = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+        found = saved(**{key: tf.constant(value) for key, value in rows.items()})
+        assert set(found) == set(expected)
+        assert_same(found, expected, real)
+        lite = Interpreter(str(tmp_path / "litert" / "model.tflite")).get_signature_runner("serving_default")(**rows)
+        assert_same(lite, expected, real)
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
     names = [output.name for output in session.get_outputs()]
     feed = {THEIRS[key]: value.astype(np.int64) for key, value in rows.items()}

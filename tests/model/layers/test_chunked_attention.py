@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from long_variants import FULL
 
 from clozekit.model.layers import transformer_layers
 from clozekit.model.layers.chunked_attention import chunked_attention
@@ -70,6 +71,8 @@ def test_the_numbers_and_gradients_are_those_of_the_formula_in_full(
     layer = layer_for(half_window, dropout)
     expected = outputs_and_gradients(layer, looked_at, training=True, jit=False, in_graph=False)
     for chunk, in_graph in ((7, False), (7, True), (16, False), (30, False), (64, False)):
+        if in_graph and not (dropout or FULL):
+            continue
         lengths = in_chunks(monkeypatch, chunk)
         all_found = outputs_and_gradients(layer, looked_at, training=True, jit=False, in_graph=in_graph)
         assert lengths == [30]
@@ -105,7 +108,8 @@ def test_a_compiled_step_and_half_precision(mask: str, monkeypatch: pytest.Monke
     assert lengths == [30, 30]
 
 
-@pytest.mark.parametrize("mask", MASKS)
+# The programs of the other windows differ in a number alone.
+@pytest.mark.parametrize("mask", MASKS if FULL else list(MASKS)[:6])
 def test_nothing_of_all_tokens_with_all_is_held(mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at, half_window = MASKS[mask]
     layer = layer_for(half_window, 0.3)

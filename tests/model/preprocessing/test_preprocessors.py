@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import small_families as families
 import tensorflow as tf
+from long_variants import DISTINCT
 
 import clozekit.model
 from clozekit.tokenizers.common.errors import InputError
@@ -115,8 +116,15 @@ def test_everything_is_int32_but_the_weights(name: str) -> None:
     shapes = {"token_ids": (4, 16), "padding_mask": (4, 16), "mask_positions": (4, 4)}
     if name in families.WITH_SEGMENTS:
         shapes["segment_ids"] = (4, 16)
-    mapped = tf.data.Dataset.from_tensor_slices(families.TEXTS).batch(4).map(preprocessor)
-    for x, y, sample_weight in (preprocessor(families.TEXTS), next(iter(mapped))):
+    found = [preprocessor(families.TEXTS)]
+    if name in DISTINCT:
+        mapped = tf.data.Dataset.from_tensor_slices(families.TEXTS).batch(4).map(preprocessor)
+        found.append(next(iter(mapped)))
+        # All but the number of rows is known before the first batch, so that XLA compiles once.
+        assert {key: spec.shape.as_list()[1:] for key, spec in mapped.element_spec[0].items()} == {
+            key: list(shape[1:]) for key, shape in shapes.items()
+        }
+    for x, y, sample_weight in found:
         assert {key: tuple(value.shape) for key, value in x.items()} == shapes
         assert {value.dtype for value in x.values()} == {tf.int32}
         assert (tuple(y.shape), y.dtype) == ((4, 4), tf.int32)
@@ -124,10 +132,6 @@ def test_everything_is_int32_but_the_weights(name: str) -> None:
     x, y, sample_weight = preprocessor(families.TEXTS[0])
     assert {key: tuple(value.shape) for key, value in x.items()} == {key: shape[1:] for key, shape in shapes.items()}
     assert (tuple(y.shape), tuple(sample_weight.shape)) == ((4,), (4,))
-    # All but the number of rows is known before the first batch, so that XLA compiles once.
-    assert {key: spec.shape.as_list()[1:] for key, spec in mapped.element_spec[0].items()} == {
-        key: list(shape[1:]) for key, shape in shapes.items()
-    }
 
 
 def test_slots_are_sized_from_the_length_and_the_rate() -> None:
@@ -160,8 +164,9 @@ def test_the_stated_share_is_masked_in_eager_mode_and_in_a_graph(name: str) -> N
     lengths = classified["padding_mask"].numpy().sum(axis=1) - 2
     expected = [-(-int(length) // 5) for length in lengths]
     assert preprocessor(families.TEXTS)[2].numpy().sum(axis=1).tolist() == expected
-    graph = np.concatenate([weights for _, _, weights in in_dataset(preprocessor, families.TEXTS)])
-    assert graph.sum(axis=1).tolist() == expected
+    if name in DISTINCT:
+        graph = np.concatenate([weights for _, _, weights in in_dataset(preprocessor, families.TEXTS)])
+        assert graph.sum(axis=1).tolist() == expected
 
 
 @pytest.mark.slow

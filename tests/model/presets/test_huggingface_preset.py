@@ -60,7 +60,7 @@ def load(preset: Path) -> Any:
 
 @pytest.mark.parametrize("name", small.NAMES)
 def test_a_masked_lm_comes_back_bit_by_bit(name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    changes = {"dropout": 0.1, "attention_dropout": 0.2}
+    changes = {"dropout": 0.1, "attention_dropout": 0.2, **small.GROUPS.get(name, {})}
     task, preset = saved(tmp_path, name, backbone_changes=changes)
     has_table = task.backbone.has_position_table
     table = (

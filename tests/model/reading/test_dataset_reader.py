@@ -163,7 +163,7 @@ def test_any_number_of_workers_sees_the_same_global_batches(
 
     rows = manifest.splits["train"].rows
     alone = seen(1, 0, rows // 8 + 4)
-    for num_workers in (2, 4):
+    for num_workers in (2, 4) if FULL else (4,):
         # Another number of workers, going on in the middle.
         others = seen(num_workers, 5 * 8, rows // 8 - 1)
         for a, b in zip(alone[5:], others, strict=True):
@@ -406,8 +406,9 @@ def test_what_can_not_be_read_is_left_empty_when_the_configuration_says_so(
     in_last_batch = rows % 8
     expected = {"all": shard.rows, "one": 1, "all but 10": shard.rows - 10}[num_lost]
     assert expected - in_last_batch <= lost <= expected
-    for a, b in zip(batches_of(directory, manifest, 80, options), damaged[10:], strict=True):
-        assert all((a[name] == b[name]).all() for name in a)
+    if FULL or damage == "flip":
+        for a, b in zip(batches_of(directory, manifest, 80, options), damaged[10:], strict=True):
+            assert all((a[name] == b[name]).all() for name in a)
 
 
 @pytest.mark.slow

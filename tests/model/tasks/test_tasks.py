@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import small_families as families
 import tensorflow as tf
-from long_variants import DISTINCT
+from long_variants import DISTINCT, FULL
 
 import clozekit.model
 from clozekit.model.layers import masked_lm_head
@@ -78,19 +78,20 @@ def test_fit_on_raw_text_in_every_family(name: str) -> None:
     before = values(task)
     task.fit(families.TEXTS, batch_size=4, verbose=0)
     assert all(changed(task, before))
-    assert task.predict(families.TEXTS, verbose=0).shape == (4, 3, families.tokenizer(name).vocabulary_size())
+    if name in DISTINCT:
+        assert task.predict(families.TEXTS, verbose=0).shape == (4, 3, families.tokenizer(name).vocabulary_size())
     assert task.predict_on_batch(families.TEXTS).shape == (4, 3, families.tokenizer(name).vocabulary_size())
 
 
-def test_preprocessed_integers_as_python_lists(name: str) -> None:
+def test_preprocessed_integers_as_python_lists(distinct: str) -> None:
     features = {
         "token_ids": [[1, 2, 0, 4, 0, 6, 7, 8]] * 2,
         "padding_mask": [[1, 1, 1, 1, 1, 1, 1, 1]] * 2,
         "mask_positions": [[2, 4]] * 2,
     }
-    if name in families.WITH_SEGMENTS:
+    if distinct in families.WITH_SEGMENTS:
         features["segment_ids"] = [[0] * 8] * 2
-    task = families.masked_lm(name)
+    task = families.masked_lm(distinct)
     task.compile(**EAGER)
     before = values(task)
     loss = task.fit(x=features, y=[[3, 5]] * 2, batch_size=2, verbose=0).history["loss"][0]
@@ -267,7 +268,9 @@ def test_the_loss_in_chunks_is_the_loss_of_the_logits(distinct: str, monkeypatch
     # 12 positions: chunks of 1, of 5 (the last is not full) and all at once.
     for chunk in (1, 5, 12):
         monkeypatch.setattr(masked_lm_head, "CHUNK_LOGITS", chunk * families.tokenizer(distinct).vocabulary_size())
-        for loss in (chunked, tf.function(chunked, jit_compile=True)) if chunk == 5 else (chunked,):
+        # The compiler takes longer than all else, and sees the same loop in every family.
+        is_compiled = chunk == 5 and (FULL or distinct == "bert")
+        for loss in (chunked, tf.function(chunked, jit_compile=True)) if is_compiled else (chunked,):
             found = with_gradients(loss)
             for ours, dense_part in zip(found, expected, strict=True):
                 np.testing.assert_allclose(ours, dense_part, rtol=1e-5, atol=1e-5 * np.abs(dense_part).max())
@@ -393,7 +396,7 @@ def test_mixed_bfloat16(distinct: str) -> None:
     full.set_weights(task.get_weights())
     difference = np.abs(np.asarray(tf.cast(task(rows), tf.float32)) - np.asarray(full(rows)))
     assert 0 < difference.max() < 0.05 * np.abs(np.asarray(full(rows))).max()
-    assert np.isfinite(task.fit(families.TEXTS, batch_size=2, verbose=0).history["loss"][0])
+    assert np.isfinite(task.fit(families.TEXTS, batch_size=4, verbose=0).history["loss"][0])
 
 
 # Text classifiers.
@@ -403,10 +406,10 @@ def test_a_text_classifier_learns_predicts_and_is_evaluated(distinct: str) -> No
     task = text_classifier(distinct)
     task.compile(optimizer=keras.optimizers.Adam(1e-3), **EAGER)
     before = values(task)
-    first = task.evaluate(families.TEXTS, CLASSES, verbose=0)[0]
-    task.fit(families.TEXTS, CLASSES, batch_size=4, epochs=4, verbose=0)
+    # One batch an epoch: the first loss is that of the weights it began with.
+    losses = task.fit(families.TEXTS, CLASSES, batch_size=4, epochs=4, verbose=0).history["loss"]
     assert all(changed(task, before))
-    assert task.evaluate(families.TEXTS, CLASSES, verbose=0)[0] < first
+    assert task.evaluate(families.TEXTS, CLASSES, verbose=0)[0] < losses[0]
     logits = task.predict(families.TEXTS, verbose=0)
     assert logits.shape == (4, 3)
     np.testing.assert_allclose(task.predict_on_batch(families.TEXTS), logits, rtol=1e-4, atol=1e-5)

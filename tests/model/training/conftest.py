@@ -1,17 +1,13 @@
-"""What the tests of the trainer share: modules beside them, small presets to start from, small labelled files."""
+"""What the tests of the trainer share: a small preset to start from, small labelled files."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import pytest
 
-from clozekit.model.families.family_table import family_named
-from clozekit.pipelines.settings.prepare_settings import ReadSettings
-from clozekit.pipelines.vocabulary import VocabularySettings, make_vocabulary
+from clozekit.model import BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
-from clozekit.tokenizers.families.load_tokenizer import load_tokenizer
 
 
 def sentences(seed: int, count: int) -> list[str]:
@@ -24,45 +20,23 @@ def sentences(seed: int, count: int) -> list[str]:
     ]
 
 
-def save_preset(family: str, tokenizer: object, directory: Path) -> str:
+@pytest.fixture(scope="session")
+def start_preset(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A masked LM of one layer with fixed random weights and 48 positions."""
-    kind = family_named(family)
     keras.utils.set_random_seed(0)
-    more = {"embedding_dim": 8} if family == "albert" else {}
-    backbone = kind.backbone(
-        vocabulary_size=tokenizer.vocabulary_size(),  # type: ignore[attr-defined]
+    backbone = BertBackbone(
+        vocabulary_size=tokenizer.vocabulary_size(),
         num_layers=1,
         num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,
         max_sequence_length=48,
         dropout=0.1,
-        **more,
     )
-    preprocessor = kind.masked_lm_preprocessor(tokenizer, sequence_length=16)  # type: ignore[arg-type]
-    kind.masked_lm(backbone, preprocessor, compile=False).save_to_preset(str(directory))
-    return str(directory)
-
-
-@pytest.fixture(scope="session")
-def start_preset(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_preset("bert", tokenizer, tmp_path_factory.mktemp("start") / "preset")
-
-
-@pytest.fixture(scope="session")
-def preset_of(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """family -> a preset of it, with a tokenizer learned from the corpus."""
-    root = tmp_path_factory.mktemp("families")
-
-    def make(family: str) -> str:
-        if not (root / family).exists():
-            # SentencePiece finds no more in so small a corpus.
-            options = VocabularySettings(family, 30 if family in ("albert", "xlm_roberta", "deberta_v3") else 300)
-            make_vocabulary(ReadSettings((str(corpus),)), str(root / f"{family}-tokenizer"), options)
-            save_preset(family, load_tokenizer(root / f"{family}-tokenizer"), root / family)
-        return str(root / family)
-
-    return make
+    preprocessor = BertMaskedLMPreprocessor(tokenizer, sequence_length=16)
+    directory = str(tmp_path_factory.mktemp("start") / "preset")
+    BertMaskedLM(backbone, preprocessor, compile=False).save_to_preset(directory)
+    return directory
 
 
 @pytest.fixture(scope="session")

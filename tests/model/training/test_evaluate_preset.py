@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_families as small
 import tensorflow as tf
 
 from clozekit.model import MaskedLM
@@ -85,9 +86,10 @@ def test_a_preset_and_a_dataset_that_do_not_belong_together_are_refused(
         evaluate_dataset(start_preset, str(tmp_path / "whole"), options)
 
 
-def test_a_dataset_of_another_tokenizer_is_refused(preset_of, dataset: tuple[str, Manifest]) -> None:  # type: ignore[no-untyped-def]
+def test_a_dataset_of_another_tokenizer_is_refused(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
+    small.masked_lm("roberta", small.masked_lm_preprocessor("roberta")).save_to_preset(str(tmp_path))
     with pytest.raises(InputError, match="must be prepared with the preset's tokenizer, .* has a RobertaTokenizer"):
-        evaluate_dataset(preset_of("roberta"), dataset[0], EvaluatePresetSettings(xla=False))
+        evaluate_dataset(str(tmp_path), dataset[0], EvaluatePresetSettings(xla=False))
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,12 @@ HEAD = {"head_activation": "silu", "head_layer_norm_epsilon": 1e-4}
 NOTHING = ModelSettings()
 
 
+def sizes(name: str, num_layers: int) -> dict[str, Any]:
+    return {**UNUSUAL, **small_families.GROUPS.get(name, {}), "num_layers": num_layers}
+
+
 def teacher_of(name: str, directory: Path, num_layers: int) -> tuple[MaskedLM, str]:
-    task = small_families.masked_lm(
-        name, small_families.masked_lm_preprocessor(name), {**UNUSUAL, "num_layers": num_layers}, **HEAD
-    )
+    task = small_families.masked_lm(name, small_families.masked_lm_preprocessor(name), sizes(name, num_layers), **HEAD)
     task.save_to_preset(str(directory))
     return task, str(directory)
 
@@ -49,7 +51,7 @@ def student_of(teacher: MaskedLM, preset: str, said: ModelSettings = NOTHING) ->
 
 def every_other(name: str, teacher: Any, num_layers: int) -> MaskedLM:
     """The same layer by layer: a slow, independent way to it."""
-    expected: Any = small_families.masked_lm(name, None, {**UNUSUAL, "num_layers": num_layers}, **HEAD)
+    expected: Any = small_families.masked_lm(name, None, sizes(name, num_layers), **HEAD)
     ours, theirs = expected.masked_lm_head.parts(), teacher.masked_lm_head.parts()
     ours.dense.set_weights(theirs.dense.get_weights())
     ours.norm.set_weights(theirs.norm.get_weights())

@@ -4,13 +4,12 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_clients import output_of
 from stand_in_hubs import COMMIT, Hub, serve
 
 from clozekit.tokenizers.common.errors import InputError
@@ -19,7 +18,6 @@ from clozekit.tokenizers.hub.publish_targets import publish_directory, publish_t
 WEIGHTS = bytes(range(256)) * 4096
 FILES = {"config.json": b'{"a": 1}', "tokenizer.json": b"{}", "model.weights.h5": WEIGHTS}
 URIS = {"hf": "hf://ours/preset", "kaggle": "kaggle://ours/bert/keras/preset/3"}
-# The clients read their settings when they are imported: each use is a process of its own, as it is for users.
 # A name that ends in "?" may be absent; "*" is the whole preset.
 FETCH = """
 import hashlib, json, sys
@@ -64,10 +62,7 @@ def environment(url: str, home: Path) -> dict[str, str]:
 
 
 def run(script: str, url: str, home: Path, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, env=environment(url, home), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(output_of(script, environment(url, home), *arguments).splitlines()[-1])
 
 
 def fetch(uri: str, hub: Hub, home: Path, *names: str) -> dict[str, Any]:

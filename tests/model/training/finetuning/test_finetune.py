@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import small_families as small
 from finetune_runs import curve, run_of
 from helper_folder import HELPERS
 from long_variants import DISTINCT, FULL
@@ -150,10 +151,14 @@ def test_a_metric_that_is_no_number_is_worst_and_one_that_is_not_there_is_named(
 
 
 @pytest.mark.parametrize("family", DISTINCT)
-def test_every_family_takes_pairs(family: str, preset_of: Callable[[str], str], labelled: Path, tmp_path: Path) -> None:
+def test_every_family_takes_pairs(family: str, labelled: Path, tmp_path: Path) -> None:
     """And the classifier that is saved answers as the trained one."""
+    start, directory = str(tmp_path / "start"), tmp_path / "run"
+    sizes: dict[str, Any] = {"num_layers": 1, "max_sequence_length": 48, "dropout": 0.1}
+    sizes |= {"num_inner_repetitions": 1} if family == "albert" else {}
+    small.masked_lm(family, small.masked_lm_preprocessor(family), sizes).save_to_preset(start)
     changes = ["data.train=pairs.csv", "data.validation=[]", "data.text=first", "data.text_pair=second"]
-    run = run_of(preset_of(family), labelled, tmp_path, *changes, "data.label=same", "train.epochs=0.5", "patience=1")
+    run = run_of(start, labelled, directory, *changes, "data.label=same", "train.epochs=0.5", "patience=1")
     result = run.train()
     assert result["best_step"] == 4  # half an epoch of 99 examples, 16 a step; the other 11 are to validate on
     part = run.data.validation[0].examples
@@ -162,6 +167,9 @@ def test_every_family_takes_pairs(family: str, preset_of: Callable[[str], str], 
     found = classify_texts(task, part.texts, part.pairs)
     rows = (Path(run.directory) / "predictions" / "validation.tsv").read_text(encoding="utf-8").splitlines()[1:]
     assert [prediction.label for prediction in found] == [row.split("\t")[1] for row in rows]
+    (logits,) = run.outputs(run._encoded_validation[0])
+    shares = [[prediction.probabilities[label] for label in run.data.labels] for prediction in found]
+    np.testing.assert_allclose(shares, np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True), atol=1e-5)
 
 
 @pytest.mark.slow

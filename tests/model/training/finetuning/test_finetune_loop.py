@@ -1,6 +1,7 @@
 """What fine-tuning has of the common loop: it ends on signals, goes back, trains on several devices, takes old names."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -49,17 +50,29 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals) 
     monkeypatch.setattr(TrainingLoop, "_advance", advance_and_stop)
 
 
+def train_until(step: int, number: signal.Signals, start_preset: str, labelled: Path, directory: Path) -> None:
+    """The loop ends steps at 4, 8, 10 (an epoch, with an evaluation), 12, 15 (a checkpoint) and so on."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, step, number)
+        with pytest.raises(StoppedError, match=f"stopped by {number.name}, saved at step {step} of 50"):
+            run_of(start_preset, labelled, directory, *CHANGES).train()
+    assert not (directory / "result.json").exists()
+
+
+@pytest.fixture(scope="module")
+def stopped(start_preset: str, labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that ended on a signal after 12 of its 50 steps."""
+    directory = tmp_path_factory.mktemp("stopped")
+    train_until(12, signal.SIGTERM, start_preset, labelled, directory)
+    return directory
+
+
 @pytest.mark.slow
 def test_fine_tuning_that_a_signal_stopped_twice_is_as_if_never_stopped(
-    start_preset: str, labelled: Path, whole: Path, tmp_path: Path
+    start_preset: str, labelled: Path, whole: Path, stopped: Path, tmp_path: Path
 ) -> None:
-    for step, number in ((14, signal.SIGTERM), (32, signal.SIGUSR1)):
-        with pytest.MonkeyPatch.context() as patch:
-            # The loop ends steps at 4, 8, 10 (an epoch, with an evaluation), 12, 15 (a checkpoint) and so on.
-            stop_at(patch, step := {14: 12, 32: 32}[step], number)
-            with pytest.raises(StoppedError, match=f"stopped by {number.name}, saved at step {step} of 50"):
-                run_of(start_preset, labelled, tmp_path, *CHANGES).train()
-        assert not (tmp_path / "result.json").exists()
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    train_until(32, signal.SIGUSR1, start_preset, labelled, tmp_path)
     result = run_of(start_preset, labelled, tmp_path, *CHANGES).train()
     assert result == json.loads((whole / "result.json").read_text(encoding="utf-8"))
     assert curve(tmp_path) == curve(whole)
@@ -97,12 +110,9 @@ def assert_same_course(directory: Path, whole: Path) -> None:
 
 
 def test_begun_on_one_device_fine_tuning_goes_on_on_two(
-    start_preset: str, labelled: Path, whole: Path, tmp_path: Path
+    start_preset: str, labelled: Path, whole: Path, stopped: Path, tmp_path: Path
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        stop_at(patch, 12, signal.SIGTERM)
-        with pytest.raises(StoppedError):
-            run_of(start_preset, labelled, tmp_path, *CHANGES).train()
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
     # TensorFlow's devices can't change once it is running.
     command = on_devices(start_preset, labelled, tmp_path, "cluster.num_cpu_devices=2", "cluster.strategy=mirrored")
     with started(*command) as child:

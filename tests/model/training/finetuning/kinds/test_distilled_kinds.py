@@ -34,7 +34,7 @@ from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 WORDS = ("cat", "dog", "bird")
-SIZES: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "hidden_dim": 24, "intermediate_dim": 32, "dropout": 0.1}
+SIZES: dict[str, Any] = {"num_layers": 1, "num_heads": 2, "hidden_dim": 24, "intermediate_dim": 32, "dropout": 0.1}
 # Kind -> settings of its files, of which there are train and dev.
 FILES = {
     "classification": ("tsv", ["data.text=text", "data.label=animal"]),
