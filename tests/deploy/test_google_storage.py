@@ -111,7 +111,7 @@ def curve(text: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def gone_on(prepared: str, optimized_graphs: None) -> str:
+def gone_on(prepared: str) -> str:
     """A run that was stopped, and killed, and run again to its end."""
     files().pipe_file("ours/config.yaml", CONFIG.format(steps=STEPS).encode())
     arguments = ["-m", "clozekit.deploy.cli", "train", "gs://ours/config.yaml"]

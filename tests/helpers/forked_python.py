@@ -1,6 +1,7 @@
 """Python processes forked from one that has imported TensorFlow and Beam: each saves the CPU-seconds that importing takes.
 
-What a process does before its first import of ours can't be seen in them; tests of that start Python itself.
+What a process does before its first import of ours can't be seen in them; tests of that start Python itself. TensorFlow optimizes
+their graphs where it does so in the process that starts them (tests/conftest.py), so that runs of both can be compared.
 """
 
 import atexit
@@ -32,8 +33,27 @@ def _start_server() -> None:
         forkserver.ensure_running()
 
 
-def _run(arguments: tuple[str, ...], environment: dict[str, str], directory: str, output: str, errors: str) -> None:
+def _optimizes_graphs() -> bool:
+    if "tensorflow" not in sys.modules:
+        return True
+    import tensorflow as tf
+
+    return not tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+
+
+def _run(
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    directory: str,
+    output: str,
+    errors: str,
+    optimizes_graphs: bool,
+) -> None:
     """What `python ARGUMENTS` does, in this process."""
+    if not optimizes_graphs:
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
@@ -69,7 +89,8 @@ class ForkedPython:
     def __init__(
         self, arguments: tuple[str, ...], environment: Mapping[str, str], output: Path, errors: Path | None = None
     ) -> None:
-        job = (arguments, dict(environment), str(Path.cwd()), str(output), str(errors or output))
+        where = (str(Path.cwd()), str(output), str(errors or output))
+        job = (arguments, dict(environment), *where, _optimizes_graphs())
         _start_server()
         self._process = _CONTEXT.Process(target=_run, args=job)
         self._process.start()

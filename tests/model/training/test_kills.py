@@ -63,9 +63,7 @@ def assert_same_run(directory: Path, expected: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(
-    dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory, optimized_graphs: None
-) -> Path:
+def uninterrupted(dataset: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("uninterrupted") / "run"
     Run(config_for(dataset[0], directory)).train()
     return directory
@@ -133,10 +131,24 @@ def test_a_signal_saves_and_ends_with_75(dataset: tuple[str, Manifest], uninterr
 HASTY = """
 import os
 import sys
+import time
+from pathlib import Path
 from clozekit.deploy.cli.main import main
 from clozekit.model.training.cluster.workers import Workers
 
-Workers.part = lambda self: os._exit(0)
+part, is_there = Workers.part, Path(sys.argv[2])
+
+def part_or_go(workers):
+    if workers.is_chief:
+        is_there.touch()
+        part(workers)
+    else:
+        # Before, the chief may still be about to read that both are at the end.
+        while not is_there.exists():
+            time.sleep(0.01)
+        os._exit(0)
+
+Workers.part = part_or_go
 sys.exit(main(["train", sys.argv[1]]))
 """
 
@@ -181,9 +193,12 @@ def test_a_killed_worker_stops_the_others_and_all_go_on(
 ) -> None:
     directory = tmp_path / "run"
     arguments = command(config_for(dataset[0], directory))
+    both = [arguments, arguments]
+    # It stands there until it is killed, however fast the machine is.
+    both[victim] = ["-c", STOPPED, arguments[-1], "24"]
     with ExitStack() as stack:
-        workers = start_two(stack, arguments)
-        wait_for_step(directory, 23, workers[0])
+        workers = start_two(stack, *both)
+        wait_for_step(directory, 24, workers[0])
         workers[victim].kill()
         survivor = workers[1 - victim]
         status = survivor.ended()
@@ -191,10 +206,10 @@ def test_a_killed_worker_stops_the_others_and_all_go_on(
         assert "another worker is gone" in survivor.output().strip().splitlines()[-1]
     assert not (directory / "preset").exists()
     alone = shutil.copytree(directory, tmp_path / "alone" / "run")
-    # The second is gone as soon as it knows that both are at the end; the first is not taken for one that was left alone.
-    hasty = ["-c", HASTY, arguments[-1]]
+    # The second is gone as soon as both know that they are at the end; the first is not taken for one that was left alone.
+    hasty = ["-c", HASTY, arguments[-1], str(tmp_path / "chief is at the end")]
     with ExitStack() as stack:
-        finished(*start_two(stack, arguments, hasty))
+        finished(*start_two(stack, hasty))
     if FULL:
         assert_same_run(directory, request.getfixturevalue("two_workers"))
     # Two workers train as one does.

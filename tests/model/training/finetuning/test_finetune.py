@@ -26,7 +26,7 @@ CHANGES = ("data.test=test.tsv", "checkpoint.every_steps=15")
 
 @pytest.fixture(scope="module")
 def finished(
-    start_preset: str, labelled: Path, tmp_path_factory: pytest.TempPathFactory, optimized_graphs: None
+    start_preset: str, labelled: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[FinetuneRun, FinetuneResult]:
     run = run_of(start_preset, labelled, tmp_path_factory.mktemp("finished"), *CHANGES)
     return run, run.train()
