@@ -73,9 +73,9 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "open build/site/index.html"
 
-# Processes that take a file at a time, what a module shares is made once; in the order of tests/conftest.py. One more than the
-# two cores of the usual machine, because tests wait for disks and for their own processes. The ten slowest are printed.
-TEST_PROCESSES ?= 3
+# Processes that take a file at a time, what a module shares is made once; in the order of tests/conftest.py. Twice the
+# two cores of the usual machine, because tests wait for disks and for their own processes; each may take 3 GB. The ten slowest are printed.
+TEST_PROCESSES ?= 4
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 10
 
 test: check

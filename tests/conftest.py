@@ -38,8 +38,8 @@ from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSe
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
 
 # By default Python searches for garbage after every 700 new objects; a traced graph has hundreds of thousands, all alive.
-# Among those that stayed it searches after a million more, among all after five: what twenty small runs leave.
-gc.set_threshold(100_000, 10, 5)
+# Here after a million, and among all after five: what twenty small runs leave.
+gc.set_threshold(1_000_000, 1, 5)
 
 # What tests share; processes that they start get this folder too.
 HELPERS = Path(__file__).parent / "helpers"
@@ -273,7 +273,7 @@ def optimized_graphs() -> Iterator[None]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Takes what the libraries and the files before have left out of Python's search for garbage: of TensorFlow alone a million
-    objects, which take most of a second, and Keras searches once for every weight that it quantizes."""
+    objects, which take most of a second."""
     is_first, is_new = LAST_FILE not in item.config.stash, item.config.stash.get(LAST_FILE, None) != item.path
     item.config.stash[LAST_FILE] = item.path
     # Since the last search of all, less those that have gone: Python counts them, and its own searches.

@@ -1,5 +1,6 @@
 """Models in int8: close to what they were, the same again from every file, refused where they can't go."""
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ from clozekit.tokenizers.common.errors import InputError
 # The layers of the others are BERT's; ELECTRA has a head of its own.
 QUANTIZED = families.NAMES if FULL else (*DISTINCT, "electra")
 pytestmark = pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """Keras searches all objects for garbage once for every weight that it quantizes."""
+    gc.collect()
+    gc.freeze()
 
 
 def quantized(name: str, kind: str = "masked_lm") -> tuple[Any, dict[str, np.ndarray]]:
