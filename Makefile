@@ -76,12 +76,14 @@ docs: setup
 # Processes that take a file at a time, what a module shares is made once; in the order of tests/conftest.py. Twice the
 # two cores of the usual machine, because tests wait for disks and for their own processes; each may take 3 GB. The ten slowest are printed.
 TEST_PROCESSES ?= 4
-PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 10
+PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 10
 
 test: check
 	$(PYTEST) --ignore tests/parity --ignore tests/engines
 
 # No processes, pipelines or whole runs (tests/conftest.py): for a change that is being made. `make test` is the whole check.
+# They wait for nothing.
+test-fast: TEST_PROCESSES = 3
 test-fast: setup
 	CLOZEKIT_FAST=1 $(PYTEST) --ignore tests/parity --ignore tests/engines
 
@@ -98,6 +100,7 @@ $(VENV)/.parity: $(VENV)/.installed
 	@touch $@
 
 # CLOZEKIT_PARITY=full compares whole corpora; by default 3 MB of each.
+test-parity: TEST_PROCESSES = 3
 test-parity: $(VENV)/.parity
 	$(PYTEST) tests/parity
 
