@@ -245,9 +245,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """On a developer's machine TensorFlow runs the graphs of this process as they are traced: to optimize one takes longer than
-    what a test runs of it. So do the processes that are forked from it. CI optimizes them as users' processes do (CLOZEKIT_OPTIMIZED=1), and so do Python
-    where tests start it anew, the long variants and the tests of parity. A test that is compared with such a Python takes
-    `optimized_graphs`."""
+    what a test runs of it. So do the processes that are forked from it. CI optimizes them as users' processes do
+    (CLOZEKIT_OPTIMIZED=1), and so do Python where tests start it anew, the long variants and the tests of parity. A test that is
+    compared with such a Python takes `optimized_graphs`."""
     is_of_parity = any("parity" in item.path.parts for item in session.items)
     if "tensorflow" in sys.modules and not OPTIMIZED and not is_of_parity:
         set_graph_optimizer(False)
