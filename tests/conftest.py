@@ -182,6 +182,7 @@ FREEZES_AFTER = 1_000_000
 SLOW_NAMES = {
     "subprocess",
     "started",
+    "ForkedPython",
     "prepare",
     "make_vocabulary",
     "open_pipeline",

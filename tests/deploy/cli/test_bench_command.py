@@ -16,6 +16,7 @@ from clozekit.deploy.cli.main import main
 MEASURED_PARTS = [part for part in PARTS if part != "vocabulary"]
 
 
+@pytest.mark.slow
 def test_parts_are_measured_and_the_folder_is_gone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
