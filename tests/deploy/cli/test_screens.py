@@ -20,7 +20,7 @@ with open(config, "w") as stream:
 dataset: {folder}/dataset
 directory: {folder}/run
 model: {{num_layers: 1, num_heads: 2, hidden_dim: 16, intermediate_dim: 32}}
-train: {{steps: 4, global_batch_size: 4, steps_per_loop: 2, xla: false}}
+train: {{steps: 4, global_batch_size: 4, steps_per_loop: 2}}
 evaluate: {{every_steps: 4, max_rows: 8}}
 checkpoint: {{every_steps: 4}}
 ''')
