@@ -174,9 +174,8 @@ def pytest_testnodedown(node: object, error: object | None) -> None:
         )
 
 
-# The file of the last test, and after how many new objects all are searched and frozen before a file.
+# The file of the last test.
 LAST_FILE = pytest.StashKey[Path]()
-FREEZES_AFTER = 1_000_000
 
 # What takes seconds: processes, pipelines on Beam, whole runs, commands on models.
 SLOW_NAMES = {
@@ -277,9 +276,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     objects, which take most of a second."""
     is_first, is_new = LAST_FILE not in item.config.stash, item.config.stash.get(LAST_FILE, None) != item.path
     item.config.stash[LAST_FILE] = item.path
-    # Since the last search of all, less those that have gone: Python counts them, and its own searches.
-    (objects, young, middle), (a_search, searches, _) = gc.get_count(), gc.get_threshold()
-    if is_new and not is_first and objects + (young + middle * searches) * a_search >= FREEZES_AFTER:
+    # Where Python has searched by itself since: a million new objects or more.
+    if is_new and not is_first and any(gc.get_count()[1:]):
         gc.collect()
         gc.freeze()
     if is_first:

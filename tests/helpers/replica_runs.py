@@ -160,9 +160,6 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
 def main(target: str, replicas: int, settings: list[dict[str, Any]]) -> None:
     """Trains once for each of the settings; one file holds what came out, the names with the number in front."""
     results = {}
-    # As in the tests' own process (tests/conftest.py): 40 graphs are run for ten steps each.
-    is_optimized = any(os.environ.get(name) == "1" for name in ("CLOZEKIT_OPTIMIZED", "CLOZEKIT_FULL"))
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not is_optimized})
     joined = start_workers(ClusterSettings(num_cpu_devices=replicas))
     for number, setting in enumerate(settings):
         for kind, result in train(joined, setting).items():
