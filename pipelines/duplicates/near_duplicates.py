@@ -101,6 +101,8 @@ class _SendSets(GathersBlocks):
     def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[Any]:
         numbers, targets = near_pairs.unique_pairs(*take_arrays(self._store, element[1]["wanted"], np.uint64, np.int64))
         if not len(numbers):
+            for block in element[1]["shingles"]:
+                self._store.pass_over(block)
             return
         wanted = np.unique(numbers)
         # One after the other: only what somebody wants is kept of each.
