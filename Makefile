@@ -17,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1
 # Else pytest rewrites every test, and Python compiles every file of ours, in each process anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-export bench-heads bench-learners bench-long-rows bench-tokenizers bench-models bench-training bench-pipeline bench-recipe bench-stream bench-time-to-loss
+.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-export bench-heads bench-learners bench-long-rows bench-tokenizers bench-models bench-training bench-pipeline bench-recipe bench-size bench-stream bench-time-to-loss
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about five minutes on a quiet machine with two cores)"
@@ -38,6 +38,7 @@ help:
 	@echo "make bench-recipe      the recipe of a small model and changes of it, at equal CPU time (hours), into BENCHMARKS.md"
 	@echo "make bench-training    a training step, whole training and the reader beside their peers, into BENCHMARKS.md"
 	@echo "make bench-pipeline    the pipeline beside its peers: CPU time, fill rate, memory, growth (half an hour), into BENCHMARKS.md"
+	@echo "make bench-size        a build at 1, 3 and 10 GB: CPU time, memory, disk (an hour, 30 GB of disk: SCRATCH=FOLDER), into BENCHMARKS.md"
 	@echo "make bench-engines     shuffled bytes of each stage, and CPU a MB on Flink with 1, 2 and 4 slots"
 	@echo "make bench-export      exporting and verifying beside the writers of pyarrow, TensorFlow Datasets and TensorFlow, into BENCHMARKS.md"
 	@echo "make bench-stream      windows of a stream beside a build of the same documents, into BENCHMARKS.md"
@@ -176,6 +177,11 @@ BERT_REPOSITORY ?=
 bench-pipeline: $(VENV)/.bench
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-pipeline CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/pipeline_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --bert-repository ,$(BERT_REPOSITORY)) $(if $(ONLY),--only $(ONLY)) --into BENCHMARKS.md
+
+SCRATCH ?=
+bench-size: $(VENV)/.parity
+	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-size CORPORA=docs.jsonl.gz BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/size_benchmark.py --corpus $(firstword $(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --scratch ,$(SCRATCH)) --into BENCHMARKS.md --chart docs/build-size.svg
 
 check: setup typing
 	$(BIN)/ruff check .

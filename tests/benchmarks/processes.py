@@ -1,5 +1,7 @@
 """Runs a command and says what it and all the processes it starts took: CPU-seconds, and the highest memory of each."""
 
+import contextlib
+import itertools
 import json
 import os
 import re
@@ -14,21 +16,26 @@ from typing import Any, Literal, NamedTuple
 
 class Measured(NamedTuple):
     """CPU-seconds of everything, of them before the work began; highest memory in MB of the first process and of the
-    hungriest of those it started; the JSON at the end of its output, if there is any."""
+    hungriest of those it started; the JSON at the end of its output, if there is any; the most MB on the disk of the folder that was
+    watched, as it was seen every half second."""
 
     cpu_seconds: float
     start_seconds: float
     peak_mb: float
     worker_peak_mb: float
     said: dict[str, Any]
+    peak_disk_mb: float = 0.0
 
     @property
     def work_seconds(self) -> float:
         return self.cpu_seconds - self.start_seconds
 
 
-def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Measured:
-    """What a command says as `start` are the CPU-seconds it took before its work began. Raises RuntimeError if it fails."""
+def measure(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Measured:
+    """What a command says as `start` are the CPU-seconds it took before its work began; folder: whose disk is watched. Raises
+    RuntimeError if it fails."""
     waited = _cpu_of_children()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -38,7 +45,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
             start_new_session=True,
             env={**os.environ, **(environment or {})},
         )
-        watched = _Watched(process.pid)
+        watched = _Watched(process.pid, folder)
         done = threading.Event()
         watcher = threading.Thread(target=lambda: watched.until(done), daemon=True)
         watcher.start()
@@ -60,6 +67,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         watched.peaks.get(process.pid, 0.0),
         max(workers, default=0.0),
         said,
+        watched.peak_disk / 1e6,
     )
 
 
@@ -72,22 +80,39 @@ def resident_bytes(process: str, measure: Literal["VmRSS", "VmHWM"]) -> int:
     return int(found[1]) * 1024
 
 
+def _bytes_on_disk(folder: Path) -> int:
+    """Files may vanish meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(place, name)).st_blocks * 512
+    return total
+
+
 def _cpu_of_children() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 class _Watched:
-    """CPU-seconds and highest resident memory (MB) of every process of a session, as last seen in /proc."""
+    """CPU-seconds and highest resident memory (MB) of every process of a session, as last seen in /proc; and the most bytes on the
+    disk of a folder."""
 
-    def __init__(self, session: int) -> None:
+    def __init__(self, session: int, folder: Path | None) -> None:
         self.session = session
+        self.folder = folder
+        self.peak_disk = 0
         self.cpu: dict[int, float] = {}
         self.peaks: dict[int, float] = {}
 
     def until(self, done: threading.Event) -> None:
-        while not done.wait(0.05):
+        for turn in itertools.count():
+            if done.wait(0.05):
+                return
             self.look()
+            if self.folder is not None and turn % 10 == 0:
+                self.peak_disk = max(self.peak_disk, _bytes_on_disk(self.folder))
 
     def look(self) -> None:
         tick = os.sysconf("SC_CLK_TCK")
