@@ -179,7 +179,7 @@ bench-pipeline: $(VENV)/.bench
 	$(BIN)/python tests/benchmarks/pipeline_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --bert-repository ,$(BERT_REPOSITORY)) $(if $(ONLY),--only $(ONLY)) --into BENCHMARKS.md
 
 SCRATCH ?=
-bench-size: $(VENV)/.parity
+bench-size: setup
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-size CORPORA=docs.jsonl.gz BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/size_benchmark.py --corpus $(firstword $(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) $(addprefix --scratch ,$(SCRATCH)) --into BENCHMARKS.md --chart docs/build-size.svg
 
