@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from clozekit.tokenizers.common.hidden_packages import hidden_packages
-from clozekit.tokenizers.common.paused_collection import paused_collection
 from clozekit.tokenizers.common.quiet_libraries import is_debugging, quiet_stderr
+from clozekit.tokenizers.common.seldom_collection import paused_collection
 
 # Keras and TensorFlow load each of these when they find it, up to half of their 4 CPU-seconds, for what no verb uses:
 # wrappers, galleries, tables as inputs, converting JAX's programs.

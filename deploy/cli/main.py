@@ -15,6 +15,7 @@ from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.extras import MissingExtraError, extra_of, missing_extras, require_extras
 from clozekit.tokenizers.common.light_arrow import load_arrow_lightly
 from clozekit.tokenizers.common.quiet_libraries import DEBUG
+from clozekit.tokenizers.common.seldom_collection import collect_seldom
 
 # `doctor` says of each place how it is; what `submit` names may be within reach of the workers alone.
 _ASK_THEMSELVES = ("run", "submit", "doctor")
@@ -54,6 +55,7 @@ def _run(argv: Sequence[str] | None, interruption: Interruption) -> tuple[str, i
     # What is loaded with half of its parts must serve nobody else in a process that only calls this.
     arguments.own_process = argv is None
     if arguments.own_process:
+        collect_seldom()
         load_arrow_lightly()
     interruption.has_workers = getattr(arguments, "num_workers", None) not in (None, 1)
     if arguments.command in ("train", "finetune", "adapt"):

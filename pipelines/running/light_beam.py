@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from clozekit.tokenizers.common.hidden_packages import hidden_packages
 from clozekit.tokenizers.common.import_hooks import around_import
-from clozekit.tokenizers.common.paused_collection import paused_collection
+from clozekit.tokenizers.common.seldom_collection import paused_collection
 
 # Beam loads each of these when it finds it, more than half of its 1.0 CPU-seconds, for sources, sinks and runners of its own;
 # ours read and write through fsspec, which loads its clients itself.

@@ -15,6 +15,7 @@ from types import FrameType
 
 from clozekit.pipelines.running.light_beam import load_beam_lightly
 from clozekit.tokenizers.common.light_arrow import load_arrow_lightly
+from clozekit.tokenizers.common.seldom_collection import collect_seldom
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _LOOK_EVERY_SECONDS = 0.5
@@ -45,6 +46,7 @@ def main() -> None:
     # Ctrl-C goes to every process of a terminal: the command says the line, the workers go without one.
     signal.signal(signal.SIGINT, _leave)
     end_with_parent(int(sys.argv[1]))
+    collect_seldom()
     load_beam_lightly()
     load_arrow_lightly()
     from apache_beam.runners.worker import sdk_worker_main

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clozekit.tokenizers.common.paused_collection import paused_collection
+from clozekit.tokenizers.common.seldom_collection import paused_collection
 
 
 class Compiled:

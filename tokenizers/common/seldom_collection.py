@@ -1,8 +1,20 @@
-"""Loading libraries without looking for garbage meanwhile."""
+"""Looking for cycles of garbage less often than Python does: not while libraries load, and seldom in a process of our own."""
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# Containers made since the last look, and younger looks for each older one; Python's are 700, 10 and 10.
+_THRESHOLDS = (100_000, 20, 100)
+
+
+def collect_seldom() -> None:
+    """From now on this process looks every 100,000 containers in place of every 700.
+
+    A graph of Beam or TensorFlow is many objects that stay. Of `prepare` of 42 MB 0.5 of 2.5 CPU-seconds were such looks, with the same
+    peak of memory: arrays are no part of cycles here, and go when nobody names them.
+    """
+    gc.set_threshold(*_THRESHOLDS)
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """No looking for garbage inside the block; what was garbage is found later, and nobody's setting changes."""
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import pytest
 
-from clozekit.tokenizers.common.paused_collection import paused_collection
+from clozekit.tokenizers.common.seldom_collection import paused_collection
 
 
 class Cycle:
@@ -42,3 +44,13 @@ def test_who_collects_by_hand_goes_on_so() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("argv", "expected"), [("None", (100_000, 20, 100)), ("sys.argv[1:]", (700, 10, 10))])
+def test_a_process_of_the_command_looks_seldom_and_a_program_that_calls_it_as_it_did(
+    argv: str, expected: tuple[int, int, int]
+) -> None:
+    code = f"import gc, sys; from clozekit.deploy.cli.main import main; main({argv}); print(gc.get_threshold())"
+    words = [sys.executable, "-c", code, "inspect", "nowhere"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert (ended.stdout.strip(), "nowhere" in ended.stderr) == (str(expected), True)
