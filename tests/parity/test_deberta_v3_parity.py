@@ -48,6 +48,12 @@ SMALL: dict[str, Any] = {
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "few buckets": {"position_buckets": 4},
+    "one layer and head with two buckets": {
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "position_buckets": 2,
+        "intermediate_size": 1,
+    },
     "an odd number of buckets": {"position_buckets": 7},
     "buckets that end before the row does": {"max_relative_positions": 12},
     "buckets that end behind the row": {"max_relative_positions": 500},
