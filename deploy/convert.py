@@ -124,6 +124,7 @@ def check_keras_hub_tokenizer(tokenizer: Tokenizer) -> None:
     """Raises InputError for a tokenizer whose ids KerasHub can't give."""
     lacking = [f"the added token {row['content']!r:.80}" for row in tokenizer.added_config().get("added_tokens", [])]
     lacking += [name for name, usual in _TOKENIZER_SETTINGS.items() if getattr(tokenizer, name, usual) != usual]
+    lacking += ["compose"] if getattr(tokenizer, "compose", False) != getattr(type(tokenizer), "compose", False) else []
     if lacking:
         raise InputError(
             f"KerasHub's {type(tokenizer).__name__} has nothing for {', '.join(lacking[:5])}"

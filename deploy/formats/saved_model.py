@@ -43,7 +43,12 @@ def write_saved_model(part: Task | Backbone, preprocessor: Preprocessor | None, 
 
 def can_be_in_graph(tokenizer: Tokenizer) -> bool:
     """Whether the operation of tensorflow-text gives its ids: it knows the pieces of a SentencePiece model, no added tokens."""
-    return isinstance(tokenizer, SentencePieceTokenizer) and "added_tokens" not in tokenizer.added_config()
+    composes = getattr(tokenizer, "compose", False)
+    return (
+        isinstance(tokenizer, SentencePieceTokenizer)
+        and not composes
+        and "added_tokens" not in tokenizer.added_config()
+    )
 
 
 def ids_signature(task: Any) -> Any:

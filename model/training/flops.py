@@ -20,7 +20,7 @@ FLOPS_FORMULA = (
     " where E is not H; ModernBERT: 6 H I, and of its local layers the tokens of a window for T, if these are fewer; DeBERTa V3 adds 4 H"
     " x the smaller of T and its buckets for each of its two scores by position; 2 FLOPs a"
     " multiplication and addition, 3 for forward and backward; a teacher adds the forward pass of"
-    " its own sizes, 1 for 3; objective=replaced adds the generator's sizes, with V and E in it alone, and 3 x (2 H^2 + 2 H) of the"
+    " its own sizes, 1 for 3; objective=pairs adds 3 x (2 H^2 + 4 H) for the pooler and the two classes at every token; objective=replaced adds the generator's sizes, with V and E in it alone, and 3 x (2 H^2 + 2 H) of the"
     " discriminator's head"
 )
 MFU_FORMULA = (
@@ -105,7 +105,9 @@ def task_flops_per_token(task: "Task", row_length: int, predicted_share: float) 
     """FLOPs of a training step of a task for each position; a generator predicts, and its discriminator reads all again."""
     sizes, generator = Dimensions.of(task.backbone), getattr(task, "generator", None)
     if generator is None:
-        return training_flops_per_token(sizes, row_length, predicted_share)
+        # The pooler and the head of pairs work at every position.
+        pairs = 0 if getattr(task, "pair_head", None) is None else 2 * sizes.hidden_dim**2 + 4 * sizes.hidden_dim
+        return training_flops_per_token(sizes, row_length, predicted_share) + 3.0 * pairs
     both = training_flops_per_token(sizes, row_length, 0.0)
     both += training_flops_per_token(Dimensions.of(generator), row_length, predicted_share)
     return both + 3.0 * (2 * sizes.hidden_dim**2 + 2 * sizes.hidden_dim)

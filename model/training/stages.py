@@ -68,7 +68,9 @@ def stages_of(config: RunSettings) -> tuple[Stage, ...]:
     for steps, dataset, batch_size, micro, mask_rate in phases:
         end, first_row = step + steps, row
         full = batch_size or train.global_batch_size
-        sizes = [(0, full)] if train.batch_ramp is None else ramp_sizes(train.batch_ramp, full)
+        # Where the ramp has ended, its first size says nothing of the batch.
+        is_growing = train.batch_ramp is not None and step < train.batch_ramp.steps
+        sizes = ramp_sizes(train.batch_ramp, full) if is_growing and train.batch_ramp else [(0, full)]
         while step < end:
             size = [rows for begin, rows in sizes if begin <= step][-1]
             until = min([end, *(begin for begin, _ in sizes if begin > step)])

@@ -12,6 +12,8 @@ from side_by_side import assert_close, logits_of, rows_of, theirs_of, with_rando
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from foreign_tokenizers import FAMILIES, NASTY, SPACES, write_files  # noqa: E402
+
 from clozekit.model import (  # noqa: E402
     Backbone,
     MaskedLM,
@@ -46,6 +48,12 @@ SMALL: dict[str, Any] = {
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "few buckets": {"position_buckets": 4},
+    "one layer and head with two buckets": {
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "position_buckets": 2,
+        "intermediate_size": 1,
+    },
     "an odd number of buckets": {"position_buckets": 7},
     "buckets that end before the row does": {"max_relative_positions": 12},
     "buckets that end behind the row": {"max_relative_positions": 500},
@@ -236,3 +244,24 @@ def test_what_is_not_computed_is_refused_by_its_name(changes: dict[str, Any], me
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(InputError, match=message):
         Backbone.from_preset(str(tmp_path))
+
+
+def test_a_folder_of_transformers_5_holds_no_model_of_its_tokenizer(tmp_path: Path) -> None:
+    """`save_pretrained` of model and tokenizer: tokenizer.json alone, which says how texts are composed."""
+    write_files(tmp_path / "theirs", FAMILIES["deberta_v3_composed"]())
+    their_tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    theirs = their_model("ForMaskedLM", vocab_size=len(their_tokenizer))
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = MaskedLM.from_preset(str(tmp_path / "theirs"))
+    save_huggingface(ours, tmp_path / "ours")
+    assert not list((tmp_path / "ours").glob("*.model"))
+    back = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    texts = [*NASTY, *SPACES]
+    expected = their_tokenizer(texts)["input_ids"]
+    assert back(texts)["input_ids"] == expected
+    found = ours.preprocessor.tokenizer.encode_batch(texts, special_tokens_in_strings=True)
+    rows = np.split(found.token_ids, np.cumsum(found.row_lengths)[:-1])
+    assert [[1, *row.tolist(), 2] for row in rows] == expected
+    ours.save_to_preset(str(tmp_path / "preset"))
+    again = MaskedLM.from_preset(str(tmp_path / "preset"))
+    assert again.preprocessor.tokenizer.sha256() == ours.preprocessor.tokenizer.sha256()

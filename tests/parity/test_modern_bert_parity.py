@@ -54,6 +54,12 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "other activations and epsilon": {"hidden_activation": "silu", "classifier_activation": "relu", "norm_eps": 1e-3},
     "gelu by tanh": {"hidden_activation": "gelu_pytorch_tanh", "classifier_activation": "gelu_new"},
     "no bias of the decoder": {"decoder_bias": False},
+    "one layer with a window beyond the row": {
+        "num_hidden_layers": 1,
+        "layer_types": [SLIDING],
+        "local_attention": 501,
+    },
+    "windows of a token alone": {"layer_types": [SLIDING] * 7, "local_attention": 1},
     "dropouts and sparse prediction": {
         "mlp_dropout": 0.1,
         "attention_dropout": 0.2,

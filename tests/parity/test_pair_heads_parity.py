@@ -33,6 +33,7 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     ],
     "albert": [
         {"embedding_size": 8},
+        {"embedding_size": 3, "type_vocab_size": 3, "pad_token_id": 7, "num_attention_heads": 1, "hidden_act": "silu"},
         {"embedding_size": 16, "hidden_act": "gelu", "num_hidden_groups": 2},
         {"embedding_size": 12, "inner_group_num": 2, "classifier_dropout_prob": 0.3, "layer_norm_eps": 1e-6},
     ],

@@ -8,6 +8,7 @@ from typing import Any
 from clozekit.tokenizers.byte_pair import BytePairTokenizer, byte_characters
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.xlm_roberta_tokenizer import XLMRobertaTokenizer
+from clozekit.tokenizers.formats.huggingface_description import COMPOSED_SPACES
 from clozekit.tokenizers.formats.huggingface_settings import PLAIN_CLASS
 from clozekit.tokenizers.formats.sentence_piece_proto import UNIGRAM, UNUSED
 from clozekit.tokenizers.formats.sentence_piece_rules import white_space_rules
@@ -213,8 +214,9 @@ def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tupl
     if is_xlm_roberta:
         scores = dict(rows[3:])
         rows = [(piece, scores.get(piece, 0.0)) for piece in tokenizer.own_pieces()]
-    if not isinstance(tokenizer, XLMRobertaTokenizer) or tokenizer.special_ids is None:
-        # With ids of its own it would say something else than tokenizer.json.
+    composes = getattr(tokenizer, "compose", False)
+    if not composes and (not isinstance(tokenizer, XLMRobertaTokenizer) or tokenizer.special_ids is None):
+        # With ids or steps of its own it would say something else than tokenizer.json.
         (directory / tokenizer.huggingface_model_file).write_bytes(tokenizer.proto)
     added = sorted(tokenizer.user_defined_pieces() - set(tokenizer.special_tokens), key=tokenizer.token_to_id)
     # Rules of white space alone are what cutting there does without them.
@@ -233,6 +235,8 @@ def _sentence_pieces(tokenizer: SentencePieceTokenizer, directory: Path) -> tupl
         },
         "added": [_added(tokenizer, piece, False, False) for piece in added],
     }
+    if composes:
+        described["normalizer"], described["pre_tokenizer"] = COMPOSED_SPACES, spaces
     # transformers' ALBERT class would lower-case and strip accents before the model normalises.
     own = is_xlm_roberta and not model.byte_fallback and not added and tokenizer.token_to_id("<unk>") == 3
     return described, {"tokenizer_class": (tokenizer.huggingface_class if own else None) or PLAIN_CLASS}

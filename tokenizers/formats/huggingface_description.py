@@ -88,6 +88,15 @@ def word_piece_model(longest_word: int) -> Shape:
 
 # What ModernBERT does to texts first.
 COMPOSED: Shape = {"type": ("NFC",)}
+# What transformers 5's class of DeBERTa does first, in the place of its model's rules.
+COMPOSED_SPACES: dict[str, Any] = {
+    "type": "Sequence",
+    "normalizers": [
+        {"type": "Replace", "pattern": {"Regex": "\\s{2,}|[\\n\\r\\t]"}, "content": " "},
+        {"type": "NFC"},
+        {"type": "Strip", "strip_left": False, "strip_right": True},
+    ],
+}
 
 
 def bpe_model(unknown: str) -> Shape:
@@ -216,6 +225,23 @@ def normalizer_steps(path: Path, described: Any) -> tuple[list[str], bytes]:
             raise _refused(path, dotted, "a step of ALBERT, XLM-RoBERTa or DeBERTa V3", step)
         kinds.append(str(kind))
     return kinds, rules
+
+
+def composes_spaces(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether the steps are those of transformers 5's class of DeBERTa. Raises InputError where they are only like them."""
+    steps = _steps_of(path, content.get("normalizer"), "normalizers", "normalizer")
+    if not any(isinstance(step, Mapping) and step.get("type") == "NFC" for step in steps):
+        return False
+    due = COMPOSED_SPACES["normalizers"]
+    if steps != due:
+        kinds = [step.get("type") if isinstance(step, Mapping) else step for step in steps]
+        raise InputError(
+            f"a normalizer with NFC of a Unigram model must be that of transformers' DebertaV2Tokenizer, {path} has the steps"
+            f" {kinds!r:.{_MOST_SHOWN}}, or other values in them; its ids can't be given here"
+        )
+    if has_white_space_split(path, content.get("pre_tokenizer"), ["spaces"]):
+        raise _refused(path, "pre_tokenizer", "Metaspace alone behind NFC", content["pre_tokenizer"])
+    return True
 
 
 def _steps_of(path: Path, described: Any, name: str, dotted: str) -> list[Any]:

@@ -13,6 +13,7 @@ from clozekit.tokenizers.formats.huggingface_description import (
     UNIGRAM_MODEL,
     check_decoder,
     check_part,
+    composes_spaces,
     has_white_space_split,
     normalizer_steps,
 )
@@ -92,6 +93,8 @@ def from_description(
         if models:
             rows = [(piece, float(score)) for piece, score in model["vocab"]]
             return DEBERTA_V3, {"proto": _same_model(path, models[0], rows, None, DEBERTA_V3)}
+    if not is_own(class_name) and composes_spaces(path, content):
+        return _composed(path, model, settings, class_name, told, models)
     kinds, rules = normalizer_steps(path, content.get("normalizer"))
     if is_own(class_name) and "type" not in (content.get("normalizer") or {}):
         # Their classes look for rules in what is called a sequence alone.
@@ -133,6 +136,31 @@ def from_description(
     elif steps is not None:
         proto = with_text_steps(proto, str(path), *steps)
     return name, {"proto": proto, **arguments}
+
+
+def _composed(
+    path: Path,
+    model: dict[str, Any],
+    settings: dict[str, Any],
+    class_name: str | None,
+    told: Told,
+    models: Sequence[Path],
+) -> tuple[str, dict[str, Any]]:
+    """DeBERTa V3's with the steps of transformers 5. models: of the same pieces, whose rules are passed over there too."""
+    if CLASSES.get(class_name or "") == DEBERTA_V3:
+        _check_prefix_space(path.parent, settings)
+    rows = [(piece, float(score)) for piece, score in model["vocab"]]
+    rows += _leading([piece for piece, _ in rows], told)
+    pieces = [piece for piece, _ in rows]
+    lacking = [piece for piece in (*_DEBERTA_V3_PIECES, "▁") if piece not in pieces]
+    if lacking:
+        raise InputError(
+            f"the pieces of a Unigram model behind NFC must be DeBERTa V3's, {path} lacks {lacking[0]}; its ids can't be given here"
+        )
+    check_part(path, model.get("unk_id"), (pieces.index("[UNK]"),), "model.unk_id")
+    if models:
+        _same_model(path, models[0], rows, None, DEBERTA_V3)
+    return DEBERTA_V3, {"proto": _written(rows, b"", DEBERTA_V3), "compose": True}
 
 
 def _leading(pieces: list[str], told: Told) -> list[tuple[str, float]]:

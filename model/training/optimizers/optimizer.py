@@ -109,7 +109,7 @@ class Optimizer(tf.Module):
 
     Args:
         variables: of Keras, float32; norms and biases neither decay nor get LAMB's factor.
-        config: name, betas, epsilon, weight decay, and the global norm that gradients are clipped to.
+        config: name, betas, epsilon, weight decay, and the global norm that gradients are clipped to, if they are.
         xla: whether the update is compiled.
 
     Example:
@@ -171,7 +171,9 @@ class Optimizer(tf.Module):
         """New (value, first, second) of each variable and the global norm; the old ones when the norm isn't finite."""
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm)
-        scale = tf.where(finite, tf.minimum(1.0, self._config.clip_norm / tf.maximum(norm, 1e-12)), 0.0)
+        clip = self._config.clip_norm
+        kept = tf.ones_like(norm) if clip is None else tf.minimum(1.0, clip / tf.maximum(norm, 1e-12))
+        scale = tf.where(finite, kept, 0.0)
         step = tf.cast(updates, tf.float32) + 1.0
         results = []
         for value, gradient, first, second, new_value in zip(

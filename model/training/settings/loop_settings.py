@@ -81,7 +81,7 @@ class OptimizerSettings:
     name: adamw, lamb, stable_adamw, lion, muon, adafactor, or module:function for a rule of one's own. muon is for the kernels of
     the layers, the rest has adamw; lion wants a rate three to ten times lower and a decay as much higher than adamw, adafactor one
     near 0.01, relative to each variable. learning_rate: the peak. beta_1, beta_2, epsilon, weight_decay: of the rule.
-    momentum: of muon. clip_norm: the global norm that gradients are clipped to. groups: what is otherwise for variables
+    momentum: of muon. clip_norm: the global norm that gradients are clipped to; null: they are not. groups: what is otherwise for variables
     whose paths match; of several the first counts.
     schedule: after a linear warm-up over the share warmup_rate of the run, down to final_rate of the peak: in a straight
     line, as a polynomial of decay_power, as half a cosine, or not before the last decay_rate of the run and then by
@@ -109,7 +109,7 @@ class OptimizerSettings:
     epsilon: float = 1e-6
     weight_decay: float = 0.01
     momentum: float = 0.95
-    clip_norm: float = 1.0
+    clip_norm: float | None = 1.0
     schedule: str = "linear"
     warmup_rate: float = 0.06
     decay_power: float = 2.0
@@ -121,8 +121,10 @@ class OptimizerSettings:
     def __post_init__(self) -> None:
         check_choice_or_own("optimizer.name", self.name, OPTIMIZERS)
         check_choice_or_own("optimizer.schedule", self.schedule, SCHEDULES)
-        for name in ("learning_rate", "clip_norm", "decay_power", "epsilon"):
+        for name in ("learning_rate", "decay_power", "epsilon"):
             check(f"optimizer.{name} must be above 0", getattr(self, name) > 0, getattr(self, name))
+        clip = self.clip_norm
+        check("optimizer.clip_norm must be above 0, or null for no clipping", clip is None or clip > 0, clip)
         check("optimizer.weight_decay must be at least 0", self.weight_decay >= 0, self.weight_decay)
         for name in ("warmup_rate", "decay_rate", "final_rate"):
             check(f"optimizer.{name} must be a rate from 0 to 1", 0 <= getattr(self, name) <= 1, getattr(self, name))

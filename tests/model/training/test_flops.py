@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from clozekit.model.families.family_table import family_named
-from clozekit.model.training.flops import Dimensions, training_flops_per_token, training_memory
+from clozekit.model.training.flops import Dimensions, task_flops_per_token, training_flops_per_token, training_memory
 from clozekit.tokenizers.common.family_names import FAMILIES
 
 BASE = Dimensions(12, 12, 768, 3072, 768, 30522, 0.1)
@@ -28,6 +28,19 @@ def test_flops_are_two_for_each_weight_that_multiplies_a_token(family: str) -> N
     projection = 16 * 8 if FAMILIES[family].factorizes_embedding else 0
     flops = training_flops_per_token(Dimensions.of(task.backbone), 0, 0.5)
     assert flops == 3 * 2 * (weights + 0.5 * head + projection)
+
+
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_a_head_of_pairs_adds_the_weights_of_the_pooler_and_its_own(family: str) -> None:
+    kind = family_named(family)
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 48, "vocabulary_size": 50}
+    more = {"embedding_dim": 8} if FAMILIES[family].factorizes_embedding else {}
+    with keras.StatelessScope(initialize_variables=False):
+        backbone = kind.backbone(max_sequence_length=8, dropout=0.0, **sizes, **more)
+        plain, paired = (kind.masked_lm(backbone, pair_head=pairs, compile=False) for pairs in (False, True))
+        weights = sum(math.prod(v.shape) for v in paired.pair_variables() if len(v.shape) > 1)
+    assert task_flops_per_token(plain, 8, 0.5) == training_flops_per_token(Dimensions.of(backbone), 8, 0.5)
+    assert task_flops_per_token(paired, 8, 0.5) - task_flops_per_token(plain, 8, 0.5) == 3 * 2 * weights
 
 
 def test_bert_base_takes_218_million_flops_a_token_forward() -> None:

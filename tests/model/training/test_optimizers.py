@@ -116,7 +116,7 @@ def test_every_optimizer_has_its_slow_loop() -> None:
 @pytest.mark.parametrize("xla", [False, True])
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_an_optimizer_is_the_papers(name: str, xla: bool) -> None:
-    config = OptimizerSettings(name, weight_decay=0.1, clip_norm=1e9, beta_2=0.9)
+    config = OptimizerSettings(name, weight_decay=0.1, clip_norm=None, beta_2=0.9)
     dice = np.random.default_rng(0)
     start = {KERNEL: dice.normal(size=(6, 4)), HEADS: dice.normal(size=(6, 2, 3)), BIAS: dice.normal(size=4)}
     gradients = [[dice.normal(size=value.shape) * 3.0**number for value in start.values()] for number in range(4)]

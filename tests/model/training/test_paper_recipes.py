@@ -11,7 +11,8 @@ from clozekit.deploy.recipes import TRAIN, find_recipe
 from clozekit.model.training.controller import Run
 from clozekit.model.training.run_directory.run_log import METRICS_FILE, read_metrics
 from clozekit.model.training.settings.run_file import load_config
-from clozekit.model.training.settings.run_settings import RunSettings
+from clozekit.model.training.settings.run_settings import BatchRampSettings, RunSettings
+from clozekit.model.training.stages import stages_of
 from clozekit.pipelines.prepare import prepare
 from clozekit.pipelines.settings.prepare_settings import PrepareSettings, ReadSettings
 
@@ -21,6 +22,7 @@ RECIPES = {
     "bert_base": ("bert", "next"),
     "albert_base": ("albert", "order"),
     "mmbert_base": ("modern_bert", "none"),
+    "modern_bert_base": ("modern_bert", "none"),
     "electra_small": ("electra", "none"),
     "deberta_v3_base": ("deberta_v3", "none"),
 }
@@ -39,8 +41,10 @@ def small(config: RunSettings, dataset: str, directory: str) -> RunSettings:
         left -= steps
         rows = {"global_batch_size": 8 if phase.global_batch_size else None, "micro_batch_size": None}
         phases.append(dataclasses.replace(phase, steps=steps, dataset=None, **rows))
+    ramp = config.train.batch_ramp and BatchRampSettings(first_batch_size=4, steps=1, num_sizes=1)
     train = dataclasses.replace(
         config.train,
+        batch_ramp=ramp,
         steps=STEPS,
         phases=tuple(phases),
         global_batch_size=8,
@@ -49,6 +53,24 @@ def small(config: RunSettings, dataset: str, directory: str) -> RunSettings:
         steps_per_loop=1,
     )
     return dataclasses.replace(config, dataset=dataset, directory=directory, model=model, train=train)
+
+
+def test_modern_berts_phases_have_the_tokens_of_its_paper() -> None:
+    """50 billion while the batch grows from 768 to 4,608 rows, 1,719 with the rest of them, then 300; 3 of warm-up, 50 of decay."""
+    recipe = load_config(find_recipe("modern_bert_base", TRAIN))
+    lengths = {"dataset/1024": 1024, "dataset/8192": 8192}
+
+    def billions(first: float, last: float) -> float:
+        steps = [(min(stage.end_step, last) - max(stage.first_step, first), stage) for stage in stages_of(recipe)]
+        return sum(max(0, n) * stage.global_batch_size * lengths[stage.dataset] for n, stage in steps) / 1e9
+
+    ramp, (first, second), end = recipe.train.batch_ramp, recipe.train.phases, recipe.train.last_step
+    assert ramp is not None
+    assert billions(0, ramp.steps) == pytest.approx(50, rel=0.01)
+    assert billions(0, first.steps) == pytest.approx(1719, rel=0.01)
+    assert billions(first.steps, end) == pytest.approx(300, rel=0.01) and first.steps + second.steps == end
+    assert billions(0, recipe.optimizer.warmup_rate * end) == pytest.approx(3, rel=0.01)
+    assert billions((1 - recipe.optimizer.decay_rate) * end, end) == pytest.approx(50, rel=0.01)
 
 
 @pytest.mark.slow
