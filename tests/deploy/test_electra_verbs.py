@@ -115,9 +115,17 @@ def test_its_vocabulary_is_filled_up_and_grows(both: tuple[Any, str]) -> None:
     assert np.allclose(grown.detection_logits(rows), task.detection_logits(rows), atol=1e-5)
 
 
-def test_transformers_has_no_discriminator_of_another_family(tmp_path: Path) -> None:
+def test_a_discriminator_of_a_family_without_a_class_there_keeps_its_head_for_clozekit(tmp_path: Path) -> None:
     detector = ReplacedTokenDetector(families.backbone("bert"), families.text_classifier_preprocessor("bert"))
+    families.randomize(detector.detection_head)
     detector.save_to_preset(str(tmp_path / "own"))
     assert same_weights(ReplacedTokenDetector.from_preset(str(tmp_path / "own")), detector)
-    with pytest.raises(InputError, match="transformers has discriminators of ELECTRA alone, none of the family bert"):
-        convert(str(tmp_path / "own"), str(tmp_path / "there"), "huggingface")
+    converted = convert(str(tmp_path / "own"), str(tmp_path / "there"), "huggingface")
+    (note,) = converted.notes
+    assert note.startswith(
+        "transformers has no discriminator of the family bert: it loads the body, and passes over the head"
+    )
+    assert converted.load_with == f'transformers.AutoModel.from_pretrained("{tmp_path}/there")'
+    assert same_weights(ReplacedTokenDetector.from_preset(str(tmp_path / "there")), detector)
+    card = publish(PublishSettings(str(tmp_path / "there"), "hf://me/bert", "huggingface"), dry_run=True).card
+    assert 'transformers.AutoModel.from_pretrained("me/bert")' in card
