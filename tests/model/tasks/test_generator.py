@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import small_families as families
 import tensorflow as tf
+from long_variants import DISTINCT
 
 from clozekit.model import Backbone, MaskedLM, TextClassifier
 from clozekit.model.presets.load_presets import open_source
@@ -76,7 +77,7 @@ def test_both_see_each_document_of_a_packed_row_as_if_it_were_alone(family: str)
         np.testing.assert_allclose(task.detection_logits(alone)[0], detected[begin:end], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", families.NAMES)
+@pytest.mark.parametrize("family", DISTINCT)
 def test_each_of_the_two_alone_is_what_it_was_and_they_come_together_again(family: str) -> None:
     task, rows = both(family), families.batch(family)
     inputs = {name: value for name, value in rows.items() if name != "mask_positions"}
@@ -94,7 +95,7 @@ def test_each_of_the_two_alone_is_what_it_was_and_they_come_together_again(famil
     assert np.array_equal(again.masked_logits(rows), task.masked_logits(rows))
 
 
-@pytest.mark.parametrize("family", families.NAMES)
+@pytest.mark.parametrize("family", DISTINCT)
 def test_a_preset_keeps_both_as_no_task_of_keras_hub(family: str, tmp_path: Path) -> None:
     task, preset = both(family, families.masked_lm_preprocessor(family)), str(tmp_path / "preset")
     task.save_to_preset(preset)
