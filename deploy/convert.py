@@ -56,7 +56,7 @@ def convert(source: str, target: str, to: str, more: Sequence[str] = ()) -> Conv
                 " huggingface` writes both: convert FOLDER, or FOLDER/generator"
             )
         notes = keras_hub_differences(task, backbone) if to == "keras_hub" else []
-        if to == "keras_hub" and task is not None and not task.is_of_keras_hub:
+        if to == "keras_hub" and task is not None and not task.goes_to_keras_hub:
             notes.append(f"KerasHub loads the backbone and the tokenizer of this {type(task).__name__}, not its head")
         if to == "keras_hub":
             check_keras_hub_tokenizer(preprocessor.tokenizer)
@@ -103,7 +103,7 @@ def keras_hub_differences(task: Any, backbone: Any) -> list[str]:
             f"KerasHub must have the family, it has no {type(backbone).__name__}; convert to clozekit or huggingface"
         )
     pairs = [(name, backbone.settings()[name], value) for name, value in backbone.own_setting_defaults.items()]
-    if task is not None and task.is_of_keras_hub:
+    if task is not None and task.goes_to_keras_hub:
         pairs += [
             (name, task.head_settings().get(name), value) for name, value in getattr(task, "head_defaults", {}).items()
         ]
@@ -172,9 +172,12 @@ def _load_with(part: Any, target: str, to: str) -> str:
             return f'transformers.AutoModel.from_pretrained("{target}")'
         if part.kind == "text_embedder":
             return f'sentence_transformers.SentenceTransformer("{target}")'
+        detector = "AutoModelForPreTraining" if family_of(part).huggingface.has_detector else "AutoModel"
+        if part.kind == "replaced_token_detector":
+            return f'transformers.{detector}.from_pretrained("{target}")'
         if getattr(part, "generator", None) is not None:
             return (
-                f'transformers.AutoModelForPreTraining.from_pretrained("{target}"), and its generator by'
+                f'transformers.{detector}.from_pretrained("{target}"), and its generator by'
                 f' transformers.AutoModelForMaskedLM.from_pretrained("{target}", subfolder="{GENERATOR}")'
             )
         return f'transformers.AutoModel{HEADS[part.kind].architectures[0]}.from_pretrained("{target}")'
@@ -184,7 +187,7 @@ def _load_with(part: Any, target: str, to: str) -> str:
         return f'onnxruntime.InferenceSession("{target}/model.onnx")'
     if to == "litert":
         return f'ai_edge_litert.interpreter.Interpreter("{target}/model.tflite").get_signature_runner()'
-    if to == "keras_hub" and not getattr(part, "is_of_keras_hub", True):
+    if to == "keras_hub" and not getattr(part, "goes_to_keras_hub", True):
         return f'keras_hub.models.{type(part.backbone).__name__}.from_preset("{target}")'
     module = "keras_hub.models" if to == "keras_hub" else "clozekit.model"
     return f'{module}.{name}.from_preset("{target}")'

@@ -62,7 +62,7 @@ ARROWS = {
     # The public names, loaded when they are asked for.
     "model": "model/families model/preprocessing model/presets model/tasks tokenizers",
     "model/training/settings": "model/reading pipelines/text_files tokenizers/hub tokenizers/settings",
-    "model/training/objectives": "model/common model/families model/layers model/tasks model/training/settings",
+    "model/training/objectives": "model/common model/layers model/tasks model/training/settings",
     "model/training/cluster": "model/common model/training/settings tokenizers/settings",
     "model/training/run_directory": "model/training/objectives tokenizers/settings tokenizers/storage",
     "model/training/following": "model/reading model/training/run_directory model/training/settings pipelines/dataset",

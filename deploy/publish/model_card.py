@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from clozekit.deploy.publish.run_facts import RunFacts, without_places
+from clozekit.model.families.family_table import family_named
 from clozekit.model.training.run_directory.run_files import FINETUNE
 from clozekit.pipelines.dataset.dataset_summary import LANGUAGE_COUNTS, account_of
 from clozekit.pipelines.dataset.manifest import Manifest
@@ -153,7 +154,7 @@ def _use(facts: CardFacts) -> Iterator[str]:
         local = place.removeprefix("hf://") if place.startswith("hf://") else "model"
         yield (
             "\nWith transformers:\n\n```python\nimport transformers\n\n"
-            f'model = transformers.{_CLASSES[facts.kind]}.from_pretrained("{local}")\n```'
+            f'model = transformers.{_their_class(facts)}.from_pretrained("{local}")\n```'
         )
     elif facts.layout == "huggingface":
         local = place.removeprefix("hf://") if place.startswith("hf://") else "model"
@@ -162,6 +163,11 @@ def _use(facts: CardFacts) -> Iterator[str]:
             "\nWith transformers:\n\n```python\nimport transformers\n\n"
             f'model = transformers.pipeline("{_TAGS[facts.kind]}", model="{local}")\nprint(model("{text}"))\n```'
         )
+
+
+def _their_class(facts: CardFacts) -> str:
+    is_bare = facts.kind == "replaced_token_detector" and not family_named(facts.family).huggingface.has_detector
+    return "AutoModel" if is_bare else _CLASSES[facts.kind]
 
 
 def _example(facts: CardFacts, module: str, place: str) -> str:

@@ -114,7 +114,8 @@ def _facts(settings: PublishSettings, local: Path, what: str, notes: list[str]) 
         settings.hardware,
         facts_of(settings.preset),
         card_rows(lineage_of(local)),
-        is_of_keras_hub=kind == "backbone" or task_class(source.family, kind).is_of_keras_hub,
+        is_of_keras_hub=kind == "backbone"
+        or (task_class(source.family, kind).is_of_keras_hub and "num_generator_layers" not in head),
     )
 
 

@@ -1,15 +1,14 @@
 """ALBERT (Lan et al. 2019, arXiv 1909.11942): backbone, tasks, preprocessors."""
 
-from typing import ClassVar, Unpack
+from typing import ClassVar, Self, Unpack
 
 import keras
-from keras import ops
 
 from clozekit.model.common.dtype_policies import policy_of_layers
-from clozekit.model.common.tensors import DType, Outputs, Settings, Tensor
+from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family import DEFAULTS, SETTINGS, Family, HuggingFaceNames
-from clozekit.model.layers.dropout import Dropout
-from clozekit.model.layers.transformer_layers import FirstToken, PositionEmbedding, TransformerEncoder, truncated_normal
+from clozekit.model.families.segment_encoder import SegmentEncoder
+from clozekit.model.layers.transformer_layers import TransformerEncoder
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
 from clozekit.model.tasks.backbone import Backbone, ModelOptions
@@ -21,7 +20,7 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
-class AlbertBackbone(Backbone):
+class AlbertBackbone(SegmentEncoder):
     """ALBERT's encoder: small embeddings, projected, and `num_groups` groups of layers that are repeated.
 
     Gives a dict: sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim), as BERT's. Inputs, the other arguments
@@ -73,6 +72,7 @@ class AlbertBackbone(Backbone):
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
         dtype: DType = None,
+        embeddings: Self | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
@@ -95,64 +95,22 @@ class AlbertBackbone(Backbone):
         dtype = policy_of_layers(dtype)
         if num_layers % num_groups:
             raise InputError(f"num_layers must be a multiple of num_groups, got {num_layers} and {num_groups}")
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            vocabulary_size,
-            embedding_dim,
-            embeddings_initializer=truncated_normal(),
-            dtype=dtype,
-            name="token_embedding",
-        )
-        self.position_embedding = PositionEmbedding(
-            max_sequence_length, initializer=truncated_normal(), dtype=dtype, name="position_embedding"
-        )
-        self.segment_embedding = keras.layers.Embedding(
-            num_segments,
-            embedding_dim,
-            embeddings_initializer=truncated_normal(),
-            dtype=dtype,
-            name="segment_embedding",
-        )
-        self.embeddings_add = keras.layers.Add(dtype=dtype, name="embeddings_add")
-        self.embeddings_layer_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
-        )
-        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
-        self.embedding_projection = keras.layers.Dense(
-            hidden_dim, kernel_initializer=truncated_normal(), dtype=dtype, name="embedding_projection"
-        )
+        prefix = self.make_embeddings(settings, dtype, embeddings)
+        self.make_projection(hidden_dim, dtype, prefix)
         self.transformer_groups = [
             [
-                self.encoder_layer(f"group_{group}_inner_layer_{inner}", settings, dtype)
+                self.encoder_layer(f"{prefix}group_{group}_inner_layer_{inner}", settings, dtype)
                 for inner in range(num_inner_repetitions)
             ]
             for group in range(num_groups)
         ]
         self._repetitions = num_layers // num_groups
-        self.first_token = FirstToken(dtype=dtype, name="first_token")
-        self.pooled_dense = keras.layers.Dense(
-            hidden_dim, activation="tanh", kernel_initializer=truncated_normal(), dtype=dtype, name="pooled_dense"
-        )
+        if embeddings is None:
+            self.make_pooler(hidden_dim, dtype)
         super().__init__(settings, dtype, **kwargs)
-
-    @classmethod
-    def input_names(cls) -> tuple[str, ...]:
-        return ("token_ids", "segment_ids", "padding_mask")
-
-    def embed(
-        self, token_ids: Tensor, segment_ids: Tensor | None, positions: Tensor | None, training: bool | None
-    ) -> Tensor:
-        tokens = self.token_embedding(token_ids)
-        segments = self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
-        embedded = self.embeddings_add([tokens, self.position_embedding(tokens, positions=positions), segments])
-        return self.embedding_projection(
-            self.embeddings_dropout(self.embeddings_layer_norm(embedded), training=training)
-        )
 
     def encoder_layers(self) -> list[TransformerEncoder]:
         return [layer for group in self.transformer_groups for _ in range(self._repetitions) for layer in group]
-
-    def outputs_of(self, hidden: Tensor) -> Outputs:
-        return {"sequence_output": hidden, "pooled_output": self.pooled_dense(self.first_token(hidden))}
 
 
 class AlbertMaskedLMPreprocessor(MaskedLMPreprocessor):

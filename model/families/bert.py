@@ -1,15 +1,13 @@
 """BERT (Devlin et al. 2018, arXiv 1810.04805): backbone, tasks, preprocessors."""
 
-from typing import ClassVar, Unpack
+from typing import ClassVar, Self, Unpack
 
 import keras
-from keras import ops
 
 from clozekit.model.common.dtype_policies import policy_of_layers
-from clozekit.model.common.tensors import DType, Outputs, Settings, Tensor
+from clozekit.model.common.tensors import DType, Settings
 from clozekit.model.families.family import SETTINGS, Family, HuggingFaceNames
-from clozekit.model.layers.dropout import Dropout
-from clozekit.model.layers.transformer_layers import FirstToken, PositionEmbedding, truncated_normal
+from clozekit.model.families.segment_encoder import SegmentEncoder
 from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
 from clozekit.model.tasks.backbone import Backbone, ModelOptions
@@ -20,7 +18,7 @@ from clozekit.tokenizers.tokenizer import Tokenizer
 
 
 @keras.saving.register_keras_serializable(package="clozekit")
-class BertBackbone(Backbone):
+class BertBackbone(SegmentEncoder):
     """BERT's encoder: embeddings of tokens, positions and segments, then blocks of attention and feed-forward layers.
 
     Gives a dict: sequence_output (B, T, hidden_dim) and pooled_output (B, hidden_dim), a dense layer with tanh on the first
@@ -63,6 +61,7 @@ class BertBackbone(Backbone):
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
         dtype: DType = None,
+        embeddings: Self | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
@@ -80,43 +79,13 @@ class BertBackbone(Backbone):
         }
         self.check_settings(settings)
         dtype = policy_of_layers(dtype)
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            vocabulary_size, hidden_dim, embeddings_initializer=truncated_normal(), dtype=dtype, name="token_embedding"
-        )
-        self.position_embedding = PositionEmbedding(
-            max_sequence_length, initializer=truncated_normal(), dtype=dtype, name="position_embedding"
-        )
-        self.segment_embedding = keras.layers.Embedding(
-            num_segments, hidden_dim, embeddings_initializer=truncated_normal(), dtype=dtype, name="segment_embedding"
-        )
-        self.embeddings_add = keras.layers.Add(dtype=dtype, name="embeddings_add")
-        self.embeddings_layer_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
-        )
-        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
+        prefix = self.make_embeddings(settings, dtype, embeddings)
         self.transformer_layers = [
-            self.encoder_layer(f"transformer_layer_{index}", settings, dtype) for index in range(num_layers)
+            self.encoder_layer(f"{prefix}transformer_layer_{index}", settings, dtype) for index in range(num_layers)
         ]
-        self.first_token = FirstToken(dtype=dtype, name="first_token")
-        self.pooled_dense = keras.layers.Dense(
-            hidden_dim, activation="tanh", kernel_initializer=truncated_normal(), dtype=dtype, name="pooled_dense"
-        )
+        if embeddings is None:
+            self.make_pooler(hidden_dim, dtype)
         super().__init__(settings, dtype, **kwargs)
-
-    @classmethod
-    def input_names(cls) -> tuple[str, ...]:
-        return ("token_ids", "segment_ids", "padding_mask")
-
-    def embed(
-        self, token_ids: Tensor, segment_ids: Tensor | None, positions: Tensor | None, training: bool | None
-    ) -> Tensor:
-        tokens = self.token_embedding(token_ids)
-        segments = self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
-        embedded = self.embeddings_add([tokens, self.position_embedding(tokens, positions=positions), segments])
-        return self.embeddings_dropout(self.embeddings_layer_norm(embedded), training=training)
-
-    def outputs_of(self, hidden: Tensor) -> Outputs:
-        return {"sequence_output": hidden, "pooled_output": self.pooled_dense(self.first_token(hidden))}
 
 
 class BertMaskedLMPreprocessor(MaskedLMPreprocessor):

@@ -1,6 +1,6 @@
 """DeBERTa V3 (He et al. 2021, arXiv 2111.09543): backbone, tasks, preprocessors."""
 
-from typing import ClassVar, Unpack
+from typing import ClassVar, Self, Unpack
 
 import keras
 
@@ -89,6 +89,7 @@ class DebertaV3Backbone(Backbone):
         normalizes_positions: bool = True,
         pooler_activation: str = "gelu",
         dtype: DType = None,
+        embeddings: Self | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
@@ -111,26 +112,28 @@ class DebertaV3Backbone(Backbone):
         }
         self.check_settings(settings)
         dtype = policy_of_layers(dtype)
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            vocabulary_size,
-            hidden_dim,
-            embeddings_initializer=truncated_normal(),
-            dtype=dtype,
-            name="token_embedding",
-        )
-        self.embeddings_layer_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
-        )
-        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
+        prefix = self.share_embeddings(embeddings, settings)
+        if embeddings is None:
+            self.token_embedding = keras.layers.ReversibleEmbedding(
+                vocabulary_size,
+                hidden_dim,
+                embeddings_initializer=truncated_normal(),
+                dtype=dtype,
+                name="token_embedding",
+            )
+            self.embeddings_layer_norm = keras.layers.LayerNormalization(
+                epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
+            )
+        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name=f"{prefix}embeddings_dropout")
         self.relative_embeddings = RelativeEmbedding(
             _farthest(settings) if bucket_size is None else bucket_size,
             layer_norm_epsilon if normalizes_positions else None,
             truncated_normal(),
             dtype=dtype,
-            name="rel_embedding",
+            name=f"{prefix}rel_embedding",
         )
         self.transformer_layers = [
-            self.encoder_layer(f"disentangled_attention_encoder_layer_{index}", settings, dtype)
+            self.encoder_layer(f"{prefix}disentangled_attention_encoder_layer_{index}", settings, dtype)
             for index in range(num_layers)
         ]
         super().__init__(settings, dtype, **kwargs)

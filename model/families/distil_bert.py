@@ -1,6 +1,6 @@
 """DistilBERT (Sanh et al. 2019, arXiv 1910.01108): half of BERT's blocks, no segments, no pooler."""
 
-from typing import ClassVar, Unpack
+from typing import ClassVar, Self, Unpack
 
 import keras
 
@@ -55,6 +55,7 @@ class DistilBertBackbone(PlainEncoder):
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
         dtype: DType = None,
+        embeddings: Self | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
@@ -69,7 +70,7 @@ class DistilBertBackbone(PlainEncoder):
             "layer_norm_epsilon": layer_norm_epsilon,
             "attention_dropout": attention_dropout,
         }
-        self.make_layers(settings, dtype, "token_and_position_embedding")
+        self.make_layers(settings, dtype, "token_and_position_embedding", embeddings)
         super().__init__(settings, dtype, **kwargs)
 
 

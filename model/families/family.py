@@ -95,7 +95,8 @@ class HuggingFaceNames:
         output_dropout: the key of the rate before the classifier's last layer, where that has one of its own.
         classifier_pooling: the key of what a classifier sees; None: the family has one way.
         pair_head, pair_dropout: the last layer of the head of sentence pairs, and the key of its rate; None: there is none.
-        detector: what the names of the discriminator's head begin with; None: there is none.
+        has_detector: whether there is a class of discriminators. Of other families it is written as the bare model, with tensors
+            besides that transformers passes over.
         answers, answer_dropout, default_answer_dropout: the last layer of question answering, and the key of its rate.
         written: keys of config.json that are always the same.
 
@@ -138,7 +139,7 @@ class HuggingFaceNames:
     classifier_pooling: str | None = None
     pair_head: str | None = None
     pair_dropout: str | None = None
-    detector: str | None = None
+    has_detector: bool = False
     answers: str = "qa_outputs"
     answer_dropout: str | None = None
     default_answer_dropout: float = 0.0

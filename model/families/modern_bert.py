@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Unpack
+from typing import ClassVar, Self, Unpack
 
 import keras
 
@@ -21,9 +21,9 @@ from clozekit.model.preprocessing.masked_lm_preprocessor import MaskedLMPreproce
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.preprocessing.text_classifier_preprocessor import TextClassifierPreprocessor
 from clozekit.model.tasks.backbone import Backbone, ModelOptions, hidden_states
+from clozekit.model.tasks.generator import MaskedLMOptions
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.recomputed_blocks import through_block
-from clozekit.model.tasks.task import TaskOptions
 from clozekit.model.tasks.text_classifier import ClassifierOptions, TextClassifier
 from clozekit.model.tasks.text_embedder import PooledTokens
 from clozekit.tokenizers.common.errors import InputError
@@ -110,6 +110,7 @@ class ModernBertBackbone(Backbone):
         head_activation: str = "gelu",
         head_bias: bool = False,
         dtype: DType = None,
+        embeddings: Self | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         usual = block_types({"num_layers": num_layers})
@@ -137,16 +138,18 @@ class ModernBertBackbone(Backbone):
         }
         self.check_settings(settings)
         dtype = policy_of_layers(dtype)
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            vocabulary_size,
-            hidden_dim,
-            embeddings_initializer=truncated_normal(),
-            dtype=dtype,
-            name="token_embedding",
-        )
-        self.embeddings_layer_norm = self._norm("embeddings_layer_norm", settings, dtype)
+        prefix = self.share_embeddings(embeddings, settings)
+        if embeddings is None:
+            self.token_embedding = keras.layers.ReversibleEmbedding(
+                vocabulary_size,
+                hidden_dim,
+                embeddings_initializer=truncated_normal(),
+                dtype=dtype,
+                name="token_embedding",
+            )
+            self.embeddings_layer_norm = self._norm("embeddings_layer_norm", settings, dtype)
         self.embeddings_dropout = Dropout(
-            dropout if embedding_dropout is None else embedding_dropout, dtype=dtype, name="embeddings_dropout"
+            dropout if embedding_dropout is None else embedding_dropout, dtype=dtype, name=f"{prefix}embeddings_dropout"
         )
         self._types = block_types(settings)
         size = hidden_dim // num_heads
@@ -154,8 +157,11 @@ class ModernBertBackbone(Backbone):
             self.global_positions = RotaryPositions(size, global_rope_base, name="global_positions")
         if SLIDING in self._types:
             self.local_positions = RotaryPositions(size, local_rope_base, name="local_positions")
-        self.transformer_layers = [self._block(index, kind, settings, dtype) for index, kind in enumerate(self._types)]
-        self.final_layer_norm = self._norm("final_layer_norm", settings, dtype)
+        self.transformer_layers = [
+            self._block(f"{prefix}transformer_layer_{index}", index, kind, settings, dtype)
+            for index, kind in enumerate(self._types)
+        ]
+        self.final_layer_norm = self._norm(f"{prefix}final_layer_norm", settings, dtype)
         super().__init__(settings, dtype, **kwargs)
 
     @staticmethod
@@ -165,7 +171,7 @@ class ModernBertBackbone(Backbone):
         )
 
     @staticmethod
-    def _block(index: int, kind: str, settings: Settings, dtype: DType) -> GatedEncoder:
+    def _block(name: str, index: int, kind: str, settings: Settings, dtype: DType) -> GatedEncoder:
         dropout, attention_dropout = settings["dropout"], settings["attention_dropout"]
         return GatedEncoder(
             settings["intermediate_dim"],
@@ -186,7 +192,7 @@ class ModernBertBackbone(Backbone):
             ),
             attention_window=settings["attention_window"] if kind == SLIDING else None,
             dtype=dtype,
-            name=f"transformer_layer_{index}",
+            name=name,
         )
 
     def check_settings(self, settings: Settings) -> None:
@@ -210,6 +216,13 @@ class ModernBertBackbone(Backbone):
             raise InputError(
                 f"head_activation must be one of {', '.join(ACTIVATIONS)}, got {settings['head_activation']!r}"
             )
+
+    @classmethod
+    def generator_settings(cls, settings: Settings, sizes: Settings) -> Settings:
+        # Where it has fewer blocks, they are of the kinds of the first ones.
+        types = settings.get("layer_types")
+        types = None if types is None else list(types)[: sizes["num_layers"]]
+        return {**settings, **sizes, "layer_types": None if types == block_types(sizes) else types}
 
     def block_types(self) -> tuple[str, ...]:
         """ "full_attention" or "sliding_attention" for each block."""
@@ -327,7 +340,7 @@ class ModernBertMaskedLM(MaskedLM):
         preprocessor: Preprocessor | None = None,
         head_activation: str | None = None,
         head_layer_norm_epsilon: float | None = None,
-        **kwargs: Unpack[TaskOptions],
+        **kwargs: Unpack[MaskedLMOptions],
     ) -> None:
         self.check_parts(backbone, preprocessor)
         activation = backbone.head_activation if head_activation is None else head_activation

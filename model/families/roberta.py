@@ -1,6 +1,6 @@
 """RoBERTa (Liu et al. 2019, arXiv 1907.11692): backbone, tasks, preprocessors."""
 
-from typing import ClassVar, Unpack
+from typing import ClassVar, Self, Unpack
 
 import keras
 
@@ -54,6 +54,7 @@ class RobertaBackbone(PlainEncoder):
         layer_norm_epsilon: float = 1e-5,
         attention_dropout: float | None = None,
         dtype: DType = None,
+        embeddings: Self | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
@@ -68,7 +69,7 @@ class RobertaBackbone(PlainEncoder):
             "layer_norm_epsilon": layer_norm_epsilon,
             "attention_dropout": attention_dropout,
         }
-        self.make_layers(settings, dtype, "embeddings")
+        self.make_layers(settings, dtype, "embeddings", embeddings)
         super().__init__(settings, dtype, **kwargs)
 
 

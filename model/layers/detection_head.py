@@ -1,4 +1,4 @@
-"""ELECTRA's discriminator head: one logit a token, whether it was replaced."""
+"""The head of a discriminator: one logit a token, whether it was replaced."""
 
 from typing import Unpack
 

@@ -23,6 +23,8 @@ PROBLEM_TYPES = {
     "multi_label": "multi_label_classification",
     "regression": "regression",
 }
+# What the names of a discriminator's head begin with: ELECTRA's there, and ours in the families that transformers has none of.
+DETECTOR = "discriminator_predictions"
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Head:
     architectures: how the names of the classes end, the written one first; none: the bare model. settings: (config.json, names
     of the family, where it stands) -> constructor arguments besides the backbone. described: (task, names) -> keys of
     config.json. places: (task, names) -> the variables and their tensors. differences: what of a task the class computes
-    otherwise. tensor: names -> the tensor that tells the head where `architectures` is silent. written: which of `architectures` a
-    task is written as.
+    otherwise. tensor: names -> the tensor that tells the head where `architectures` is silent. written: (task, names) -> which of
+    `architectures` it is written as.
     """
 
     architectures: tuple[str, ...]
@@ -42,7 +44,7 @@ class Head:
     places: Callable[[Task, HuggingFaceNames], list[Place]]
     differences: Callable[[Task, HuggingFaceNames], list[Difference]]
     tensor: Callable[[HuggingFaceNames], str | None] = lambda names: None
-    written: Callable[[Task], int] = lambda task: 0
+    written: Callable[[Task, HuggingFaceNames], int] = lambda task, names: 0
 
 
 def _masked_lm_settings(config: Settings, names: HuggingFaceNames, source: str) -> Settings:
@@ -189,8 +191,8 @@ def _token_classifier_differences(task: Task, names: HuggingFaceNames) -> list[D
 
 def _detector_places(task: Task, names: HuggingFaceNames) -> list[Place]:
     head = task.detection_head
-    places = dense_places(f"{names.detector}.dense", head.dense)
-    return [*places, *dense_places(f"{names.detector}.dense_prediction", head.output_dense)]
+    places = dense_places(f"{DETECTOR}.dense", head.dense)
+    return [*places, *dense_places(f"{DETECTOR}.dense_prediction", head.output_dense)]
 
 
 def _output_places(task: Task, names: HuggingFaceNames, name: str) -> list[Place]:
@@ -220,7 +222,7 @@ HEADS: Mapping[str, Head] = {
         _masked_lm_places,
         _masked_lm_differences,
         lambda names: f"{names.head_dense}.weight",
-        lambda task: 0 if task.pair_head is None else 1,
+        lambda task, names: 0 if task.pair_head is None else 1,
     ),
     "text_classifier": Head(
         ("ForSequenceClassification",),
@@ -246,12 +248,13 @@ HEADS: Mapping[str, Head] = {
         lambda names: f"{names.answers}.weight",
     ),
     "replaced_token_detector": Head(
-        ("ForPreTraining",),
+        ("ForPreTraining", "Model"),
         lambda config, names, source: {},
         lambda task, names: {},
         _detector_places,
         lambda task, names: [],
-        lambda names: None if names.detector is None else f"{names.detector}.dense.weight",
+        lambda names: f"{DETECTOR}.dense.weight",
+        lambda task, names: 0 if names.has_detector else 1,
     ),
     # Its pooling stands in sentence-transformers' files.
     "text_embedder": Head(
@@ -272,8 +275,10 @@ def kind_of(config: Settings, family: HuggingFaceNames) -> str | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"architectures in config.json must be a list of names, got {names!r:.80}; correct it")
     # What was pretrained is a masked LM with a head of pairs, or ELECTRA's discriminator.
-    left_out = ("text_embedder", "replaced_token_detector" if family.detector is None else "masked_lm")
-    heads = [(kind, head.architectures) for kind, head in HEADS.items() if kind not in left_out]
-    if family.detector is not None:
+    left_out = "masked_lm" if family.has_detector else "replaced_token_detector"
+    # The bare model's name tells of no head.
+    named = {kind: tuple(end for end in head.architectures if end != "Model") for kind, head in HEADS.items()}
+    heads = [(kind, ends) for kind, ends in named.items() if kind != left_out]
+    if family.has_detector:
         heads.append(("masked_lm", ("ForMaskedLM",)))
     return next((kind for kind, ends in heads if any(name.endswith(ends) for name in names)), "")

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 from clozekit.model.common.tensors import DType, Settings
-from clozekit.model.families.electra import ElectraMaskedLM
 from clozekit.model.families.family import Family, HuggingFaceNames
 from clozekit.model.families.family_table import OF_ANY_FAMILY, family_of, preprocessor_class, task_class
 from clozekit.model.preprocessing.preprocessor import Preprocessor
@@ -26,7 +25,7 @@ from clozekit.model.presets.huggingface_config import (
     special_ids,
     type_vocabulary_size,
 )
-from clozekit.model.presets.huggingface_heads import HEADS, check_problem_type, kind_of, pair_settings
+from clozekit.model.presets.huggingface_heads import DETECTOR, HEADS, check_problem_type, kind_of, pair_settings
 from clozekit.model.presets.huggingface_weights import (
     WEIGHTS_FILE,
     Checkpoint,
@@ -115,6 +114,9 @@ class HuggingFacePreset:
             # Without `architectures` the tensors tell.
             named = ((name, head.tensor(self._names)) for name, head in HEADS.items())
             found = next((name for name, tensor in named if tensor is not None and tensor in self._checkpoint), "")
+        elif found == "" and f"{DETECTOR}.dense.weight" in self._checkpoint:
+            # A discriminator of a family that transformers has none of.
+            found = ReplacedTokenDetector.kind
         if found != kind:
             return None
         read = HEADS[kind].settings
@@ -228,8 +230,9 @@ def save_huggingface(task: Task, directory: str | Path, origin: Origin | None = 
 
     `transformers.AutoModelForMaskedLM` (or `...ForSequenceClassification`, `...ForTokenClassification`,
     `...ForQuestionAnswering`) and `AutoTokenizer` load it. Weights are
-    float32, of the shapes (rows, columns) that transformers has. An `ElectraMaskedLM` with a generator is two models there: its
-    discriminator, and in the folder `generator` the generator. Warns when its class computes something otherwise. A model
+    float32, of the shapes (rows, columns) that transformers has. A masked LM with a generator is two models there: its
+    discriminator, and in the folder `generator` the generator. transformers has a class for ELECTRA's discriminator alone; of
+    others it loads the body, by `AutoModel`, and Clozekit the head too. Warns of that, and when its class computes something otherwise. A model
     goes without its pooler where its head has no use for it, unless that came with a checkpoint or was trained.
 
     Args:
@@ -250,10 +253,6 @@ def save_huggingface(task: Task, directory: str | Path, origin: Origin | None = 
         2
     """
     family = family_of(task)
-    if task.kind == ReplacedTokenDetector.kind and family.huggingface.detector is None:
-        raise InputError(
-            f"transformers has discriminators of ELECTRA alone, none of the family {family.name}; save in KerasHub's layout"
-        )
     if getattr(task, "hidden_dim", None) not in (None, task.backbone.hidden_dim):
         raise InputError(
             f"the classifier's hidden_dim must be the backbone's {task.backbone.hidden_dim} at Hugging Face, it is"
@@ -266,7 +265,14 @@ def save_huggingface(task: Task, directory: str | Path, origin: Origin | None = 
         warnings.warn(
             f"transformers will compute this {type(task).__name__} a little otherwise: {listed}", stacklevel=2
         )
-    if not isinstance(task, ElectraMaskedLM) or task.generator is None:
+    is_detector = task.kind == ReplacedTokenDetector.kind or getattr(task, "generator", None) is not None
+    if is_detector and not family.huggingface.has_detector:
+        warnings.warn(
+            f"transformers has no discriminator of the family {family.name}: it loads the body, and passes over the head"
+            f" that tells replaced tokens ({DETECTOR}.*), which Clozekit reads",
+            stacklevel=2,
+        )
+    if not isinstance(task, MaskedLM) or task.generator is None:
         write_whole_preset(directory, lambda into: _write(task, family, into), origin)
         return
     generator, discriminator = task.generator_alone(), task.discriminator_alone()
@@ -351,7 +357,7 @@ def write_huggingface_description(
     default_pad = 1 if family.huggingface.positions_after_padding else 0
     head = HEADS[part.kind if isinstance(part, Task) else TextEmbedder.kind]
     described = head.described(part, family.huggingface) if isinstance(part, Task) else {}
-    architecture = head.architectures[head.written(part) if isinstance(part, Task) else 0]
+    architecture = head.architectures[head.written(part, family.huggingface) if isinstance(part, Task) else 0]
     architecture = (family.huggingface.class_prefix or NAMES[family.name].prefix) + architecture
     pad_token_id = ids.get("pad_token_id", default_pad)
     config = {**describe(backbone, family, pad_token_id, architecture, described), **ids}
@@ -362,8 +368,9 @@ def write_huggingface_description(
 
 
 def _arrays(task: Task, names: HuggingFaceNames, config: Settings) -> dict[str, np.ndarray]:
-    # A model without a head is written bare.
-    prefix, backbone = "" if task.kind == TextEmbedder.kind else names.body, task.backbone
+    # A model without a head there is written bare.
+    is_bare = task.kind == TextEmbedder.kind or (task.kind == ReplacedTokenDetector.kind and not names.has_detector)
+    prefix, backbone = "" if is_bare else names.body, task.backbone
     # A classifier works on its pooler, as it is; the classes of other heads have none there.
     body = _backbone_arrays(backbone, names, config, prefix, task.keeps_pooler)
     return {**body, **arrays_of(HEADS[task.kind].places(task, names))}

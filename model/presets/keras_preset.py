@@ -109,15 +109,20 @@ class KerasPreset:
     def head_settings(self, kind: str) -> Settings | None:
         """Constructor arguments of the task, or None when the preset was saved without its head."""
         cls = task_class(self.family, kind)
-        if not cls.is_of_keras_hub:
-            if self._task and class_name(self._task) == FAMILIES[self.family.name].prefix + cls.__name__:
+        own = dict(self._own_part("task"))
+        written = own.pop("kind", None)
+        if written is not None or not cls.is_of_keras_hub:
+            if (
+                written is None
+                and self._task
+                and class_name(self._task) == FAMILIES[self.family.name].prefix + cls.__name__
+            ):
                 # KerasHub's own, of which it has text embedders.
                 theirs = {"pooling": self._task["config"].get("pooling_mode", "mean")}
                 theirs["normalize"] = self._task["config"].get("normalize", True)
                 check_arguments(cls, theirs, f"{self.source}: {TASK_FILE}")
                 return theirs
-            own = dict(self._own_part("task"))
-            if own.pop("kind", None) != kind:
+            if written != kind:
                 return None
             check_arguments(cls, own, f"{self.source}: {OWN_FILE}")
             return own
@@ -125,7 +130,7 @@ class KerasPreset:
             return None
         left_out = (*_PASSED_OVER, "backbone", "preprocessor")
         settings = {name: value for name, value in self._task["config"].items() if name not in left_out}
-        settings |= self._own_part("task")
+        settings |= own
         activation = settings.get("activation")
         if activation is not None and (not isinstance(activation, str) or activation not in _OUTPUT_ACTIVATIONS):
             raise InputError(
@@ -204,7 +209,7 @@ class KerasPreset:
         if not task.head_layers():
             return
         path = self.files.path(TASK_WEIGHTS_FILE, required=False)
-        told = TASK_FILE if task.is_of_keras_hub else OWN_FILE
+        told = TASK_FILE if task.goes_to_keras_hub else OWN_FILE
         if path is None:
             raise InputError(
                 f"{self.source} must hold {TASK_WEIGHTS_FILE}, {told} says it has a {type(task).__name__};"
@@ -333,7 +338,7 @@ def write_description(
         described_preprocessor = _describe_preprocessor(preprocessor, directory)
         own["preprocessor"] = preprocessor.own_options()
         _write_json(directory / PREPROCESSOR_FILE, described_preprocessor)
-    if task is not None and not task.is_of_keras_hub:
+    if task is not None and not task.goes_to_keras_hub:
         config = task.head_config() if hasattr(task, "head_config") else {}
         own["task"] = {"kind": task.kind, **config, **task.head_settings()}
     elif task is not None:

@@ -1,5 +1,6 @@
 """What the backbones of all families share: inputs and outputs, packed rows, settings, presets."""
 
+import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,10 +91,13 @@ class Backbone(FunctionalModel):
         activation: of the feed-forward layers, "gelu_approximate", "gelu" or another of Keras's that checkpoints have.
         layer_norm_epsilon: of the normalisations.
         dtype: a dtype or policy of Keras such as "mixed_bfloat16"; None: Keras's global one.
+        embeddings: a backbone of the same class whose tables and their normalisation this one shares, as a generator shares its
+            discriminator's; it then has no pooler. None: its own.
         name, trainable: as of every Keras model.
 
     Raises:
-        InputError: for sizes below 1, a hidden_dim that num_heads does not divide, an unknown activation.
+        InputError: for sizes below 1, a hidden_dim that num_heads does not divide, an unknown activation, embeddings of another
+            class or width.
 
     Example:
 
@@ -125,6 +129,8 @@ class Backbone(FunctionalModel):
     keras_hub_names: ClassVar[dict[str, str]] = {}
     # Whether tasks read the pooler, where there is one.
     has_used_pooler: ClassVar[bool] = True
+    # Attributes with the tables of embeddings and their normalisation, which a generator shares with its discriminator.
+    embedding_parts: ClassVar[tuple[str, ...]] = ("token_embedding", "embeddings_layer_norm")
     # Whether positions are rows of a table, of which there are max_sequence_length.
     has_position_table: ClassVar[bool] = True
     # Set where a checkpoint brought a pooler: it is handed on as it is (`has_pooler`).
@@ -153,6 +159,32 @@ class Backbone(FunctionalModel):
             )
         if settings["activation"] not in ACTIVATIONS:
             raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {settings['activation']!r}")
+
+    def share_embeddings(self, other: "Backbone | None", settings: Settings) -> str:
+        """Takes the embeddings of another backbone, if one is given. Returns what the names of a constructor's own layers begin with:
+        the variables of both stand in one task.
+
+        Raises InputError for those of another class, or of a width that nothing projects onto hidden_dim.
+        """
+        if other is None:
+            return ""
+        if type(other) is not type(self):
+            raise InputError(f"embeddings must be those of a {type(self).__name__}, got a {type(other).__name__}'s")
+        there, width = other.token_embedding.output_dim, settings.get("embedding_dim", settings["hidden_dim"])
+        if width != there:
+            raise InputError(
+                f"a generator shares the embeddings of its discriminator, which have {there} values in this"
+                f" {type(self).__name__} and are not projected: it is as wide as they are, got {width};"
+                f" pass {there}, and make it smaller by fewer layers"
+            )
+        for name in self.embedding_parts:
+            setattr(self, name, getattr(other, name))
+        return "generator_"
+
+    @classmethod
+    def generator_settings(cls, settings: Settings, sizes: Settings) -> Settings:
+        """The settings of a generator of some sizes (num_layers, num_heads, hidden_dim, intermediate_dim), of its discriminator's."""
+        return {**settings, **sizes}
 
     @classmethod
     def input_names(cls) -> tuple[str, ...]:
@@ -244,6 +276,13 @@ class Backbone(FunctionalModel):
     def settings(self) -> Settings:
         """Constructor arguments besides name, trainable and dtype."""
         return {name: getattr(self, name) for name in (*self.setting_names, *self.own_setting_defaults)}
+
+    @classmethod
+    def setting_defaults(cls) -> Settings:
+        """Constructor arguments that a description of the backbone may leave out."""
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        names = {*cls.setting_names, *cls.own_setting_defaults}
+        return {one.name: one.default for one in parameters if one.name in names and one.default is not one.empty}
 
     def get_config(self) -> Settings:
         dtype = described_policy(self.dtype_policy, self._flatten_layers(include_self=False))

@@ -12,8 +12,9 @@ from clozekit.model.layers.pair_head import PairHead
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
 from clozekit.model.tasks.backbone import Backbone, hidden_states
+from clozekit.model.tasks.generator import TaskWithGenerator
 from clozekit.model.tasks.pooler import has_pooler
-from clozekit.model.tasks.task import Task, TaskOptions
+from clozekit.model.tasks.task import TaskOptions
 from clozekit.tokenizers.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class MaskedOutputs(NamedTuple):
         return ops.sum(losses * weights), ops.sum(right * weights)
 
 
-class MaskedLM(Task):
+class MaskedLM(TaskWithGenerator):
     """Base of the families' masked-LM tasks: predicts the tokens that were masked.
 
     As a Keras model it takes the backbone's inputs plus mask_positions, int32 (B, M), and gives logits
@@ -51,10 +52,15 @@ class MaskedLM(Task):
         pair_head: whether there is a second head, of sentence pairs, as `objective: pairs` trains it; see `pair_logits`. `fit`
             leaves it as it is.
         pair_dropout: the rate before it, 0 to 1.
+        num_generator_layers, num_generator_heads, generator_hidden_dim, generator_intermediate_dim: sizes of a generator, all or
+            none. With them, as `objective: replaced` trains it, the backbone is a discriminator, masked tokens are predicted by a
+            generator that shares its embeddings, and `detection_logits` says of each token whether it was replaced; `fit` trains
+            the generator alone. Where embeddings are not projected (in all families but ALBERT and ELECTRA) generator_hidden_dim
+            is the backbone's hidden_dim.
 
     Raises:
-        InputError: for parts of another family, an activation that is none of Keras's that checkpoints have, or a head of pairs
-            for a family without a pooler.
+        InputError: for parts of another family, an activation that is none of Keras's that checkpoints have, a head of pairs
+            for a family without a pooler or beside a generator, some sizes of a generator without the others, or of another width.
 
     Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.1, "Masked LM".
 
@@ -81,6 +87,10 @@ class MaskedLM(Task):
         head_layer_norm_epsilon: float | None = None,
         pair_head: bool = False,
         pair_dropout: float = 0.0,
+        num_generator_layers: int | None = None,
+        num_generator_heads: int | None = None,
+        generator_hidden_dim: int | None = None,
+        generator_intermediate_dim: int | None = None,
         **kwargs: Unpack[TaskOptions],
     ) -> None:
         self.check_parts(backbone, preprocessor)
@@ -93,6 +103,14 @@ class MaskedLM(Task):
             raise InputError(
                 f"a head of pairs reads a pooler, a {type(backbone).__name__} has none; leave pair_head out"
             )
+        if pair_head and num_generator_layers is not None:
+            raise InputError(
+                "a head of pairs reads the model that predicts the masked tokens, which beside a generator is no backbone of other"
+                " tasks; leave pair_head or the generator out"
+            )
+        self.make_generator(
+            backbone, (num_generator_layers, num_generator_heads, generator_hidden_dim, generator_intermediate_dim)
+        )
         self.masked_lm_head = MaskedLMHead(
             token_embedding=backbone.token_embedding,
             intermediate_activation=ACTIVATIONS[activation],
@@ -110,10 +128,7 @@ class MaskedLM(Task):
         if pair_head:
             self.pair_head = PairHead(pair_dropout, dtype=backbone.dtype_policy, name="pair_head")
             self.pair_head.build((None, None, backbone.hidden_dim))
-
-    def masked_backbone(self, backbone: Backbone) -> Backbone:
-        """Whose hidden states the masked tokens are predicted from: the backbone's of the task, unless it has a generator."""
-        return backbone
+        self.make_detection_head()
 
     @classmethod
     def head_biases(cls, backbone: Backbone) -> HeadBiases:
@@ -216,7 +231,7 @@ class MaskedLM(Task):
     def head_settings(self) -> Settings:
         """Constructor arguments that KerasHub has not."""
         pairs = {} if self.pair_head is None else {"pair_head": True, "pair_dropout": self.pair_head.dropout}
-        return {**self._head_settings, **pairs}
+        return {**self._head_settings, **pairs, **super().head_settings()}
 
     def head_layers(self) -> dict[str, keras.Layer]:
         """The head's layers by their place in KerasHub's `task.weights.h5`."""
@@ -228,6 +243,7 @@ class MaskedLM(Task):
             "layers/masked_lm_head/_intermediate_layer_norm": parts.norm,
             "layers/masked_lm_head": self.masked_lm_head,
             **pairs,
+            **super().head_layers(),
         }
 
     def get_config(self) -> Settings:

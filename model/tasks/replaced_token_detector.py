@@ -15,10 +15,10 @@ from clozekit.model.tasks.task import TaskOptions
 
 @keras.saving.register_keras_serializable(package="clozekit")
 class ReplacedTokenDetector(AnyFamilyTask):
-    """A backbone, ELECTRA's as a rule, with the head of a discriminator on each token's hidden state.
+    """A backbone, as a rule ELECTRA's or DeBERTa V3's, with the head of a discriminator on each token's hidden state.
 
     As a Keras model it takes the backbone's inputs, int32 (B, T), and gives logits (B, T), above 0 where a token was rather
-    replaced. Labels of `fit` are 0 or 1, (B, T). `objective: replaced` trains it with a generator, in one `ElectraMaskedLM`.
+    replaced. Labels of `fit` are 0 or 1, (B, T). `objective: replaced` trains it with a generator, in one masked LM of the family.
 
     Args:
         backbone, preprocessor: of one family, the preprocessor a text classifier's; None: for a model of ids.

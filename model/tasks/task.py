@@ -93,6 +93,11 @@ class Task(FunctionalModel):
                 )
 
     @property
+    def goes_to_keras_hub(self) -> bool:
+        """Whether KerasHub has such tasks, and this one is what its task would take it for."""
+        return self.is_of_keras_hub
+
+    @property
     def preprocessor(self) -> Preprocessor | None:
         """What turns raw text into the model's inputs, or None."""
         return self._preprocessor

@@ -1,14 +1,12 @@
 """What model a run trains: as its configuration says, or as the preset, run or checkpoint of `init_from` is."""
 
 import dataclasses
-import inspect
 from dataclasses import dataclass
 
 from clozekit.model.common.tensors import Settings
 from clozekit.model.families.family import Family
 from clozekit.model.families.family_table import family_named
 from clozekit.model.presets.load_presets import DEFAULT_SEQUENCE_LENGTH, PresetSource, open_source
-from clozekit.model.tasks.backbone import Backbone
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.join_halves import generator_sizes, open_generator
 from clozekit.model.training.run_directory.run_models import is_begun
@@ -77,7 +75,7 @@ def architecture_of(
 
 
 def _with_generator(found: Architecture, config: RunSettings) -> Settings:
-    """The head of a run, with the sizes of a generator where replaced tokens are detected and the family can have one."""
+    """The head of a run, with the sizes of a generator where replaced tokens are detected."""
     if config.objective != REPLACED and "num_generator_layers" in found.head:
         named = "distill.teacher" if found.source is None else found.source.source
         raise InputError(
@@ -102,7 +100,7 @@ def from_scratch(model: ModelSettings, vocabulary_size: int, longest_row: int) -
     check(rule, positions >= longest_row, positions)
     sizes = {"vocabulary_size": vocabulary_size, "max_sequence_length": positions}
     family = family_named(str(model.family))
-    return Architecture(family, {**_defaults(family.backbone), **sizes, **model.dimensions()}, {}, longest_row)
+    return Architecture(family, {**family.backbone.setting_defaults(), **sizes, **model.dimensions()}, {}, longest_row)
 
 
 def check_tokenizer(source: PresetSource, tokenizer: Tokenizer, dataset: str, key: str = "init_from") -> None:
@@ -120,7 +118,7 @@ def check_tokenizer(source: PresetSource, tokenizer: Tokenizer, dataset: str, ke
 def of_source(source: PresetSource, said: ModelSettings, longest_row: int) -> Architecture:
     """The model of a run that begins with that of `source`; said: what the configuration says of it."""
     family = source.family
-    backbone = {**_defaults(family.backbone), **source.backbone_settings()}
+    backbone = {**family.backbone.setting_defaults(), **source.backbone_settings()}
     other = {
         name: (backbone.get(name), getattr(said, name))
         for name in _SAID
@@ -153,7 +151,7 @@ def of_teacher(teacher: PresetSource, said: ModelSettings, vocabulary_size: int,
             f"distill.init_student begins with the weights of the teacher, {teacher.source} is a {teacher.family.name} without"
             f" all that a {family.name} has; leave model.family out"
         )
-    there = {**_defaults(teacher.family.backbone), **teacher.backbone_settings()}
+    there = {**teacher.family.backbone.setting_defaults(), **teacher.backbone_settings()}
     there["num_layers"] = -(-there["num_layers"] // 2)
     for name in _SAID:
         ours = getattr(said, name)
@@ -197,15 +195,10 @@ def _keep_scale(backbone: Settings, before: int) -> None:
         backbone["max_relative_positions"] = before
 
 
-def _defaults(backbone: type[Backbone]) -> Settings:
-    """What a description of the backbone may leave out."""
-    parameters = inspect.signature(backbone.__init__).parameters.values()
-    names = {*backbone.setting_names, *backbone.own_setting_defaults}
-    return {one.name: one.default for one in parameters if one.name in names and one.default is not one.empty}
-
-
 def spelled_out(config: RunSettings, architecture: Architecture) -> RunSettings:
-    """The configuration with what `init_from` or the teacher decided in it."""
+    """The configuration with what `init_from`, the teacher or the family decided in it."""
+    if config.replaced is not None:
+        config = dataclasses.replace(config, replaced=config.replaced.spelled_out(architecture.backbone))
     if architecture.source is None and not config.begins_with_teacher:
         return config
     found: Settings = {name: architecture.backbone.get(name) for name in (*_SAID, "dropout", "max_sequence_length")}

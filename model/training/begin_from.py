@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from clozekit.model.families.electra import ElectraMaskedLM
 from clozekit.model.families.vocabulary_padding import close_padding
 from clozekit.model.presets.load_presets import PresetSource
 from clozekit.model.tasks.masked_lm import MaskedLM
@@ -30,11 +29,12 @@ def begin_from_halves(task: MaskedLM, init_from: str, generator: str) -> str | N
     """
     halves = join_halves(init_from, generator)
     left_out: list[keras.Layer] = []
+    body = halves.task.backbone
+    has_fresh_pooler = hasattr(body, "pooled_dense") and not (body.has_loaded_pooler or is_trained(body))
     for one in (task, halves.task):
-        assert isinstance(one, ElectraMaskedLM)
-        # What did not come along: a head, and the pooler, which transformers has not. The run's own are the same in every start.
-        left_out += [] if halves.has_head else [one.detection_head]
-        left_out += [] if is_trained(halves.task.backbone) else [one.backbone.pooled_dense]
+        # What did not come along: a head, and a pooler that nobody trained. The run's own are the same in every start.
+        left_out += [] if halves.has_head or one.detection_head is None else [one.detection_head]
+        left_out += [one.backbone.pooled_dense] if has_fresh_pooler else []
     _give_weights(task, halves.task, f"{init_from} with {generator}", left_out)
     if not halves.others:
         return None
@@ -69,7 +69,7 @@ def _shared_weights(task: MaskedLM, other: MaskedLM, without: Sequence[keras.Lay
     """The weights of a task, but for those of some layers, a generator and the heads where another has none, its head of pairs where
     another has none, and but for a pooler that it needs and nobody trained: the run's own is the same in every start."""
     left_out: list[keras.Variable] = [weight for layer in without for weight in layer.weights]
-    if (getattr(task, "generator", None) is None) != (getattr(other, "generator", None) is None):
+    if (task.generator is None) != (other.generator is None):
         # What is there becomes the discriminator's body.
         kept = {id(weight) for weight in task.backbone.weights}
         left_out += [weight for weight in task.weights if id(weight) not in kept]

@@ -26,7 +26,6 @@ from clozekit.model.training.datasets import (
     check_all_shards,
     check_family,
     check_pairs,
-    check_replaced,
     read_datasets,
 )
 from clozekit.model.training.following.followed_stream import FollowedStream
@@ -129,8 +128,6 @@ class Run(TrainingRun[dict[str, float]]):
         check_family(self.architecture.family, self.tokenizer)
         if config.objective == PAIRS:
             check_pairs(self.architecture.family, self.manifests)
-        if config.objective == REPLACED:
-            check_replaced(self.architecture.family)
         self.config = config = spelled_out(config, self.architecture)
         self.workers = start_workers(config.cluster) if workers is None else workers
         self.callbacks = callbacks_of(self, callbacks, config.log.trackers)

@@ -52,15 +52,6 @@ def check_pairs(family: Family, manifests: Mapping[str, Manifest]) -> None:
             )
 
 
-def check_replaced(family: Family) -> None:
-    """Raises InputError when a model of the family can't have a generator beside it."""
-    if family.huggingface.detector is None:
-        raise InputError(
-            "objective=replaced needs a model whose embeddings a generator can share, of the family electra, got"
-            f" {family.name}; change model.family, or leave objective out"
-        )
-
-
 def read_datasets(config: RunSettings, stages: Iterable[Stage]) -> dict[str, Manifest]:
     """The manifests of the datasets of all stages, by their directories, that of the configuration first.
 

@@ -69,7 +69,7 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     if config.objective == PAIRS:
         kind = run.manifest.settings["prepare"]["pairs"]
         yield f"objective        masked tokens and sentence pairs (--pairs {kind}), the mean of each"
-    generator = getattr(run.task, "generator", None)
+    generator = run.task.generator
     if config.replaced is not None and generator is not None:
         sizes_of_it = f"{generator.num_layers} layers of {generator.hidden_dim}"
         yield f"objective        masked tokens by a generator of {sizes_of_it}, and {config.replaced.weight:g} times the replaced tokens"

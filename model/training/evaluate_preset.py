@@ -55,7 +55,7 @@ def evaluate_dataset(preset: str, dataset: str, options: EvaluatePresetSettings)
         raise InputError(problem)
     task = load_masked_lm(preset)
     check_belongs(task, manifest, preset, dataset)
-    has_generator = getattr(task, "generator", None) is not None
+    has_generator = task.generator is not None
     masking = dataclasses.replace(fixed_masking(manifest, options.mask_rate), has_dice=has_generator)
     rows = min(manifest.splits["validation"].rows, options.max_rows or manifest.splits["validation"].rows)
     batches = validation_batches(dataset, manifest, masking, min(options.batch_size, rows), options.max_rows)

@@ -16,6 +16,7 @@ from clozekit.model import MaskedLM, ReplacedTokenDetector, TokenClassifier
 from clozekit.model.families.grow_vocabulary import with_added_tokens
 from clozekit.model.families.vocabulary_padding import with_vocabulary
 from clozekit.model.presets.finetuned_preset import load_finetuned
+from clozekit.model.presets.mean_of_presets import mean_of_presets
 from clozekit.tokenizers.common.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -115,9 +116,40 @@ def test_its_vocabulary_is_filled_up_and_grows(both: tuple[Any, str]) -> None:
     assert np.allclose(grown.detection_logits(rows), task.detection_logits(rows), atol=1e-5)
 
 
-def test_transformers_has_no_discriminator_of_another_family(tmp_path: Path) -> None:
+def test_a_discriminator_of_a_family_without_a_class_there_keeps_its_head_for_clozekit(tmp_path: Path) -> None:
     detector = ReplacedTokenDetector(families.backbone("bert"), families.text_classifier_preprocessor("bert"))
+    families.randomize(detector.detection_head)
     detector.save_to_preset(str(tmp_path / "own"))
     assert same_weights(ReplacedTokenDetector.from_preset(str(tmp_path / "own")), detector)
-    with pytest.raises(InputError, match="transformers has discriminators of ELECTRA alone, none of the family bert"):
-        convert(str(tmp_path / "own"), str(tmp_path / "there"), "huggingface")
+    converted = convert(str(tmp_path / "own"), str(tmp_path / "there"), "huggingface")
+    (note,) = converted.notes
+    assert note.startswith(
+        "transformers has no discriminator of the family bert: it loads the body, and passes over the head"
+    )
+    assert converted.load_with == f'transformers.AutoModel.from_pretrained("{tmp_path}/there")'
+    assert same_weights(ReplacedTokenDetector.from_preset(str(tmp_path / "there")), detector)
+    card = publish(PublishSettings(str(tmp_path / "there"), "hf://me/bert", "huggingface"), dry_run=True).card
+    assert 'transformers.AutoModel.from_pretrained("me/bert")' in card
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta_v3"])
+def test_verbs_take_both_halves_of_another_family(family: str, tmp_path: Path) -> None:
+    preprocessor, rows = families.masked_lm_preprocessor(family), families.batch(family)
+    task = families.masked_lm(family, preprocessor, **families.generator_sizes(family))
+    families.randomize(task, seed=3)
+    task.save_to_preset(str(tmp_path / "own"))
+    card = publish(PublishSettings(str(tmp_path / "own"), "hf://me/both", "keras_hub"), dry_run=True).card
+    assert "KerasHub loads the backbone of this model, and its tokenizer." in card and "import keras_hub" not in card
+    card = publish(PublishSettings(str(tmp_path / "own"), "hf://me/both", "huggingface"), dry_run=True).card
+    assert 'transformers.AutoModel.from_pretrained("me/both")' in card and "A replaced-token discriminator: " in card
+    mean = mean_of_presets([str(tmp_path / "own")] * 2)
+    assert np.allclose(mean.masked_logits(rows), task.masked_logits(rows), atol=1e-5)
+    assert np.allclose(mean.detection_logits(rows), task.detection_logits(rows), atol=1e-5)
+    grown = with_added_tokens(task, ["foxtrot"])
+    assert grown.backbone.vocabulary_size == task.backbone.vocabulary_size + 1
+    assert np.allclose(grown.detection_logits(rows), task.detection_logits(rows), atol=1e-5)
+    for to in ("onnx", "saved_model", "litert"):
+        with pytest.raises(InputError, match="a generator and its discriminator are two models"):
+            convert(str(tmp_path / "own"), str(tmp_path / to), to)
+    with pytest.raises(InputError, match="predictions need a preset with the head of a task"):
+        load_finetuned(str(tmp_path / "own"))

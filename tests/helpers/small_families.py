@@ -19,6 +19,8 @@ NAMES = tuple(FAMILIES)
 IN_KERAS_HUB = tuple(name for name in NAMES if name not in ("modern_bert", "electra"))
 WITH_SEGMENTS = ("bert", "albert", "electra")
 WITH_PAIRS = ("bert", "albert")
+# Those whose generators may have another width than their discriminators.
+WITH_PROJECTION = ("albert", "electra")
 TEXTS = [
     "the quick brown fox jumped over the lazy dog .",
     "i forgot my homework",
@@ -115,6 +117,17 @@ def _fresh_backbone(name: str, **changes: Any) -> Any:
         # One group of two layers, which is repeated; GROUPS has more of them.
         settings |= {"embedding_dim": 8, "num_layers": 2, "num_inner_repetitions": 2}
     return family(name).backbone(**{**settings, **changes})
+
+
+def generator_sizes(name: str) -> dict[str, int]:
+    """Of a generator beside the small backbone of a family, narrower where it can be; ModernBERT's has a block of each kind."""
+    width = 4 if name in WITH_PROJECTION else SIZES["hidden_dim"]
+    return {
+        "num_generator_layers": 2 if name == "modern_bert" else 1,
+        "num_generator_heads": 1,
+        "generator_hidden_dim": width,
+        "generator_intermediate_dim": 6,
+    }
 
 
 def randomize(model: Any, seed: int = 0) -> None:

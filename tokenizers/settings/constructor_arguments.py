@@ -33,6 +33,7 @@ _PARTS = {
     "name",
     "trainable",
     "dtype",
+    "embeddings",
 }
 
 

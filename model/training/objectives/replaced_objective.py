@@ -11,9 +11,8 @@ import keras
 import tensorflow as tf
 
 from clozekit.model.common.row_sums import add_at
-from clozekit.model.families.electra import ElectraMaskedLM
 from clozekit.model.layers.masked_lm_head import CHUNK_LOGITS, one_at_a_time
-from clozekit.model.tasks.masked_lm import MaskedOutputs
+from clozekit.model.tasks.masked_lm import MaskedLM, MaskedOutputs
 from clozekit.model.training.objectives import masked_lm_objective
 from clozekit.model.training.objectives.objective import Batch, Objective, Second, Sums
 from clozekit.model.training.objectives.ranks import histograms
@@ -92,7 +91,7 @@ def samples(masked: MaskedOutputs, batch: Batch, temperature: float) -> tf.Tenso
     return tf.reshape(drawn[:num_positions], shape)
 
 
-def replaced_outputs(task: ElectraMaskedLM, batch: Batch, training: bool, temperature: float = 1.0) -> ReplacedOutputs:
+def replaced_outputs(task: MaskedLM, batch: Batch, training: bool, temperature: float = 1.0) -> ReplacedOutputs:
     """What a task with a generator makes of a masked batch with mask_dice, float32 (B, M), numbers between 0 and 1."""
     masked = task.masked_outputs(batch, training)
     positions, used = batch["mask_positions"], batch["mask_weights"] > 0
@@ -130,7 +129,7 @@ def ranked(outputs: ReplacedOutputs, batch: Batch) -> tf.Tensor:
     return histograms(outputs.detection, outputs.is_replaced, tf.cast(batch["padding_mask"], tf.float32))
 
 
-def trained_variables(task: ElectraMaskedLM) -> list[keras.Variable]:
+def trained_variables(task: MaskedLM) -> list[keras.Variable]:
     """The generator's and the discriminator's."""
     return [*task.trainable_variables, *task.detection_variables()]
 
@@ -138,7 +137,7 @@ def trained_variables(task: ElectraMaskedLM) -> list[keras.Variable]:
 def replaced_objective(weight: float = 50.0, temperature: float = 1.0) -> Objective:
     """Replaced tokens with another weight of the discriminator's loss, or samples over another temperature."""
 
-    def outputs(task: ElectraMaskedLM, batch: Batch, training: bool) -> ReplacedOutputs:
+    def outputs(task: MaskedLM, batch: Batch, training: bool) -> ReplacedOutputs:
         return replaced_outputs(task, batch, training, temperature)
 
     second = Second("detection", counts, weight, positive_share="replaced_share", ranked=ranked)

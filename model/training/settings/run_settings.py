@@ -397,7 +397,7 @@ class RunSettings:
     its architecture and its weights, and the dataset must be of its tokenizer; a run that has checkpoints of its own goes on
     from them and does not look at it. seed: of weights, order, masks and
     dropout. objective: pairs adds to the mean loss of the masked tokens the mean loss of sentence pairs, of next sentences or of their order as the
-    dataset has them; replaced trains a generator of masked tokens and a discriminator that tells its samples (ELECTRA);
+    dataset has them; replaced trains a generator of masked tokens and a discriminator that tells its samples (ELECTRA, DeBERTa V3);
     module:function is a loss of one's own; cross-entropy of the masked tokens alone if not given, which evaluations
     measure always. replaced: sizes and weights of objective=replaced, and of no other; its paper's if not given. distill: learns from a teacher too; nothing of it if not given. follow: dataset is a stream that
     `clozekit stream` makes, and the run takes its new windows as they come; nothing of it if not given. model, reader, masking, train, optimizer, checkpoint,

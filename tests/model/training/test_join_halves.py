@@ -224,13 +224,17 @@ def test_what_is_no_pair_is_refused_in_one_line(
     eighths, quantized = task.generator_alone(), tmp_path / "eighths"
     eighths.quantize("int8")
     eighths.save_to_preset(str(quantized))
-    with pytest.raises(InputError, match="goes beside a discriminator of the family electra, init_from .* is a bert"):
+    with pytest.raises(InputError, match="is of the family electra and init_from .* of bert; take the two"):
         open_generator(str(theirs / "generator"), open_source(bert))
     refused = [
         (theirs, quantized, "are trained in floats, .* is quantized; take its original"),
-        (theirs, bert, "must be ELECTRA's generator, .* is of the family bert"),
+        (
+            theirs,
+            bert,
+            "must be of the family of its discriminator, .* is of the family bert and init_from .* of electra",
+        ),
         (theirs, theirs, "is a discriminator; give that as init_from"),
-        (theirs, body, "is an ELECTRA without a masked-LM head"),
+        (theirs, body, "is a model without a masked-LM head"),
         (theirs, folder / "own", "is one with its discriminator; give it as init_from alone"),
         (folder / "own", theirs / "generator", "has a generator already; leave it out"),
         (theirs, saved("narrow", embedding_dim=6), "has embedding_dim 6 and not 8 of"),
@@ -245,7 +249,7 @@ def test_what_is_no_pair_is_refused_in_one_line(
     # All of them are one line of the command, and status 2.
     assert main(words_for(dataset[0], tmp_path / "run", theirs, bert)) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("clozekit train:")]
-    assert "replaced.generator must be ELECTRA's generator" in line
+    assert "replaced.generator must be of the family of its discriminator" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -289,7 +293,8 @@ def test_a_recipe_with_sizes_takes_a_generator_where_they_are_null() -> None:
     words = ["replaced.generator=g", "init_from=d", "replaced.generator_size=null", "replaced.generator_layers=null"]
     config = load_config(find_recipe("electra_small", "train"), words)
     assert config.generator == "g" and config.replaced is not None and config.replaced.generator_size is None
-    assert ReplacedSettings() == ReplacedSettings(generator_size=0.25, generator_layers=1.0)
+    small = ReplacedSettings(generator_size=0.25, generator_layers=1.0)
+    assert ReplacedSettings().spelled_out({"embedding_dim": 8}) == small == small.spelled_out({"embedding_dim": 8})
 
 
 def test_a_discriminator_in_clozekits_own_layout_brings_its_head_too(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import small_families as families
 import tensorflow as tf
+from long_variants import DISTINCT
 from replica_runs import LENGTH, toy_batches
 
 from clozekit.model import Backbone, MaskedLM, TextClassifier
@@ -41,21 +42,18 @@ OBJECTIVE = replaced_objective.OBJECTIVE
 TINY = ModelSettings(
     "electra", num_layers=1, num_heads=4, hidden_dim=32, intermediate_dim=64, embedding_dim=16, dropout=0.0
 )
-SIZES = {
-    "num_generator_layers": 1,
-    "num_generator_heads": 1,
-    "generator_hidden_dim": 4,
-    "generator_intermediate_dim": 6,
-}
+SIZES = families.generator_sizes("electra")
 
 
 def one_batch() -> dict[str, tf.Tensor]:
     return {name: tf.constant(values[0]) for name, values in toy_batches(False, "replaced").items()}
 
 
-def toy_task(**changes: Any) -> Any:
-    task = families.family("electra").masked_lm(
-        families.backbone("electra", vocabulary_size=40, max_sequence_length=LENGTH), compile=False, **SIZES, **changes
+def toy_task(family: str = "electra") -> Any:
+    task = families.family(family).masked_lm(
+        families.backbone(family, vocabulary_size=40, max_sequence_length=LENGTH),
+        compile=False,
+        **families.generator_sizes(family),
     )
     families.randomize(task, seed=3)
     return task
@@ -124,9 +122,11 @@ def slow_sums(task: Any, batch: dict[str, np.ndarray], temperature: float) -> di
     }
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_the_loss_is_the_papers(temperature: float) -> None:
-    task, batch = toy_task(), {name: values.numpy() for name, values in one_batch().items()}
+@pytest.mark.parametrize(
+    ("family", "temperature"), [("electra", 1.0), ("electra", 0.5), *((name, 1.0) for name in DISTINCT)]
+)
+def test_the_loss_is_the_papers(family: str, temperature: float) -> None:
+    task, batch = toy_task(family), {name: values.numpy() for name, values in one_batch().items()}
     objective = replaced_objective.replaced_objective(50.0, temperature)
     sums = objective.sums(task, one_batch(), False)
     expected = slow_sums(task, batch, temperature)
@@ -169,8 +169,9 @@ def test_samples_in_chunks_are_those_of_all_logits(monkeypatch: pytest.MonkeyPat
         assert float(other) == pytest.approx(float(one), rel=1e-5)
 
 
-def test_no_gradient_of_the_discriminator_reaches_the_generator_but_through_the_embeddings() -> None:
-    task, batch = toy_task(), one_batch()
+@pytest.mark.parametrize("family", families.NAMES)
+def test_no_gradient_of_the_discriminator_reaches_the_generator_but_through_the_embeddings(family: str) -> None:
+    task, batch = toy_task(family), one_batch()
     variables = [variable.value for variable in OBJECTIVE.variables(task)]
     names = [variable.path for variable in OBJECTIVE.variables(task)]
     assert len(set(names)) == len(names)
@@ -180,7 +181,7 @@ def test_no_gradient_of_the_discriminator_reaches_the_generator_but_through_the_
     of_detection = dict(zip(names, tape.gradient(sums.second_loss, variables), strict=True))
     of_masks = dict(zip(names, tape.gradient(sums.loss, variables), strict=True))
     for name in names:
-        is_shared = name.startswith(("token_emb", "position_emb", "segment_emb", "embeddings_layer_norm"))
+        is_shared = name.startswith(("token_", "position_emb", "segment_emb", "embeddings/", "embeddings_layer_norm"))
         is_generators = name.startswith(("generator_", "mlm_head"))
         assert (of_detection[name] is not None) == (is_shared or not is_generators), name
         assert (of_masks[name] is not None) == (is_shared or is_generators), name
@@ -300,12 +301,15 @@ def test_a_run_begins_from_both_halves_or_from_a_body_alone(
 
 
 def test_what_can_not_be_trained_so_is_refused(dataset: tuple[str, Manifest], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="of the family electra, got bert; change model.family"):
-        Run(
-            config_for(
-                dataset[0], tmp_path / "run", 4, model=dataclasses.replace(TINY, family="bert", embedding_dim=None)
-            )
-        )
+    bert = dataclasses.replace(TINY, family="bert", embedding_dim=None)
+    with pytest.raises(InputError, match="replaced.generator_size must be 1 .*, got 0.25; leave it out"):
+        Run(config_for(dataset[0], tmp_path / "run", 4, model=bert, replaced=ReplacedSettings(generator_size=0.25)))
+    with pytest.raises(
+        InputError, match="a generator shares the embeddings .* which have 16 values .*, got 4; pass 16"
+    ):
+        families.masked_lm("bert", **SIZES)
+    with pytest.raises(InputError, match="a head of pairs reads .*; leave pair_head or the generator out"):
+        families.masked_lm("bert", pair_head=True, **{**SIZES, "generator_hidden_dim": 16})
     with pytest.raises(InputError, match="replaced.* are settings of objective=replaced"):
         RunSettings("data", "run", replaced=ReplacedSettings())
     for name, value in (("weight", -1.0), ("generator_size", 0.0), ("generator_layers", 1.5), ("temperature", 0.0)):
