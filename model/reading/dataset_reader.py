@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 DEFAULTS = ReaderSettings()
-# Batches are masked together up to so many tokens: 65,536 at once took a quarter to a third more CPU time a token.
+# Batches are masked together up to so many tokens: 65,536 at once took a tenth to a third more CPU time a token.
 TOKENS_A_CALL = 2**18
 
 
