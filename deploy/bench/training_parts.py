@@ -14,7 +14,8 @@ from clozekit.deploy.bench.timing import repeated
 
 _ROWS_A_STEP = 32
 _STEPS_A_LOOK = 4
-_READ_BATCHES = 20
+# The reader masks 64 of these batches at a time; a look at fewer would find them made before it began.
+_READ_BATCHES = 256
 # A step takes a quarter of a second on the reference machine.
 _STEPS_A_SECOND, _LEAST_STEPS = 0.4, 8
 _READER_SHARE = 0.03

@@ -31,10 +31,10 @@ def add_at(positions: tf.Tensor, values: tf.Tensor, length: int) -> tf.Tensor:
     return tf.reshape(sums, [num_rows, length])
 
 
-def padded(values: tf.Tensor, row_splits: tf.Tensor, length: int, pad: int = 0) -> tf.Tensor:
-    """(B, length): row b holds values[row_splits[b] : row_splits[b + 1]], cut or filled up with `pad`."""
+def padded(values: tf.Tensor, row_splits: tf.Tensor, length: int | None, pad: int = 0) -> tf.Tensor:
+    """(B, length): row b holds values[row_splits[b] : row_splits[b + 1]], cut or filled up with `pad`; None: to the longest."""
     rows = tf.raw_ops.RaggedTensorToTensor(
-        shape=tf.constant([-1, length], tf.int64),
+        shape=tf.constant([-1, -1 if length is None else length], tf.int64),
         values=values,
         default_value=tf.constant(pad, values.dtype),
         row_partition_tensors=[row_splits],
@@ -42,6 +42,11 @@ def padded(values: tf.Tensor, row_splits: tf.Tensor, length: int, pad: int = 0) 
     )
     rows.set_shape([None if row_splits.shape[0] is None else row_splits.shape[0] - 1, length])
     return rows
+
+
+def splits_of(lengths: tf.Tensor) -> tf.Tensor:
+    """(B + 1,): where each row begins among the values of all rows, and where the last one ends; lengths: (B,)."""
+    return tf.pad(tf.cumsum(lengths), [[1, 0]])
 
 
 def true_places(flags: tf.Tensor) -> tf.Tensor:

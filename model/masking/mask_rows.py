@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from clozekit.model.common.hashing import hash_positions, row_keys
-from clozekit.model.common.row_sums import padded, true_places
+from clozekit.model.common.row_sums import padded, splits_of, true_places
 from clozekit.model.masking.masking_rule import MaskingRule, num_predictions
 from clozekit.model.masking.select_units import (
     SPAN_LENGTHS,
@@ -22,8 +22,6 @@ from clozekit.model.masking.select_units import (
     select_units,
     span_lengths,
     unit_begins,
-    unit_offsets,
-    units_of,
 )
 from clozekit.tokenizers.common.errors import InputError
 
@@ -113,33 +111,28 @@ def mask_rows(
     everywhere = tf.range(length)[None, :]
     keys = row_keys(row_ids, epoch, options.seed, _STREAMS)
     scores = distinct(hash_positions(keys[_SELECT], everywhere))
-    units = None
     if options.select is not None:
         words = unit_begins(kinds >= 2, selectable, document_ids)
         rows = RowsToMask(token_ids, selectable, words, document_ids, scores, wanted)
-        selected = own_selection(options.select, rows)
+        positions, found = places_in_rows(own_selection(options.select, rows), slots)
     elif options.strategy == "token":
-        selected = select_tokens(selectable, scores, wanted)
+        positions, found = places_in_rows(select_tokens(selectable, scores, wanted), slots)
     else:
         begins = unit_begins(kinds >= 2, selectable, document_ids)
         if options.strategy != "whole_word":
             lengths = span_lengths(hash_positions(keys[_LENGTH], everywhere), SPAN_LENGTHS[options.strategy])
             begins = join_words(begins, lengths, selectable, document_ids)
-        units = units_of(begins)
-        selected = select_units(units, begins, selectable, scores, wanted)
-    # The place of the first selected one among all positions of all rows, the second, ...; slots left over name the first row's
-    # position 0 there and their own in `positions`, with weight 0.
-    found = tf.reduce_sum(tf.cast(selected, tf.int32), axis=1)
-    places = padded(true_places(selected), tf.pad(tf.cumsum(found), [[1, 0]]), slots)
+        units = select_units(begins, selectable, scores, wanted)
+        positions, unit_begin = units.positions(slots, length)
+        found = units.found
+    # Slots left over name position 0, with weight 0.
     used = tf.range(slots)[None, :] < found[:, None]
-    positions = tf.where(used, places - (tf.range(tf.shape(token_ids)[0]) * length)[:, None], 0)
+    places = positions + (tf.range(tf.shape(token_ids)[0]) * length)[:, None]
     flat_ids = tf.reshape(token_ids, [-1])
     originals = tf.gather(flat_ids, places)
 
-    decided_by = positions
-    if options.strategy == "span" and units is not None:
-        # SpanBERT replaces a span as one.
-        decided_by -= tf.gather(unit_offsets(units), places)
+    # SpanBERT replaces a span as one.
+    decided_by = unit_begin if options.strategy == "span" and options.select is None else positions
     dice = tf.cast(hash_positions(keys[_REPLACE], decided_by), tf.float32) / 2.0**31
     both_rates = options.mask_token_rate + options.random_token_rate
     is_random = tf.logical_and(dice < both_rates, dice >= options.mask_token_rate)
@@ -163,6 +156,14 @@ def mask_rows(
         "mask_weights": tf.cast(used, tf.float32),
         "mask_overflow": asked_for - wanted,
     }
+
+
+def places_in_rows(selected: tf.Tensor, slots: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """int32 (B, slots) and (B,): the selected positions of each row, ascending, 0 behind the last; and how many they are."""
+    num_rows, length = tf.shape(selected)[0], selected.shape[1]
+    found = tf.reduce_sum(tf.cast(selected, tf.int32), axis=1)
+    places = padded(true_places(selected), splits_of(found), slots)
+    return tf.maximum(places - (tf.range(num_rows) * length)[:, None], 0), found
 
 
 def distinct(scores: tf.Tensor) -> tf.Tensor:

@@ -5,13 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from clozekit.model.common.row_sums import number_ranges, running_sum, true_places
+from clozekit.model.common.row_sums import number_ranges, padded, running_sum, splits_of, true_places
 
 # Units that may fill the room that the last one left, and the rounds in which they do; real text is full after two.
 FILL_UNITS = 64
 MAX_PASSES = 5
-# Nearly every row of words is full after so few. Others are looked at again, with all that may fill them.
-_FIRST_UNITS, _FIRST_PASSES = 16, 2
+# Nearly every row is full after so few units more. Others are looked at again, with all that may fill them.
+_FIRST_UNITS = 3
+# Below all that can be selected: what can't, and nothing at all.
+_NEVER, _NONE = -2, -3
 
 
 def _shares(weights: list[float]) -> tuple[float, ...]:
@@ -39,11 +41,8 @@ def span_lengths(random_bits: tf.Tensor, rates: tuple[float, ...]) -> tf.Tensor:
     # Over the upper 16 bits: probabilities are right to 1/65536.
     bounds = np.searchsorted((np.arange(2**16) + 0.5) / 2**16, np.cumsum(rates)[:-1], side="left")
     upper = tf.bitwise.right_shift(random_bits, 15)
-    lengths = tf.ones_like(upper)
-    # Faster than a table.
-    for bound in bounds:
-        lengths += tf.cast(upper >= int(bound), tf.int32)
-    return lengths
+    # Faster than a table; in bytes, of which a core adds most at once.
+    return 1 + tf.cast(sum(tf.cast(upper >= int(bound), tf.int8) for bound in bounds), tf.int32)
 
 
 def join_words(
@@ -69,29 +68,6 @@ def join_words(
     return unit_begins(tf.reshape(another, [num_rows, length]), selectable, document_ids)
 
 
-class Units(NamedTuple):
-    """The N units of a batch, row by row: where each begins among all positions of all rows, and how long it is; int32."""
-
-    places: tf.Tensor
-    sizes: tf.Tensor
-
-    def holding(self, places: tf.Tensor) -> tf.Tensor:
-        """int32, the shape of `places`: the number of the unit that each of them is in."""
-        found = tf.searchsorted(self.places[None, :], tf.reshape(places, [1, -1]), side="right") - 1
-        return tf.reshape(found, tf.shape(places))
-
-
-def units_of(begins: tf.Tensor) -> Units:
-    places = true_places(begins)
-    ends = tf.concat([places[1:], tf.size(begins)[None]], axis=0)
-    return Units(places, ends - places)
-
-
-def unit_offsets(units: Units) -> tf.Tensor:
-    """int32 (B * T,): how far behind its unit's begin each position is."""
-    return number_ranges(tf.zeros_like(units.sizes), units.sizes).rt_dense_values
-
-
 def position_bits(length: int) -> int:
     """The bits that hold a position below `length`."""
     return 2 ** max(1, (length - 1).bit_length()) - 1
@@ -109,52 +85,96 @@ def nth_highest(scores: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.NthElement(input=filled, n=most - 1, reverse=True)
 
 
-def select_units(
-    units: Units, begins: tf.Tensor, selectable: tf.Tensor, scores: tf.Tensor, wanted: tf.Tensor
-) -> tf.Tensor:
-    """bool (B, T): the positions of words or spans drawn at random, whole, as long as they fit into `wanted` (B,).
+class SelectedUnits(NamedTuple):
+    """The selected units of a batch, row by row and ascending: where each begins in its row, and how long it is; of each row
+    how many positions they hold; int32."""
 
-    units: those of `begins`; scores: int32 (B, T), from `distinct`, the first position's decides for all. Units are taken in
-    the order of their scores until one does not fit; it is passed over, and so are others of the FILL_UNITS from it on, for
-    those that do, as in BERT's own data preparation.
+    begins: tf.Tensor
+    sizes: tf.Tensor
+    found: tf.Tensor
+
+    def positions(self, slots: int, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """int32 (B, slots), 0 where a row has fewer: the positions in rows of `length`, and of each where its unit begins."""
+        # One range for each unit makes both: the begin above, the distance from it below.
+        bits = length.bit_length()
+        dtype = tf.int32 if 2 * bits < 32 else tf.int64
+        starts = tf.cast(self.begins, dtype) * 2**bits
+        ranges = number_ranges(starts, starts + tf.cast(self.sizes, dtype)).rt_dense_values
+        said = padded(ranges, splits_of(self.found), slots)
+        begins = tf.bitwise.right_shift(said, tf.constant(bits, dtype))
+        positions = begins + tf.bitwise.bitwise_and(said, tf.constant(2**bits - 1, dtype))
+        return tf.cast(positions, tf.int32), tf.cast(begins, tf.int32)
+
+
+def select_units(begins: tf.Tensor, selectable: tf.Tensor, scores: tf.Tensor, wanted: tf.Tensor) -> SelectedUnits:
+    """Words or spans drawn at random, whole, as long as they fit into `wanted` (B,).
+
+    begins, selectable: bool (B, T); scores: int32 (B, T), from `distinct`, the first position's decides for all. Units are
+    taken in the order of their scores until one does not fit; it is passed over, and so are others of the FILL_UNITS from it
+    on, for those that do, as in BERT's own data preparation.
     """
     num_rows, length = tf.shape(begins)[0], begins.shape[1]
-    score = tf.gather(tf.reshape(tf.where(selectable, scores, -1), [-1]), units.places)
+    places = true_places(begins)
+    sizes = tf.concat([places[1:], tf.size(begins)[None]], axis=0) - places
+    # Less 1, because the last end of the positions may be above int32.
+    lowest = tf.gather(tf.reshape(tf.where(selectable, scores, _NEVER + 1), [-1]), places) - 1
     # The positions of a unit are as high as its score and rise by one: the low bits of a score are the position of the begin, so
-    # that those of the next unit are higher. Less 1, because the last end may be above int32.
-    rising = tf.reshape(number_ranges(score - 1, score - 1 + units.sizes).rt_dense_values, [num_rows, length])
+    # that those of the next unit are higher.
+    rising = tf.reshape(number_ranges(lowest, lowest + sizes).rt_dense_values, [num_rows, length])
     # What is wanted ends inside of a unit or with its begin, the lowest of its positions.
-    last = nth_highest(rising, wanted)
-    place = tf.bitwise.bitwise_and(last + 1, position_bits(length)) + tf.range(num_rows) * length
-    unit = units.holding(place)
-    behind = place - tf.gather(units.places, unit)
-    left = tf.where(behind > 0, tf.gather(units.sizes, unit) - behind, 0)
-    selected = rising >= (last + left)[:, None]
+    last = nth_highest(rising, wanted)[:, None]
 
-    def fill(rows: tf.Tensor, num_units: int, num_passes: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Of some rows (R,) the next units: where they begin and how long they are, 0 where not taken; the room left."""
-        lower = tf.gather(rising, rows)
-        below = tf.gather(last - behind, rows)[:, None]
-        drawable = tf.logical_and(tf.gather(begins, rows), lower < below)
-        best = tf.math.top_k(tf.where(drawable, lower, -2), min(num_units, length)).values + 1
-        places = tf.bitwise.bitwise_and(best, position_bits(length)) + rows[:, None] * length
-        # What can't be drawn fits nowhere.
-        size = tf.where(best >= 0, tf.gather(units.sizes, units.holding(places)), length + 1)
-        room, taken = tf.gather(left, rows), tf.zeros_like(size)
-        for _ in range(num_passes):
-            fit = tf.where(tf.logical_and(tf.equal(taken, 0), size <= room[:, None]), size, 0)
-            taken += tf.where(tf.cumsum(fit, axis=1) <= room[:, None], fit, 0)
-            room = tf.gather(left, rows) - tf.reduce_sum(taken, axis=1)
-        return places, taken, room
+    # From here on the columns are units, which are fewer than positions.
+    splits = splits_of(tf.reduce_sum(tf.cast(begins, tf.int32), axis=1))
+    high = padded(lowest, splits, None, _NEVER)
+    # What can't be drawn fits nowhere.
+    size = padded(tf.where(lowest > _NEVER, sizes, length + 1), splits, None, length + 1)
+    edge = _highest(high, high <= last)
+    first = high >= edge + tf.cast(last > edge, tf.int32)
+    left = wanted[:, None] - _sum(size, first)
 
+    # Rows with room take the highest unit that fits, and again. Few have more than that, or have gone too far down.
     rows = true_places(left > 0)
-    places, taken, room = fill(rows, _FIRST_UNITS, _FIRST_PASSES)
-    # What is full after the first few would have been filled by the same ones with more to choose from.
-    again = tf.gather(rows, true_places(room > 0))
-    places_again, taken_again, _ = fill(again, FILL_UNITS - 1, MAX_PASSES)
-    taken = tf.where(room[:, None] > 0, 0, taken)
-    places = tf.concat([tf.reshape(places, [-1]), tf.reshape(places_again, [-1])], axis=0)
-    taken = tf.concat([tf.reshape(taken, [-1]), tf.reshape(taken_again, [-1])], axis=0)
-    more = number_ranges(places, places + taken).rt_dense_values
-    filled = tf.tensor_scatter_nd_update(tf.reshape(selected, [-1]), more[:, None], tf.ones_like(more, tf.bool))
-    return tf.reshape(filled, [num_rows, length])
+    high_here, size_here, room, limit = (tf.gather(part, rows) for part in (high, size, left, edge))
+    below, deepest, filled = limit, limit, tf.gather(first, rows)
+    for _ in range(_FIRST_UNITS):
+        below = _highest(high_here, tf.logical_and(high_here < below, size_here <= room))
+        found = tf.equal(high_here, below)
+        filled, room = tf.logical_or(filled, found), room - _sum(size_here, found)
+        deepest = tf.where(below > _NONE, below, deepest)
+    more = _highest(high_here, tf.logical_and(high_here < below, size_here <= room)) > _NONE
+    passed = tf.logical_and(high_here < limit, high_here >= deepest)
+    too_deep = tf.reduce_sum(tf.cast(passed, tf.int32), axis=1, keepdims=True) >= FILL_UNITS
+    again = true_places(tf.logical_or(more, too_deep))
+    selected = tf.tensor_scatter_nd_update(first, rows[:, None], filled)
+    # These begin anew.
+    rows = tf.gather(rows, again)
+    selected = tf.tensor_scatter_nd_update(selected, rows[:, None], tf.gather(first, rows))
+    high_here, left = tf.gather(high_here, again), tf.gather(left, rows)
+    drawable = tf.where(high_here < tf.gather(limit, again), high_here, _NEVER)
+    num_columns = tf.shape(high)[1]
+    best = tf.math.top_k(drawable, tf.minimum(FILL_UNITS - 1, num_columns))
+    columns = best.indices + rows[:, None] * num_columns
+    fills = tf.where(best.values > _NEVER, tf.gather(tf.reshape(size, [-1]), columns), length + 1)
+    room, taken = left, tf.zeros_like(fills)
+    for _ in range(MAX_PASSES):
+        fit = tf.where(tf.logical_and(tf.equal(taken, 0), fills <= room), fills, 0)
+        taken += tf.where(tf.cumsum(fit, axis=1) <= room, fit, 0)
+        room = left - tf.reduce_sum(taken, axis=1, keepdims=True)
+    others = tf.gather(tf.reshape(columns, [-1]), true_places(taken > 0))[:, None]
+    flags = tf.tensor_scatter_nd_update(tf.reshape(selected, [-1]), others, tf.ones_like(others[:, 0], tf.bool))
+
+    chosen = true_places(flags)
+    begins_chosen = tf.bitwise.bitwise_and(tf.gather(tf.reshape(high, [-1]), chosen) + 1, position_bits(length))
+    flags = tf.reshape(flags, tf.shape(high))
+    return SelectedUnits(begins_chosen, tf.gather(tf.reshape(size, [-1]), chosen), _sum(size, flags)[:, 0])
+
+
+def _highest(values: tf.Tensor, flags: tf.Tensor) -> tf.Tensor:
+    """(B, 1): the highest of each row where `flags` is True, _NONE where it is nowhere."""
+    return tf.reduce_max(tf.where(flags, values, _NONE), axis=1, keepdims=True)
+
+
+def _sum(values: tf.Tensor, flags: tf.Tensor) -> tf.Tensor:
+    """(B, 1): the sum of each row where `flags` is True."""
+    return tf.reduce_sum(tf.where(flags, values, 0), axis=1, keepdims=True)

@@ -8,7 +8,14 @@ import tensorflow as tf
 
 from clozekit.model.masking.mask_rows import mask_rows
 from clozekit.model.masking.masking_rule import MaskingRule
-from clozekit.model.masking.select_units import SPAN_LENGTHS, join_words, span_lengths
+from clozekit.model.masking.select_units import (
+    FILL_UNITS,
+    MAX_PASSES,
+    SPAN_LENGTHS,
+    join_words,
+    select_units,
+    span_lengths,
+)
 from clozekit.tokenizers.common.errors import InputError
 
 SPECIAL = (0, 1, 2, 3, 4)
@@ -109,6 +116,66 @@ def test_spans_are_words_in_a_row_of_one_document() -> None:
     documents = tf.constant([[1, 1, 1, 1, 1, 1, 2, 2, 2, 2]])
     begins = join_words(word_begins, lengths, selectable, documents)
     assert begins.numpy().astype(int).tolist() == [[1, 0, 0, 1, 0, 0, 1, 1, 1, 0]]
+
+
+def drawn_by_a_slow_loop(sizes: list[int], order: list[int], wanted: int) -> list[int]:
+    """The numbers of the units that are taken, ascending."""
+    taken, left, place = [], wanted, 0
+    while place < len(order) and sizes[order[place]] <= left:
+        taken.append(order[place])
+        left -= sizes[order[place]]
+        place += 1
+    others = order[place : place + FILL_UNITS]
+    for _ in range(MAX_PASSES):
+        room, stopped = left, False
+        for unit in others:
+            if unit not in taken and sizes[unit] <= room and not stopped:
+                stopped = sizes[unit] > left
+                if not stopped:
+                    taken.append(unit)
+                    left -= sizes[unit]
+    return sorted(taken)
+
+
+@pytest.mark.parametrize(("share_of_short", "sizes_of_others"), [(0.01, (4, 12)), (0.3, (4, 12)), (0.0, (1, 90))])
+def test_room_is_filled_as_a_slow_loop_fills_it(share_of_short: float, sizes_of_others: tuple[int, int]) -> None:
+    # With few short units what fits is often further down than is looked; with many a row needs many; units of all sizes need
+    # more passes than there are.
+    dice = np.random.default_rng(int(share_of_short * 100))
+    num_rows, length = 90, 2000
+    begins, scores = np.zeros((num_rows, length), bool), np.zeros((num_rows, length), np.int32)
+    wanted = dice.integers(0, length // 2, num_rows)
+    expected = []
+    for row in range(num_rows):
+        sizes: list[int] = []
+        while (left := length - sum(sizes)) > 0:
+            is_short = dice.random() < share_of_short
+            sizes.append(int(min(left, 1 if is_short else dice.integers(*sizes_of_others))))
+        places = np.cumsum([0, *sizes[:-1]])
+        begins[row, places] = True
+        scores[row] = dice.permutation(length) * 2048 + np.arange(length)
+        order = np.argsort(-scores[row, places]).tolist()
+        taken = drawn_by_a_slow_loop(sizes, order, int(wanted[row]))
+        expected.append([(int(places[unit]), sizes[unit]) for unit in taken])
+    all_of_them = tf.ones([num_rows, length], tf.bool)
+    units = select_units(tf.constant(begins), all_of_them, tf.constant(scores), tf.constant(wanted, tf.int32))
+    assert list(zip(units.begins.numpy(), units.sizes.numpy(), strict=True)) == [
+        pair for row in expected for pair in row
+    ]
+    assert units.found.numpy().tolist() == [sum(size for _, size in row) for row in expected]
+
+
+def test_room_is_filled_in_so_many_passes_and_no_more() -> None:
+    # Of 63 wanted the first unit fits nowhere. A pass takes one and ends at the next; the last unit would fit in a sixth.
+    sizes = [64, 32, 40, 16, 20, 8, 10, 4, 5, 2, 3, 1]
+    places = np.cumsum([0, *sizes[:-1]])
+    begins, scores = np.zeros((1, sum(sizes)), bool), np.arange(sum(sizes))[None]
+    begins[0, places] = True
+    scores[0, places] += np.arange(len(sizes), 0, -1) * 256
+    all_of_them = tf.ones(begins.shape, tf.bool)
+    units = select_units(tf.constant(begins), all_of_them, tf.constant(scores, tf.int32), tf.constant([63]))
+    assert MAX_PASSES == 5
+    assert (units.sizes.numpy().tolist(), units.found.numpy().tolist()) == ([32, 16, 8, 4, 2], [62])
 
 
 def test_a_span_is_replaced_as_one() -> None:
