@@ -27,6 +27,7 @@ LAPTOP = {
     "model.dropout": "0.0",
     "model.initializer_range": "0.06",
     "optimizer.name": "muon",
+    "optimizer.schedule": "warmup_stable_decay",
     "optimizer.learning_rate": f"{LEARNING_RATE:g}",
 }
 # What is changed, the value, and the keys of it; sizes go with the spread of their fresh weights.
@@ -39,9 +40,12 @@ CHANGES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("rows a step (8)", "16", {"train.global_batch_size": "16"}),
     ("rows a step (8)", "32", {"train.global_batch_size": "32"}),
     ("learning rate (0.003)", "0.0015", {"optimizer.learning_rate": "0.0015"}),
+    ("learning rate (0.003)", "0.002", {"optimizer.learning_rate": "0.002"}),
     ("learning rate (0.003)", "0.006", {"optimizer.learning_rate": "0.006"}),
-    ("schedule (linear)", "cosine", {"optimizer.schedule": "cosine"}),
-    ("schedule (linear)", "warm-up, stable, decay", {"optimizer.schedule": "warmup_stable_decay"}),
+    ("schedule (stable, then down over the last 10%)", "over the last 20%", {"optimizer.decay_rate": "0.2"}),
+    ("schedule (stable, then down over the last 10%)", "over the last 50%", {"optimizer.decay_rate": "0.5"}),
+    ("schedule (stable, then down over the last 10%)", "cosine", {"optimizer.schedule": "cosine"}),
+    ("schedule (stable, then down over the last 10%)", "linear", {"optimizer.schedule": "linear"}),
     ("optimizer (Muon)", "AdamW", {"optimizer.name": "adamw"}),
     ("optimizer (Muon)", "AdamW, 0.001", {"optimizer.name": "adamw", "optimizer.learning_rate": "0.001"}),
     ("optimizer (Muon)", "StableAdamW", {"optimizer.name": "stable_adamw"}),
