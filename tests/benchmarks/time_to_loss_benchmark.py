@@ -78,7 +78,12 @@ RECIPES = {
             "clozekit",
             "Clozekit, recipe laptop",
             3e-3,
-            ("model.dropout=0.0", "model.initializer_range=0.06", "optimizer.name=muon"),
+            (
+                "model.dropout=0.0",
+                "model.initializer_range=0.06",
+                "optimizer.name=muon",
+                "optimizer.schedule=warmup_stable_decay",
+            ),
         ),
     )
 }
