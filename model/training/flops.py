@@ -103,7 +103,7 @@ def training_flops_per_token(sizes: Dimensions, row_length: int, predicted_share
 
 def task_flops_per_token(task: "Task", row_length: int, predicted_share: float) -> float:
     """FLOPs of a training step of a task for each position; a generator predicts, and its discriminator reads all again."""
-    sizes, generator = Dimensions.of(task.backbone), task.generator
+    sizes, generator = Dimensions.of(task.backbone), getattr(task, "generator", None)
     if generator is None:
         # The pooler and the head of pairs work at every position.
         pairs = 0 if getattr(task, "pair_head", None) is None else 2 * sizes.hidden_dim**2 + 4 * sizes.hidden_dim
