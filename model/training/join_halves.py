@@ -93,7 +93,7 @@ def join_halves(init_from: str, generator: str) -> Halves:
     detector = None
     if source.head_settings(ReplacedTokenDetector.kind) is not None:
         detector = ReplacedTokenDetector.from_preset(init_from, compile=False, preprocessor=None)
-    backbone = (detector or source.family.masked_lm.from_preset(init_from, compile=False, preprocessor=None)).backbone
+    backbone = source.family.backbone.from_preset(init_from) if detector is None else detector.backbone
     sizes = {name: getattr(masked_lm.backbone, of_body) for name, of_body in GENERATOR_SIZES.items()}
     task = source.family.masked_lm(backbone, compile=False, **_without_pairs(masked_lm.head_settings()), **sizes)
     if detector is not None and task.detection_head is not None:
