@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from long_variants import FULL
 
 from clozekit.pipelines import build_output
 from clozekit.pipelines.output_files import claim
@@ -59,7 +60,7 @@ def test_a_block_gives_its_disk_back_when_it_is_taken(tmp_path: Path) -> None:
 
 
 @needs_linux
-@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("num_workers", [1, 2] if FULL else [1])
 def test_a_build_holds_no_stage_until_its_end(
     num_workers: int, tokenizer_directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
