@@ -114,13 +114,7 @@ class DebertaV3Backbone(Backbone):
         dtype = policy_of_layers(dtype)
         prefix = self.share_embeddings(embeddings, settings)
         if embeddings is None:
-            self.token_embedding = keras.layers.ReversibleEmbedding(
-                vocabulary_size,
-                hidden_dim,
-                embeddings_initializer=truncated_normal(),
-                dtype=dtype,
-                name="token_embedding",
-            )
+            self.make_token_embedding(vocabulary_size, hidden_dim, dtype)
             self.embeddings_layer_norm = keras.layers.LayerNormalization(
                 epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
             )

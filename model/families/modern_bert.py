@@ -140,13 +140,7 @@ class ModernBertBackbone(Backbone):
         dtype = policy_of_layers(dtype)
         prefix = self.share_embeddings(embeddings, settings)
         if embeddings is None:
-            self.token_embedding = keras.layers.ReversibleEmbedding(
-                vocabulary_size,
-                hidden_dim,
-                embeddings_initializer=truncated_normal(),
-                dtype=dtype,
-                name="token_embedding",
-            )
+            self.make_token_embedding(vocabulary_size, hidden_dim, dtype)
             self.embeddings_layer_norm = self._norm("embeddings_layer_norm", settings, dtype)
         self.embeddings_dropout = Dropout(
             dropout if embedding_dropout is None else embedding_dropout, dtype=dtype, name=f"{prefix}embeddings_dropout"

@@ -25,14 +25,8 @@ class SegmentEncoder(Backbone):
         """Called by a family's constructor before it makes the blocks; returns what the names of those begin with."""
         prefix = self.share_embeddings(embeddings, settings)
         if embeddings is None:
-            width = settings.get("embedding_dim", settings["hidden_dim"])
-            self.token_embedding = keras.layers.ReversibleEmbedding(
-                settings["vocabulary_size"],
-                width,
-                embeddings_initializer=truncated_normal(),
-                dtype=dtype,
-                name="token_embedding",
-            )
+            width = settings["embedding_dim" if "embedding_dim" in settings else "hidden_dim"]
+            self.make_token_embedding(settings["vocabulary_size"], width, dtype)
             self.position_embedding = PositionEmbedding(
                 settings["max_sequence_length"], initializer=truncated_normal(), dtype=dtype, name="position_embedding"
             )

@@ -181,6 +181,12 @@ class Backbone(FunctionalModel):
             setattr(self, name, getattr(other, name))
         return "generator_"
 
+    def make_token_embedding(self, vocabulary_size: int, width: int, dtype: DType) -> None:
+        """The table of tokens, whose transpose the masked-LM head reads."""
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            vocabulary_size, width, embeddings_initializer=truncated_normal(), dtype=dtype, name="token_embedding"
+        )
+
     @classmethod
     def generator_settings(cls, settings: Settings, sizes: Settings) -> Settings:
         """The settings of a generator of some sizes (num_layers, num_heads, hidden_dim, intermediate_dim), of its discriminator's."""
