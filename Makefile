@@ -17,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/aiplatform_v1beta1
 # Else pytest rewrites every test, and Python compiles every file of ours, in each process anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench-adapt bench-doors bench-engines bench-export bench-heads bench-learners bench-long-rows bench-tokenizers bench-models bench-training bench-pipeline bench-recipe bench-size bench-stream bench-time-to-loss
+.PHONY: help setup demo demo-stream docs test test-fast fuzz check typing test-parity test-engines bench bench-adapt bench-doors bench-engines bench-export bench-heads bench-learners bench-long-rows bench-tokenizers bench-models bench-training bench-pipeline bench-recipe bench-size bench-stream bench-time-to-loss
 
 help:
 	@echo "make demo    raw text to a working masked LM, in clozekit-demo/ (about five minutes on a quiet machine with two cores)"
@@ -42,6 +42,7 @@ help:
 	@echo "make bench-engines     shuffled bytes of each stage, and CPU a MB on Flink with 1, 2 and 4 slots"
 	@echo "make bench-export      exporting and verifying beside the writers of pyarrow, TensorFlow Datasets and TensorFlow, into BENCHMARKS.md"
 	@echo "make bench-stream      windows of a stream beside a build of the same documents, into BENCHMARKS.md"
+	@echo "make bench    all of these one after the other, so that every table is of one day (hours); BENCHES=\"tokenizers models\" some of them"
 	@echo "make docs    the documentation as a site, in build/site"
 	@echo "make check   ruff and mypy alone"
 	@echo "make setup   .venv with Clozekit and its pinned dependencies (the others call it)"
@@ -112,6 +113,16 @@ test-engines: setup
 # Corpora to measure on: CORPORA="a.jsonl.gz b.txt" BERT_VOCABULARY=vocab.txt
 CORPORA ?= $(wildcard ../shared/data/cpp_docs.jsonl.gz ../shared/data/wikitext2_valid.txt)
 BERT_VOCABULARY ?= $(wildcard ../shared/data/bert_uncased_vocab.txt)
+# One that fails does not keep the others from being measured; what each prints is kept.
+BENCHES ?= doors tokenizers learners export stream heads adapt long-rows models training time-to-loss recipe pipeline size engines
+bench:
+	@mkdir -p build/bench; failed=""; \
+	for each in $(BENCHES); do \
+		echo "$$(date +%T) bench-$$each, into build/bench/$$each.log"; \
+		$(MAKE) --no-print-directory bench-$$each >build/bench/$$each.log 2>&1 || failed="$$failed $$each"; \
+	done; \
+	[ -z "$$failed" ] || { echo "could not be measured:$$failed; build/bench/NAME.log says why" >&2; exit 1; }
+
 bench-tokenizers: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-tokenizers CORPORA=\"docs.jsonl.gz wiki.txt\" BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
 	$(BIN)/python tests/benchmarks/tokenizers_benchmark.py $(addprefix --corpus ,$(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) --into BENCHMARKS.md
