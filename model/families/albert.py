@@ -1,6 +1,6 @@
 """ALBERT (Lan et al. 2019, arXiv 1909.11942): backbone, tasks, preprocessors."""
 
-from typing import ClassVar, Self, Unpack
+from typing import ClassVar, Literal, Self, Unpack
 
 import keras
 
@@ -72,7 +72,7 @@ class AlbertBackbone(SegmentEncoder):
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
         dtype: DType = None,
-        embeddings: Self | None = None,
+        embeddings: Self | Literal["own"] | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {

@@ -1,6 +1,6 @@
 """BERT (Devlin et al. 2018, arXiv 1810.04805): backbone, tasks, preprocessors."""
 
-from typing import ClassVar, Self, Unpack
+from typing import ClassVar, Literal, Self, Unpack
 
 import keras
 
@@ -61,7 +61,7 @@ class BertBackbone(SegmentEncoder):
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
         dtype: DType = None,
-        embeddings: Self | None = None,
+        embeddings: Self | Literal["own"] | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {

@@ -1,6 +1,6 @@
 """DeBERTa V3 (He et al. 2021, arXiv 2111.09543): backbone, tasks, preprocessors."""
 
-from typing import ClassVar, Self, Unpack
+from typing import ClassVar, Literal, Self, Unpack
 
 import keras
 
@@ -89,7 +89,7 @@ class DebertaV3Backbone(Backbone):
         normalizes_positions: bool = True,
         pooler_activation: str = "gelu",
         dtype: DType = None,
-        embeddings: Self | None = None,
+        embeddings: Self | Literal["own"] | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {
@@ -113,10 +113,10 @@ class DebertaV3Backbone(Backbone):
         self.check_settings(settings)
         dtype = policy_of_layers(dtype)
         prefix = self.share_embeddings(embeddings, settings)
-        if embeddings is None:
-            self.make_token_embedding(vocabulary_size, hidden_dim, dtype)
+        if not isinstance(embeddings, Backbone):
+            self.make_token_embedding(vocabulary_size, hidden_dim, dtype, prefix)
             self.embeddings_layer_norm = keras.layers.LayerNormalization(
-                epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
+                epsilon=layer_norm_epsilon, dtype=dtype, name=f"{prefix}embeddings_layer_norm"
             )
         self.embeddings_dropout = Dropout(dropout, dtype=dtype, name=f"{prefix}embeddings_dropout")
         self.relative_embeddings = RelativeEmbedding(

@@ -1,6 +1,6 @@
 """DistilBERT (Sanh et al. 2019, arXiv 1910.01108): half of BERT's blocks, no segments, no pooler."""
 
-from typing import ClassVar, Self, Unpack
+from typing import ClassVar, Literal, Self, Unpack
 
 import keras
 
@@ -55,7 +55,7 @@ class DistilBertBackbone(PlainEncoder):
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
         dtype: DType = None,
-        embeddings: Self | None = None,
+        embeddings: Self | Literal["own"] | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {

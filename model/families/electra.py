@@ -1,6 +1,6 @@
 """ELECTRA (Clark et al. 2020, arXiv 2003.10555): backbone, tasks, preprocessors."""
 
-from typing import ClassVar, Self, Unpack
+from typing import ClassVar, Literal, Self, Unpack
 
 import keras
 
@@ -66,7 +66,7 @@ class ElectraBackbone(SegmentEncoder):
         layer_norm_epsilon: float = 1e-12,
         attention_dropout: float | None = None,
         dtype: DType = None,
-        embeddings: Self | None = None,
+        embeddings: Self | Literal["own"] | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {

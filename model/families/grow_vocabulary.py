@@ -65,15 +65,12 @@ def with_added_tokens(task: MaskedLM, texts: Sequence[str]) -> MaskedLM:
     )
     other = family_of(larger).masked_lm(larger, preprocessor, compile=False, **task.head_settings())
     pieces = [tokenizer.encode_batch([token.content]).token_ids for token in new]
+    of_vocabulary = [*other.token_tables(), other.masked_lm_head.parts().bias]
     for target, source in zip(other.weights, task.weights, strict=True):
         value = np.asarray(ops.convert_to_numpy(source), np.float32)
-        # Only what has a row for each piece: the embedding and the bias.
-        if _is_of_vocabulary(other, target):
+        # Only what has a row for each piece: the embeddings and the bias.
+        if any(target is one for one in of_vocabulary):
             means = [value[ids].mean(axis=0) if len(ids) else value[:before].mean(axis=0) for ids in pieces]
             value = np.concatenate([value[:before], np.stack(means), value[before + len(new) :]]) if new else value
         target.assign(value)
     return other
-
-
-def _is_of_vocabulary(task: MaskedLM, weight: object) -> bool:
-    return weight is task.backbone.token_embedding.embeddings or weight is task.masked_lm_head.parts().bias

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Self, Unpack
+from typing import ClassVar, Literal, Self, Unpack
 
 import keras
 
@@ -110,7 +110,7 @@ class ModernBertBackbone(Backbone):
         head_activation: str = "gelu",
         head_bias: bool = False,
         dtype: DType = None,
-        embeddings: Self | None = None,
+        embeddings: Self | Literal["own"] | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         usual = block_types({"num_layers": num_layers})
@@ -139,9 +139,9 @@ class ModernBertBackbone(Backbone):
         self.check_settings(settings)
         dtype = policy_of_layers(dtype)
         prefix = self.share_embeddings(embeddings, settings)
-        if embeddings is None:
-            self.make_token_embedding(vocabulary_size, hidden_dim, dtype)
-            self.embeddings_layer_norm = self._norm("embeddings_layer_norm", settings, dtype)
+        if not isinstance(embeddings, Backbone):
+            self.make_token_embedding(vocabulary_size, hidden_dim, dtype, prefix)
+            self.embeddings_layer_norm = self._norm(f"{prefix}embeddings_layer_norm", settings, dtype)
         self.embeddings_dropout = Dropout(
             dropout if embedding_dropout is None else embedding_dropout, dtype=dtype, name=f"{prefix}embeddings_dropout"
         )

@@ -1,6 +1,6 @@
 """Encoders without segments and without a pooler: RoBERTa's, and those that are laid out as it is."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import keras
 
@@ -22,33 +22,37 @@ class PlainEncoder(Backbone):
     )
 
     def make_layers(
-        self, settings: Settings, dtype: DType, embeddings_name: str, embeddings: Backbone | None = None
+        self,
+        settings: Settings,
+        dtype: DType,
+        embeddings_name: str,
+        embeddings: Backbone | Literal["own"] | None = None,
     ) -> None:
         """Called by a family's constructor before Backbone's; settings: as Backbone takes them."""
         self.check_settings(settings)
         dtype = policy_of_layers(dtype)
         prefix = self.share_embeddings(embeddings, settings)
-        if embeddings is None:
-            self._make_embeddings(settings, dtype, embeddings_name)
+        if not isinstance(embeddings, Backbone):
+            self._make_embeddings(settings, dtype, embeddings_name, prefix)
         self.embeddings_dropout = Dropout(settings["dropout"], dtype=dtype, name=f"{prefix}embeddings_dropout")
         self.transformer_layers = [
             self.encoder_layer(f"{prefix}transformer_layer_{index}", settings, dtype)
             for index in range(settings["num_layers"])
         ]
 
-    def _make_embeddings(self, settings: Settings, dtype: DType, name: str) -> None:
+    def _make_embeddings(self, settings: Settings, dtype: DType, name: str, prefix: str) -> None:
         self.embeddings = TokenAndPositionEmbedding(
             settings["vocabulary_size"],
             settings["max_sequence_length"],
             settings["hidden_dim"],
             embeddings_initializer=truncated_normal(),
             dtype=dtype,
-            name=name,
+            name=f"{prefix}{name}",
         )
         self.token_embedding = self.embeddings.token_embedding
         self.position_embedding = self.embeddings.position_embedding
         self.embeddings_layer_norm = keras.layers.LayerNormalization(
-            epsilon=settings["layer_norm_epsilon"], dtype=dtype, name="embeddings_layer_norm"
+            epsilon=settings["layer_norm_epsilon"], dtype=dtype, name=f"{prefix}embeddings_layer_norm"
         )
 
     def embed(

@@ -1,6 +1,6 @@
 """RoBERTa (Liu et al. 2019, arXiv 1907.11692): backbone, tasks, preprocessors."""
 
-from typing import ClassVar, Self, Unpack
+from typing import ClassVar, Literal, Self, Unpack
 
 import keras
 
@@ -54,7 +54,7 @@ class RobertaBackbone(PlainEncoder):
         layer_norm_epsilon: float = 1e-5,
         attention_dropout: float | None = None,
         dtype: DType = None,
-        embeddings: Self | None = None,
+        embeddings: Self | Literal["own"] | None = None,
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         settings = {

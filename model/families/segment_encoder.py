@@ -1,6 +1,6 @@
 """Encoders with segments and a pooler: BERT's, and those whose embeddings are laid out as it has them."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import keras
 from keras import ops
@@ -21,24 +21,27 @@ class SegmentEncoder(Backbone):
         "embeddings_layer_norm",
     )
 
-    def make_embeddings(self, settings: Settings, dtype: DType, embeddings: Backbone | None) -> str:
+    def make_embeddings(self, settings: Settings, dtype: DType, embeddings: Backbone | Literal["own"] | None) -> str:
         """Called by a family's constructor before it makes the blocks; returns what the names of those begin with."""
         prefix = self.share_embeddings(embeddings, settings)
-        if embeddings is None:
+        if not isinstance(embeddings, Backbone):
             width = settings["embedding_dim" if "embedding_dim" in settings else "hidden_dim"]
-            self.make_token_embedding(settings["vocabulary_size"], width, dtype)
+            self.make_token_embedding(settings["vocabulary_size"], width, dtype, prefix)
             self.position_embedding = PositionEmbedding(
-                settings["max_sequence_length"], initializer=truncated_normal(), dtype=dtype, name="position_embedding"
+                settings["max_sequence_length"],
+                initializer=truncated_normal(),
+                dtype=dtype,
+                name=f"{prefix}position_embedding",
             )
             self.segment_embedding = keras.layers.Embedding(
                 settings["num_segments"],
                 width,
                 embeddings_initializer=truncated_normal(),
                 dtype=dtype,
-                name="segment_embedding",
+                name=f"{prefix}segment_embedding",
             )
             self.embeddings_layer_norm = keras.layers.LayerNormalization(
-                epsilon=settings["layer_norm_epsilon"], dtype=dtype, name="embeddings_layer_norm"
+                epsilon=settings["layer_norm_epsilon"], dtype=dtype, name=f"{prefix}embeddings_layer_norm"
             )
         self.embeddings_add = keras.layers.Add(dtype=dtype, name=f"{prefix}embeddings_add")
         self.embeddings_dropout = Dropout(settings["dropout"], dtype=dtype, name=f"{prefix}embeddings_dropout")

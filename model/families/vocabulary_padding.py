@@ -16,9 +16,10 @@ def padded_size(vocabulary_size: int, multiple: int) -> int:
 
 def close_padding(task: MaskedLM, vocabulary_size: int) -> None:
     """Closes the rows behind `vocabulary_size` of a task that has more: they predict nothing and never change."""
-    embeddings, bias = task.backbone.token_embedding.embeddings, task.masked_lm_head.parts().bias
-    real = ops.arange(embeddings.shape[0]) < vocabulary_size
-    embeddings.assign(ops.where(real[:, None], embeddings, 0.0))
+    bias = task.masked_lm_head.parts().bias
+    real = ops.arange(bias.shape[0]) < vocabulary_size
+    for embeddings in task.token_tables():
+        embeddings.assign(ops.where(real[:, None], embeddings, 0.0))
     bias.assign(ops.where(real, bias, CLOSED))
 
 

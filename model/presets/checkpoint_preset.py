@@ -8,6 +8,7 @@ import keras
 from clozekit.model.common.tensors import Settings
 from clozekit.model.presets.keras_preset import KerasPreset, own_variables
 from clozekit.model.tasks.backbone import Backbone
+from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.run_directory.checkpoints import DamagedCheckpointError, Saved, read_weights
 from clozekit.tokenizers.common.errors import InputError
@@ -29,17 +30,18 @@ class CheckpointPreset(KerasPreset):
     def load_backbone_weights(self, backbone: Backbone, needs_pooler: bool = True) -> None:
         """Raises InputError naming the checkpoint when it is damaged, or of another model."""
         backbone.has_loaded_pooler = self.has_loaded_pooler()
-        self._assign(backbone.weights, backbone.token_embedding.embeddings)
+        self._assign(backbone.weights, [backbone.token_embedding.embeddings])
 
     def load_head_weights(self, task: Task) -> None:
         """Raises InputError naming the checkpoint when it is damaged, or of another model."""
         variables = [one for layer in task.head_layers().values() for one in own_variables(layer).values()]
-        self._assign(variables, task.masked_lm_head.parts().bias if task.kind == "masked_lm" else None)
+        is_masked_lm = isinstance(task, MaskedLM)
+        self._assign(variables, [*task.token_tables(), task.masked_lm_head.parts().bias] if is_masked_lm else [])
 
-    def _assign(self, variables: Sequence[keras.Variable], of_vocabulary: keras.Variable | None) -> None:
+    def _assign(self, variables: Sequence[keras.Variable], of_vocabulary: Sequence[keras.Variable]) -> None:
         shapes = {variable.path: tuple(variable.shape) for variable in variables}
         try:
-            values = read_weights(self.saved, shapes, () if of_vocabulary is None else (of_vocabulary.path,))
+            values = read_weights(self.saved, shapes, [one.path for one in of_vocabulary if one.path in shapes])
         except DamagedCheckpointError as error:
             raise InputError(
                 f"a checkpoint must be whole and of the model that its run describes, {self.source} is not"

@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Self, TypedDict
+from typing import ClassVar, Literal, Self, TypedDict
 
 import keras
 
@@ -26,6 +26,9 @@ from clozekit.model.tasks.recomputed_blocks import are_recomputed, through_block
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.hub.builtin_presets import BuiltinPreset
 from clozekit.tokenizers.settings.constructor_arguments import check_arguments
+
+# What a generator is given in the place of its discriminator, where it has tables of its own.
+OWN: Literal["own"] = "own"
 
 
 def default_name(cls: type) -> str:
@@ -92,7 +95,7 @@ class Backbone(FunctionalModel):
         layer_norm_epsilon: of the normalisations.
         dtype: a dtype or policy of Keras such as "mixed_bfloat16"; None: Keras's global one.
         embeddings: a backbone of the same class whose tables and their normalisation this one shares, as a generator shares its
-            discriminator's; it then has no pooler. None: its own.
+            discriminator's; "own": a generator with tables of its own. Either has no pooler. None: no generator.
         name, trainable: as of every Keras model.
 
     Raises:
@@ -160,14 +163,14 @@ class Backbone(FunctionalModel):
         if settings["activation"] not in ACTIVATIONS:
             raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {settings['activation']!r}")
 
-    def share_embeddings(self, other: "Backbone | None", settings: Settings) -> str:
+    def share_embeddings(self, other: "Backbone | Literal['own'] | None", settings: Settings) -> str:
         """Takes the embeddings of another backbone, if one is given. Returns what the names of a constructor's own layers begin with:
-        the variables of both stand in one task.
+        the variables of both stand in one task, also where each has its own tables.
 
         Raises InputError for those of another class, or of a width that nothing projects onto hidden_dim.
         """
-        if other is None:
-            return ""
+        if not isinstance(other, Backbone):
+            return "" if other is None else "generator_"
         if type(other) is not type(self):
             raise InputError(f"embeddings must be those of a {type(self).__name__}, got a {type(other).__name__}'s")
         there, width = other.token_embedding.output_dim, settings.get("embedding_dim", settings["hidden_dim"])
@@ -181,10 +184,14 @@ class Backbone(FunctionalModel):
             setattr(self, name, getattr(other, name))
         return "generator_"
 
-    def make_token_embedding(self, vocabulary_size: int, width: int, dtype: DType) -> None:
+    def make_token_embedding(self, vocabulary_size: int, width: int, dtype: DType, prefix: str) -> None:
         """The table of tokens, whose transpose the masked-LM head reads."""
         self.token_embedding = keras.layers.ReversibleEmbedding(
-            vocabulary_size, width, embeddings_initializer=truncated_normal(), dtype=dtype, name="token_embedding"
+            vocabulary_size,
+            width,
+            embeddings_initializer=truncated_normal(),
+            dtype=dtype,
+            name=f"{prefix}token_embedding",
         )
 
     @classmethod

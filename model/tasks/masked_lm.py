@@ -57,6 +57,8 @@ class MaskedLM(TaskWithGenerator):
             generator that shares its embeddings, and `detection_logits` says of each token whether it was replaced; `fit` trains
             the generator alone. Where embeddings are not projected (in all families but ALBERT and ELECTRA) generator_hidden_dim
             is the backbone's hidden_dim.
+        disentangled_embeddings: whether a generator has embeddings of its own, which `objective: replaced` adds to the
+            discriminator's as they change (`differing_tables`); False: the two share theirs.
 
     Raises:
         InputError: for parts of another family, an activation that is none of Keras's that checkpoints have, a head of pairs
@@ -91,6 +93,7 @@ class MaskedLM(TaskWithGenerator):
         num_generator_heads: int | None = None,
         generator_hidden_dim: int | None = None,
         generator_intermediate_dim: int | None = None,
+        disentangled_embeddings: bool = False,
         **kwargs: Unpack[TaskOptions],
     ) -> None:
         self.check_parts(backbone, preprocessor)
@@ -109,10 +112,13 @@ class MaskedLM(TaskWithGenerator):
                 " tasks; leave pair_head or the generator out"
             )
         self.make_generator(
-            backbone, (num_generator_layers, num_generator_heads, generator_hidden_dim, generator_intermediate_dim)
+            backbone,
+            (num_generator_layers, num_generator_heads, generator_hidden_dim, generator_intermediate_dim),
+            disentangled_embeddings,
         )
+        read = self.masked_backbone(backbone)
         self.masked_lm_head = MaskedLMHead(
-            token_embedding=backbone.token_embedding,
+            token_embedding=read.token_embedding,
             intermediate_activation=ACTIVATIONS[activation],
             layer_norm_epsilon=self._head_settings["head_layer_norm_epsilon"],
             kernel_initializer=truncated_normal(),
@@ -121,7 +127,6 @@ class MaskedLM(TaskWithGenerator):
             **self.head_biases(backbone),
         )
         inputs = {**backbone.input, "mask_positions": keras.Input(shape=(None,), dtype="int32", name="mask_positions")}
-        read = self.masked_backbone(backbone)
         outputs = self.masked_lm_head(hidden_states(read(backbone.input)), inputs["mask_positions"])
         super().__init__(backbone, preprocessor, inputs, outputs, **kwargs)
         self.pair_head = None

@@ -7,6 +7,7 @@ from clozekit.model.common.tensors import Settings
 from clozekit.model.families.family import Family
 from clozekit.model.families.family_table import family_named
 from clozekit.model.presets.load_presets import DEFAULT_SEQUENCE_LENGTH, PresetSource, open_source
+from clozekit.model.tasks.generator import DISENTANGLED
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.training.join_halves import generator_sizes, open_generator
 from clozekit.model.training.run_directory.run_models import is_begun
@@ -69,7 +70,7 @@ def architecture_of(
         if config.generator is not None and not goes_on:
             generator = open_generator(config.generator, source)
             check_tokenizer(generator, tokenizer, config.dataset, "replaced.generator")
-            found = dataclasses.replace(found, head=generator_sizes(generator))
+            found = dataclasses.replace(found, head={**generator_sizes(generator), **_disentangled(config)})
     head = _with_generator(found, config)
     return dataclasses.replace(found, head=_with_pairs(head, config.objective == PAIRS))
 
@@ -82,9 +83,22 @@ def _with_generator(found: Architecture, config: RunSettings) -> Settings:
             f"{named} holds a generator and its discriminator, which objective=replaced trains; give that, or take one of the two:"
             " `clozekit convert --to huggingface` writes the discriminator, and the generator into its folder generator"
         )
-    if config.replaced is None or "num_generator_layers" in found.head:
+    if config.replaced is None:
         return found.head
-    return {**found.head, **config.replaced.generator_sizes(found.backbone)}
+    if "num_generator_layers" not in found.head:
+        return {**found.head, **config.replaced.generator_sizes(found.backbone), **_disentangled(config)}
+    is_disentangled = found.head.get(DISENTANGLED, False)
+    if config.replaced.disentangled not in (None, is_disentangled):
+        raise InputError(
+            f"replaced.disentangled must be what the generator of init_from is, {config.init_from} has embeddings"
+            f" {'of its own' if is_disentangled else 'that its discriminator shares'}; leave it out"
+        )
+    return found.head
+
+
+def _disentangled(config: RunSettings) -> Settings:
+    """What a task is told of a generator that it gets."""
+    return {DISENTANGLED: True} if config.replaced is not None and config.replaced.disentangled else {}
 
 
 def _with_pairs(head: Settings, has_pairs: bool) -> Settings:
@@ -198,7 +212,8 @@ def _keep_scale(backbone: Settings, before: int) -> None:
 def spelled_out(config: RunSettings, architecture: Architecture) -> RunSettings:
     """The configuration with what `init_from`, the teacher or the family decided in it."""
     if config.replaced is not None:
-        config = dataclasses.replace(config, replaced=config.replaced.spelled_out(architecture.backbone))
+        found_so = dataclasses.replace(config.replaced, disentangled=architecture.head.get(DISENTANGLED, False))
+        config = dataclasses.replace(config, replaced=found_so.spelled_out(architecture.backbone))
     if architecture.source is None and not config.begins_with_teacher:
         return config
     found: Settings = {name: architecture.backbone.get(name) for name in (*_SAID, "dropout", "max_sequence_length")}

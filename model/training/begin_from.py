@@ -27,7 +27,7 @@ def begin_from_halves(task: MaskedLM, init_from: str, generator: str) -> str | N
 
     Returns a line about embeddings that are not the same in the two. Raises InputError when the weights are not there or not whole.
     """
-    halves = join_halves(init_from, generator)
+    halves = join_halves(init_from, generator, task.is_disentangled)
     left_out: list[keras.Layer] = []
     body = halves.task.backbone
     has_fresh_pooler = hasattr(body, "pooled_dense") and not (body.has_loaded_pooler or is_trained(body))
@@ -40,7 +40,7 @@ def begin_from_halves(task: MaskedLM, init_from: str, generator: str) -> str | N
         return None
     return (
         f"the embeddings of {generator} are not those of {init_from} ({', '.join(halves.others)}); from here on both models have"
-        f" those of {init_from}"
+        f" those of {init_from}; replaced.disentangled=true keeps both"
     )
 
 
@@ -48,11 +48,10 @@ def _give_weights(task: MaskedLM, other: MaskedLM, named: str, left_out: Sequenc
     """Gives the task the weights of another, but for those of `left_out`; named: where the others are from."""
     task.backbone.has_loaded_pooler = other.backbone.has_loaded_pooler
     ours, theirs = _shared_weights(task, other, left_out), _shared_weights(other, task, left_out)
-    size, has_table = other.backbone.vocabulary_size, task.backbone.has_position_table
-    positions = task.backbone.position_embedding.position_embeddings if has_table else None
+    size, positions = other.backbone.vocabulary_size, task.position_tables()
     for target, given in zip(ours, theirs, strict=True):
         value = np.asarray(keras.ops.convert_to_numpy(given))
-        if positions is not None and target is positions:
+        if any(target is one for one in positions):
             value = value[np.arange(target.shape[0]) % len(value)]
         elif value.shape != tuple(target.shape):
             value = np.concatenate([value, np.zeros((target.shape[0] - size, *value.shape[1:]), value.dtype)])

@@ -147,7 +147,7 @@ class Run(TrainingRun[dict[str, float]]):
             self.task = build_task(config, self.architecture)
             give_preprocessor(self.task, self.tokenizer, self.architecture, config.masking)
             trained = pretraining_objective(config).variables(self.task)
-            self._optimizer = Optimizer(trained, config.optimizer, config.train.xla)
+            self._optimizer = Optimizer(trained, config.optimizer, config.train.xla, self.task.differing_tables())
             if config.distill is not None and taught_by is not None:
                 self.teacher = load_teacher(config.distill, taught_by, self.task, config.train.precision)
         self.step = pretraining_step(self.task, self._optimizer, config, strategy, self.teacher)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from clozekit.model.common.tensors import Settings
 from clozekit.model.presets.load_presets import PresetSource, open_source
-from clozekit.model.tasks.generator import GENERATOR_SIZES
+from clozekit.model.tasks.generator import DISENTANGLED, GENERATOR_SIZES
 from clozekit.model.tasks.masked_lm import MaskedLM
 from clozekit.model.tasks.replaced_token_detector import ReplacedTokenDetector
 from clozekit.tokenizers.common.errors import InputError
@@ -83,10 +83,10 @@ def _without_pairs(head: Settings) -> Settings:
     return {name: value for name, value in head.items() if name not in ("pair_head", "pair_dropout")}
 
 
-def join_halves(init_from: str, generator: str) -> Halves:
+def join_halves(init_from: str, generator: str, is_disentangled: bool = False) -> Halves:
     """The discriminator of `init_from` and the generator of `replaced.generator` in one masked LM, as the two are there.
 
-    The embeddings, which a task of both shares, are the discriminator's. Raises InputError where weights are not there or not whole.
+    The embeddings, which a task of both shares unless they are disentangled, are the discriminator's. Raises InputError where weights are not there or not whole.
     """
     source = open_source(init_from)
     masked_lm = source.family.masked_lm.from_preset(generator, compile=False, preprocessor=None)
@@ -95,6 +95,7 @@ def join_halves(init_from: str, generator: str) -> Halves:
         detector = ReplacedTokenDetector.from_preset(init_from, compile=False, preprocessor=None)
     backbone = source.family.backbone.from_preset(init_from) if detector is None else detector.backbone
     sizes = {name: getattr(masked_lm.backbone, of_body) for name, of_body in GENERATOR_SIZES.items()}
+    sizes[DISENTANGLED] = is_disentangled
     task = source.family.masked_lm(backbone, compile=False, **_without_pairs(masked_lm.head_settings()), **sizes)
     if detector is not None and task.detection_head is not None:
         task.detection_head.set_weights(detector.detection_head.get_weights())

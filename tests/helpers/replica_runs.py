@@ -125,7 +125,8 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
     )
     with workers.strategy.scope():
         task = build_task(config, architecture_of(config, ToyTokenizer(), LENGTH))
-        optimizer = Optimizer(pretraining_objective(config).variables(task), config.optimizer, xla)
+        trained = pretraining_objective(config).variables(task)
+        optimizer = Optimizer(trained, config.optimizer, xla, task.differing_tables())
         teacher = toy_teacher(config) if settings.get("teacher") else None
     step = pretraining_step(task, optimizer, config, workers.strategy, teacher)
     variables = [*(weight.value for weight in task.weights), *optimizer.first, *optimizer.second]

@@ -111,6 +111,8 @@ class Optimizer(tf.Module):
         variables: of Keras, float32; norms and biases neither decay nor get LAMB's factor.
         config: name, betas, epsilon, weight decay, and the global norm that gradients are clipped to, if they are.
         xla: whether the update is compiled.
+        differing: pairs of two of the variables of which the first is a sum: of the second, and of a table that is trained in its
+            place, so that it decays by itself and moves with the second (see `TaskWithGenerator.differing_tables`).
 
     Example:
 
@@ -125,8 +127,16 @@ class Optimizer(tf.Module):
         (True, 1)
     """
 
-    def __init__(self, variables: list[keras.Variable], config: OptimizerSettings, xla: bool) -> None:
+    def __init__(
+        self,
+        variables: list[keras.Variable],
+        config: OptimizerSettings,
+        xla: bool,
+        differing: Sequence[tuple[keras.Variable, keras.Variable]] = (),
+    ) -> None:
         super().__init__()
+        places = {id(variable): place for place, variable in enumerate(variables)}
+        self._differing = {places[id(whole)]: places[id(part)] for whole, part in differing}
         self._config = config
         each = updates_of(variables, config)
         # Few differ: each is traced once for all variables of a shape, which in deep models are many.
@@ -175,15 +185,23 @@ class Optimizer(tf.Module):
         kept = tf.ones_like(norm) if clip is None else tf.minimum(1.0, clip / tf.maximum(norm, 1e-12))
         scale = tf.where(finite, kept, 0.0)
         step = tf.cast(updates, tf.float32) + 1.0
+        befores = [
+            value - values[self._differing[place]] if place in self._differing else value
+            for place, value in enumerate(values)
+        ]
         results = []
         for value, gradient, first, second, new_value in zip(
-            values, gradients, firsts, seconds, self._functions, strict=True
+            befores, gradients, firsts, seconds, self._functions, strict=True
         ):
             new = new_value(value, gradient, first, second, scale, finite, step, learning_rate)
             for part, old in zip(new, (value, first, second), strict=True):
                 # What was traced for any shape says nothing of this one.
                 part.set_shape(old.shape)
             results.append(new)
+        for whole, part in self._differing.items():
+            difference, *moments = results[whole]
+            # Not the old sum taken apart and put together again, which would be another one.
+            results[whole] = (tf.where(finite, difference + results[part][0], values[whole]), *moments)
         return results, norm
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:

@@ -24,14 +24,17 @@ class ReplacedSettings:
     without a projection 0.5. temperature: what its logits are
     divided by before a token is drawn. A model of `init_from` that has a generator keeps that one. generator: the generator that the
     discriminator of `init_from` was trained with, a masked LM of its own in whatever `init_from` takes: a preset, or a run or a checkpoint of
-    it; a fresh one if not given.
+    it; a fresh one if not given. disentangled: whether the generator has embeddings of its own, to which the discriminator's add a table
+    that detection alone trains, so that its gradients do not reach the generator; false, which is the default: the two share their
+    embeddings.
 
     Raises:
         InputError: for a weight that is negative, a share that is not above 0 and at most 1 or beside a generator that is there, a
             temperature that is not above 0.
 
     Source: Clark et al. 2020 (arXiv 2003.10555), table 6 (weight 50, a quarter for the small model, a third for the base one), and
-        `configure_pretraining.py` of its code for the rest; He et al. 2021 (arXiv 2111.09543), section 3 (as wide, half the layers).
+        `configure_pretraining.py` of its code for the rest; He et al. 2021 (arXiv 2111.09543), section 3 (as wide, half the layers;
+        gradient-disentangled embedding sharing).
 
     Example:
 
@@ -48,6 +51,7 @@ class ReplacedSettings:
     generator_layers: float | None = None
     temperature: float = 1.0
     generator: str | None = None
+    disentangled: bool | None = None
 
     def __post_init__(self) -> None:
         check("replaced.weight must be at least 0", self.weight >= 0, self.weight)

@@ -11,6 +11,8 @@ import tensorflow as tf
 from long_variants import DISTINCT
 
 from clozekit.model import Backbone, MaskedLM, TextClassifier
+from clozekit.model.families.grow_vocabulary import with_added_tokens
+from clozekit.model.families.vocabulary_padding import with_vocabulary
 from clozekit.model.presets.load_presets import open_source
 from clozekit.tokenizers.common.errors import InputError
 
@@ -24,6 +26,11 @@ def both(family: str, preprocessor: Any = None) -> Any:
 def generator_of(family: str) -> dict[str, int]:
     # As many blocks as ALBERT has groups.
     return {**families.generator_sizes(family), **({"num_generator_layers": 2} if family == "albert" else {})}
+
+
+def disentangled(family: str, preprocessor: Any = None) -> Any:
+    sizes = {**generator_of(family), "disentangled_embeddings": True}
+    return families.masked_lm(family, preprocessor, families.GROUPS.get(family), **sizes)
 
 
 def paths(weights: list[keras.Variable]) -> set[str]:
@@ -131,6 +138,66 @@ def test_what_can_share_no_embeddings_is_refused() -> None:
         families.backbone("roberta", embeddings=backbone)
     with pytest.raises(InputError, match="num_layers must be a multiple of num_groups, got 1 and 2"):
         families.masked_lm("albert", None, families.GROUPS["albert"], **families.generator_sizes("albert"))
+
+
+@pytest.mark.parametrize("family", families.NAMES)
+def test_tables_of_its_own_begin_as_the_discriminators_and_neither_loss_reaches_the_others(family: str) -> None:
+    of_family = families.family(family)
+    sizes = {**generator_of(family), "disentangled_embeddings": True}
+    fresh = of_family.masked_lm(families.backbone(family, **families.GROUPS.get(family, {})), compile=False, **sizes)
+    pairs = fresh.differing_tables()
+    named = [table.path.rsplit("/", 2)[-2] for table, _ in pairs]
+    wanted = ["token_embedding", "position_embedding"] if fresh.backbone.has_position_table else ["token_embedding"]
+    assert named == [*wanted, *(["segment_embedding"] if family in families.WITH_SEGMENTS else [])]
+    assert all(own is not table and own.path == f"generator_{table.path}" for table, own in pairs)
+    assert all(np.array_equal(own, table) for table, own in pairs)
+    task = disentangled(family)
+    assert len(paths(task.weights)) == len(task.weights)
+    assert not {id(weight) for weight in task.generator.weights} & {id(weight) for weight in task.backbone.weights}
+    rows = families.batch(family)
+    inputs = {name: value for name, value in rows.items() if name != "mask_positions"}
+    tables = [table.value for table, _ in task.differing_tables()]
+    own = [table.value for _, table in task.differing_tables()]
+    with tf.GradientTape(persistent=True) as tape:
+        masked = tf.reduce_sum(task.masked_logits(rows) ** 2)
+        detected = tf.reduce_sum(task.detection_logits(inputs) ** 2)
+    assert all(one is None for one in [*tape.gradient(masked, tables), *tape.gradient(detected, own)])
+    assert all(one is not None for one in [*tape.gradient(masked, own), *tape.gradient(detected, tables)])
+
+
+@pytest.mark.parametrize("family", DISTINCT)
+def test_both_with_tables_of_their_own_are_kept_taken_apart_and_grown(family: str, tmp_path: Path) -> None:
+    task, rows = disentangled(family, families.masked_lm_preprocessor(family)), families.batch(family)
+    families.randomize(task, seed=3)
+    inputs = {name: value for name, value in rows.items() if name != "mask_positions"}
+    task.save_to_preset(str(tmp_path / "preset"))
+    again = MaskedLM.from_preset(str(tmp_path / "preset"))
+    assert again.head_settings() == task.head_settings() and again.is_disentangled
+    assert all((a == b).all() for a, b in zip(again.get_weights(), task.get_weights(), strict=True))
+    alone, discriminator = task.generator_alone(), task.discriminator_alone()
+    assert np.array_equal(alone.masked_logits(rows), task.masked_logits(rows))
+    assert np.array_equal(discriminator(inputs), task.detection_logits(inputs))
+    assert "disentangled_embeddings" not in alone.head_settings()
+    families.randomize(again, seed=8)
+    # The generator's own tables come with it, and are no others than the discriminator's that anybody could miss.
+    assert again.take_generator(alone) == []
+    assert np.array_equal(again.masked_logits(rows), task.masked_logits(rows))
+    wider = with_vocabulary(task, task.backbone.vocabulary_size + 3)
+    back = with_vocabulary(wider, task.backbone.vocabulary_size)
+    assert all((a == b).all() for a, b in zip(back.get_weights(), task.get_weights(), strict=True))
+    assert not any(np.asarray(table)[-3:].any() for table in wider.token_tables())
+    size = task.backbone.vocabulary_size
+    grown = with_added_tokens(task, ["foxtrot"])
+    pieces = task.preprocessor.tokenizer.encode_batch(["foxtrot"]).token_ids
+    for table, before in zip(grown.token_tables(), task.token_tables(), strict=True):
+        np.testing.assert_allclose(
+            np.asarray(table)[size], np.asarray(before)[np.asarray(pieces)].mean(axis=0), rtol=1e-5, atol=1e-7
+        )
+
+
+def test_tables_of_its_own_are_of_a_generator() -> None:
+    with pytest.raises(InputError, match="a generator needs all of num_generator_layers, .* give all, or none"):
+        families.masked_lm("bert", None, None, disentangled_embeddings=True)
 
 
 @pytest.mark.parametrize("family", families.NAMES)

@@ -27,7 +27,9 @@ from clozekit.tokenizers.common.errors import InputError
 
 pytestmark = pytest.mark.slow
 # ELECTRA's runs are those of objectives/test_replaced_objective.py, DeBERTa V3's that of its recipe.
-TRAINED = tuple(name for name in families.NAMES if name != "electra") if FULL else ("modern_bert",)
+# With an embedding that the two share, and with tables of their own.
+SHARING = [(name, False) for name in families.NAMES if name != "electra"] + [("roberta", True), ("albert", True)]
+TRAINED = [*SHARING, ("modern_bert", True)] if FULL else [("modern_bert", True)]
 
 
 def config_for(dataset: str, directory: Path, family: str | None, **changes: Any) -> RunSettings:
@@ -49,11 +51,12 @@ def trained(
     request: pytest.FixtureRequest, corpus: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, str, Path]:
     """A family, its dataset, and a run on it."""
-    family, folder = request.param, tmp_path_factory.mktemp("generators")
+    (family, is_disentangled), folder = request.param, tmp_path_factory.mktemp("generators")
     families.tokenizer(family).save(folder / "tokenizer")
     options = PrepareSettings(sequence_length=32, validation_rate=0.1, num_shards=1)
     prepare(ReadSettings((str(corpus),)), options, str(folder / "tokenizer"), str(folder / "data"))
-    Run(config_for(str(folder / "data"), folder / "run", family)).train()
+    replaced = ReplacedSettings(disentangled=is_disentangled or None)
+    Run(config_for(str(folder / "data"), folder / "run", family, replaced=replaced)).train()
     return family, str(folder / "data"), folder / "run"
 
 
@@ -78,7 +81,11 @@ def test_a_run_trains_both_and_its_preset_holds_both(trained: tuple[str, str, Pa
     shares = (0.25, 1.0) if family == "albert" else (1.0, 0.5)
     assert (config.replaced.generator_size, config.replaced.generator_layers) == shares
     preset = str(directory / "preset")
-    task, fresh = MaskedLM.from_preset(preset), Run(config_for(dataset, tmp_path / "fresh", family)).task
+    again = config_for(dataset, tmp_path / "fresh", family, replaced=config.replaced)
+    task, fresh = MaskedLM.from_preset(preset), Run(again).task
+    assert task.is_disentangled == config.replaced.disentangled == fresh.is_disentangled
+    for table, own in task.differing_tables():
+        assert not np.array_equal(table, own)
     assert task.generator.num_layers == (2 if family == "albert" else 1)
     assert task.generator.hidden_dim == (4 if family == "albert" else 16)
     parts = (task.generator.weights, task.detection_variables(), task.masked_lm_head.weights)
@@ -119,7 +126,7 @@ def test_what_convert_wrote_of_both_is_gone_on_with(
     detector, rows = ReplacedTokenDetector.from_preset(str(there)), families.batch(family)
     inputs = {name: value for name, value in rows.items() if name != "mask_positions"}
     assert np.array_equal(detector(inputs), task.detection_logits(inputs))
-    halves = ReplacedSettings(generator=str(there / "generator"))
+    halves = ReplacedSettings(generator=str(there / "generator"), disentangled=task.is_disentangled)
     config = config_for(dataset, tmp_path / "both", None, init_from=str(there), replaced=halves)
     begun = Run(config)
     begun.begin_anew()
@@ -150,6 +157,10 @@ def test_verbs_take_both_or_one_of_the_two(trained: tuple[str, str, Path], tmp_p
     task = MaskedLM.from_preset(preset)
     mask = families.tokenizer(family).mask_token
     assert len(task.fill_mask(f"the {mask} dog", top_k=2)[0]) == 2
+    other = ReplacedSettings(disentangled=not task.is_disentangled)
+    told = "of its own" if task.is_disentangled else "that its discriminator shares"
+    with pytest.raises(InputError, match=f"replaced.disentangled must be .* has embeddings {told}; leave it out"):
+        Run(config_for(dataset, tmp_path / "other", None, init_from=preset, replaced=other))
     with pytest.raises(InputError, match="holds a generator and its discriminator, which objective=replaced trains"):
         Run(config_for(dataset, tmp_path / "alone", None, init_from=preset, objective=None))
     with pytest.raises(InputError, match="a generator and its discriminator are two models, onnx holds one"):

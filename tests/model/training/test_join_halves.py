@@ -11,7 +11,7 @@ import small_families as families
 
 from clozekit.deploy.cli.main import main
 from clozekit.deploy.recipes import find_recipe
-from clozekit.model import ReplacedTokenDetector
+from clozekit.model import MaskedLM, ReplacedTokenDetector
 from clozekit.model.families.vocabulary_padding import with_vocabulary
 from clozekit.model.presets.huggingface_preset import save_huggingface, save_huggingface_backbone
 from clozekit.model.presets.load_presets import open_source
@@ -160,7 +160,14 @@ def test_where_the_embeddings_differ_the_discriminators_are_taken_and_one_line_s
     tables = ("token_embedding", "position_embedding", "segment_embedding", "embeddings_layer_norm")
     (line,) = said
     assert "\n" not in line and all(name in line for name in tables)
-    assert line.endswith(f"from here on both models have those of {folder / 'theirs'}")
+    kept = "replaced.disentangled=true keeps both"
+    assert line.endswith(f"from here on both models have those of {folder / 'theirs'}; {kept}")
+    each = ReplacedSettings(generator=str(alone / "step-1"), disentangled=True)
+    config = config_for(dataset[0], tmp_path / "each", folder / "theirs", None, replaced=each)
+    apart, nothing = begun(config)
+    assert nothing == [] and same_weights(apart.discriminator_alone(), task.discriminator_alone())
+    trained = MaskedLM.from_preset(str(alone / "step-1"))
+    assert same_weights(apart.generator_alone(), trained) and not same_weights(trained, task.generator_alone())
     assert same_weights(again.discriminator_alone(), task.discriminator_alone())
     ours, theirs = np.asarray(again.generator.weights[-1]), np.asarray(task.generator.weights[-1])
     assert not np.array_equal(ours, theirs)
@@ -188,9 +195,14 @@ def test_positions_are_repeated_for_longer_rows(
     places = (tmp_path / "run", tmp_path / "both", tmp_path / "both" / "generator")
     with pytest.raises(InputError, match="has 24, got rows of 32 tokens"):
         Run(config_for(dataset[0], *places))
-    longer, _ = begun(config_for(dataset[0], *places, model=ModelSettings(extend_positions="repeat")))
-    table, old = (np.asarray(one.backbone.position_embedding.position_embeddings) for one in (longer, task))
-    np.testing.assert_array_equal(table, np.concatenate([old, old[:8]]))
+    old = np.asarray(task.backbone.position_embedding.position_embeddings)
+    for is_disentangled in (False, True):
+        replaced = ReplacedSettings(generator=str(places[2]), disentangled=is_disentangled)
+        changes = {"model": ModelSettings(extend_positions="repeat"), "replaced": replaced}
+        longer, _ = begun(config_for(dataset[0], *places, **changes))
+        assert len(longer.position_tables()) == 1 + is_disentangled
+        for table in longer.position_tables():
+            np.testing.assert_array_equal(table, np.concatenate([old, old[:8]]))
 
 
 def test_a_dry_run_shows_the_generator_and_writes_nothing(

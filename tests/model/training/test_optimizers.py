@@ -182,6 +182,43 @@ def test_a_gradient_that_is_no_number_changes_nothing_of_any_optimizer(name: str
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_table_that_differs_from_another_moves_with_it_and_by_what_is_trained_in_its_place(
+    name: str, xla: bool
+) -> None:
+    config = OptimizerSettings(name, weight_decay=0.1, clip_norm=0.5, ema_decay=0.5)
+    dice = np.random.default_rng(0)
+    start = {"generator/embeddings": dice.normal(size=(6, 4)), "embeddings": dice.normal(size=(6, 4)) * 0.1}
+    steps = [[tf.constant(dice.normal(size=(6, 4)), tf.float32) for _ in start] for _ in range(4)]
+    steps.insert(2, [tf.fill([6, 4], float("nan")), steps[0][1]])
+    shared, difference = variables_of(start)
+    apart = Optimizer([shared, difference], config, xla=xla)
+    part, whole = variables_of(start)
+    whole.assign_add(part)
+    together = Optimizer([part, whole], config, xla=xla, differing=[(whole, part)])
+    for optimizer in (apart, together):
+        optimizer.begin_averages()
+    for gradients in steps:
+        before = np.asarray(whole)
+        norms = [float(optimizer.apply(gradients, tf.constant(0.05))) for optimizer in (apart, together)]
+        np.testing.assert_allclose(*norms, rtol=1e-6)
+        np.testing.assert_array_equal(part, shared)
+        np.testing.assert_allclose(whole, np.asarray(shared) + np.asarray(difference), rtol=1e-4, atol=1e-5)
+        assert np.array_equal(whole, before) == (not np.isfinite(norms[0]))
+    for moments in ("first", "second"):
+        for one, other in zip(getattr(apart, moments), getattr(together, moments), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    of_sum = apart.averages[0] + apart.averages[1]
+    np.testing.assert_allclose(together.averages[1], of_sum, rtol=1e-4, atol=1e-5)
+    # It is not what the sum would be by itself.
+    alone = variables_of({"embeddings": start["embeddings"] + start["generator/embeddings"]})
+    plain = Optimizer(alone, config, xla=xla)
+    for gradients in steps:
+        plain.apply(gradients[1:], tf.constant(0.05))
+    assert not np.allclose(alone[0], whole, rtol=1e-3)
+
+
 def test_groups_have_rates_decays_and_rules_of_their_own() -> None:
     start = {"embeddings": np.ones((3, 2)), KERNEL: np.ones((2, 2)), BIAS: np.ones(2)}
     groups = (
