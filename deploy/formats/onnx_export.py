@@ -67,6 +67,9 @@ def write_onnx(part: Task | Backbone, preprocessor: Any, directory: Path) -> lis
         outputs = {"logits": (*_ROWS, part.num_classes)}
     elif part.kind == "replaced_token_detector":
         head, activation = part.detection_head, backbone.settings()["activation"]
+        if head.layer_norm is not None:
+            first = graph.node("Unsqueeze", graph.first(hidden), graph.constant([1]))
+            hidden = norm_of(graph, graph.node("Add", hidden, first), "detection_norm", head.layer_norm)
         inner = graph.activation(dense_of(graph, hidden, "detection_dense", head.dense), activation)
         logits = dense_of(graph, inner, "detection_logits", head.output_dense)
         graph.named(graph.node("Squeeze", logits, graph.constant([2])), "logits")

@@ -69,6 +69,7 @@ class DebertaV3Backbone(Backbone):
         "pooler_activation": "gelu",
     }
     has_position_table: ClassVar[bool] = False
+    detects_beside_first_token: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -124,6 +124,12 @@ DEBERTA_V3_NAMES = HuggingFaceNames(
     classifier_dropout="pooler_dropout",
     default_classifier_dropout=0.0,
     output_dropout="cls_dropout",
+    # Of the authors' checkpoints, which transformers passes over.
+    detector={
+        "layer_norm": "mask_predictions.LayerNorm",
+        "dense": "mask_predictions.dense",
+        "output_dense": "mask_predictions.classifier",
+    },
     written={
         "type_vocab_size": 0,
         "relative_attention": True,

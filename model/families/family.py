@@ -58,6 +58,9 @@ NORMS: Mapping[str, str] = {"embeddings_layer_norm": "embeddings.LayerNorm"}
 Block = TransformerEncoder | GatedEncoder
 
 
+DETECTOR = {"dense": "discriminator_predictions.dense", "output_dense": "discriminator_predictions.dense_prediction"}
+
+
 def numbered(name: str) -> Callable[[Backbone], list[tuple[str, Block]]]:
     """backbone -> (name of a block, block), the blocks of `transformer_layers` counted from 0 behind `name`."""
     return lambda backbone: [(f"{name}.{index}", layer) for index, layer in enumerate(backbone.transformer_layers)]
@@ -97,6 +100,7 @@ class HuggingFaceNames:
         pair_head, pair_dropout: the last layer of the head of sentence pairs, and the key of its rate; None: there is none.
         has_detector: whether there is a class of discriminators. Of other families it is written as the bare model, with tensors
             besides that transformers passes over.
+        detector: part of a discriminator's head -> name: ELECTRA's there, and ours in families that transformers has none of.
         answers, answer_dropout, default_answer_dropout: the last layer of question answering, and the key of its rate.
         written: keys of config.json that are always the same.
 
@@ -140,6 +144,7 @@ class HuggingFaceNames:
     pair_head: str | None = None
     pair_dropout: str | None = None
     has_detector: bool = False
+    detector: Mapping[str, str] = field(default_factory=lambda: DETECTOR)
     answers: str = "qa_outputs"
     answer_dropout: str | None = None
     default_answer_dropout: float = 0.0

@@ -12,7 +12,7 @@ from clozekit.model.presets.huggingface_config import (
     label_names,
     number_of,
 )
-from clozekit.model.presets.huggingface_weights import Place, dense_places, norm_places
+from clozekit.model.presets.huggingface_weights import Place, dense_places, layer_places, norm_places
 from clozekit.model.tasks.task import Task
 from clozekit.model.tasks.text_classifier import usual_problem
 from clozekit.tokenizers.common.errors import InputError
@@ -23,8 +23,6 @@ PROBLEM_TYPES = {
     "multi_label": "multi_label_classification",
     "regression": "regression",
 }
-# What the names of a discriminator's head begin with: ELECTRA's there, and ours in the families that transformers has none of.
-DETECTOR = "discriminator_predictions"
 
 
 @dataclass(frozen=True)
@@ -190,9 +188,13 @@ def _token_classifier_differences(task: Task, names: HuggingFaceNames) -> list[D
 
 
 def _detector_places(task: Task, names: HuggingFaceNames) -> list[Place]:
-    head = task.detection_head
-    places = dense_places(f"{DETECTOR}.dense", head.dense)
-    return [*places, *dense_places(f"{DETECTOR}.dense_prediction", head.output_dense)]
+    named = names.detector.items()
+    return [place for part, name in named for place in layer_places(name, getattr(task.detection_head, part))]
+
+
+def detector_tensor(names: HuggingFaceNames) -> str:
+    """The tensor that tells a discriminator's head."""
+    return f"{names.detector['dense']}.weight"
 
 
 def _output_places(task: Task, names: HuggingFaceNames, name: str) -> list[Place]:
@@ -253,7 +255,7 @@ HEADS: Mapping[str, Head] = {
         lambda task, names: {},
         _detector_places,
         lambda task, names: [],
-        lambda names: f"{DETECTOR}.dense.weight",
+        detector_tensor,
         lambda task, names: 0 if names.has_detector else 1,
     ),
     # Its pooling stands in sentence-transformers' files.

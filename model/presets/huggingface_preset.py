@@ -25,7 +25,7 @@ from clozekit.model.presets.huggingface_config import (
     special_ids,
     type_vocabulary_size,
 )
-from clozekit.model.presets.huggingface_heads import DETECTOR, HEADS, check_problem_type, kind_of, pair_settings
+from clozekit.model.presets.huggingface_heads import HEADS, check_problem_type, detector_tensor, kind_of, pair_settings
 from clozekit.model.presets.huggingface_weights import (
     WEIGHTS_FILE,
     Checkpoint,
@@ -113,8 +113,10 @@ class HuggingFacePreset:
         if found is None:
             # Without `architectures` the tensors tell.
             named = ((name, head.tensor(self._names)) for name, head in HEADS.items())
-            found = next((name for name, tensor in named if tensor is not None and tensor in self._checkpoint), "")
-        elif found == "" and f"{DETECTOR}.dense.weight" in self._checkpoint:
+            there = [name for name, tensor in named if tensor is not None and tensor in self._checkpoint]
+            # The authors' checkpoint of DeBERTa V3 has a masked LM's head and a discriminator's.
+            found = kind if kind in there else (there or [""])[0]
+        elif found == "" and detector_tensor(self._names) in self._checkpoint:
             # A discriminator of a family that transformers has none of.
             found = ReplacedTokenDetector.kind
         if found != kind:
@@ -269,7 +271,7 @@ def save_huggingface(task: Task, directory: str | Path, origin: Origin | None = 
     if is_detector and not family.huggingface.has_detector:
         warnings.warn(
             f"transformers has no discriminator of the family {family.name}: it loads the body, and passes over the head"
-            f" that tells replaced tokens ({DETECTOR}.*), which Clozekit reads",
+            f" that tells replaced tokens ({detector_tensor(family.huggingface).split('.')[0]}.*), which Clozekit reads",
             stacklevel=2,
         )
     if not isinstance(task, MaskedLM) or task.generator is None:

@@ -136,6 +136,8 @@ class Backbone(FunctionalModel):
     embedding_parts: ClassVar[tuple[str, ...]] = ("token_embedding", "embeddings_layer_norm")
     # Whether positions are rows of a table, of which there are max_sequence_length.
     has_position_table: ClassVar[bool] = True
+    # Whether a discriminator's head sees each token beside the first one of its document.
+    detects_beside_first_token: ClassVar[bool] = False
     # Set where a checkpoint brought a pooler: it is handed on as it is (`has_pooler`).
     has_loaded_pooler: bool = False
 

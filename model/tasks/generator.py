@@ -119,7 +119,8 @@ class TaskWithGenerator(Task):
     def detection_logits(self, batch: Rows, training: bool | None = False) -> Tensor:
         """Logits (B, T) of the tokens of a batch, packed or not: above 0 where one was rather replaced."""
         _, head = self._both()
-        return head(self.backbone.encode(**self.backbone.known_inputs(batch), training=training))
+        hidden = self.backbone.encode(**self.backbone.known_inputs(batch), training=training)
+        return head(hidden, document_ids=batch.get("document_ids"))
 
     def _both(self) -> tuple[Backbone, DetectionHead]:
         """The generator, and the discriminator's head."""

@@ -26,7 +26,7 @@ class ReplacedTokenDetector(AnyFamilyTask):
     Raises:
         InputError: for parts of two families.
 
-    Source: Clark et al. 2020 (arXiv 2003.10555), section 2.
+    Source: Clark et al. 2020 (arXiv 2003.10555), section 2; of DeBERTa V3 the head is that of its authors' code (`DetectionHead`).
 
     Example:
 
@@ -47,7 +47,8 @@ class ReplacedTokenDetector(AnyFamilyTask):
         super().__init__(backbone, preprocessor, backbone.input, logits, **kwargs)
 
     def call_packed(self, inputs: Rows, training: bool | None) -> Outputs:
-        return self.detection_head(self.backbone.encode(**self.backbone.known_inputs(inputs), training=training))
+        hidden = self.backbone.encode(**self.backbone.known_inputs(inputs), training=training)
+        return self.detection_head(hidden, document_ids=inputs.get("document_ids"))
 
     def compile(
         self,
@@ -70,11 +71,17 @@ class ReplacedTokenDetector(AnyFamilyTask):
 
 
 def detection_head_of(backbone: Backbone) -> DetectionHead:
-    """A new head, with the activation of the backbone that it reads."""
-    activation = getattr(backbone, "activation", "gelu")
-    return DetectionHead(ACTIVATIONS[activation], dtype=backbone.dtype_policy, name="detection_head")
+    """A new head, with the activation and the epsilon of the backbone that it reads."""
+    epsilon = backbone.layer_norm_epsilon if backbone.detects_beside_first_token else None
+    activation = ACTIVATIONS[backbone.activation]
+    return DetectionHead(activation, epsilon, dtype=backbone.dtype_policy, name="detection_head")
 
 
 def layers_of(head: DetectionHead) -> dict[str, keras.Layer]:
     """The layers with weights by their place in `task.weights.h5`."""
-    return {"layers/detection_head/dense": head.dense, "layers/detection_head/output_dense": head.output_dense}
+    norm = {} if head.layer_norm is None else {"layers/detection_head/layer_norm": head.layer_norm}
+    return {
+        **norm,
+        "layers/detection_head/dense": head.dense,
+        "layers/detection_head/output_dense": head.output_dense,
+    }

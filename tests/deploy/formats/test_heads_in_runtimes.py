@@ -60,13 +60,21 @@ def assert_same(found: dict[str, Any], expected: dict[str, np.ndarray], real: np
 EVERYWHERE = ("token classifier", "question answerer", "mean", "several labels", "numbers")
 # Its heads have layers of their own.
 ELECTRA = [("electra", "discriminator"), ("electra", "several labels")]
+DEBERTA = ("deberta_v3", "discriminator")
 MODERN = [("modern_bert", head) for head in ("token classifier", "question answerer")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head"),
-    [*(("bert", head) for head in HEADS), ("roberta", "mean"), ("distil_bert", "token classifier"), *ELECTRA, *MODERN],
+    [
+        *(("bert", head) for head in HEADS),
+        ("roberta", "mean"),
+        ("distil_bert", "token classifier"),
+        *ELECTRA,
+        DEBERTA,
+        *MODERN,
+    ],
 )
 def test_every_runtime_gives_what_keras_gives(name: str, head: str, tmp_path: Path) -> None:
     task = HEADS[head](name, small.text_classifier_preprocessor(name))
