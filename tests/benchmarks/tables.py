@@ -15,7 +15,9 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores; Python {platform.python_version()}"
+    there, used = os.cpu_count(), len(os.sched_getaffinity(0))
+    cores = f"{there} cores" if used == there else f"{there} cores, {used} used"
+    return f"{names[0] if names else platform.processor()}, {cores}; Python {platform.python_version()}"
 
 
 def versions(packages: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from clozekit.model.training.controller import pretraining_objective, pretrainin
 from clozekit.model.training.objectives.distillation import Teacher
 from clozekit.model.training.optimizers.optimizer import Optimizer
 from clozekit.model.training.settings.loop_settings import ClusterSettings, OptimizerSettings
+from clozekit.model.training.settings.replaced_settings import ReplacedSettings
 from clozekit.model.training.settings.run_settings import ModelSettings, RunSettings, TrainSettings
 
 STEPS, ROWS, LENGTH, SLOTS = 10, 8, 12, 6
@@ -107,6 +108,7 @@ def train(workers: Workers, settings: dict[str, Any]) -> dict[str, dict[str, np.
         "data",
         "run",
         objective="own_rules:smoothed" if own else settings.get("objective"),
+        replaced=ReplacedSettings(disentangled=True) if settings.get("disentangled") else None,
         model=model,
         train=TrainSettings(
             steps=STEPS,

@@ -19,6 +19,7 @@ NEWER = ("adafactor", "lion", "muon", "stable_adamw") if FULL else ()
 # What blocks make anew for the backward pass is the same too.
 HALVES = {"micro_batch_size": 2, "recompute": True}
 RELATIVE = {"family": "deberta_v3", "micro_batch_size": 2, "dropout": 0.2}
+APART = {**RELATIVE, "disentangled": True}
 # Name -> what is trained on one replica, and on two.
 BOTH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({"ema_decay": 0.5}, {"ema_decay": 0.5}),
@@ -36,9 +37,12 @@ BOTH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"objective": "replaced", "family": "electra"},
         {"objective": "replaced", "family": "electra", **HALVES},
     ),
-    # Both halves have positions of their own, and share the table of tokens.
+    # Both halves have positions of their own, and share the table of tokens, or have one each.
     **(
-        {"replaced_relative": ({"objective": "replaced", **RELATIVE}, {"objective": "replaced", **RELATIVE})}
+        {
+            "replaced_relative": ({"objective": "replaced", **RELATIVE}, {"objective": "replaced", **RELATIVE}),
+            "replaced_apart": ({"objective": "replaced", **APART}, {"objective": "replaced", **APART}),
+        }
         if FULL
         else {}
     ),
