@@ -137,9 +137,11 @@ bench-doors: setup
 bench-models: $(VENV)/.parity
 	$(BIN)/python tests/benchmarks/models_benchmark.py --into BENCHMARKS.md
 
+# A plain text of the corpora, a paragraph a line.
+PLAIN_TEXT = $(firstword $(filter-out %.jsonl %.jsonl.gz,$(CORPORA)))
 bench-heads: $(VENV)/.parity
-	@[ -n "$(CORPORA)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-heads CORPORA=wiki.txt BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
-	$(BIN)/python tests/benchmarks/heads_benchmark.py --text $(firstword $(CORPORA)) --bert-vocabulary $(BERT_VOCABULARY) --into BENCHMARKS.md
+	@[ -n "$(PLAIN_TEXT)" ] && [ -n "$(BERT_VOCABULARY)" ] || { echo "nothing to measure on; run: make bench-heads CORPORA=wiki.txt BERT_VOCABULARY=vocab.txt" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/heads_benchmark.py --text $(PLAIN_TEXT) --bert-vocabulary $(BERT_VOCABULARY) --into BENCHMARKS.md
 
 bench-adapt: $(VENV)/.parity
 	@[ -n "$(CORPORA)" ] || { echo "nothing to measure on; run: make bench-adapt CORPORA=docs.jsonl.gz" >&2; exit 2; }
