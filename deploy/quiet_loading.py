@@ -1,6 +1,7 @@
 """Loading TensorFlow in a command: what it says when it looks for its devices is kept back too."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +18,11 @@ def load_tensorflow(first: Callable[[], Any] | None = None) -> Any:
     """Returns what `first` gives, which is called before TensorFlow looks for its devices."""
     # No verb loads what belongs to models before it is asked to.
     from clozekit.model.common.freed_memory import keep_freed_memory
+    from clozekit.model.common.kept_programs import keep_programs
 
     keep_freed_memory()
+    if "tensorflow" not in sys.modules:
+        keep_programs()
     is_ours = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
     with quiet_stderr():
         with hidden_packages(_NOT_NEEDED if is_ours else ()), paused_collection():

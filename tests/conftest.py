@@ -1,6 +1,9 @@
 """What many tests share: a small corpus, a small tokenizer, a small dataset."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -13,15 +16,18 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
+# What XLA compiles is kept for the tests alone: the process that began them removes it.
+if "CLOZEKIT_PROGRAMS" not in os.environ:
+    os.environ["CLOZEKIT_PROGRAMS"] = tempfile.mkdtemp(prefix="clozekit-programs-")
+    atexit.register(shutil.rmtree, os.environ["CLOZEKIT_PROGRAMS"], ignore_errors=True)
+
 import contextlib
 import gc
 import inspect
 import json
 import multiprocessing.util
 import random
-import shutil
 import sys
-import tempfile
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from clozekit.deploy.bench.cpu_tracker import FILE_VARIABLE
 from clozekit.deploy.bench.measured import SEQUENCE_LENGTH, Measured, Workplace
 from clozekit.deploy.bench.timing import repeated
+from clozekit.model.common.kept_programs import VARIABLE
 
 _ROWS_A_STEP = 32
 _STEPS_A_LOOK = 4
@@ -46,7 +47,8 @@ def measure_step(place: Workplace) -> Iterator[Measured]:
     )
     command = [sys.executable, "-m", "clozekit.deploy.cli", "train", str(config)]
     marks = place.folder / "cpu.json"
-    environment = {**os.environ, FILE_VARIABLE: str(marks)}
+    # What an earlier run has compiled would not be compiled in this one.
+    environment = {**os.environ, FILE_VARIABLE: str(marks), VARIABLE: "0"}
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment
     )

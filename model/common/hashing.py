@@ -69,9 +69,14 @@ def _hash_positions_once(keys: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.bitwise.right_shift(mixed, tf.constant(1, tf.uint32)), tf.int32)
 
 
-def hash_places(seed: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """`hash_numbers` of the places 0 to size - 1 of a tensor."""
-    return hash_numbers(seed, tf.range(size))
+def hash_places(seed: tf.Tensor, rows: int | tf.Tensor, columns: int | tf.Tensor) -> tf.Tensor:
+    """`hash_numbers` of the places of a table of so many rows and columns, counted row by row; (rows, columns).
+
+    Of rows and of columns apart: XLA would keep a range of all places in the program, 4 bytes for each value of a tensor.
+    """
+    begins, columns_of_row = (tf.range(rows) * columns)[:, None], tf.range(columns)[None, :]
+    shape = tf.broadcast_static_shape(begins.shape, columns_of_row.shape)
+    return _of_shape(_hash_sums_once(tf.cast(seed, tf.uint32), begins, columns_of_row), shape)
 
 
 def hash_numbers(seed: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
@@ -79,15 +84,18 @@ def hash_numbers(seed: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
 
     One round, with half of the key before and half inside it: enough to drop units by, and cheap where XLA fuses it.
     """
-    return _of_shape(_hash_numbers_once(tf.cast(seed, tf.uint32), places), places.shape)
+    return _of_shape(_hash_sums_once(tf.cast(seed, tf.uint32), places, tf.constant(0)), places.shape)
 
 
-@_traced_once(tf.uint32, tf.int32)
-def _hash_numbers_once(seed: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+@_traced_once(tf.uint32, tf.int32, tf.int32)
+def _hash_sums_once(seed: tf.Tensor, begins: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Of the sums of two, of shapes that go together."""
     upper, lower = tf.unstack(seed, 2)
     first = _mixed(upper + _mixed(lower + tf.constant(_GOLDEN, tf.uint32)))
     second = _mixed(first + lower)
-    x = tf.cast(places, tf.uint32) * tf.constant(_GOLDEN, tf.uint32) + first
+    golden = tf.constant(_GOLDEN, tf.uint32)
+    # The key first: what is known before the program runs would be added up there, and kept.
+    x = (tf.cast(begins, tf.uint32) * golden + first) + tf.cast(places, tf.uint32) * golden
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
     x = tf.bitwise.bitwise_xor(x * tf.constant(0x85EBCA6B, tf.uint32), second)
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(13, tf.uint32)))

@@ -25,6 +25,7 @@ def _dropped(inputs: Tensor, rate: float, seed: Tensor) -> Tensor:
 
     from clozekit.model.common.hashing import hash_places
 
-    bits = tf.reshape(hash_places(seed, tf.size(inputs)), tf.shape(inputs))
+    shape = tf.shape(inputs)
+    bits = tf.reshape(hash_places(seed, tf.reduce_prod(shape[:-1]), shape[-1]), shape)
     kept = bits >= round(rate * 2**31)
     return tf.where(kept, inputs * tf.cast(1 / (1 - rate), inputs.dtype), tf.zeros([], inputs.dtype))

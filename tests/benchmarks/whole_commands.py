@@ -21,6 +21,7 @@ COMMANDS = {
     "`inspect`": "inspect dataset",
     "`verify`": "verify dataset",
     "`train` up to its first step, 2 x 128": "train train.yaml directory={}",
+    "the same, with the programs of a run before": "train train.yaml directory={} train.steps=1",
 }
 TRAIN = """\
 dataset: dataset
@@ -59,9 +60,10 @@ class Checkout:
         """Of the command and what it starts; of `train` up to its first step."""
         command = [sys.executable, "-m", "clozekit.deploy.cli", *words.split()]
         before = os.times()
-        done = subprocess.run(
-            command, cwd=self._place, env=self._environment, capture_output=True, text=True, check=False
-        )
+        # Compiled anew, unless the row is of what is kept.
+        kept = "programs" if words.endswith("train.steps=1") else "0"
+        environment = {**self._environment, "CLOZEKIT_PROGRAMS": kept}
+        done = subprocess.run(command, cwd=self._place, env=environment, capture_output=True, text=True, check=False)
         after = os.times()
         if done.returncode:
             raise RuntimeError(f"clozekit {words} failed: {done.stderr[-2000:]}")

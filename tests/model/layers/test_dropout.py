@@ -73,4 +73,7 @@ def test_the_gradient_is_the_mask_compiled_or_not() -> None:
 def test_the_hash_is_pinned() -> None:
     # Another hash would let runs that go on drop other units: python -c "...hash_places([7, 256], 4)"; a change belongs
     # into the changelog.
-    assert hash_places(tf.constant([7, 256]), 4).numpy().tolist() == [190866155, 780122126, 105594415, 863070911]
+    known = [190866155, 780122126, 105594415, 863070911]
+    for rows, columns in ((1, 4), (2, 2), (4, 1)):
+        bits = hash_places(tf.constant([7, 256]), rows, columns)
+        assert bits.shape == (rows, columns) and bits.numpy().ravel().tolist() == known
