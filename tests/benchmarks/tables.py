@@ -66,4 +66,5 @@ def put_into(path: Path, name: str, section: str) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
-    path.write_text(f"{before}{begin}\n{section}{end}{after or chr(10)}", encoding="utf-8")
+    section = section.rstrip("\n")
+    path.write_text(f"{before}{begin}\n{section}\n{end}{after or chr(10)}", encoding="utf-8")
