@@ -123,12 +123,12 @@ def clozekit_steps(work: Path, dropout: float) -> tuple[float, Burst]:
 
     from clozekit.model import BertMaskedLM
     from clozekit.model.training.controller import pretraining_step
-    from clozekit.model.training.objectives.masked_lm_objective import masked_sums
+    from clozekit.model.training.objectives.masked_lm_objective import OBJECTIVE
 
     task = with_dropout(BertMaskedLM.from_preset(str(work / "preset"), compile=False), dropout)
     batches = dict(np.load(work / "batches.npz"))
     first = {name: tf.constant(value[0]) for name, value in batches.items()}
-    sums = masked_sums(task, first, training=False)
+    sums = OBJECTIVE.sums(task, first, False)
     config, optimizer = run_config(STEP_ROWS), None
     optimizer = make_optimizer(task, config)
     step = pretraining_step(task, optimizer, config, tf.distribute.get_strategy())
