@@ -14,14 +14,15 @@ from clozekit.tokenizers.common.seldom_collection import paused_collection
 _NOT_NEEDED = ("IPython", "jax", "matplotlib", "pandas", "scipy.sparse", "sklearn")
 
 
-def load_tensorflow(first: Callable[[], Any] | None = None) -> Any:
-    """Returns what `first` gives, which is called before TensorFlow looks for its devices."""
+def load_tensorflow(first: Callable[[], Any] | None = None, keeps_programs: bool = True) -> Any:
+    """Returns what `first` gives, which is called before TensorFlow looks for its devices. keeps_programs: whether what an earlier
+    command compiled is not compiled again."""
     # No verb loads what belongs to models before it is asked to.
     from clozekit.model.common.freed_memory import keep_freed_memory
     from clozekit.model.common.kept_programs import keep_programs
 
     keep_freed_memory()
-    if "tensorflow" not in sys.modules:
+    if keeps_programs and "tensorflow" not in sys.modules:
         keep_programs()
     is_ours = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
     with quiet_stderr():

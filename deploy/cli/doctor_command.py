@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
         if given is not None:
             check = getattr(doctor_data, name)
             checks.append((name, lambda check=check, given=given: check(given)))
-    load_tensorflow()
+    # It looks whether XLA compiles.
+    load_tensorflow(keeps_programs=False)
     findings: list[Finding] = []
     for finding in examine(checks):
         findings.append(finding)

@@ -17,9 +17,9 @@ _PATH = re.compile(r"[\w/.:-]{1,500}")
 # The layers of backbones and heads that have kernels, and the tables: what each kind of quantization can change.
 _KERNELS = (
     "query|key|value|attention_output|feedforward_intermediate_dense|feedforward_gate_dense|feedforward_output_dense"
-    "|embedding_projection|pooled_dense|intermediate_dense|logits"
+    "|(generator_)?embedding_projection|pooled_dense|intermediate_dense|detection_dense|(pair_|detection_)?logits"
 )
-_TABLES = "token_embedding|segment_embedding"
+_TABLES = "(generator_)?(token_embedding|segment_embedding)"
 _QUANTIZED = {"int8": f"{_KERNELS}|{_TABLES}", "int4": f"{_KERNELS}|{_TABLES}", "float8": _KERNELS}
 
 

@@ -66,14 +66,17 @@ class FunctionalModel(keras.Model):
 
 def set_policy(model: keras.Model, policy: keras.DTypePolicy) -> None:
     """Sets a built model's policy, which its layers have already: Keras would quantize them once more."""
-    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
-        # Each has its own from here on: Keras saves a layer whose policy is a map without its scales.
-        for layer in model._flatten_layers(include_self=False):
-            own = layer.dtype_policy
-            if isinstance(own, keras.dtype_policies.DTypePolicyMap) and not isinstance(layer, keras.Model):
-                layer._dtype_policy = own[layer.path] if layer.path else own.default_policy
+    own_policies(model)
     model._is_quantized = policy.quantization_mode is not None
     model.dtype_policy = policy
+
+
+def own_policies(layer: keras.Layer) -> None:
+    """Gives each built layer in one, and itself, its own policy where that is a map: Keras saves what has a map without its scales."""
+    for one in layer._flatten_layers():
+        own = one.dtype_policy
+        if isinstance(own, keras.dtype_policies.DTypePolicyMap) and not isinstance(one, keras.Model):
+            one._dtype_policy = own[one.path] if one.path else own.default_policy
 
 
 class Backbone(FunctionalModel):

@@ -10,7 +10,7 @@ from keras import ops
 from clozekit.model.common.tensors import Rows, Settings, Tensor
 from clozekit.model.layers.detection_head import DetectionHead
 from clozekit.model.layers.masked_lm_head import MaskedLMHead
-from clozekit.model.tasks.backbone import OWN, Backbone
+from clozekit.model.tasks.backbone import OWN, Backbone, own_policies
 from clozekit.model.tasks.replaced_token_detector import ReplacedTokenDetector, detection_head_of, layers_of
 from clozekit.model.tasks.task import Task, TaskOptions
 from clozekit.tokenizers.common.errors import InputError
@@ -67,14 +67,14 @@ class TaskWithGenerator(Task):
                 embeddings=OWN if is_disentangled else backbone,
                 name="generator",
             )
-            for own, there in self._embeddings_beside(backbone) if is_disentangled else []:
-                own.set_weights(there.get_weights())
+            self.begin_embeddings(backbone)
 
     def make_detection_head(self) -> None:
         """Called by the constructor at its end."""
         if self.generator is not None:
             self.detection_head = detection_head_of(self.backbone)
             self.detection_head.build((None, None, self.backbone.hidden_dim))
+            own_policies(self.detection_head)
 
     @property
     def goes_to_keras_hub(self) -> bool:
@@ -84,6 +84,11 @@ class TaskWithGenerator(Task):
         """Each layer of the generator's embeddings beside the backbone's."""
         generator = self.generator
         return [(getattr(generator, part), getattr(backbone, part)) for part in backbone.embedding_parts]
+
+    def begin_embeddings(self, backbone: Backbone) -> None:
+        """Gives embeddings of its own the values of the discriminator's, where there is a generator that has some."""
+        for own, there in self._embeddings_beside(backbone) if self.is_disentangled else []:
+            own.set_weights(there.get_weights())
 
     def differing_tables(self) -> list[tuple[keras.Variable, keras.Variable]]:
         """Where the embeddings are disentangled: each table of the discriminator's, and the generator's that it is a sum with.

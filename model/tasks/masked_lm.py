@@ -11,7 +11,7 @@ from clozekit.model.layers.masked_lm_head import MAX_LOGITS, HeadBiases, MaskedL
 from clozekit.model.layers.pair_head import PairHead
 from clozekit.model.layers.transformer_layers import ACTIVATIONS, truncated_normal
 from clozekit.model.preprocessing.preprocessor import Preprocessor
-from clozekit.model.tasks.backbone import Backbone, hidden_states
+from clozekit.model.tasks.backbone import Backbone, hidden_states, own_policies
 from clozekit.model.tasks.generator import TaskWithGenerator
 from clozekit.model.tasks.pooler import has_pooler
 from clozekit.model.tasks.task import TaskOptions
@@ -133,6 +133,7 @@ class MaskedLM(TaskWithGenerator):
         if pair_head:
             self.pair_head = PairHead(pair_dropout, dtype=backbone.dtype_policy, name="pair_head")
             self.pair_head.build((None, None, backbone.hidden_dim))
+            own_policies(self.pair_head)
         self.make_detection_head()
 
     @classmethod

@@ -36,8 +36,11 @@ def are_recomputed() -> bool:
 
 def through_block(block: keras.layers.Layer, hidden: Tensor, *shared: Tensor, **others: Any) -> Tensor:
     """`block(hidden, *shared, **others)`, whose values are kept or not; hidden: (B, T, H). Of others no gradient is made."""
-    if not _IS_ON.get():
-        return block(hidden, *shared, **others)
+    return _through_again(block, hidden, *shared, **others) if _IS_ON.get() else block(hidden, *shared, **others)
+
+
+def _through_again(block: keras.layers.Layer, hidden: Tensor, *shared: Tensor, **others: Any) -> Tensor:
+    # Apart: AutoGraph, in a step of somebody's own, can't translate what is in here, and says so.
     import tensorflow as tf
 
     states = dropout_states(block)

@@ -91,7 +91,7 @@ def _with_generator(found: Architecture, config: RunSettings) -> Settings:
     if config.replaced.disentangled not in (None, is_disentangled):
         raise InputError(
             f"replaced.disentangled must be what the generator of init_from is, {config.init_from} has embeddings"
-            f" {'of its own' if is_disentangled else 'that its discriminator shares'}; leave it out"
+            f" {'of its own' if is_disentangled else 'that its discriminator shares'}; leave it out, or null where a recipe has it"
         )
     return found.head
 

@@ -19,7 +19,11 @@ def begin_from(task: MaskedLM, init_from: str, source: PresetSource) -> None:
     Where the task has more positions and a table of them, row i of its table is row i modulo n of the n that are there (Beltagy et al. 2020,
     arXiv 2004.05150, section 5). Raises InputError when the weights are not there or not whole.
     """
-    _give_weights(task, type(task).from_preset(init_from, compile=False), source.source)
+    other = type(task).from_preset(init_from, compile=False)
+    _give_weights(task, other, source.source)
+    if task.generator is not None and other.generator is None:
+        # A fresh generator, whose embeddings begin as the discriminator's.
+        task.begin_embeddings(task.backbone)
 
 
 def begin_from_halves(task: MaskedLM, init_from: str, generator: str) -> str | None:

@@ -15,7 +15,8 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    there, used = os.cpu_count(), len(os.sched_getaffinity(0))
+    there = os.cpu_count()
+    used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
     cores = f"{there} cores" if used == there else f"{there} cores, {used} used"
     return f"{names[0] if names else platform.processor()}, {cores}; Python {platform.python_version()}"
 

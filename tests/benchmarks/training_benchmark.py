@@ -244,7 +244,7 @@ def hugging_face_steps(work: Path, dropout: float) -> tuple[float, Burst]:
     import torch
     from transformers import BertForMaskedLM
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     model = BertForMaskedLM.from_pretrained(work / "huggingface", **rates)
     batches = dict(np.load(work / "batches.npz"))

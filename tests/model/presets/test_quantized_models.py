@@ -61,6 +61,33 @@ def test_a_quantized_task_is_the_same_from_every_file(name: str, kind: str, tmp_
     assert backbone.token_embedding.quantization_mode == "int8"
 
 
+@pytest.mark.parametrize("second", ["pairs", "generator", "disentangled"])
+def test_a_second_head_and_a_generator_are_quantized_with_the_rest(second: str, tmp_path: Path) -> None:
+    more = {"pair_head": True} if second == "pairs" else dict(families.generator_sizes("bert"))
+    more |= {"disentangled_embeddings": True} if second == "disentangled" else {}
+    task = families.masked_lm("bert", families.masked_lm_preprocessor("bert"), None, **more)
+    task.quantize("int8")
+    task.save_to_preset(str(tmp_path / "preset"))
+    again, rows = clozekit.model.MaskedLM.from_preset(str(tmp_path / "preset")), families.batch("bert")
+    np.testing.assert_array_equal(again(rows), task(rows))
+    of_second = "pair_logits" if second == "pairs" else "detection_logits"
+    found, expected = (getattr(one, of_second)(rows) for one in (again, task))
+    np.testing.assert_array_equal(found, expected)
+    begun = families.backbone("bert", dtype="int8_from_float32")
+    fresh = families.family("bert").masked_lm(begun, compile=False, **more)
+    assert fresh.described_policy() == again.described_policy()
+
+
+def test_a_generator_is_quantized_from_the_start_with_its_projection() -> None:
+    backbone = families.backbone("electra", dtype="int8_from_float32")
+    sizes = {**families.generator_sizes("electra"), "disentangled_embeddings": True}
+    task = families.family("electra").masked_lm(backbone, compile=False, **sizes)
+    kinds = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Embedding)
+    layers = [layer for layer in task._flatten_layers() if isinstance(layer, kinds)]
+    assert any(layer.name == "generator_embedding_projection" for layer in layers)
+    assert {layer.name: layer.quantization_mode for layer in layers if layer.quantization_mode != "int8"} == {}
+
+
 def test_the_loss_in_chunks_is_that_of_the_quantized_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     task, rows = quantized("bert")
     batch = {**rows, "mask_ids": np.full(rows["mask_positions"].shape, 7, "int32")}

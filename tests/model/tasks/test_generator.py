@@ -211,3 +211,22 @@ def test_fit_trains_the_generator_and_the_shared_table_alone(family: str) -> Non
         loss = tf.reduce_sum(task.masked_logits(families.batch(family)) ** 2)
     gradients = tape.gradient(loss, [weight.value for weight in task.trainable_weights])
     assert all(gradient is not None for gradient in gradients)
+
+
+@pytest.mark.parametrize("family", DISTINCT)
+def test_a_step_of_ones_own_is_traced_with_autograph_without_a_warning(
+    family: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, rows = both(family), families.batch(family)
+    batch = {**rows, "mask_ids": np.full(rows["mask_positions"].shape, 7, "int32")}
+    batch["mask_weights"] = np.ones(rows["mask_positions"].shape, "float32")
+    inputs = {name: value for name, value in rows.items() if name != "mask_positions"}
+    packed = {**inputs, "document_ids": np.cumsum(np.eye(1, 12, 5, dtype="int32"), axis=1).repeat(3, 0) + 1}
+
+    @tf.function
+    def step() -> tf.Tensor:
+        loss, _ = task.masked_sums(batch, training=True)
+        return loss + tf.reduce_sum(task.detection_logits(packed, training=True))
+
+    assert np.isfinite(step())
+    assert not [record for record in caplog.records if "AutoGraph" in record.getMessage()]

@@ -135,11 +135,15 @@ def test_what_convert_wrote_of_both_is_gone_on_with(
     np.testing.assert_allclose(found, task.masked_logits(rows), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(begun.task.detection_logits(rows), task.detection_logits(rows), rtol=1e-4, atol=1e-5)
     # The discriminator alone: a fresh generator and a fresh head.
-    body = Run(config_for(dataset, tmp_path / "body", None, init_from=str(there)))
+    shares = ReplacedSettings(disentangled=task.is_disentangled)
+    body = Run(config_for(dataset, tmp_path / "body", None, init_from=str(there), replaced=shares))
     with pytest.warns(UserWarning, match="has no masked-LM head"):
         body.begin_anew()
     table = np.asarray(body.task.backbone.token_embedding.embeddings)[:size]
     assert np.array_equal(table, task.backbone.token_embedding.embeddings)
+    # Its embeddings begin as those of the body.
+    for part in body.task.backbone.embedding_parts:
+        assert same_weights(getattr(body.task.generator, part), getattr(body.task.backbone, part))
     assert not np.allclose(body.task.detection_logits(rows), task.detection_logits(rows))
     words = [f"dataset={dataset}", f"directory={tmp_path / 'dry'}", f"init_from={there}", "objective=replaced"]
     assert main(["train", *words, "train.steps=2", "train.global_batch_size=8", "train.xla=false", "--dry-run"]) == 0
@@ -159,7 +163,9 @@ def test_verbs_take_both_or_one_of_the_two(trained: tuple[str, str, Path], tmp_p
     assert len(task.fill_mask(f"the {mask} dog", top_k=2)[0]) == 2
     other = ReplacedSettings(disentangled=not task.is_disentangled)
     told = "of its own" if task.is_disentangled else "that its discriminator shares"
-    with pytest.raises(InputError, match=f"replaced.disentangled must be .* has embeddings {told}; leave it out"):
+    with pytest.raises(
+        InputError, match=f"replaced.disentangled must be .* has embeddings {told}; leave it out, or null"
+    ):
         Run(config_for(dataset, tmp_path / "other", None, init_from=preset, replaced=other))
     with pytest.raises(InputError, match="holds a generator and its discriminator, which objective=replaced trains"):
         Run(config_for(dataset, tmp_path / "alone", None, init_from=preset, objective=None))
