@@ -19,7 +19,7 @@ def load_tensorflow(first: Callable[[], Any] | None = None, keeps_programs: bool
     command compiled is not compiled again."""
     # No verb loads what belongs to models before it is asked to.
     from clozekit.model.common.freed_memory import keep_freed_memory
-    from clozekit.model.common.kept_programs import keep_programs
+    from clozekit.tokenizers.common.kept_programs import keep_programs
 
     keep_freed_memory()
     if keeps_programs and "tensorflow" not in sys.modules:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from clozekit.deploy.bench.cpu_tracker import FILE_VARIABLE
 from clozekit.deploy.bench.measured import SEQUENCE_LENGTH, Measured, Workplace
 from clozekit.deploy.bench.timing import repeated
-from clozekit.model.common.kept_programs import VARIABLE
+from clozekit.tokenizers.common.kept_programs import VARIABLE
 
 _ROWS_A_STEP = 32
 _STEPS_A_LOOK = 4

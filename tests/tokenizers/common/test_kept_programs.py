@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from clozekit.model.common import kept_programs
-from clozekit.model.common.kept_programs import keep_programs, make_room, remove_broken
+from clozekit.tokenizers.common import kept_programs
+from clozekit.tokenizers.common.kept_programs import keep_programs, make_room, remove_broken
 
 # Prints whether the function was compiled anew, and what it gave.
 COMPILES = """\
