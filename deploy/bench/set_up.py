@@ -7,6 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from clozekit.tokenizers.common.cores_here import cores_here
+
 # Below this share of the reference's speed a part is far slower, and a line says what may be the reason.
 FAR_SLOWER = 0.5
 # Seconds by the clock for a CPU-second of one core; above it other work has the cores.
@@ -34,7 +36,7 @@ def look() -> SetUp:
     """What is so here. has_hidden_gpu: of a driver without a device that it is allowed to use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return SetUp(
-        min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _quota()),
+        min(cores_here(), _quota()),
         not sys.dont_write_bytecode,
         _is_glibc(),
         tuple(f"{name}={os.environ[name]}" for name in _FLAGS if name in os.environ),

@@ -24,7 +24,8 @@ from clozekit.deploy.workflow.step_record import (
     read_record,
     write_record,
 )
-from clozekit.deploy.workflow.workflow_file import Step, Workflow, cores_here
+from clozekit.deploy.workflow.workflow_file import Step, Workflow
+from clozekit.tokenizers.common.cores_here import cores_here
 from clozekit.tokenizers.common.stop_signals import StopSignals
 from clozekit.tokenizers.storage.file_systems import open_file_system, write_text
 from clozekit.tokenizers.storage.owned_files import new_id

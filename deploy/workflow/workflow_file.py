@@ -1,7 +1,6 @@
 """The recipe of a workflow: its steps, each a command with its settings, what they refer to, where they run."""
 
 import copy
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from clozekit.deploy.workflow.step_kinds import STEP_KINDS, StepKind
 from clozekit.deploy.workflow.sweeps.rules.sweep_of_recipe import SEEDS, KnownSteps, make_sweep
 from clozekit.deploy.workflow.sweeps.rules.sweep_settings import Sweep
 from clozekit.model.training.settings.loop_settings import one_length
+from clozekit.tokenizers.common.cores_here import cores_here
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.settings.settings_files import apply_changes, check, make_settings, nearest_key, read_mapping
 from clozekit.tokenizers.settings.yaml_values import printable, shown
@@ -338,11 +338,6 @@ def _check_room(step: Step, limits: Room, source: str, runs_here: bool) -> None:
             there = there or cores_here()
         fits = needs is None or there is None or needs <= there
         check(f"step {step.name} of {source} may need at most limits.{what}, {there}", fits, needs)
-
-
-def cores_here() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(steps: Mapping[str, Step], source: str) -> dict[str, Step]:

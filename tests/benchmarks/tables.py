@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clozekit.tokenizers.common.cores_here import cores_here
+
 
 def processor() -> str:
     """The machine in words."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    there = os.cpu_count()
-    used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
+    there, used = os.cpu_count(), cores_here()
     cores = f"{there} cores" if used == there else f"{there} cores, {used} used"
     return f"{names[0] if names else platform.processor()}, {cores}; Python {platform.python_version()}"
 

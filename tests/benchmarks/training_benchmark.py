@@ -32,6 +32,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import header, put_into
 
+from clozekit.tokenizers.common.cores_here import cores_here
+
 PACKAGES = ["tensorflow", "keras", "keras-hub", "torch", "transformers", "numpy"]
 PARTS = ("steps", "paragraphs", "reader")
 LIBRARIES = {"clozekit": "Clozekit", "keras_hub": "keras-hub", "hugging_face": "Hugging Face, torch"}
@@ -244,7 +246,7 @@ def hugging_face_steps(work: Path, dropout: float) -> tuple[float, Burst]:
     import torch
     from transformers import BertForMaskedLM
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(cores_here())
     rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     model = BertForMaskedLM.from_pretrained(work / "huggingface", **rates)
     batches = dict(np.load(work / "batches.npz"))

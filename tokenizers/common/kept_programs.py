@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from clozekit.tokenizers.common.cores_here import cores_here
+
 VARIABLE = "CLOZEKIT_PROGRAMS"
 _FLAGS = "TF_XLA_FLAGS"
 _BEGIN, _END = "--tf_xla_persistent_cache_directory=", " --tf_xla_persistent_cache_device_types=CPU"
@@ -58,7 +60,10 @@ def keep_programs() -> Path | None:
             return None
         # Whether files can be made there: a mode does not tell of a read-only disk, nor free space of a quota.
         with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(_PROBE_BYTES))
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(probe.fileno(), 0, _PROBE_BYTES)
+            else:
+                probe.write(bytes(_PROBE_BYTES))
         make_room(root)
         remove_broken(folder)
     except (OSError, RuntimeError, importlib.metadata.PackageNotFoundError):
@@ -72,12 +77,13 @@ def _kind() -> str:
     """What a program holds for."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    processor = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    # XLA cuts loops for the cores that it finds.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    named = [line for line in lines if line.startswith(("flags", "Features"))]
+    # Asked only where it has to be: on Linux it starts a process.
+    processor = named[0] if named else platform.processor()
     version = importlib.metadata.version("tensorflow")
     variables = [os.environ.get(name, "") for name in ("XLA_FLAGS", "TF_NUM_INTRAOP_THREADS")]
-    told = "|".join([version, platform.machine(), processor, str(cores), *variables])
+    # XLA cuts loops for the cores that it finds.
+    told = "|".join([version, platform.machine(), processor, str(cores_here()), *variables])
     return f"{version}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 

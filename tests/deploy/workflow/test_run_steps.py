@@ -16,8 +16,9 @@ from processes import Child
 from workflows import RECIPE, journal, look_at, run
 
 from clozekit.deploy.workflow.run_steps import StepFailedError, StepState
-from clozekit.deploy.workflow.workflow_file import cores_here, load_workflow
+from clozekit.deploy.workflow.workflow_file import load_workflow
 from clozekit.deploy.workflow.workflow_report import render_workflow
+from clozekit.tokenizers.common.cores_here import cores_here
 from clozekit.tokenizers.common.errors import InputError
 
 LIMIT_SECONDS = 60

@@ -12,9 +12,9 @@ import pytest
 from clozekit.tokenizers.common import kept_programs
 from clozekit.tokenizers.common.kept_programs import keep_programs, make_room, remove_broken
 
-# Prints whether the function was compiled anew, and what it gave.
+# Prints what a compiled function gave.
 COMPILES = """\
-import hashlib, os
+import hashlib
 from clozekit.deploy.quiet_loading import load_tensorflow
 load_tensorflow()
 import tensorflow as tf
@@ -51,9 +51,9 @@ def test_a_program_is_kept_found_again_and_made_anew_where_it_is_broken(tmp_path
     # It is read and not written again.
     assert compiled(**there) == plain
     assert programs(tmp_path) == kept and path.stat().st_mtime_ns == before
-    # Whole again, if not byte for byte: something of when it was compiled is in it.
     path.write_bytes(path.read_bytes()[:-5])
     assert compiled(**there) == plain
+    # Whole again, if not byte for byte: something of when it was compiled is in it.
     assert programs(tmp_path).keys() == kept.keys()
 
 

@@ -11,8 +11,8 @@ import yaml
 from long_variants import FULL
 from processes import started
 
-from clozekit.deploy.workflow.workflow_file import cores_here
 from clozekit.pipelines.dataset.manifest import Manifest
+from clozekit.tokenizers.common.cores_here import cores_here
 
 LIMIT_SECONDS = 600
 RATES = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1] if FULL else [1e-2, 1e-4, 1e-3]
