@@ -89,6 +89,10 @@ RECIPES = {
 }
 
 
+def at_rate(recipe: Recipe, learning_rate: float) -> Recipe:
+    return recipe._replace(name=f"{recipe.name}, at {learning_rate:g}", learning_rate=learning_rate)
+
+
 def write_texts(corpus: Path, folder: Path, kind: str) -> None:
     """Texts to train on and texts to measure on: whole documents, or each paragraph as a document of its own."""
     with gzip.open(corpus, "rt", encoding="utf-8") as lines:
@@ -219,14 +223,16 @@ def losses_of(folder: Path, runs: Mapping[Any, Sequence[Run]]) -> dict[str, Any]
     return losses
 
 
-def render(kind: str, runs: Mapping[tuple[str, float], Sequence[Run]], losses: Mapping[str, Any]) -> list[str]:
+def render(
+    kind: str, names: Sequence[str], runs: Mapping[tuple[str, float], Sequence[Run]], losses: Mapping[str, Any]
+) -> list[str]:
     lines = [
         f"### {kind.capitalize()}",
         "",
         "| | CPU-s | steps | CPU-s before the first step | a step | loss, grouped rows | right | loss, a text a row | right |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for (name, budget), of_kind in sorted(runs.items(), key=lambda item: (list(RECIPES).index(item[0][0]), item[0][1])):
+    for (name, budget), of_kind in sorted(runs.items(), key=lambda item: (names.index(item[0][0]), item[0][1])):
         figures = [f"{budget:.0f}", f"{statistics.median(run.steps for run in of_kind):,.0f}"]
         figures += [f"{statistics.median(run.before for run in of_kind):.0f}"]
         figures += [f"{statistics.median(run.step for run in of_kind):.3f}"]
@@ -261,10 +267,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--documents", nargs="+", default=["documents", "paragraphs"])
     parser.add_argument("--only", nargs="+", default=list(RECIPES), help="some of the recipes")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[], help="other peaks of the learning rate, tried too"
+    )
     parser.add_argument("--work", type=Path, help="where runs are kept and found again; a temporary folder")
     parser.add_argument("--chart", type=Path, help="where the curves go, .svg")
     parser.add_argument("--into", type=Path, help="a document with the mark of this benchmark")
     arguments = parser.parse_args()
+    recipes = [RECIPES[name] for name in arguments.only]
+    recipes += [at_rate(recipe, rate) for recipe in recipes for rate in arguments.rates]
     cores = own_cores()
     sections = []
     panels = {}
@@ -273,10 +284,9 @@ def main() -> None:
             folder = (arguments.work or Path(temporary)).absolute() / kind
             if not (folder / "dataset").exists():
                 make_ready(arguments.corpus, folder, kind)
-            recipes = [RECIPES[name] for name in arguments.only]
             runs = measured(folder, recipes, arguments.budget, arguments.shares, arguments.seeds, cores)
             losses = losses_of(folder, runs)
-            sections += [*render(kind, runs, losses), ""]
+            sections += [*render(kind, [recipe.name for recipe in recipes], runs, losses), ""]
             panels[kind] = curves(runs, losses)
     lines = [
         "## Time to a loss",
