@@ -1,6 +1,7 @@
-"""Compiled normalisation rules of SentencePiece models: a text by them alone, and those of white space."""
+"""Compiled normalisation rules of SentencePiece models: a text by them alone, those of white space, and the library's own by name."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,3 +38,25 @@ def white_space_rules() -> bytes:
     rules = [(chr(code), " ") for code in [*spaces.tolist(), ord("▁")] if code != ord(" ")]
     normalizer = sentencepiece.SentencePieceNormalizer(norm_map=rules)
     return read_rules(normalizer.serialized_model_proto(), "the rules")
+
+
+class NamedRules:
+    """Rules that the library has by a name, as its trainer applies them to words: SPACE before each and for spaces inside.
+
+    Args:
+        name: `nmt_nfkc`, or `nmt_nfkc_cf`, which makes lower-case of it.
+
+    compiled: what a model holds of them.
+    """
+
+    def __init__(self, name: str) -> None:
+        import sentencepiece
+
+        sentencepiece.SetMinLogLevel(2)
+        self._normalizer = sentencepiece.SentencePieceNormalizer(
+            rule_name=name, add_dummy_prefix=True, escape_whitespaces=True, remove_extra_whitespaces=True
+        )
+        self.compiled = read_rules(self._normalizer.serialized_model_proto(), "the rules")
+
+    def normalized(self, words: Sequence[str]) -> list[str]:
+        return list(self._normalizer.normalize(list(words)))

@@ -1,17 +1,15 @@
 """Learning the SentencePiece models of ALBERT, XLM-RoBERTa and DeBERTa V3 from word counts, the same one in every run."""
 
-import io
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.common.text_batch import Texts
-from clozekit.tokenizers.formats.sentence_piece_proto import read_model, write_model
+from clozekit.tokenizers.formats.sentence_piece_proto import CONTROL, NORMAL, UNKNOWN, write_model
+from clozekit.tokenizers.formats.sentence_piece_rules import NamedRules
 from clozekit.tokenizers.learning.distinct_words import byte_classes, count_distinct
+from clozekit.tokenizers.learning.learn_unigram import RESERVED, SizeError, learn_unigram
 from clozekit.tokenizers.learning.long_words import cut_long_words
 
 # Pieces of XLMRobertaTokenizer that its model does not hold: <pad> and <mask>.
@@ -20,11 +18,22 @@ _ADDED_BY_XLM_ROBERTA = 2
 _ADDED_BY_DEBERTA_V3 = 1
 # The library leaves out lines of more than 4,192 bytes: a paragraph of Chinese is one.
 MAX_WORD_BYTES = 4000
-# It also leaves out every line with this character (U+2585), which stands for unknown pieces inside of it.
-_RESERVED = "\u2585"
+# It also leaves out every line with U+2585, which stands for unknown pieces inside of it; 0 stands between words.
+_TAKEN_OUT = "\u2585\0"
 # Its own default: of the characters of a corpus, the rarest one in 2,000 get no piece.
 CHARACTER_COVERAGE = 0.9995
-
+# A lone one is three malformed bytes to the library.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# What the models begin with, in this order.
+_ALBERT = (
+    ("<pad>", CONTROL),
+    ("<unk>", UNKNOWN),
+    ("[CLS]", CONTROL),
+    ("[SEP]", CONTROL),
+    ("[MASK]", CONTROL),
+)
+_XLM_ROBERTA = (("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL))
+_DEBERTA_V3 = (("[PAD]", CONTROL), ("[CLS]", CONTROL), ("[SEP]", CONTROL), ("[UNK]", UNKNOWN))
 
 # The ASCII ones of what `str.split` cuts at, and the null byte.
 _CHUNKS = byte_classes(b"\0\t\n\v\f\r\x1c\x1d\x1e\x1f ")
@@ -42,8 +51,7 @@ def learn_albert(
     character_coverage: float = CHARACTER_COVERAGE,
 ) -> bytes:
     """The model of an `AlbertTokenizer`, in ALBERT's order: <pad> <unk> [CLS] [SEP] [MASK], then pieces."""
-    settings = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "control_symbols": "[CLS],[SEP],[MASK]"}
-    return _learn(word_counts, vocabulary_size, 0, lowercase, character_coverage, settings)
+    return _learn(word_counts, vocabulary_size, 0, lowercase, character_coverage, _ALBERT)
 
 
 def learn_xlm_roberta(
@@ -53,7 +61,7 @@ def learn_xlm_roberta(
     character_coverage: float = CHARACTER_COVERAGE,
 ) -> bytes:
     """The model of an `XLMRobertaTokenizer` of that many pieces: <unk> <s> </s>, then pieces."""
-    return _learn(word_counts, vocabulary_size, _ADDED_BY_XLM_ROBERTA, lowercase, character_coverage, {})
+    return _learn(word_counts, vocabulary_size, _ADDED_BY_XLM_ROBERTA, lowercase, character_coverage, _XLM_ROBERTA)
 
 
 def learn_deberta_v3(
@@ -63,12 +71,7 @@ def learn_deberta_v3(
     character_coverage: float = CHARACTER_COVERAGE,
 ) -> bytes:
     """The model of a `DebertaV3Tokenizer` of that many pieces, in DeBERTa V3's order: [PAD] [CLS] [SEP] [UNK], then pieces."""
-    ids = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
-    settings = {f"{name}_id": number for number, name in enumerate(ids)}
-    pieces = {f"{name}_piece": piece for name, piece in ids.items()}
-    return _learn(
-        word_counts, vocabulary_size, _ADDED_BY_DEBERTA_V3, lowercase, character_coverage, {**settings, **pieces}
-    )
+    return _learn(word_counts, vocabulary_size, _ADDED_BY_DEBERTA_V3, lowercase, character_coverage, _DEBERTA_V3)
 
 
 def _learn(
@@ -77,61 +80,53 @@ def _learn(
     num_added: int,
     lowercase: bool,
     character_coverage: float,
-    settings: dict[str, Any],
+    special: Sequence[tuple[str, int]],
 ) -> bytes:
-    import sentencepiece
-
-    words = cut_long_words(word_counts, MAX_WORD_BYTES, _RESERVED)
-    if not words:
-        raise InputError("a vocabulary is learned from words, the input has none; check --input and --text-key")
+    """The bytes of a model: `special` pieces, then those learned. num_added: pieces of the vocabulary that are not in it."""
+    counts = cut_long_words(word_counts, MAX_WORD_BYTES, _TAKEN_OUT)
     if not num_added < vocabulary_size < 2**31:
         raise InputError(
             f"vocabulary_size must be above {num_added} and below 2^31, got {vocabulary_size}; choose another"
         )
     if not 0.9 <= character_coverage <= 1:
         raise InputError(f"character_coverage must be a rate from 0.9 to 1, got {character_coverage}; choose another")
-    out = io.BytesIO()
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "words.tsv"
-        with path.open("w", encoding="utf-8", newline="\n") as lines:
-            # A word a line with its count: pieces do not cross spaces, so sentences would teach nothing more.
-            for word, count in sorted(words.items()):
-                lines.write(f"{word}\t{count}\n")
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                input=str(path),
-                input_format="tsv",
-                model_writer=out,
-                model_type="unigram",
-                vocab_size=vocabulary_size - num_added,
-                character_coverage=character_coverage,
-                normalization_rule_name="nmt_nfkc_cf" if lowercase else "nmt_nfkc",
-                # Sums in float: another number of threads would add in another order.
-                num_threads=1,
-                minloglevel=2,
-                **settings,
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise InputError(_refusal(str(error), vocabulary_size, num_added, len(words))) from error
-    # Written again without the trainer's notes, which hold the name of our temporary file. (The library's own classes
-    # for its messages need a newer protobuf than TensorFlow allows.)
-    model = read_model(out.getvalue(), "the learned model")
-    return write_model(list(zip(model.pieces, model.scores, model.types, strict=True)), model.precompiled_charsmap)
-
-
-def _refusal(error: str, vocabulary_size: int, num_added: int, num_words: int) -> str:
-    """The library's error in our words, where it says which sizes are possible."""
-    rule = f"a vocabulary must be as large as its corpus allows, {num_words:,} different words allow"
-    if most := re.search(r"too high .* value <= (\d+)", error):
-        return (
-            f"{rule} at most {int(most[1]) + num_added:,} pieces, got a vocabulary_size of {vocabulary_size}; lower it"
+    rules = NamedRules("nmt_nfkc_cf" if lowercase else "nmt_nfkc")
+    words = _normalized(counts, rules, [piece for piece, _ in special])
+    if not words:
+        raise InputError("a vocabulary is learned from words, the input has none; check --input and --text-key")
+    num_pieces = vocabulary_size - num_added - len(special)
+    try:
+        learned = learn_unigram(words, num_pieces, len(special), character_coverage)
+    except SizeError as error:
+        allowed = error.allowed + num_added
+        bound, advice = (
+            (f"at most {allowed:,} pieces", "lower") if error.too_large else (f"no fewer than {allowed:,}", "raise")
         )
-    if least := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
-        return (
-            f"{rule} no fewer than {int(least[1]) + num_added:,}, got a vocabulary_size of {vocabulary_size}; raise it"
-        )
-    text = " ".join(error.split())
-    return (
-        f"sentencepiece could not learn {vocabulary_size} pieces from {num_words} words: {text:.300};"
-        " choose another vocabulary_size"
+        raise InputError(
+            f"a vocabulary must be as large as its corpus allows, {len(counts):,} different words allow {bound}, got a"
+            f" vocabulary_size of {vocabulary_size}; {advice} it"
+        ) from error
+    return write_model(
+        [(piece, 0.0, kind) for piece, kind in special] + [(piece, score, NORMAL) for piece, score in learned],
+        rules.compiled,
     )
+
+
+def _normalized(counts: Mapping[str, int], rules: NamedRules, special: Sequence[str]) -> list[tuple[str, int]]:
+    """Words as the library's trainer takes them, in the order of the words as they were; special pieces in them learn nothing."""
+    words = sorted(counts)
+    readable = [_SURROGATE.sub("\ufffd" * 3, word) for word in words]
+    pattern = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))))
+    rows = [
+        (pattern.sub(RESERVED, normalized), counts[word])
+        for word, normalized in zip(words, rules.normalized(readable), strict=True)
+    ]
+    # In place of one that is empty it takes the last one.
+    place = 0
+    while place < len(rows):
+        if rows[place][0]:
+            place += 1
+        else:
+            rows[place] = rows[-1]
+            rows.pop()
+    return rows

@@ -73,6 +73,7 @@ def test_byte_pairs_and_sentence_pieces_are_the_same_from_every_process() -> Non
         (lambda: learn_albert({"abc": 1}, 5, True), "allow no fewer than 9, .* 5; raise it"),
         (lambda: learn_albert({"a": 1}, 8, True, 0.5), "character_coverage must be a rate from 0.9 to 1, got 0.5"),
         (lambda: learn_albert({"\u2585": 1}, 8, True), "has none"),
+        (lambda: learn_albert({"\x01": 1}, 8, True), "has none"),
     ],
 )
 def test_impossible_requests_are_refused(learn: object, message: str) -> None:
@@ -88,6 +89,11 @@ def test_a_character_that_the_library_reserves_costs_no_other() -> None:
     # It leaves out each line with a U+2585.
     counts = {"sun\u2585moon": 50, "sun": 1}
     assert "o" in XLMRobertaTokenizer(learn_xlm_roberta(counts, 12)).get_vocabulary()
+
+
+def test_a_lone_surrogate_stops_no_learner() -> None:
+    counts = {"a\ud800b": 3, "cat": 4, "car": 2}
+    assert learn_xlm_roberta(counts, 12) == learn_xlm_roberta({"a\ufffd\ufffd\ufffdb": 3, "cat": 4, "car": 2}, 12)
 
 
 def test_the_report_counts_words_and_pieces() -> None:
