@@ -1,4 +1,4 @@
-"""Compiled normalisation rules of SentencePiece models: a text by them alone, those of white space, and the library's own by name."""
+"""Compiled normalisation rules of SentencePiece models: a text by them, those of white space, and the library's by name."""
 
 import functools
 from collections.abc import Sequence
