@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clozekit.pipelines.duplicates import duplicate_groups as duplicates
-from clozekit.pipelines.duplicates.duplicate_groups import Verdict, spread
-from clozekit.pipelines.duplicates.near_duplicates import FindNearDuplicates, verdicts_kind
+from clozekit.pipelines.duplicates.duplicate_groups import Verdict
+from clozekit.pipelines.duplicates.near_duplicates import FindNearDuplicates, cut_by, verdicts_kind
 from clozekit.pipelines.running.block_store import BlockStore
-from clozekit.pipelines.running.blocks import cut_parts, from_bytes, to_bytes
+from clozekit.pipelines.running.blocks import from_bytes, to_bytes
 from clozekit.pipelines.running.documents import replace_column
 from clozekit.pipelines.running.gathered_blocks import GathersBlocks, rows_kind, take_lists, take_rows
 from clozekit.pipelines.running.stage import DUPLICATES, GuardedDoFn, StoreLines, counts_output, run_stage, side_output
@@ -28,9 +28,9 @@ class _Sign(GuardedDoFn, GathersBlocks):
 
     def __init__(self, options: DeduplicateSettings, num_parts: int, paths: Sequence[str], store: BlockStore) -> None:
         GuardedDoFn.__init__(self, "deduplicate", paths)
-        GathersBlocks.__init__(self, store, [rows_kind(SIGNATURES), rows_kind(SHINGLES)])
+        cuts = {SIGNATURES: cut_by("exact_0", num_parts), SHINGLES: cut_by("number", num_parts)}
+        GathersBlocks.__init__(self, store, [rows_kind(tag, cut) for tag, cut in cuts.items()])
         self._options = options
-        self._num_parts = num_parts
 
     def process(self, documents: pa.RecordBatch) -> Iterable[Any]:
         signatures, failed = self.guard(lambda batch: duplicates.sign_documents(batch, self._options), documents)
@@ -43,12 +43,9 @@ class _Sign(GuardedDoFn, GathersBlocks):
             signatures = replace_column(signatures, "batch", batch)
         yield documents.column("number")[0].as_py(), self._blocks.put(to_bytes(documents))
         if "shingles" in signatures.schema.names:
-            shingles = signatures.select(["number", "shingles"])
+            yield from self._gather(None, signatures.select(["number", "shingles"]), SHINGLES)
             signatures = signatures.drop_columns(["shingles"])
-            for part, rows in cut_parts(shingles, spread(shingles.column("number").to_numpy(), self._num_parts)):
-                yield from self._gather(part, rows, SHINGLES)
-        for part, rows in cut_parts(signatures, spread(signatures.column("exact_0").to_numpy(), self._num_parts)):
-            yield from self._gather(part, rows, SIGNATURES)
+        yield from self._gather(None, signatures, SIGNATURES)
 
 
 class _FindExact(GathersBlocks):

@@ -1,6 +1,7 @@
 """Near duplicates on Beam: members of equal bands are compared, those alike joined to clusters, clusters to verdicts."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import apache_beam as beam
@@ -14,6 +15,7 @@ from clozekit.pipelines.duplicates.duplicate_groups import Found, spread
 from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks
 from clozekit.pipelines.running.blocks import cut_parts, from_bytes, join_batches
 from clozekit.pipelines.running.gathered_blocks import (
+    Cut,
     GathersBlocks,
     Kind,
     arrays_kind,
@@ -35,20 +37,30 @@ def verdicts_kind() -> Kind:
     return lists_kind(_VERDICT_BYTES)
 
 
+def cut_by(column: str, num_parts: int) -> Cut:
+    """Cuts rows into parts by the values of a column, of uint64."""
+    return functools.partial(_cut_rows, column, num_parts)
+
+
+def _cut_rows(
+    column: str, num_parts: int, _: Hashable, rows: pa.RecordBatch
+) -> Iterable[tuple[Hashable, pa.RecordBatch]]:
+    return cut_parts(rows, spread(rows.column(column).to_numpy(), num_parts))
+
+
 class _FindMembers(GathersBlocks):
     """(part, signatures) -> edges between equal documents; (part, members) and (part, bands) on the side."""
 
     def __init__(self, num_parts: int, store: BlockStore) -> None:
-        super().__init__(store, [rows_kind(_MEMBERS), rows_kind(_BANDS)])
-        self._num_parts = num_parts
+        cuts = {_MEMBERS: cut_by("number", num_parts), _BANDS: cut_by("band", num_parts)}
+        super().__init__(store, [rows_kind(tag, cut) for tag, cut in cuts.items()])
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[Any]:
         members, edges, bands = duplicates.exact_members(take_rows(self._store, element[1]))
         if len(edges[0]):
             yield edges
-        for tag, rows, key in ((_MEMBERS, members, "number"), (_BANDS, bands, "band")):
-            for part, chosen in cut_parts(rows, spread(rows.column(key).to_numpy(), self._num_parts)):
-                yield from self._gather(part, chosen, tag)
+        for tag, rows in ((_MEMBERS, members), (_BANDS, bands)):
+            yield from self._gather(None, rows, tag)
 
 
 class _JoinBands(beam.DoFn):
@@ -64,10 +76,15 @@ class _JoinBands(beam.DoFn):
 
 
 def _cut(by: np.ndarray, num_parts: int, *arrays: np.ndarray) -> Iterable[tuple[int, tuple[np.ndarray, ...]]]:
-    """The arrays by the part of `by`."""
+    """The arrays by the part of `by`, in their order."""
     parts = spread(by, num_parts)
-    for part in np.unique(parts).tolist():
-        yield part, tuple(array[parts == part] for array in arrays)
+    if not len(parts):
+        return
+    order = np.argsort(parts, kind="stable")
+    arrays = tuple(array[order] for array in arrays)
+    found, starts = np.unique(parts[order], return_index=True)
+    for part, start, end in zip(found.tolist(), starts.tolist(), [*starts[1:].tolist(), len(by)], strict=True):
+        yield part, tuple(array[start:end] for array in arrays)
 
 
 class _FindPairs(GathersBlocks):
@@ -108,9 +125,25 @@ class _SendSets(GathersBlocks):
         # One after the other: only what somebody wants is kept of each.
         blocks = (from_bytes(self._store.take(block)) for block in element[1]["shingles"])
         sets = join_batches([near_pairs.make_sets(block, wanted) for block in blocks])
-        for target in np.unique(targets).tolist():
-            rows = np.isin(sets.column("number").to_numpy(), numbers[targets == target])
-            yield from self._gather(target, sets.filter(pa.array(rows)))
+        rows, targets = _rows_wanted(sets.column("number").to_numpy(), numbers, targets)
+        if not len(rows):
+            return
+        found, starts = np.unique(targets, return_index=True)
+        for target, start, end in zip(found.tolist(), starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+            yield from self._gather(target, sets.take(pa.array(rows[start:end])))
+
+
+def _rows_wanted(own: np.ndarray, numbers: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, targets): where in `own`, different numbers, those stand that the targets want; by target, then by row."""
+    if not len(own):
+        return own[:0], targets[:0]
+    by_number = np.argsort(own, kind="stable")
+    places = np.searchsorted(own, numbers, sorter=by_number)
+    rows = by_number[np.minimum(places, len(own) - 1)]
+    is_there = own[rows] == numbers
+    rows, targets = rows[is_there], targets[is_there]
+    order = np.lexsort((rows, targets))
+    return rows[order], targets[order]
 
 
 class _Compare(GathersBlocks):
@@ -155,8 +188,7 @@ class _Label(GathersBlocks):
     """(part, members and what was found of the same numbers) -> (part, labelled members of the same clusters)."""
 
     def __init__(self, num_parts: int, store: BlockStore) -> None:
-        super().__init__(store, [rows_kind()])
-        self._num_parts = num_parts
+        super().__init__(store, [rows_kind(cut=cut_by("label", num_parts))])
 
     def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterable[Any]:
         joined, store = element[1], self._store
@@ -169,9 +201,7 @@ class _Label(GathersBlocks):
         members = list(joined["members"])
         if not members or not (len(nodes) or len(found.crowded)):
             return
-        labelled = duplicates.label_members(take_rows(store, members), found)
-        for part, rows in cut_parts(labelled, spread(labelled.column("label").to_numpy(), self._num_parts)):
-            yield from self._gather(part, rows)
+        yield from self._gather(None, duplicates.label_members(take_rows(store, members), found))
 
 
 class _Decide(GathersBlocks):

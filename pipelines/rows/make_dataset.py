@@ -1,10 +1,11 @@
 """Making one dataset of encoded pieces: groups, rows, shards, manifest, as a part of the graph."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
 from clozekit.pipelines.dataset.list_columns import list_parts
@@ -39,15 +40,20 @@ class AssignGroups(GathersBlocks):
     """(split, block of pieces) -> ((split, group), block), once the counts tell how many groups there are."""
 
     def __init__(self, group_size: int, store: BlockStore) -> None:
-        super().__init__(store, [rows_kind()], _GATHERED_BYTES)
+        super().__init__(store, [rows_kind(cut=_cut_groups)], _GATHERED_BYTES)
         self._group_size = group_size
 
     def process(self, element: tuple[str, bytes], counts: Mapping[str, int]) -> Iterable[Any]:
         split, block = element
         pieces = from_bytes(self._store.take(block))
-        groups = group_of_keys(pieces.column("key").to_numpy(), num_groups(counts, split, self._group_size))
-        for group, rows in cut_parts(pieces, groups):
-            yield from self._gather((split, group), rows)
+        yield from self._gather((split, num_groups(counts, split, self._group_size)), pieces)
+
+
+def _cut_groups(key: Hashable, pieces: pa.RecordBatch) -> Iterator[tuple[Hashable, pa.RecordBatch]]:
+    """(split, number of groups), pieces -> the pieces of each group by (split, group)."""
+    split, groups = cast("tuple[str, int]", key)
+    for group, own in cut_parts(pieces, group_of_keys(pieces.column("key").to_numpy(), groups)):
+        yield (split, group), own
 
 
 class PackGroup(PutsBlocks):

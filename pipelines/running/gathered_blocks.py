@@ -56,17 +56,23 @@ def take_lists(store: BlockStore, blocks: Iterable[bytes]) -> Iterator[Any]:
         yield from pickle.loads(store.take(block))
 
 
+# (key, rows) -> the rows of each part, by the part's key.
+Cut = Callable[[Hashable, pa.RecordBatch], Iterable[tuple[Hashable, pa.RecordBatch]]]
+
+
 class Kind(NamedTuple):
-    """What a step gathers under one tag (None: its main output): how chunks become a block, and the bytes of a chunk."""
+    """What a step gathers under one tag (None: its main output): how chunks become a block, the bytes of a chunk, and how rows are cut
+    into parts before they do. Cut once for many chunks, a block has a share of many documents, however many parts there are."""
 
     tag: str | None
     join: Callable[[Sequence[Any]], bytes]
     size: Callable[[Any], int]
+    cut: Cut | None = None
 
 
-def rows_kind(tag: str | None = None) -> Kind:
+def rows_kind(tag: str | None = None, cut: Cut | None = None) -> Kind:
     """Chunks are record batches."""
-    return Kind(tag, join_rows, _size_of_rows)
+    return Kind(tag, join_rows, _size_of_rows, cut)
 
 
 def arrays_kind(tag: str | None = None) -> Kind:
@@ -94,7 +100,7 @@ def _size_of_list(bytes_an_item: int, items: list[Any]) -> int:
 class GathersBlocks(PutsBlocks):
     """A step that gives (key, block), of rows that it gathered over the elements of a bundle.
 
-    kinds: what it gathers, by tag. `process` yields from `_gather`; the rest goes when the bundle ends. Only for global windows.
+    kinds: what it gathers, by tag; where rows are cut, the key is their part's. `process` yields from `_gather`; the rest goes when the bundle ends. Only for global windows.
     """
 
     def __init__(self, store: BlockStore, kinds: Iterable[Kind], most_bytes: int = GATHERED_BYTES) -> None:
@@ -124,9 +130,15 @@ class GathersBlocks(PutsBlocks):
                 yield windowed if tag is None else beam.pvalue.TaggedOutput(tag, windowed)
 
     def _blocks_of(self, tag: str | None) -> Iterator[tuple[Hashable, bytes]]:
-        waiting = self._waiting[tag]
+        waiting, kind = self._waiting[tag], self._kinds[tag]
         self._waiting[tag], self._waiting_bytes[tag] = {}, 0
         while waiting:
             # Joined chunks are given back at once.
             key, chunks = waiting.popitem()
-            yield key, self._blocks.put(self._kinds[tag].join(chunks))
+            if kind.cut is None:
+                yield key, self._blocks.put(kind.join(chunks))
+                continue
+            rows = join_batches(chunks)
+            del chunks
+            for part, own in kind.cut(key, rows):
+                yield part, self._blocks.put(kind.join([own]))
