@@ -128,9 +128,7 @@ def find_branches(
     for index in range(num_places + 1):
         first = np.int64(index)
         common = np.int64(-1)
-        if index == 0:
-            common = np.int64(-1)
-        elif index < num_places:
+        if 0 < index < num_places:
             common = np.int64(0)
             left = places[index - 1]
             right = places[index]
@@ -142,18 +140,21 @@ def find_branches(
             size -= 1
             first = firsts[size]
             length = lengths[size]
-            if index - first > 1 and 2 <= length <= most_symbols:
-                least = _first_byte(text[places[first] + length])
-                most = _first_byte(text[places[index - 1] + length])
-                if least != most and may_be_piece(text, places[first], length, scripts, space, unknown, inherited):
-                    if num_found == len(found):
-                        longer = np.empty((2 * num_found, 3), np.int32)
-                        longer[:num_found] = found
-                        found = longer
-                    found[num_found, 0] = first
-                    found[num_found, 1] = index
-                    found[num_found, 2] = length
-                    num_found += 1
+            if index - first < 2 or not 2 <= length <= most_symbols:
+                continue
+            if not may_be_piece(text, places[first], length, scripts, space, unknown, inherited):
+                continue
+            least = _first_byte(text[places[first] + length])
+            if least == _first_byte(text[places[index - 1] + length]):
+                continue
+            if num_found == len(found):
+                longer = np.empty((2 * num_found, 3), np.int32)
+                longer[:num_found] = found
+                found = longer
+            found[num_found, 0] = first
+            found[num_found, 1] = index
+            found[num_found, 2] = length
+            num_found += 1
         if lengths[size - 1] < common:
             firsts[size] = first
             lengths[size] = common
@@ -514,7 +515,7 @@ def count_best(
                     following[tails[target]] = node
                 tails[target] = node
         count = counts[word]
-        _, node = _best_before(heads[length], following, best, np.float32(0.0), length == 0)
+        _, node = _best_before(heads[length], following, best, np.float32(0.0), False)
         num_nodes = 0
         while node >= 0:
             path[num_nodes] = node
@@ -679,9 +680,6 @@ def find_alternatives(
                 waiting = 0
                 for index in range(_LEAST_WAITING):
                     waiting = _push(heap, waiting, at_best, spare[index])
-        # The only path there is.
-        if num_results == 1:
-            keeps[piece] = True
         alternative_ends[piece] = num_alternatives
     return alternatives[:num_alternatives]
 

@@ -87,9 +87,15 @@ def learn_unigram(
         character_coverage: how large a part of all characters become pieces.
 
     Raises:
+        InputError: where no character is left to learn.
         SizeError: where the characters alone are more, or not so many pieces can be made.
     """
     text = _text_of(words, character_coverage)
+    if not text.characters:
+        raise InputError(
+            f"a vocabulary is learned from characters, pieces like <unk> are all that a character_coverage of"
+            f" {character_coverage} has; raise it"
+        )
     if len(text.characters) > num_pieces:
         raise SizeError(False, len(text.characters) + num_others)
     counted = _count_words(text)
@@ -253,9 +259,9 @@ def _prune(
     found, losses = kernel.weigh_pieces(frequencies, keeps, alternatives, ends)
     needed = np.isnan(losses)
     dearest = found[~needed][np.argsort(-losses[~needed], kind="stable")]
+    # Only characters have no other way to be written, and they are fewer than enough.
     room = max(enough, int(_SHRINKS_TO * np.float32(num_pieces))) - int(needed.sum())
-    # Where those that are needed are too many, the trainer finds no place to stop.
-    return pieces.chosen(np.concatenate([found[needed], dearest[: room if room >= 0 else None]]))
+    return pieces.chosen(np.concatenate([found[needed], dearest[:room]]))
 
 
 def _finish(text: _Text, pieces: _Pieces, num_pieces: int, num_others: int) -> list[tuple[str, float]]:

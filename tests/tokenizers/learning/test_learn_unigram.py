@@ -3,6 +3,8 @@
 import io
 import os
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sentencepiece
+from long_variants import FULL
 
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.formats.sentence_piece_proto import read_model
@@ -23,7 +26,6 @@ from clozekit.tokenizers.learning.learn_sentence_pieces import (
 )
 from clozekit.tokenizers.learning.learn_unigram import SizeError, learn_unigram
 
-WHOLE = os.environ.get("CLOZEKIT_FULL") == "1"
 # Its trainer takes its seeds otherwise in other versions.
 pytestmark = pytest.mark.skipif(
     not sentencepiece.__version__.startswith("0.2.3"), reason="compared with the trainer of sentencepiece 0.2.3"
@@ -112,7 +114,7 @@ def compared(family: str, words: Mapping[str, int], size: int, lowercase: bool, 
 def test_pieces_and_scores_are_the_librarys(family: str, kind: str) -> None:
     dice = random.Random(f"{family} {kind}")
     num_compared = 0
-    for seed in range(80 if WHOLE else 4):
+    for seed in range(80 if FULL else 4):
         num_words, size = ((2000, 250), (300, 70), (60, 40), (2000, dice.randrange(12, 1200)))[seed % 4]
         if kind == "one character":
             size = 8 + seed % 11
@@ -135,6 +137,19 @@ def test_the_size_that_words_allow_is_told() -> None:
         learn_unigram([("\u2581abc", 2)], 3, 1, 1.0)
     with pytest.raises(SizeError, match="at most 7 pieces"):
         learn_unigram([("\u2581abc", 2), ("\u2581abd", 1)], 100, 1, 1.0)
+
+
+@pytest.mark.skipif(not FULL, reason="compiles all kernels again; CLOZEKIT_FULL=1 runs it")
+def test_the_kernels_stay_inside_of_their_arrays(tmp_path: Path) -> None:
+    """With Numba's checks, on words of which several end as the last one does."""
+    program = (
+        "from clozekit.tokenizers.learning.learn_unigram import learn_unigram\n"
+        "words = [(f'\u2581{a}{b}{c}', 3) for a in 'abc' for b in ('', 'de', 'fgh') for c in 'ijb']\n"
+        "print(len(learn_unigram(words, 18, 3, 1.0)))\n"
+    )
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout == "18\n", done.stderr
 
 
 @pytest.mark.parametrize("depth", [2, 17])

@@ -74,6 +74,9 @@ def test_byte_pairs_and_sentence_pieces_are_the_same_from_every_process() -> Non
         (lambda: learn_albert({"a": 1}, 8, True, 0.5), "character_coverage must be a rate from 0.9 to 1, got 0.5"),
         (lambda: learn_albert({"\u2585": 1}, 8, True), "has none"),
         (lambda: learn_albert({"\x01": 1}, 8, True), "has none"),
+        (lambda: learn_albert({"a": -1, "b": 5}, 8, True), "1 to 2\\^53 times, 'a' has -1"),
+        (lambda: learn_albert({"a": 2**64}, 8, True), "1 to 2\\^53 times"),
+        (lambda: learn_xlm_roberta({"<s>" * 60: 1}, 11, False, 0.98), "character_coverage of 0.98 has; raise it"),
     ],
 )
 def test_impossible_requests_are_refused(learn: object, message: str) -> None:
