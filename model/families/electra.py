@@ -182,6 +182,8 @@ class ElectraTextClassifier(FirstTokenClassifier):
     preprocessor_cls = ElectraTextClassifierPreprocessor
     is_of_keras_hub = False
     pooled_activation = "gelu"
+    # Its backbone has a pooler.
+    pooled_name = "classifier_dense"
 
     def __init__(
         self,

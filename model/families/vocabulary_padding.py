@@ -36,4 +36,5 @@ def with_vocabulary(task: MaskedLM, vocabulary_size: int, dtype: DType = "float3
             value = ops.concatenate([value[:kept], fill], axis=0)
         target.assign(value)
     close_padding(other, kept)
+    backbone.has_loaded_pooler = task.backbone.has_loaded_pooler
     return other

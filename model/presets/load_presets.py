@@ -233,6 +233,15 @@ def save_description(preset_dir: str | Path, task: Task, vocabulary_size: int, l
     write_whole_preset(preset_dir, write)
 
 
+def has_loaded_pooler(preset_dir: str | Path) -> bool:
+    """Whether what a preset describes, with weights or without, has a pooler that came with a checkpoint though it looks fresh."""
+    try:
+        source = open_source(preset_dir)
+    except InputError:
+        return False
+    return isinstance(source, KerasPreset) and source.has_loaded_pooler()
+
+
 def save_preset(
     preset_dir: str | Path,
     task: Task | None = None,

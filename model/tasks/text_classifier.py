@@ -165,6 +165,8 @@ class FirstTokenClassifier(TextClassifier):
     pooled_activation: str = "tanh"
     # Whether there is dropout before the first dense layer too.
     drops_first: ClassVar[bool] = True
+    # Of the first dense layer in Keras: no other layer of the model may have it.
+    pooled_name: ClassVar[str] = "pooled_dense"
 
     @classmethod
     def pooled_initializer(cls) -> keras.Initializer | str:
@@ -191,7 +193,7 @@ class FirstTokenClassifier(TextClassifier):
             activation=ACTIVATIONS[self.pooled_activation],
             kernel_initializer=self.pooled_initializer(),
             dtype=policy,
-            name="pooled_dense",
+            name=self.pooled_name,
         )
         super().__init__(backbone, num_classes, preprocessor, activation, dropout, **kwargs)
 

@@ -15,7 +15,7 @@ from clozekit.model.common.freed_memory import keep_freed_memory
 from clozekit.model.presets.checkpoint_lineage import checkpoint_lineage
 from clozekit.model.presets.lineage import Lineage
 from clozekit.model.presets.lineage_file import Origin, lineage_in
-from clozekit.model.presets.load_presets import save_description
+from clozekit.model.presets.load_presets import has_loaded_pooler, save_description
 from clozekit.model.tasks.task import Task
 from clozekit.model.training.cluster.endings import StoppedError, WorkerLostError
 from clozekit.model.training.cluster.workers import Workers, is_lost_worker
@@ -322,6 +322,9 @@ class TrainingRun(ABC, Generic[Result]):
         saved = self.restore()
         self._goes_on = saved is not None
         if saved is not None:
+            if self.workers.is_chief and has_loaded_pooler(f"{self.directory}/{MODEL}"):
+                # No weight tells that it is not a fresh one.
+                self.task.backbone.has_loaded_pooler = True
             return saved.position
         if resume == "required":
             raise InputError(

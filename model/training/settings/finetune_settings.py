@@ -150,8 +150,8 @@ class FinetuneTrainSettings:
     together. steps_per_loop: steps between two looks of the controller at the device. xla: compile the steps; on GPUs alone if not given (on
     two busy cores a step of 4 layers x 256 took 0.70 s compiled and 0.43 s not). micro_batch_size: rows that a replica
     computes at once. precision:
-    float32, mixed_bfloat16 (weights stay float32) or bfloat16. recompute: keep of each block its inputs alone for the backward pass
-    and make the rest anew.
+    float32 or mixed_bfloat16 (weights and the optimizer's state stay float32). recompute: keep of each block its inputs alone for
+    the backward pass and make the rest anew.
 
     Raises:
         InputError: for a number below 1, two lengths, micro-batches that don't divide the batch, another precision.
@@ -178,7 +178,7 @@ class FinetuneTrainSettings:
             object.__setattr__(self, "epochs", DEFAULT_EPOCHS)
         check_lengths({"epochs": self.epochs, "steps": self.steps, "hours": self.hours})
         check_batches(self.global_batch_size, self.micro_batch_size, self.steps_per_loop)
-        check_choice("train.precision", self.precision, ("float32", "mixed_bfloat16", "bfloat16"))
+        check_choice("train.precision", self.precision, ("float32", "mixed_bfloat16"))
 
     def last_step(self, num_rows: int) -> int:
         """At which the run ends, for a training file of so many rows; with hours the last one that can be counted."""

@@ -252,10 +252,11 @@ def test_masks_are_a_function_of_the_row(strategy: str) -> None:
     assert (other["mask_positions"].numpy() != whole["mask_positions"].numpy()).mean() > 0.5
 
 
-def test_validation_masks_are_those_of_single_tokens_whatever_the_strategy() -> None:
+def test_validation_masks_are_those_of_single_tokens_whatever_the_run_masks() -> None:
     expected = dataclasses.replace(OPTIONS, strategy="token").for_validation(0.15)
     for strategy in ("whole_word", "span", "ngram"):
         options = dataclasses.replace(OPTIONS, strategy=strategy, seed=9, num_slots=3, mask_selection_rate=0.3)
+        options = dataclasses.replace(options, mask_token_rate=1.0, random_token_rate=0.0)
         assert options.for_validation(0.15) == expected
 
 

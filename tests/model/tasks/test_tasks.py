@@ -10,6 +10,7 @@ import tensorflow as tf
 from long_variants import DISTINCT, FULL
 
 import clozekit.model
+from clozekit.model.families.family_table import TASK_KINDS, task_class
 from clozekit.model.layers import masked_lm_head
 from clozekit.model.tasks.raw_data import dataset
 from clozekit.tokenizers.common.errors import InputError
@@ -71,6 +72,15 @@ def test_fit_on_raw_text(kind: str) -> None:
     assert np.isfinite(history.history["loss"][0])
     assert set(history.history) == {"loss", "sparse_categorical_accuracy"}
     assert all(changed(task, before))
+
+
+def test_no_two_weights_have_one_path(name: str) -> None:
+    """Checkpoints know weights by their paths."""
+    for kind in TASK_KINDS:
+        more = {"num_classes": 2} if kind in ("text_classifier", "token_classifier") else {}
+        task = task_class(families.family(name), kind)(families.backbone(name), compile=False, **more)
+        paths = [weight.path for weight in task.weights]
+        assert len({*paths}) == len(paths), kind
 
 
 def test_fit_on_raw_text_in_every_family(name: str) -> None:

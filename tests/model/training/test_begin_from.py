@@ -1,6 +1,7 @@
 """A run that begins from a preset has its architecture and its function, in every family, whatever its configuration."""
 
 import functools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import small_families
 import yaml
 
-from clozekit.model import MaskedLM
+from clozekit.model import BertMaskedLMPreprocessor, MaskedLM
 from clozekit.model.families.family_table import family_named
 from clozekit.model.families.vocabulary_padding import with_vocabulary
 from clozekit.model.layers.transformer_layers import ACTIVATIONS as KERAS_ACTIVATIONS
@@ -19,8 +20,15 @@ from clozekit.model.training.architecture import check_tokenizer, of_source
 from clozekit.model.training.begin_from import begin_from
 from clozekit.model.training.build_task import build_task
 from clozekit.model.training.controller import Run
+from clozekit.model.training.settings.loop_settings import CheckpointSettings
 from clozekit.model.training.settings.run_file import load_config
-from clozekit.model.training.settings.run_settings import ACTIVATIONS, ModelSettings, RunSettings
+from clozekit.model.training.settings.run_settings import (
+    ACTIVATIONS,
+    EvaluateSettings,
+    ModelSettings,
+    RunSettings,
+    TrainSettings,
+)
 from clozekit.pipelines.dataset.manifest import Manifest
 from clozekit.tokenizers.common.errors import InputError
 from clozekit.tokenizers.families.bert_tokenizer import BertTokenizer
@@ -72,6 +80,33 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = str(tmp_path_factory.mktemp("begin") / "preset")
     small_families.masked_lm("bert", small_families.masked_lm_preprocessor("bert"), UNUSUAL).save_to_preset(directory)
     return directory
+
+
+def test_a_pooler_that_looks_fresh_stays_the_checkpoints_own(
+    dataset: tuple[str, Manifest], tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    """Its biases are 0, as those of a fresh one: what says that it is none is kept by runs, stopped or not."""
+    preprocessor = BertMaskedLMPreprocessor(tokenizer, sequence_length=32)
+    size = {"vocabulary_size": tokenizer.vocabulary_size(), "max_sequence_length": 64}
+    task = small_families.masked_lm("bert", preprocessor, size)
+    task.backbone.pooled_dense.bias.assign(np.zeros(task.backbone.hidden_dim))
+    task.backbone.has_loaded_pooler = True
+    task.save_to_preset(str(tmp_path / "start"))
+    config = RunSettings(
+        dataset[0],
+        str(tmp_path / "run"),
+        init_from=str(tmp_path / "start"),
+        train=TrainSettings(steps=2, global_batch_size=4, steps_per_loop=1, xla=False),
+        checkpoint=CheckpointSettings(every_steps=1, keep=9, background=False),
+        evaluate=EvaluateSettings(every_steps=2, max_rows=4),
+    )
+    Run(config).train()
+    assert MaskedLM.from_preset(str(tmp_path / "run" / "preset")).backbone.has_loaded_pooler
+    shutil.rmtree(tmp_path / "run" / "preset")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000002")
+    Run(config).train()
+    for name in ("preset", "step-1"):
+        assert MaskedLM.from_preset(str(tmp_path / "run" / name)).backbone.has_loaded_pooler
 
 
 @pytest.mark.parametrize(
