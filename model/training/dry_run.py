@@ -82,6 +82,7 @@ def describe_model(run: Run, row_length: int, num_slots: int) -> Iterator[str]:
     counted, recompute = run.task.count_params(), config.train.recompute
     slots = 0 if generator is not None else num_slots
     memory = training_memory(sizes, counted, rows, row_length, slots, is_recomputed=recompute)
+    memory = dataclasses.replace(memory, optimizer=run.optimizer_bytes())
     if generator is not None:
         sizes_there = Dimensions.of(generator)
         of_generator = training_memory(sizes_there, 0, rows, row_length, num_slots, is_recomputed=recompute)

@@ -32,8 +32,8 @@ MFU_FORMULA = (
 # more for what is at work at a time. Measured with XLA on a CPU (BERT of 4 x 512, 32 rows of 256, vocabulary 8,000): 2.8
 # to 3.5 GB more than before the step, compiler included, where this gives 2.4 to 2.8.
 MEMORY_FORMULA = (
-    "weights, gradients and two moments as AdamW has them (other optimizers keep less) 4 bytes each a parameter; kept for the backward pass: B x T x ((L + 1) x"
-    " ((8 H + 2 I) x w + 2 a T x w + (2 H + a T) x d) + 3 E x w) + 3 B S V x 4 bytes: B rows, w bytes a value, a heads, d bytes a"
+    "weights and gradients 4 bytes each a parameter; the optimizer's state and running averages of the weights (ema_decay) as they are;"
+    " kept for the backward pass: B x T x ((L + 1) x ((8 H + 2 I) x w + 2 a T x w + (2 H + a T) x d) + 3 E x w) + 3 B S V x 4 bytes: B rows, w bytes a value, a heads, d bytes a"
     " value for dropout's masks, 4 I with ModernBERT's gates, S prediction slots a row. Rows above 512 tokens go in chunks of 128"
     " queries: 12 a x 128 in place of what has a T. DeBERTa V3 has 4 a T x w more at work for each of its two scores by position, in chunks 3 a x 128 x 4."
     " With train.recompute 2 layers for L + 1, and L H x w. A teacher adds its weights, one layer at work and its logits: 4 bytes a"

@@ -365,6 +365,12 @@ class TrainingRun(ABC, Generic[Result]):
         """While entered, the task has the running averages of its weights, where they are kept: what is measured and saved."""
         return self._optimizer.averaged()
 
+    def optimizer_bytes(self) -> int:
+        """Bytes of the optimizer's state on a device, running averages of the weights among them."""
+        weights = {id(weight.value) for weight in self.task.weights}
+        own = (variable for variable in self._optimizer.variables if id(variable) not in weights)
+        return sum(int(np.prod(variable.shape)) * variable.dtype.size for variable in own)
+
     def flops_per_token(self, stage: int) -> float:
         """Floating-point operations of a training step for each token of a stage's rows."""
         length, predicted = self.row_length(self.stages[stage])

@@ -1,5 +1,6 @@
 """The groups of settings that pretraining and fine-tuning have alike: optimizer, checkpoints, distillation, cluster, log."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ class OptimizerSettings:
         check_choice_or_own("optimizer.name", self.name, OPTIMIZERS)
         check_choice_or_own("optimizer.schedule", self.schedule, SCHEDULES)
         for name in ("learning_rate", "decay_power", "epsilon"):
-            check(f"optimizer.{name} must be above 0", getattr(self, name) > 0, getattr(self, name))
+            value = getattr(self, name)
+            check(f"optimizer.{name} must be above 0 and finite", 0 < value < math.inf, value)
         clip = self.clip_norm
         check("optimizer.clip_norm must be above 0, or null for no clipping", clip is None or clip > 0, clip)
         check("optimizer.weight_decay must be at least 0", self.weight_decay >= 0, self.weight_decay)

@@ -50,6 +50,19 @@ def trained(config: RunSettings) -> tuple[Run, dict[str, float]]:
     return run, run.train()
 
 
+def test_a_dry_run_counts_what_an_optimizer_holds(config: RunSettings) -> None:
+    def held(**changes: Any) -> float:
+        settings = dataclasses.replace(config.optimizer, **changes)
+        return float(Run(dataclasses.replace(config, optimizer=settings)).optimizer_bytes())
+
+    moments = held(name="adamw", ema_decay=None)
+    # But for single numbers, like the count of updates.
+    assert moments / 8 == pytest.approx(Run(config).task.count_params(), rel=0.1)
+    assert held(name="adamw") / moments == pytest.approx(1.5, abs=0.01)
+    assert held(name="lion") / moments == pytest.approx(1.0, abs=0.01)
+    assert held(name="adafactor", ema_decay=None) / moments < 0.3
+
+
 def test_the_average_follows_its_rule() -> None:
     variable = keras.Variable([1.0, -1.0], name="kernel")
     optimizer = Optimizer([variable], OptimizerSettings(ema_decay=0.15, weight_decay=0.0), xla=True)
