@@ -22,18 +22,25 @@ def save_chart(path: Path, panels: Mapping[str, Mapping[str, Points]], y_label: 
         figure, all_axes = pyplot.subplots(
             1, len(panels), figsize=(5.2 * len(panels), 3.6), layout="constrained", squeeze=False, sharey=True
         )
+        # One look for a name in all panels.
+        names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
         for axes, (title, lines) in zip(all_axes[0], panels.items(), strict=True):
-            for (name, points), marker in zip(lines.items(), "os^Dv", strict=False):
-                points = sorted(points)
+            for name, points in lines.items():
+                points, number = sorted(points), names.index(name)
                 seconds = [place for place, _ in points]
                 middle = [sorted(losses)[len(losses) // 2] for _, losses in points]
                 reach = [
                     [value - min(losses) for value, (_, losses) in zip(middle, points, strict=True)],
                     [max(losses) - value for value, (_, losses) in zip(middle, points, strict=True)],
                 ]
-                axes.errorbar(
-                    seconds, middle, yerr=reach, label=name, marker=marker, markersize=4, linewidth=1.2, capsize=2
-                )
+                look = {
+                    "color": f"C{number}",
+                    "marker": "os^Dv"[number % 5],
+                    "markersize": 4,
+                    "linewidth": 1.2,
+                    "capsize": 2,
+                }
+                axes.errorbar(seconds, middle, yerr=reach, label=name, **look)
             axes.set(title=title, xlabel="CPU seconds of a run", xscale="log")
             ticks = sorted({place for points in lines.values() for place, _ in points})
             axes.set_xticks(ticks)
