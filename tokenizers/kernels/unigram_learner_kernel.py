@@ -474,7 +474,7 @@ def count_best(
     ids = np.empty(most_symbols * most_pieces + 1, np.int32)
     ends = np.empty(most_symbols * most_pieces + 1, np.int64)
     node_scores = np.empty(most_symbols * most_pieces + 1, np.float32)
-    # Of the pieces that end at a place, in the order of their beginnings: a list from `heads` on by `following`.
+    begins = np.empty(most_symbols * most_pieces + 1, np.int64)
     best = np.empty(most_symbols * most_pieces + 1, np.float32)
     previous = np.empty(most_symbols * most_pieces + 1, np.int64)
     heads = np.empty(most_symbols + 1, np.int64)
@@ -484,36 +484,26 @@ def count_best(
     for word in range(len(starts)):
         start = np.int64(starts[word])
         length = np.int64(num_symbols[word])
-        end = start + length
-        heads[: length + 1] = -1
-        size = np.int64(0)
-        for offset in range(length):
-            first = size
-            size = _pieces_at(
-                start + offset,
-                end,
-                longest,
-                characters,
-                prefixes,
-                lengths,
-                scores,
-                unknown_score,
-                ids,
-                ends,
-                node_scores,
-                size,
-            )
-            for node in range(first, size):
-                best[node], previous[node] = _best_before(
-                    heads[offset], following, best, node_scores[node], offset == 0
-                )
-                target = ends[node] - start
-                following[node] = -1
-                if heads[target] < 0:
-                    heads[target] = node
-                else:
-                    following[tails[target]] = node
-                tails[target] = node
+        _best_paths(
+            start,
+            length,
+            longest,
+            characters,
+            prefixes,
+            lengths,
+            scores,
+            unknown_score,
+            False,
+            ids,
+            ends,
+            begins,
+            node_scores,
+            best,
+            previous,
+            heads,
+            tails,
+            following,
+        )
         count = counts[word]
         _, node = _best_before(heads[length], following, best, np.float32(0.0), False)
         num_nodes = 0
@@ -526,6 +516,63 @@ def count_best(
             piece = ids[path[index]]
             frequencies[piece] = frequencies[piece] + count
     return frequencies
+
+
+@inline
+def _best_paths(
+    start: np.int64,
+    length: np.int64,
+    longest: Int32s,
+    characters: Int32s,
+    prefixes: Int32s,
+    lengths: Int32s,
+    scores: Float32s,
+    unknown_score: np.float32,
+    leaves_out_whole: bool,
+    ids: Int32s,
+    ends: Int64s,
+    begins: Int64s,
+    node_scores: Float32s,
+    best: Float32s,
+    previous: Int64s,
+    heads: Int64s,
+    tails: Int64s,
+    following: Int64s,
+) -> np.int64:
+    """Writes the pieces of `length` characters of the text from `start` on into rows, with the best score up to and with each and the
+    piece before it there; those that end at an offset are a list from `heads` on by `following`, in the order of their beginnings.
+    Gives the number of rows. leaves_out_whole: the piece of all characters is in no list."""
+    heads[: length + 1] = -1
+    size = np.int64(0)
+    for offset in range(length):
+        first = size
+        size = _pieces_at(
+            start + offset,
+            start + length,
+            longest,
+            characters,
+            prefixes,
+            lengths,
+            scores,
+            unknown_score,
+            ids,
+            ends,
+            node_scores,
+            size,
+        )
+        for node in range(first, size):
+            begins[node] = offset
+            target = ends[node] - start
+            if leaves_out_whole and offset == 0 and target == length:
+                continue
+            best[node], previous[node] = _best_before(heads[offset], following, best, node_scores[node], offset == 0)
+            following[node] = -1
+            if heads[target] < 0:
+                heads[target] = node
+            else:
+                following[tails[target]] = node
+            tails[target] = node
+    return size
 
 
 @inline
@@ -590,36 +637,26 @@ def find_alternatives(
     for piece in range(len(lengths)):
         start = np.int64(piece_starts[piece])
         length = np.int64(lengths[piece])
-        heads[: length + 1] = -1
-        size = np.int64(0)
-        for offset in range(length):
-            first = size
-            size = _pieces_at(
-                start + offset,
-                start + length,
-                longest,
-                characters,
-                prefixes,
-                lengths,
-                scores,
-                unknown_score,
-                ids,
-                ends,
-                node_scores,
-                size,
-            )
-            for node in range(first, size):
-                begins[node] = offset
-                best[node], previous[node] = _best_before(
-                    heads[offset], following, best, node_scores[node], offset == 0
-                )
-                target = ends[node] - start
-                following[node] = -1
-                if heads[target] < 0:
-                    heads[target] = node
-                else:
-                    following[tails[target]] = node
-                tails[target] = node
+        size = _best_paths(
+            start,
+            length,
+            longest,
+            characters,
+            prefixes,
+            lengths,
+            scores,
+            unknown_score,
+            False,
+            ids,
+            ends,
+            begins,
+            node_scores,
+            best,
+            previous,
+            heads,
+            tails,
+            following,
+        )
         # Two nodes more: where all paths begin and where they end.
         begin = size
         end = size + 1
@@ -791,6 +828,8 @@ def find_reachable(
     most_nodes = most_symbols * most_pieces + 2
     ids = np.empty(most_nodes, np.int32)
     ends = np.empty(most_nodes, np.int64)
+    begins = np.empty(most_nodes, np.int64)
+    previous = np.empty(most_nodes, np.int64)
     node_scores = np.empty(most_nodes, np.float32)
     best = np.empty(most_nodes, np.float32)
     heads = np.empty(most_symbols + 1, np.int64)
@@ -800,36 +839,26 @@ def find_reachable(
     for piece in range(len(lengths)):
         start = np.int64(piece_starts[piece])
         length = np.int64(lengths[piece])
-        heads[: length + 1] = -1
-        size = np.int64(0)
-        for offset in range(length):
-            first = size
-            size = _pieces_at(
-                start + offset,
-                start + length,
-                longest,
-                characters,
-                prefixes,
-                lengths,
-                scores,
-                unknown_score,
-                ids,
-                ends,
-                node_scores,
-                size,
-            )
-            for node in range(first, size):
-                target = ends[node] - start
-                # The piece itself.
-                if offset == 0 and target == length:
-                    continue
-                best[node], _ = _best_before(heads[offset], following, best, node_scores[node], offset == 0)
-                following[node] = -1
-                if heads[target] < 0:
-                    heads[target] = node
-                else:
-                    following[tails[target]] = node
-                tails[target] = node
+        _best_paths(
+            start,
+            length,
+            longest,
+            characters,
+            prefixes,
+            lengths,
+            scores,
+            unknown_score,
+            True,
+            ids,
+            ends,
+            begins,
+            node_scores,
+            best,
+            previous,
+            heads,
+            tails,
+            following,
+        )
         if heads[length] >= 0:
             other, _ = _best_before(heads[length], following, best, np.float32(0.0), False)
             reachable[piece] = not other > scores[piece]
