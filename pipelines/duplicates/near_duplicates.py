@@ -13,7 +13,7 @@ from clozekit.pipelines.duplicates import near_pairs
 from clozekit.pipelines.duplicates.components import CombineComponents, Edges
 from clozekit.pipelines.duplicates.duplicate_groups import Found, spread
 from clozekit.pipelines.running.block_store import BlockStore, PutsBlocks
-from clozekit.pipelines.running.blocks import cut_parts, from_bytes, join_batches
+from clozekit.pipelines.running.blocks import cut_parts, from_bytes, join_batches, runs
 from clozekit.pipelines.running.gathered_blocks import (
     Cut,
     GathersBlocks,
@@ -78,12 +78,9 @@ class _JoinBands(beam.DoFn):
 def _cut(by: np.ndarray, num_parts: int, *arrays: np.ndarray) -> Iterable[tuple[int, tuple[np.ndarray, ...]]]:
     """The arrays by the part of `by`, in their order."""
     parts = spread(by, num_parts)
-    if not len(parts):
-        return
     order = np.argsort(parts, kind="stable")
     arrays = tuple(array[order] for array in arrays)
-    found, starts = np.unique(parts[order], return_index=True)
-    for part, start, end in zip(found.tolist(), starts.tolist(), [*starts[1:].tolist(), len(by)], strict=True):
+    for part, start, end in runs(parts[order]):
         yield part, tuple(array[start:end] for array in arrays)
 
 
@@ -126,10 +123,7 @@ class _SendSets(GathersBlocks):
         blocks = (from_bytes(self._store.take(block)) for block in element[1]["shingles"])
         sets = join_batches([near_pairs.make_sets(block, wanted) for block in blocks])
         rows, targets = _rows_wanted(sets.column("number").to_numpy(), numbers, targets)
-        if not len(rows):
-            return
-        found, starts = np.unique(targets, return_index=True)
-        for target, start, end in zip(found.tolist(), starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+        for target, start, end in runs(targets):
             yield from self._gather(target, sets.take(pa.array(rows[start:end])))
 
 

@@ -37,6 +37,12 @@ def cut_parts(batch: pa.RecordBatch, parts: np.ndarray) -> Iterator[tuple[int, p
         return
     order = np.argsort(parts, kind="stable")
     ordered = batch.take(pa.array(order))
-    found, starts = np.unique(parts[order], return_index=True)
-    for part, start, end in zip(found.tolist(), starts.tolist(), [*starts[1:].tolist(), len(parts)], strict=True):
+    for part, start, end in runs(parts[order]):
         yield part, ordered.slice(start, end - start)
+
+
+def runs(ordered: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """(value, start, end) of each run of equal values in a sorted array."""
+    found, starts = np.unique(ordered, return_index=True)
+    # Of an empty array there is an end, but no run.
+    yield from zip(found.tolist(), starts.tolist(), [*starts[1:].tolist(), len(ordered)], strict=False)
