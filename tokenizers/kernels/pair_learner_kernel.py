@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from clozekit.tokenizers.kernels.compiled import compile_kernel, inline
+from clozekit.tokenizers.kernels.grown_arrays import longer, longer_rows
 from clozekit.tokenizers.kernels.kernel_arrays import Int32s, Int64s, Integer
 
 _EMPTY = -1
@@ -79,7 +80,7 @@ def learn_merges(symbols: Int32s, ends: Int64s, counts: Int64s, num_symbols: int
                     slots, keys, pair_counts, last_words, num_new, num_pairs, num_pairs + room
                 )
             if num_found + room > len(found):
-                found = _longer_rows(found, num_found + room)
+                found = longer_rows(found, num_found + room)
             count = counts[word]
             if left < 0:
                 for position in range(first, last - 1):
@@ -116,11 +117,11 @@ def learn_merges(symbols: Int32s, ends: Int64s, counts: Int64s, num_symbols: int
 
         # Each pair that arose becomes an entry with the words where it did.
         if num_places + num_found > len(places):
-            places = _longer(places, num_places + num_found)
+            places = longer(places, num_places + num_found)
         if num_entries + num_found > len(entries):
-            entries = _longer_rows(entries, num_entries + num_found)
+            entries = longer_rows(entries, num_entries + num_found)
         if heap_size + num_found > len(heap):
-            heap = _longer(heap, heap_size + num_found)
+            heap = longer(heap, heap_size + num_found)
         for index in range(num_found):
             pair = found[index, 0]
             # Negative: the place where the next word goes, of a pair that has its entry.
@@ -164,9 +165,9 @@ def learn_merges(symbols: Int32s, ends: Int64s, counts: Int64s, num_symbols: int
         right_start = piece_ends[right - 1] if right > 0 else 0
         size = piece_ends[left] - left_start + piece_ends[right] - right_start
         if spelled_end + size > len(spelled):
-            spelled = _longer(spelled, spelled_end + size)
+            spelled = longer(spelled, spelled_end + size)
         if num_pieces + 1 > len(piece_ends):
-            piece_ends = _longer(piece_ends, num_pieces + 1)
+            piece_ends = longer(piece_ends, num_pieces + 1)
         place = spelled_end
         for position in range(left_start, piece_ends[left]):
             spelled[place] = spelled[position]
@@ -181,7 +182,7 @@ def learn_merges(symbols: Int32s, ends: Int64s, counts: Int64s, num_symbols: int
             piece_slots = _with_piece(piece_slots, spelled, piece_ends, num_pieces)
             num_pieces += 1
         if num_merges == len(merges):
-            merges = _longer_rows(merges, num_merges + 1)
+            merges = longer_rows(merges, num_merges + 1)
         merges[num_merges, 0] = left
         merges[num_merges, 1] = right
         merges[num_merges, 2] = made
@@ -226,7 +227,7 @@ def _more_pairs(
     slots: Int64s, keys: Int64s, pair_counts: Int64s, last_words: Int64s, num_new: Int64s, num_pairs: int, least: int
 ) -> tuple[Int64s, Int64s, Int64s, Int64s, Int64s]:
     """The same with room for `least` pairs; what is new of counts is 0, of words none."""
-    keys = _longer(keys, least)
+    keys = longer(keys, least)
     size = len(keys)
     more_counts = np.zeros(size, np.int64)
     more_words = np.full(size, _EMPTY, np.int64)
@@ -241,20 +242,6 @@ def _more_pairs(
     for pair in range(num_pairs):
         slots[_slot_of(slots, keys, keys[pair])] = pair
     return slots, keys, more_counts, more_words, more_new
-
-
-@inline
-def _longer(array: Any, least: int) -> Any:
-    longer = np.empty(max(2 * len(array), least), array.dtype)
-    longer[: len(array)] = array
-    return longer
-
-
-@inline
-def _longer_rows(array: Any, least: int) -> Any:
-    longer = np.empty((max(2 * len(array), least), array.shape[1]), array.dtype)
-    longer[: len(array)] = array
-    return longer
 
 
 @inline

@@ -10,10 +10,12 @@ A text is int32 code points, words one after the other, a 0 behind each.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from clozekit.tokenizers.kernels.compiled import compile_kernel, inline
+from clozekit.tokenizers.kernels.grown_arrays import longer, longer_rows
 from clozekit.tokenizers.kernels.kernel_arrays import Flags, Float32s, Int32s, Int64s, Integer
 
 NO_PIECE = -1
@@ -70,9 +72,7 @@ def sort_suffixes(text: Int32s, places: Int32s, depth: int) -> None:
             else:
                 index += 1
         if size + 3 > len(stack):
-            larger = np.empty((2 * len(stack), 3), np.int64)
-            larger[:size] = stack[:size]
-            stack = larger
+            stack = longer_rows(stack, 0)
         stack[size, 0] = low
         stack[size, 1] = less
         stack[size, 2] = at
@@ -148,9 +148,7 @@ def find_branches(
             if least == _first_byte(text[places[index - 1] + length]):
                 continue
             if num_found == len(found):
-                longer = np.empty((2 * num_found, 3), np.int32)
-                longer[:num_found] = found
-                found = longer
+                found = longer_rows(found, 0)
             found[num_found, 0] = first
             found[num_found, 1] = index
             found[num_found, 2] = length
@@ -455,6 +453,39 @@ def normalize_seeds(weights: Float32s) -> Float32s:
     return scores
 
 
+class _Rows(NamedTuple):
+    """Pieces that a text may be made of, a row each: ids, int32, where they begin and end, their scores, float32, the best score up to
+    and with each, the row before it there. heads, tails, following: of each offset the first and the last row that ends there, and of
+    each row the next one that ends where it does; -1 where there is none."""
+
+    ids: Int32s
+    ends: Int64s
+    begins: Int64s
+    scores: Float32s
+    best: Float32s
+    previous: Int64s
+    heads: Int64s
+    tails: Int64s
+    following: Int64s
+
+
+@inline
+def _empty_rows(most_symbols: np.int64, most_pieces: int) -> _Rows:
+    # Two more: where all paths begin and where they end.
+    size = most_symbols * most_pieces + 2
+    return _Rows(
+        np.empty(size, np.int32),
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+        np.empty(size, np.float32),
+        np.empty(size, np.float32),
+        np.empty(size, np.int64),
+        np.empty(most_symbols + 1, np.int64),
+        np.empty(most_symbols + 1, np.int64),
+        np.empty(size, np.int64),
+    )
+
+
 @compile_kernel
 def count_best(
     starts: Int32s,
@@ -471,49 +502,22 @@ def count_best(
     frequencies = np.zeros(len(scores), np.float32)
     unknown_score = _unknown_score(scores)
     most_symbols = _largest(num_symbols)
-    ids = np.empty(most_symbols * most_pieces + 1, np.int32)
-    ends = np.empty(most_symbols * most_pieces + 1, np.int64)
-    node_scores = np.empty(most_symbols * most_pieces + 1, np.float32)
-    begins = np.empty(most_symbols * most_pieces + 1, np.int64)
-    best = np.empty(most_symbols * most_pieces + 1, np.float32)
-    previous = np.empty(most_symbols * most_pieces + 1, np.int64)
-    heads = np.empty(most_symbols + 1, np.int64)
-    tails = np.empty(most_symbols + 1, np.int64)
-    following = np.empty(most_symbols * most_pieces + 1, np.int64)
+    rows = _empty_rows(most_symbols, most_pieces)
     path = np.empty(most_symbols + 1, np.int64)
     for word in range(len(starts)):
         start = np.int64(starts[word])
         length = np.int64(num_symbols[word])
-        _best_paths(
-            start,
-            length,
-            longest,
-            characters,
-            prefixes,
-            lengths,
-            scores,
-            unknown_score,
-            False,
-            ids,
-            ends,
-            begins,
-            node_scores,
-            best,
-            previous,
-            heads,
-            tails,
-            following,
-        )
+        _best_paths(start, length, longest, characters, prefixes, lengths, scores, unknown_score, False, rows)
         count = counts[word]
-        _, node = _best_before(heads[length], following, best, np.float32(0.0), False)
+        _, node = _best_before(rows.heads[length], rows.following, rows.best, np.float32(0.0), False)
         num_nodes = 0
         while node >= 0:
             path[num_nodes] = node
             num_nodes += 1
-            node = previous[node]
+            node = rows.previous[node]
         # From the first to the last: a piece may stand twice, and the order in which floats are added tells.
         for index in range(num_nodes - 1, -1, -1):
-            piece = ids[path[index]]
+            piece = rows.ids[path[index]]
             frequencies[piece] = frequencies[piece] + count
     return frequencies
 
@@ -529,19 +533,12 @@ def _best_paths(
     scores: Float32s,
     unknown_score: np.float32,
     leaves_out_whole: bool,
-    ids: Int32s,
-    ends: Int64s,
-    begins: Int64s,
-    node_scores: Float32s,
-    best: Float32s,
-    previous: Int64s,
-    heads: Int64s,
-    tails: Int64s,
-    following: Int64s,
+    rows: _Rows,
 ) -> np.int64:
     """Writes the pieces of `length` characters of the text from `start` on into rows, with the best score up to and with each and the
-    piece before it there; those that end at an offset are a list from `heads` on by `following`, in the order of their beginnings.
-    Gives the number of rows. leaves_out_whole: the piece of all characters is in no list."""
+    piece before it there; those that end at an offset are a list there, in the order of their beginnings. Gives the number of
+    rows. leaves_out_whole: the piece of all characters is in no list."""
+    heads, tails, following = rows.heads, rows.tails, rows.following
     heads[: length + 1] = -1
     size = np.int64(0)
     for offset in range(length):
@@ -555,17 +552,19 @@ def _best_paths(
             lengths,
             scores,
             unknown_score,
-            ids,
-            ends,
-            node_scores,
+            rows.ids,
+            rows.ends,
+            rows.scores,
             size,
         )
         for node in range(first, size):
-            begins[node] = offset
-            target = ends[node] - start
+            rows.begins[node] = offset
+            target = rows.ends[node] - start
             if leaves_out_whole and offset == 0 and target == length:
                 continue
-            best[node], previous[node] = _best_before(heads[offset], following, best, node_scores[node], offset == 0)
+            rows.best[node], rows.previous[node] = _best_before(
+                heads[offset], following, rows.best, rows.scores[node], offset == 0
+            )
             following[node] = -1
             if heads[target] < 0:
                 heads[target] = node
@@ -615,48 +614,22 @@ def find_alternatives(
     """
     unknown_score = _unknown_score(scores)
     most_symbols = _largest(lengths)
-    most_nodes = most_symbols * most_pieces + 2
-    ids = np.empty(most_nodes, np.int32)
-    ends = np.empty(most_nodes, np.int64)
-    begins = np.empty(most_nodes, np.int64)
-    node_scores = np.empty(most_nodes, np.float32)
-    best = np.empty(most_nodes, np.float32)
-    previous = np.empty(most_nodes, np.int64)
-    heads = np.empty(most_symbols + 1, np.int64)
-    tails = np.empty(most_symbols + 1, np.int64)
-    following = np.empty(most_nodes, np.int64)
+    rows = _empty_rows(most_symbols, most_pieces)
+    ids, begins, node_scores, best = rows.ids, rows.begins, rows.scores, rows.best
+    heads, following = rows.heads, rows.following
     # Beginnings of paths from the end on: the node they have come to, the beginning before, scores so far and at best.
     nodes = np.empty(1 << 10, np.int64)
     nexts = np.empty(1 << 10, np.int64)
     so_far = np.empty(1 << 10, np.float32)
     at_best = np.empty(1 << 10, np.float32)
-    heap = np.empty(_MOST_WAITING + most_nodes, np.int64)
+    heap = np.empty(_MOST_WAITING + len(ids), np.int64)
     spare = np.empty(_LEAST_WAITING, np.int64)
     alternatives = np.empty(1 << 12, np.int32)
     num_alternatives = 0
     for piece in range(len(lengths)):
         start = np.int64(piece_starts[piece])
         length = np.int64(lengths[piece])
-        size = _best_paths(
-            start,
-            length,
-            longest,
-            characters,
-            prefixes,
-            lengths,
-            scores,
-            unknown_score,
-            False,
-            ids,
-            ends,
-            begins,
-            node_scores,
-            best,
-            previous,
-            heads,
-            tails,
-            following,
-        )
+        size = _best_paths(start, length, longest, characters, prefixes, lengths, scores, unknown_score, False, rows)
         # Two nodes more: where all paths begin and where they end.
         begin = size
         end = size + 1
@@ -689,9 +662,7 @@ def find_alternatives(
                 if keeps[piece]:
                     while nexts[path] >= 0:
                         if num_alternatives == len(alternatives):
-                            longer = np.empty(2 * num_alternatives, np.int32)
-                            longer[:num_alternatives] = alternatives
-                            alternatives = longer
+                            alternatives = longer(alternatives, 0)
                         alternatives[num_alternatives] = ids[nodes[path]]
                         num_alternatives += 1
                         path = nexts[path]
@@ -699,10 +670,10 @@ def find_alternatives(
             other = begin if begins[node] == 0 else heads[begins[node]]
             while other >= 0:
                 if num_paths == len(nodes):
-                    nodes = _longer(nodes)
-                    nexts = _longer(nexts)
-                    so_far = _longer_floats(so_far)
-                    at_best = _longer_floats(at_best)
+                    nodes = longer(nodes, 0)
+                    nexts = longer(nexts, 0)
+                    so_far = longer(so_far, 0)
+                    at_best = longer(at_best, 0)
                 nodes[num_paths] = other
                 nexts[num_paths] = top
                 so_far[num_paths] = node_scores[other] + so_far[top]
@@ -722,28 +693,14 @@ def find_alternatives(
 
 
 @inline
-def _longer(array: Int64s) -> Int64s:
-    longer = np.empty(2 * len(array), np.int64)
-    longer[: len(array)] = array
-    return longer
-
-
-@inline
-def _longer_floats(array: Float32s) -> Float32s:
-    longer = np.empty(2 * len(array), np.float32)
-    longer[: len(array)] = array
-    return longer
-
-
-@inline
 def _push(heap: Int64s, size: int, values: Float32s, item: np.int64) -> int:
-    _raise(heap, size, 0, values, item)
+    _raise(heap, size, values, item)
     return size + 1
 
 
 @inline
-def _raise(heap: Int64s, hole: int, top: int, values: Float32s, item: np.int64) -> None:
-    while hole > top and values[heap[(hole - 1) // 2]] < values[item]:
+def _raise(heap: Int64s, hole: int, values: Float32s, item: np.int64) -> None:
+    while hole > 0 and values[heap[(hole - 1) // 2]] < values[item]:
         heap[hole] = heap[(hole - 1) // 2]
         hole = (hole - 1) // 2
     heap[hole] = item
@@ -768,7 +725,7 @@ def _pop(heap: Int64s, size: int, values: Float32s) -> int:
         child = 2 * (child + 1)
         heap[hole] = heap[child - 1]
         hole = child - 1
-    _raise(heap, hole, 0, values, item)
+    _raise(heap, hole, values, item)
     return size
 
 
@@ -825,41 +782,13 @@ def find_reachable(
     """Whether each piece is at least as good as the best other way to write it, bool (num_pieces,)."""
     unknown_score = _unknown_score(scores)
     most_symbols = _largest(lengths)
-    most_nodes = most_symbols * most_pieces + 2
-    ids = np.empty(most_nodes, np.int32)
-    ends = np.empty(most_nodes, np.int64)
-    begins = np.empty(most_nodes, np.int64)
-    previous = np.empty(most_nodes, np.int64)
-    node_scores = np.empty(most_nodes, np.float32)
-    best = np.empty(most_nodes, np.float32)
-    heads = np.empty(most_symbols + 1, np.int64)
-    tails = np.empty(most_symbols + 1, np.int64)
-    following = np.empty(most_nodes, np.int64)
+    rows = _empty_rows(most_symbols, most_pieces)
     reachable = np.ones(len(lengths), np.bool_)
     for piece in range(len(lengths)):
         start = np.int64(piece_starts[piece])
         length = np.int64(lengths[piece])
-        _best_paths(
-            start,
-            length,
-            longest,
-            characters,
-            prefixes,
-            lengths,
-            scores,
-            unknown_score,
-            True,
-            ids,
-            ends,
-            begins,
-            node_scores,
-            best,
-            previous,
-            heads,
-            tails,
-            following,
-        )
-        if heads[length] >= 0:
-            other, _ = _best_before(heads[length], following, best, np.float32(0.0), False)
+        _best_paths(start, length, longest, characters, prefixes, lengths, scores, unknown_score, True, rows)
+        if rows.heads[length] >= 0:
+            other, _ = _best_before(rows.heads[length], rows.following, rows.best, np.float32(0.0), False)
             reachable[piece] = not other > scores[piece]
     return reachable
