@@ -100,7 +100,8 @@ def _size_of_list(bytes_an_item: int, items: list[Any]) -> int:
 class GathersBlocks(PutsBlocks):
     """A step that gives (key, block), of rows that it gathered over the elements of a bundle.
 
-    kinds: what it gathers, by tag; where rows are cut, the key is their part's. `process` yields from `_gather`; the rest goes when the bundle ends. Only for global windows.
+    kinds: what it gathers, by tag; where rows are cut, the key is their part's. `process` yields from `_gather`; the rest goes when the
+    bundle ends. Only for global windows.
     """
 
     def __init__(self, store: BlockStore, kinds: Iterable[Kind], most_bytes: int = GATHERED_BYTES) -> None:

@@ -16,7 +16,8 @@ from clozekit.tokenizers.learning.long_words import cut_long_words
 _ADDED_BY_XLM_ROBERTA = 2
 # And of DebertaV3Tokenizer: [MASK].
 _ADDED_BY_DEBERTA_V3 = 1
-# The library's trainer leaves out lines of more than 4,192 bytes, and a paragraph of Chinese is one: words are cut so that it took them all.
+# The library's trainer leaves out lines of more than 4,192 bytes, and a paragraph of Chinese is one: words are cut so that it would
+# take them all.
 MAX_WORD_BYTES = 4000
 # U+2585 stands for characters that are too rare, and 0 between words.
 _TAKEN_OUT = "\u2585\0"
@@ -85,10 +86,9 @@ def _learn(
     special: Sequence[tuple[str, int]],
 ) -> bytes:
     """The bytes of a model: `special` pieces, then those learned. num_added: pieces of the vocabulary that are not in it."""
-    if not all(0 < count < _MOST_COUNTED for count in word_counts.values()):
-        word, count = next((word, count) for word, count in word_counts.items() if not 0 < count < _MOST_COUNTED)
+    if wrong := [word for word, count in word_counts.items() if not 0 < count < _MOST_COUNTED]:
         raise InputError(
-            f"a word must stand in the corpus 1 to 2^53 times, {word!r:.100} has {count}; correct the counts"
+            f"a word must stand in the corpus 1 to 2^53 times, {wrong[0]!r:.100} has {word_counts[wrong[0]]}; correct the counts"
         )
     counts = cut_long_words(word_counts, MAX_WORD_BYTES, _TAKEN_OUT)
     if not num_added < vocabulary_size < 2**31:
